@@ -1,0 +1,179 @@
+// The ranked bars. One <li> per item, kept while the item is ranked; numbers change at once, places at most once a second.
+// Rely on: items reach the page as text only; a row has a fixed height, so a change of a number moves nothing else;
+// the document's order is the order of rank, so that a screen reader and a test see what the eye sees.
+
+import { hashOf, itemText } from './format.js';
+
+const COLOURS = 12; // .row[data-colour] in bars.css
+const ROWS_PER_COLUMN = 25;
+const REORDER_EVERY_MS = 1_000;
+const MOVE_MS = 650;
+
+export function createBars(list, format, calm) {
+  const rows = new Map(); // item -> row
+  let order = [];
+  let reorderedAt = -Infinity;
+
+  // An item's own colour where no bar has it, so that it is the same on every screen; else the next that is free.
+  function colourFor(item) {
+    const taken = new Set(Array.from(rows.values(), (row) => row.colour));
+    const own = hashOf(item) % COLOURS;
+    for (let step = 0; step < COLOURS; step += 1) {
+      const colour = (own + step * 5) % COLOURS;
+      if (!taken.has(colour)) return colour;
+    }
+    return own;
+  }
+
+  function createRow(item) {
+    const element = document.createElement('li');
+    element.className = 'row';
+    element.dataset.item = item;
+    const colour = colourFor(item);
+    element.dataset.colour = colour;
+    const part = (tag, className, parent = element) => {
+      const node = document.createElement(tag);
+      node.className = className;
+      parent.append(node);
+      return node;
+    };
+    const rank = part('span', 'rank');
+    const name = part('bdi', 'name');
+    const move = part('span', 'move');
+    const arrow = part('span', 'arrow', move);
+    const moved = part('span', 'visually-hidden', move);
+    const channel = part('span', 'channel');
+    const upTo = part('span', 'fill up-to', channel);
+    const certain = part('span', 'fill certain', channel);
+    const figures = part('span', 'figures');
+    const count = part('span', 'count', figures);
+    const bounds = part('span', 'bounds', figures);
+    channel.ariaHidden = 'true';
+    arrow.ariaHidden = 'true';
+    const shown = itemText(item);
+    name.textContent = shown.text;
+    name.title = shown.text;
+    if (shown.named) name.classList.add('named');
+    return { element, colour, rank, arrow, moved, upTo, certain, count, bounds, seen: {} };
+  }
+
+  // Writes to the document only where what is shown changes.
+  function set(row, key, value, write) {
+    if (row.seen[key] === value) return;
+    row.seen[key] = value;
+    write(value);
+  }
+
+  const placed = (share) => `translateX(${(share * 100 - 100).toFixed(2)}%)`;
+
+  function update(row, { count, error }, largest) {
+    set(row, 'count', count, (value) => {
+      row.element.dataset.count = value;
+      row.count.textContent = format.count(value);
+    });
+    set(row, 'bounds', error > 0 ? format.count(count - error) : '', (value) => {
+      row.bounds.textContent = value === '' ? '' : `at least ${value}`;
+    });
+    set(row, 'error', error, (value) => {
+      row.element.dataset.error = value;
+    });
+    set(row, 'certain', placed((count - error) / largest), (value) => {
+      row.certain.style.transform = value;
+    });
+    set(row, 'upTo', placed(count / largest), (value) => {
+      row.upTo.style.transform = value;
+    });
+  }
+
+  function rankRow(row, rank, movement) {
+    set(row, 'rank', rank, (value) => {
+      row.element.dataset.rank = value;
+      row.rank.textContent = value;
+    });
+    set(row, 'movement', movement, (value) => {
+      row.arrow.parentElement.dataset.move = value === 'new' ? 'new' : Math.sign(value);
+      if (value === 'new') {
+        row.arrow.textContent = 'new';
+        row.moved.textContent = 'new in the last minute';
+      } else {
+        const places = Math.abs(value);
+        row.arrow.textContent = value === 0 ? '' : `${value > 0 ? '▲' : '▼'}\u2009${places}`;
+        row.moved.textContent = value === 0 ? '' : `${value > 0 ? 'up' : 'down'} ${places} in the last minute`;
+      }
+    });
+  }
+
+  function reorder(items, animate) {
+    const before = new Map();
+    if (animate) {
+      for (const [item, row] of rows) before.set(item, row.element.getBoundingClientRect());
+    }
+    const wanted = new Set(items);
+    for (const [item, row] of rows) {
+      if (!wanted.has(item)) {
+        row.element.remove();
+        rows.delete(item);
+      }
+    }
+    let next = list.firstElementChild;
+    for (const item of items) {
+      const row = rows.get(item) ?? createRow(item);
+      rows.set(item, row);
+      if (row.element === next) next = next.nextElementSibling;
+      else list.insertBefore(row.element, next);
+    }
+    order = items;
+    return () => {
+      if (!animate) return;
+      const after = items.map((item) => rows.get(item).element.getBoundingClientRect());
+      items.forEach((item, index) => glide(rows.get(item).element, before.get(item), after[index]));
+    };
+  }
+
+  // FLIP: the row is where it belongs already; it is only drawn on its way there.
+  function glide(element, from, to) {
+    for (const running of element.getAnimations()) running.cancel();
+    if (from === undefined) {
+      element.animate([{ opacity: 0 }, { opacity: 1 }], { duration: MOVE_MS, easing: 'ease-out' });
+      return;
+    }
+    const x = from.left - to.left;
+    const y = from.top - to.top;
+    if (x === 0 && y === 0) return;
+    element.animate(
+      [{ transform: `translate(${x}px, ${y}px)`, zIndex: y > 0 ? 1 : 0 }, { transform: 'none', zIndex: y > 0 ? 1 : 0 }],
+      { duration: MOVE_MS, easing: 'cubic-bezier(0.22, 0.8, 0.24, 1)' },
+    );
+  }
+
+  return {
+    // top: [{ item, count, error }] by rank; movement(item, rank) for the arrows. `fresh`: another query or size, so
+    // nothing glides. Returns in how many milliseconds to come again to put rows in their places, or null.
+    render(top, movement, now, fresh) {
+      const items = top.map((entry) => entry.item);
+      const same = items.length === order.length && items.every((item, index) => item === order[index]);
+      const due = fresh || now - reorderedAt >= REORDER_EVERY_MS;
+      let afterwards = () => {};
+      if (!same && due) {
+        afterwards = reorder(items, !fresh && !calm.matches);
+        if (!fresh) reorderedAt = now;
+      }
+      const largest = Math.max(1, top[0]?.count ?? 1);
+      for (const entry of top) {
+        const row = rows.get(entry.item);
+        if (row) update(row, entry, largest);
+      }
+      order.forEach((item, index) => rankRow(rows.get(item), index + 1, movement(item, index + 1)));
+      const widest = format.count(largest).length;
+      if (list.dataset.digits !== String(widest) || list.dataset.rows !== String(order.length)) {
+        list.dataset.digits = widest;
+        list.dataset.rows = order.length;
+        list.style.setProperty('--digits', widest);
+        list.dataset.columns = order.length > ROWS_PER_COLUMN ? 2 : 1;
+        list.style.setProperty('--rows', order.length + (order.length % 2));
+      }
+      afterwards();
+      return same || due ? null : REORDER_EVERY_MS - (now - reorderedAt);
+    },
+  };
+}

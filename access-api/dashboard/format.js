@@ -1,0 +1,76 @@
+// Numbers, times and windows as text for people. Pure; the locale is the browser's unless one is given.
+// Rely on: every function takes what the envelope holds (milliseconds, counts) and never throws on a finite number.
+
+export function createFormat(locale = undefined, timeZone = undefined) {
+  const integer = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
+  const oneDigit = new Intl.NumberFormat(locale, { maximumFractionDigits: 1, minimumFractionDigits: 1 });
+  const share = new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 });
+  const time = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit', second: '2-digit', timeZone });
+  const day = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short', year: 'numeric', timeZone });
+
+  const count = (n) => integer.format(n);
+  const percent = (ratio) => share.format(ratio);
+
+  // A rate below ten keeps one digit: 1.3 a second and 1 a second are different streams.
+  const rate = (perSecond) => (perSecond > 0 && perSecond < 10 ? oneDigit : integer).format(perSecond);
+
+  // The largest unit that fits, one only: "5 ms", "1.2 s", "3 min", "2 h", "4 days".
+  function duration(ms) {
+    if (ms < 1000) return `${integer.format(Math.max(0, ms))} ms`;
+    if (ms < 10_000) return `${oneDigit.format(Math.floor(ms / 100) / 10)} s`;
+    if (ms < 60_000) return `${integer.format(Math.floor(ms / 1000))} s`;
+    if (ms < 3_600_000) return `${integer.format(Math.floor(ms / 60_000))} min`;
+    if (ms < 172_800_000) return `${integer.format(Math.floor(ms / 3_600_000))} h`;
+    return `${integer.format(Math.floor(ms / 86_400_000))} days`;
+  }
+
+  // A length that was chosen by a person keeps whole units: 1,800,000 is "30 minutes".
+  function span(ms) {
+    for (const [unit, name] of [[86_400_000, 'day'], [3_600_000, 'hour'], [60_000, 'minute'], [1000, 'second']]) {
+      if (ms >= unit && ms % unit === 0) {
+        const n = ms / unit;
+        return n === 1 ? name : `${integer.format(n)} ${name}s`;
+      }
+    }
+    return `${integer.format(ms)} ms`;
+  }
+
+  // The day is named only when it is not the day of `nowMs`: a recording from 2015 must not look like today.
+  function clock(ms, nowMs) {
+    const date = new Date(ms);
+    const today = day.format(new Date(nowMs));
+    const on = day.format(date);
+    return on === today ? time.format(date) : `${on}, ${time.format(date)}`;
+  }
+
+  function windowText(window) {
+    if (window.kind === 'running') return 'Running total since the start';
+    if (window.kind === 'sliding') {
+      return `Last ${span(window.size_ms)}, moved on every ${span(window.slide_ms)}`;
+    }
+    return window.kind;
+  }
+
+  // What is known of an item: its true count lies in [count - error, count].
+  function bounds(total, error) {
+    return error > 0 ? `${integer.format(total - error)} to ${integer.format(total)}` : integer.format(total);
+  }
+
+  return { count, percent, rate, duration, span, clock, windowText, bounds };
+}
+
+// An item is untrusted text. What cannot be seen is named; everything else stays as it is.
+export function itemText(item) {
+  if (item === '') return { text: '(empty text)', named: true };
+  if (!/[^\s\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u2800\u3164]/u.test(item)) return { text: '(invisible text)', named: true };
+  return { text: item, named: false };
+}
+
+// FNV-1a over UTF-16 units, mixed once more: the same number for the same item on every screen and after every reload.
+export function hashOf(item) {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < item.length; i += 1) {
+    hash = Math.imul(hash ^ item.charCodeAt(i), 0x01000193) >>> 0;
+  }
+  return (hash ^ (hash >>> 15)) >>> 0;
+}
