@@ -1,0 +1,33 @@
+//! RSVPs per CPU-second through the analyzer, beside a poll-and-drop loop on the same topic in the same run.
+//!
+//! `cargo bench --profile release -p pipeline-tests` (the profile that everything else is built with);
+//! `-- 100000` for so many RSVPs instead of a million.
+#![expect(clippy::print_stdout, reason = "a bench prints its figures")]
+
+use pipeline_tests::throughput::{Cost, measure};
+
+fn main() {
+    // Cargo adds flags of its own.
+    let rsvps =
+        std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
+    let figures = measure(rsvps);
+    println!(
+        "{} RSVPs of {} bytes, 4 partitions, lz4, Apache Kafka; the answer is exact",
+        figures.rsvps, figures.mean_bytes
+    );
+    println!();
+    println!("{:<16}{:>18}{:>10}{:>10}", "", "per CPU-second", "CPU s", "wall s");
+    let row = |name: &str, cost: &Cost| {
+        println!(
+            "{name:<16}{:>18.0}{:>10.2}{:>10.2}",
+            cost.per_cpu_second(rsvps),
+            cost.cpu.as_secs_f64(),
+            cost.wall.as_secs_f64()
+        );
+    };
+    row("analyzer", &figures.analyzer);
+    row("poll and drop", &figures.drop);
+    println!();
+    let ratio = figures.analyzer.per_cpu_second(rsvps) / figures.drop.per_cpu_second(rsvps);
+    println!("analyzer / poll and drop: {:.1} %", ratio * 100.0);
+}

@@ -1,0 +1,146 @@
+//! Whatever a source sends, the stream goes on: what is no event is in the dead-letter topic, with its reason.
+
+use std::collections::BTreeMap;
+
+use pipeline_tests::{
+    Sandbox, eventually, feed::Feed, oracle::Oracle, recording, sandbox::scratch,
+};
+use tokio_tungstenite::tungstenite::Message;
+
+const DEAD_LETTERS: &str = "raw-rsvps-dlq";
+const SIXTEEN_MIB: usize = 16 << 20;
+
+type Letters = BTreeMap<(Vec<u8>, String), usize>;
+
+/// The dead letters with their reasons, counted.
+fn letters(sandbox: &mut Sandbox) -> Letters {
+    let mut letters = Letters::new();
+    for record in sandbox.topics().read(DEAD_LETTERS) {
+        let reason = record.headers.get("mr-reason").expect("a dead letter has a reason").clone();
+        *letters.entry((record.payload, reason)).or_default() += 1;
+    }
+    letters
+}
+
+#[test]
+fn each_bad_line_is_a_dead_letter_with_its_reason_byte_for_byte() {
+    let (_directory, path) = scratch();
+    let path = path.join("bad.jsonl");
+    recording::synthesize(&path, 1_000, 41);
+    let good = recording::lines(&path);
+    let (before, after) = good.split_at(500);
+    let bad = recording::bad_lines();
+    let lines = before.iter().chain(bad.iter().map(|(line, _)| line)).chain(after);
+    recording::write(&path, lines.map(Vec::as_slice).collect::<Vec<_>>());
+
+    let mut sandbox = Sandbox::builder().recording(&path).rate(2_000).start();
+    sandbox.await_total("topics", Oracle::of(&good).topics().total());
+    let mut wanted = Letters::new();
+    for (line, reason) in bad {
+        *wanted.entry((line, reason.to_owned())).or_default() += 1;
+    }
+    let found = eventually("all dead letters", || {
+        let found = letters(&mut sandbox);
+        (found.values().sum::<usize>() >= wanted.values().sum()).then_some(found)
+    });
+    let reasons = |letters: &Letters| -> Vec<(String, String, usize)> {
+        let show = |line: &[u8]| String::from_utf8_lossy(&line[..line.len().min(60)]).into_owned();
+        letters.iter().map(|((line, reason), count)| (show(line), reason.clone(), *count)).collect()
+    };
+    assert_eq!(reasons(&found), reasons(&wanted));
+    assert_eq!(found, wanted, "payloads, byte for byte");
+}
+
+#[test]
+fn the_recorded_bad_lines_stop_nothing() {
+    let Some(bad) = recording::shared("meetup-bad-lines.txt") else { return };
+    let (_directory, path) = scratch();
+    let path = path.join("with-bad-lines.jsonl");
+    recording::synthesize(&path, 200, 42);
+    let good = recording::lines(&path);
+    let (before, after) = good.split_at(100);
+    let bad = recording::lines(&bad);
+    recording::write(&path, before.iter().chain(&bad).chain(after));
+    let summary = crate::exact::assert_exact(Sandbox::builder().max(), &path);
+    assert_eq!(summary.received, 200 + bad.len() as u64);
+    assert!(
+        summary.dead_letters["not_json"] >= 1,
+        "headers and a truncated line: {:?}",
+        summary.dead_letters
+    );
+}
+
+/// What is larger than anything a feed should send, mixed with good events.
+fn monsters(round: u64) -> Vec<Message> {
+    let huge =
+        format!(r#"{{"rsvp_id":{round},"response":"yes","pad":"{}"}}"#, "x".repeat(SIXTEEN_MIB));
+    let deep = recording::deep(100_000);
+    vec![
+        Message::text(huge),
+        Message::text(deep.clone()),
+        Message::binary(deep.into_bytes()),
+        Message::binary(b"\xff\xfe{}".to_vec()),
+        Message::text(""),
+        Message::text("null"),
+        Message::text(good(round, "after")),
+    ]
+}
+
+fn good(round: u64, topic: &str) -> String {
+    format!(
+        r#"{{"rsvp_id":{},"response":"yes","mtime":{round},"group":{{"group_topics":[{{"topic_name":"{topic}"}}]}}}}"#,
+        1_000 + round
+    )
+}
+
+#[test]
+fn a_message_of_sixteen_mebibytes_is_refused_by_name_and_memory_stays_flat() {
+    const ROUNDS: u64 = 6;
+    let (_directory, path) = scratch();
+    let nothing = path.join("nothing.jsonl");
+    recording::write::<&[u8]>(&nothing, []);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut feed = runtime.block_on(Feed::listen());
+    let mut sandbox = Sandbox::builder()
+        .recording(&nothing)
+        .environment("COLLECTOR__SOURCE__URL", &feed.url())
+        .start();
+
+    let mut resident = Vec::new();
+    for round in 0..ROUNDS {
+        feed.send(monsters(round));
+        // The event behind the monsters is there: the stream has gone on.
+        sandbox.await_total("topics", round + 1);
+        resident.push(sandbox.process("collector").resident_kib().expect("the collector's memory"));
+    }
+    let result = sandbox.await_total("topics", ROUNDS);
+    assert_eq!(
+        result.total, ROUNDS,
+        "each good event counts once, however often the feed had to begin anew"
+    );
+
+    let found = letters(&mut sandbox);
+    let counted = |reason: &str| {
+        found
+            .iter()
+            .filter(|((_, found), _)| found == reason)
+            .map(|(_, count)| *count as u64)
+            .sum::<u64>()
+    };
+    for reason in ["too_deep", "invalid_utf8", "empty", "not_object"] {
+        assert!(counted(reason) >= ROUNDS, "{reason}: {}", counted(reason));
+    }
+    let refused = feed.close_codes().contains(&1009);
+    assert!(
+        counted("too_large") >= ROUNDS || refused,
+        "16 MiB: neither a dead letter nor refused with a close code"
+    );
+    assert!(sandbox.log().lines().all(|line| !line.contains("panicked")), "nothing panics");
+
+    // The first rounds size the buffers; after them nothing may grow with what was sent: 6 × 16 MiB and more.
+    let (early, late) = (resident[1], resident[resident.len() - 1]);
+    assert!(
+        late <= early + 32 * 1024,
+        "resident memory of the collector by round, in KiB: {resident:?}"
+    );
+}

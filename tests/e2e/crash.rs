@@ -1,0 +1,127 @@
+//! The answer stays the truth when any process is killed in mid-stream.
+
+use std::{path::PathBuf, time::Duration};
+
+use pipeline_tests::{
+    Sandbox,
+    oracle::Oracle,
+    recording,
+    sandbox::{Builder, scratch},
+};
+use tempfile::TempDir;
+
+use crate::exact::assert_results;
+
+/// A stream that takes about fifteen seconds, and what it has to give.
+struct Stream {
+    _directory: TempDir,
+    path: PathBuf,
+    truth: Oracle,
+}
+
+const LINES: u32 = 100_000;
+const RATE: u32 = 7_000;
+
+impl Stream {
+    fn of(lines: u32, seed: u64) -> Self {
+        let (directory, path) = scratch();
+        let path = path.join("synthetic.jsonl");
+        recording::synthesize(&path, lines, seed);
+        let truth = Oracle::of(recording::lines(&path));
+        Self { _directory: directory, path, truth }
+    }
+
+    fn start(&self, pipeline: Builder) -> Sandbox {
+        pipeline.recording(&self.path).once().start()
+    }
+
+    /// The total that is reached after this part of the stream.
+    fn part(&self, percent: u64) -> u64 {
+        self.truth.topics().total() * percent / 100
+    }
+
+    fn assert_exact_end(&self, sandbox: Sandbox) {
+        let (results, summary) = sandbox.finish().results();
+        assert_results(&results, &self.truth);
+        assert_eq!(
+            summary.published - summary.duplicates,
+            self.truth.events(),
+            "published, less what came again"
+        );
+        assert_eq!(
+            summary.dead_letters.values().sum::<u64>(),
+            0,
+            "nothing was refused: {:?}",
+            summary.dead_letters
+        );
+    }
+}
+
+#[test]
+fn every_tier_killed_in_mid_stream_costs_nothing() {
+    let stream = Stream::of(LINES, 11);
+    let mut sandbox = stream.start(Sandbox::builder().rate(RATE));
+    for (percent, tier) in [
+        (10, "collector"),
+        (25, "analyzer"),
+        (40, "access-api"),
+        (50, "analyzer"),
+        (60, "collector"),
+        (75, "analyzer"),
+    ] {
+        sandbox.await_total("topics", stream.part(percent));
+        sandbox.kill9(tier);
+    }
+    stream.assert_exact_end(sandbox);
+}
+
+#[test]
+fn the_broker_killed_in_mid_stream_costs_nothing() {
+    let stream = Stream::of(LINES, 12);
+    let mut sandbox = stream.start(Sandbox::builder().rate(RATE));
+    sandbox.await_total("topics", stream.part(30));
+    sandbox.kill9("java");
+    stream.assert_exact_end(sandbox);
+}
+
+#[test]
+fn a_second_analyzer_that_comes_and_goes_costs_nothing() {
+    let stream = Stream::of(LINES, 13);
+    let mut sandbox = stream.start(Sandbox::builder().rate(RATE));
+    sandbox.await_total("topics", stream.part(20));
+    let second = sandbox.start_analyzer("analyzer-1");
+    sandbox.await_assignment(second);
+    sandbox.await_total("topics", stream.part(60));
+    let status = sandbox.stop_analyzer(second);
+    assert!(status.success(), "an analyzer that is asked to stop says so: {status}");
+    stream.assert_exact_end(sandbox);
+}
+
+#[test]
+fn a_second_analyzer_that_is_killed_costs_nothing() {
+    let stream = Stream::of(LINES, 14);
+    let mut sandbox = stream.start(Sandbox::builder().rate(RATE));
+    let second = sandbox.start_analyzer("analyzer-1");
+    sandbox.await_assignment(second);
+    sandbox.await_total("topics", stream.part(40));
+    sandbox.kill_analyzer(second);
+    stream.assert_exact_end(sandbox);
+}
+
+#[test]
+fn a_tier_killed_every_two_seconds_costs_nothing() {
+    let stream = Stream::of(40_000, 15);
+    let mut sandbox = stream.start(Sandbox::builder().rate(1_500));
+    let mut kills = 0;
+    for tier in ["collector", "analyzer", "access-api"].iter().cycle() {
+        if sandbox.ends_within(Duration::from_secs(2)) {
+            break;
+        }
+        if sandbox.kill9_if_running(tier) {
+            kills += 1;
+        }
+    }
+    // 27 seconds of stream: a run that ended sooner would have shown nothing.
+    assert!(kills >= 9, "only {kills} kills");
+    stream.assert_exact_end(sandbox);
+}

@@ -1,0 +1,13 @@
+//! The whole pipeline, as people run it: real processes, Apache Kafka, real sockets, `kill -9`.
+//!
+//! Every answer is compared with an oracle that shares no code with the pipeline. What a test needs and does not find
+//! here (a recording, a browser) is skipped loudly, and listed by `tests/run` at its end.
+#![expect(clippy::expect_used, reason = "a test's failure is the message")]
+
+mod bad_input;
+mod capacity;
+mod crash;
+mod dashboard;
+mod exact;
+mod lifecycle;
+mod throughput;

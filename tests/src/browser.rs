@@ -1,0 +1,185 @@
+//! Headless Chromium through chromedriver: the few calls of the WebDriver protocol (W3C) that the tests need, which
+//! is plain HTTP and JSON.
+
+use std::{
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::{eventually, free_port, process};
+
+/// A browser with one page. Ends with everything it started when dropped.
+pub struct Browser {
+    driver: Child,
+    session: String,
+    http: reqwest::Client,
+    runtime: Runtime,
+    marker: String,
+    profile: TempDir,
+}
+
+/// A line of the browser's own log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// `SEVERE`, `WARNING`, …
+    pub level: String,
+    /// `network`, `javascript`, `console-api`, `security`, …
+    pub source: String,
+    /// What it says, beginning with where.
+    pub message: String,
+}
+
+/// What is missing to run a browser here, if anything.
+pub fn missing() -> Option<&'static str> {
+    let there =
+        |name: &str| Command::new(name).arg("--version").stdin(Stdio::null()).output().is_ok();
+    ["chromium", "chromedriver"].into_iter().find(|name| !there(name))
+}
+
+impl Browser {
+    /// Starts a browser with a window of this size.
+    pub fn open(width: u32, height: u32) -> Self {
+        let profile = tempfile::Builder::new()
+            .prefix("millrace-browser-")
+            .tempdir()
+            .expect("a profile for the browser");
+        let marker =
+            profile.path().to_str().expect("a temporary directory's name is text").to_owned();
+        let port = free_port();
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .env(process::MARKER, &marker)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("starting chromedriver");
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .no_proxy()
+            .build()
+            .expect("an HTTP client");
+        let base = format!("http://127.0.0.1:{port}");
+        let runtime = Runtime::new().expect("a runtime");
+        let mut browser = Self { driver, session: String::new(), http, runtime, marker, profile };
+        eventually("chromedriver listens", || {
+            let status = browser.http.get(format!("{base}/status")).send();
+            browser.runtime.block_on(status).ok()
+        });
+        let arguments = [
+            "--headless=new".to_owned(),
+            "--no-sandbox".to_owned(),
+            "--disable-gpu".to_owned(),
+            "--disable-background-networking".to_owned(),
+            "--disable-component-update".to_owned(),
+            "--disable-sync".to_owned(),
+            "--no-first-run".to_owned(),
+            "--hide-scrollbars".to_owned(),
+            format!("--window-size={width},{height}"),
+            format!("--user-data-dir={}", browser.profile.path().display()),
+        ];
+        let capabilities = json!({"capabilities": {"alwaysMatch": {
+            "goog:chromeOptions": {"args": arguments},
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }}});
+        let created = browser.call_at(&format!("{base}/session"), Some(capabilities));
+        let id = created["sessionId"].as_str().expect("a session has an id");
+        browser.session = format!("{base}/session/{id}");
+        browser
+    }
+
+    /// Lets the page believe that its reader prefers `light` or `dark`.
+    pub fn prefer(&self, scheme: &str) {
+        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.call(
+            "/goog/cdp/execute",
+            Some(json!({"cmd": "Emulation.setEmulatedMedia", "params": media})),
+        );
+    }
+
+    /// Goes to a page; returns when it has loaded.
+    pub fn goto(&self, url: &str) {
+        self.call("/url", Some(json!({"url": url})));
+    }
+
+    /// Runs a script's body in the page and gives what it returns.
+    pub fn execute(&self, script: &str) -> Value {
+        self.call("/execute/sync", Some(json!({"script": script, "args": []})))
+    }
+
+    /// Runs a script's body until it returns something true, and gives that.
+    pub fn until(&self, what: &str, script: &str) -> Value {
+        eventually(what, || {
+            let value = self.execute(script);
+            (!matches!(value, Value::Null | Value::Bool(false))).then_some(value)
+        })
+    }
+
+    /// Gives the page another size, as another screen would.
+    pub fn resize(&self, width: u32, height: u32) {
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.call(
+            "/goog/cdp/execute",
+            Some(json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics})),
+        );
+    }
+
+    /// Stores what the page looks like, as PNG.
+    pub fn screenshot(&self, path: &Path) {
+        let encoded = self.call("/screenshot", None);
+        let png = STANDARD
+            .decode(encoded.as_str().expect("a screenshot is text"))
+            .expect("a screenshot is base64");
+        std::fs::write(path, png).expect("storing a screenshot");
+    }
+
+    /// What the browser has logged since the last look.
+    pub fn log(&self) -> Vec<LogEntry> {
+        let entries = self.call("/se/log", Some(json!({"type": "browser"})));
+        let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+        let entry = |entry| LogEntry {
+            level: text(entry, "level"),
+            source: text(entry, "source"),
+            message: text(entry, "message"),
+        };
+        entries.as_array().expect("a log is a list").iter().map(entry).collect()
+    }
+
+    fn call(&self, path: &str, body: Option<Value>) -> Value {
+        self.call_at(&format!("{}{path}", self.session), body)
+    }
+
+    fn call_at(&self, url: &str, body: Option<Value>) -> Value {
+        let request = match body {
+            Some(body) => self.http.post(url).json(&body),
+            None => self.http.get(url),
+        };
+        let mut answer: Value = self
+            .runtime
+            .block_on(async { request.send().await?.json().await })
+            .unwrap_or_else(|error| panic!("asking chromedriver: {error}"));
+        let value = answer["value"].take();
+        assert!(value.get("error").is_none(), "chromedriver refused {url}: {value}");
+        value
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Asked, the browser ends by itself, with all its processes; whoever does not answer is killed below.
+        let _ = self.runtime.block_on(self.http.delete(&self.session).send());
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+        // Killed, the driver leaves its browser behind.
+        for process in process::marked(&self.marker) {
+            process.signal(nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}

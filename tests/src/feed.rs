@@ -1,0 +1,110 @@
+//! A WebSocket feed of the test's own, for messages that no recording can hold.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_tungstenite::tungstenite::Message;
+
+/// A feed that sends what it is told to, to whoever is connected, and again from the beginning to whoever connects anew:
+/// a source whose resume goes far back, so that what a connection lost comes again.
+pub struct Feed {
+    address: SocketAddr,
+    messages: watch::Sender<Vec<Message>>,
+    connections: Arc<AtomicUsize>,
+    closes: mpsc::UnboundedReceiver<u16>,
+    server: JoinHandle<()>,
+}
+
+impl Feed {
+    /// Listens on a free port.
+    pub async fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound address");
+        let (messages, _) = watch::channel(Vec::new());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (closed, closes) = mpsc::unbounded_channel();
+        let (feed, count) = (messages.clone(), Arc::clone(&connections));
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(serve(stream, feed.subscribe(), closed.clone()));
+            }
+        });
+        Self { address, messages, connections, closes, server }
+    }
+
+    /// Where a collector finds it.
+    pub fn url(&self) -> String {
+        format!("ws://{}/2/rsvps", self.address)
+    }
+
+    /// Sends these after all that was sent.
+    pub fn send(&self, more: impl IntoIterator<Item = Message>) {
+        self.messages.send_modify(|all| all.extend(more));
+    }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// The codes that connections were closed with since the last look.
+    pub fn close_codes(&mut self) -> Vec<u16> {
+        std::iter::from_fn(|| self.closes.try_recv().ok()).collect()
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    mut messages: watch::Receiver<Vec<Message>>,
+    closed: mpsc::UnboundedSender<u16>,
+) {
+    let Ok(socket) = tokio_tungstenite::accept_async(stream).await else { return };
+    let (mut sink, mut source) = socket.split();
+    let send = async {
+        let mut next = 0;
+        loop {
+            let batch: Vec<Message> = messages.borrow_and_update()[next..].to_vec();
+            next += batch.len();
+            for message in batch {
+                if sink.send(message).await.is_err() {
+                    return;
+                }
+            }
+            if messages.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let receive = async {
+        while let Some(Ok(message)) = source.next().await {
+            if let Message::Close(frame) = message {
+                // Nobody may be looking any more.
+                let _ = closed.send(frame.map_or(1005, |frame| frame.code.into()));
+            }
+        }
+    };
+    // A peer that closes while it is being written to has said why on the other half.
+    tokio::pin!(send, receive);
+    tokio::select! {
+        () = &mut send => receive.await,
+        () = &mut receive => {}
+    }
+}

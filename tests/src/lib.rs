@@ -1,0 +1,100 @@
+//! What the end-to-end tests and the benches stand on: the real binaries, a real broker, real sockets.
+//!
+//! - [`Sandbox`] runs `millrace up` in a directory of its own, looks at it from outside (its JSON lines, `/proc`,
+//!   HTTP, Kafka), breaks it (`kill -9`), and leaves nothing behind, also when the test panics.
+//! - [`oracle`] answers for a recording by code of its own: it shares nothing with what it judges.
+//! - [`recording`] finds, makes and mangles recordings; [`feed`] is a WebSocket server for what no recording holds.
+//! - [`browser`] drives headless Chromium.
+//!
+//! Nothing here asserts on time. Waiting is for a condition ([`eventually`]), with a limit far beyond what it takes.
+#![expect(
+    clippy::expect_used,
+    reason = "a harness: when its ground gives way, the test that stands on it has to fail"
+)]
+
+pub mod broker;
+pub mod browser;
+pub mod feed;
+pub mod oracle;
+pub mod outcome;
+pub mod process;
+pub mod recording;
+pub mod sandbox;
+pub mod throughput;
+pub mod topics;
+
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+pub use outcome::Outcome;
+pub use sandbox::Sandbox;
+
+/// How long a condition may take before its test fails: not a measure of speed, but far beyond it.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
+/// Polls `condition` until it gives something; panics with `what` after [`LIMIT`].
+pub fn eventually<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    within(LIMIT, what, condition)
+}
+
+/// As [`eventually`], with a limit of its own.
+pub fn within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(start.elapsed() < limit, "not within {} s: {what}", limit.as_secs());
+        // What is awaited happens in other processes: there is nothing to be woken by.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Says loudly that a test, or a part of it, could not be done here; `tests/run` lists these at its end.
+pub fn skip(what: &str) {
+    eprintln!("SKIPPED: {what}");
+    if let Some(list) = std::env::var_os("MILLRACE_SKIPPED") {
+        let mut list = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(list)
+            .expect("the list of what was skipped");
+        writeln!(list, "{what}").expect("writing the list of what was skipped");
+    }
+}
+
+/// The directory of the binaries under test: the one this test's own binary was built into.
+pub fn binaries() -> PathBuf {
+    let own = std::env::current_exe().expect("a test knows its own path");
+    let directory = own
+        .parent()
+        .and_then(|deps| deps.parent())
+        .expect("tests lie in target/PROFILE/deps")
+        .to_path_buf();
+    for name in ["millrace", "collector", "analyzer", "access-api"] {
+        assert!(
+            directory.join(name).exists(),
+            "{name} is not in {}: build the binaries first, as tests/run does",
+            directory.display()
+        );
+    }
+    directory
+}
+
+/// Where tests leave what people look at (screenshots, figures): `artifacts` beside the profile's directory.
+pub fn artifacts() -> PathBuf {
+    let directory = binaries().parent().expect("target/PROFILE has a parent").join("artifacts");
+    std::fs::create_dir_all(&directory).expect("making the directory for artifacts");
+    directory
+}
+
+/// A port that nobody listens on at this moment.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
+}

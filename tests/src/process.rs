@@ -1,0 +1,83 @@
+//! Processes as `/proc` shows them. A sandbox finds its own by a marker in their environment, which `up` passes on
+//! to whatever it starts: orphans are found too, and nobody else's process ever is.
+
+use std::{collections::HashMap, fs, path::PathBuf, time::Duration};
+
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+
+/// The environment variable whose value tells one sandbox's processes from all others.
+pub const MARKER: &str = "MILLRACE_SANDBOX";
+
+/// A process that ran when it was looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its process id.
+    pub pid: i32,
+    /// Its name as the kernel has it: `collector`, `analyzer`, `access-api`, `millrace`, `java`.
+    pub name: String,
+}
+
+/// All live processes whose environment has the marker with this value.
+pub fn marked(marker: &str) -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let wanted = format!("{MARKER}={marker}");
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| {
+            read(*pid, "environ").is_some_and(|all| all.split('\0').any(|one| one == wanted))
+        })
+        .filter_map(|pid| Some(Process { pid, name: read(pid, "comm")?.trim_end().to_owned() }))
+        .collect()
+}
+
+impl Process {
+    /// Sends a signal; a process that has just ended is no error.
+    pub fn signal(&self, signal: Signal) {
+        let _ = signal::kill(Pid::from_raw(self.pid), signal);
+    }
+
+    /// The environment it was started with.
+    pub fn environment(&self) -> HashMap<String, String> {
+        let all = read(self.pid, "environ").unwrap_or_default();
+        all.split('\0')
+            .filter_map(|one| one.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// CPU time in user and kernel since its start.
+    pub fn cpu(&self) -> Option<Duration> {
+        cpu(self.pid)
+    }
+
+    /// Resident memory now, in KiB.
+    pub fn resident_kib(&self) -> Option<u64> {
+        let status = read(self.pid, "status")?;
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?
+            .trim()
+            .strip_suffix(" kB")?
+            .parse()
+            .ok()
+    }
+}
+
+/// CPU time in user and kernel of a process since its start.
+pub fn cpu(pid: i32) -> Option<Duration> {
+    let stat = read(pid, "stat")?;
+    // The name, in brackets, may hold spaces: fields are counted from behind it. 14 and 15 of proc_pid_stat(5).
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    // USER_HZ is 100 on every architecture this runs on: it is part of the kernel's interface.
+    Some(Duration::from_millis(ticks * 10))
+}
+
+fn read(pid: i32, what: &str) -> Option<String> {
+    let path: PathBuf = ["/proc", &pid.to_string(), what].iter().collect();
+    Some(String::from_utf8_lossy(&fs::read(path).ok()?).into_owned())
+}

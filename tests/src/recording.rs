@@ -1,0 +1,305 @@
+//! Recordings: those beside the project, those that the simulator makes, and the same written as other recorders would.
+
+use std::{
+    fs::File,
+    io::{BufRead as _, BufReader, BufWriter, Read, Write as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use flate2::read::MultiGzDecoder;
+use futures_util::StreamExt as _;
+use nix::{
+    sys::signal::{self, Signal},
+    unistd::Pid,
+};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio_tungstenite::connect_async;
+
+use crate::{binaries, eventually, free_port, oracle::Answer, skip};
+
+/// A recording that lies beside the project, or nothing, said loudly: a clean clone has none.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    skip(&format!("what needs the recording ../shared/data/{name}: it is not there"));
+    None
+}
+
+/// The lines of a recording, plain or compressed, without their line ends.
+pub fn lines(path: &Path) -> Vec<Vec<u8>> {
+    each_line(path).collect()
+}
+
+/// As [`lines`], one after another: for what would not fit.
+pub fn each_line(path: &Path) -> impl Iterator<Item = Vec<u8>> {
+    let file = File::open(path).expect("opening a recording");
+    let reader: Box<dyn Read> = if path.extension().is_some_and(|end| end == "gz") {
+        Box::new(MultiGzDecoder::new(file))
+    } else {
+        Box::new(file)
+    };
+    BufReader::new(reader).split(b'\n').map(|line| line.expect("reading a recording"))
+}
+
+/// Has `millrace simulate` make a recording of so many lines, and gives the simulator's own truth for the topics.
+pub fn synthesize(path: &Path, lines: u32, seed: u64) -> Answer {
+    let truth = path.with_extension("truth");
+    let port = free_port();
+    let mut simulator = Command::new(binaries().join("millrace"))
+        .args([
+            "simulate",
+            "--port",
+            &port.to_string(),
+            "--max",
+            "--lines",
+            &lines.to_string(),
+            "--seed",
+            &seed.to_string(),
+        ])
+        .arg("--truth")
+        .arg(&truth)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starting the simulator");
+    let runtime = Runtime::new().expect("a runtime");
+    let feed = format!("ws://127.0.0.1:{port}/2/rsvps");
+    let mut file = BufWriter::new(File::create(path).expect("making a recording"));
+    let (mut socket, _) =
+        eventually("the simulator listens", || runtime.block_on(connect_async(&feed)).ok());
+    let mut missing = lines;
+    while missing > 0 {
+        let message =
+            runtime.block_on(socket.next()).expect("the feed goes on").expect("a message");
+        if message.is_text() || message.is_binary() {
+            file.write_all(&message.into_data())
+                .and_then(|()| file.write_all(b"\n"))
+                .expect("writing a recording");
+            missing -= 1;
+        }
+    }
+    file.flush().expect("writing a recording");
+    signal::kill(Pid::from_raw(simulator.id().cast_signed()), Signal::SIGTERM)
+        .expect("stopping the simulator");
+    assert!(
+        simulator.wait().expect("waiting for a child").success(),
+        "the simulator stops as it is asked to"
+    );
+    let truth: Truth = serde_json::from_slice(&std::fs::read(truth).expect("the truth"))
+        .expect("the truth is JSON");
+    assert_eq!(truth.sent, lines, "lines sent");
+    Answer::from_counts(truth.topics.items.into_iter().map(|one| (one.item, one.count)).collect())
+}
+
+#[derive(Deserialize)]
+struct Truth {
+    sent: u32,
+    topics: Counts,
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    items: Vec<Counted>,
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    item: String,
+    count: u64,
+}
+
+/// Writes lines as a recording.
+pub fn write<L: AsRef<[u8]>>(path: &Path, lines: impl IntoIterator<Item = L>) {
+    let mut file = BufWriter::new(File::create(path).expect("making a recording"));
+    for line in lines {
+        file.write_all(line.as_ref())
+            .and_then(|()| file.write_all(b"\n"))
+            .expect("writing a recording");
+    }
+    file.flush().expect("writing a recording");
+}
+
+/// Lines that are no event, each with the reason it is refused for.
+pub fn bad_lines() -> Vec<(Vec<u8>, &'static str)> {
+    let text = |line: &str, reason| (line.as_bytes().to_vec(), reason);
+    vec![
+        text("", "empty"),
+        text(" \t ", "empty"),
+        text("HTTP/1.1 200 OK", "not_json"),
+        text(r#"{"rsvp_id":1,"response":"yes""#, "not_json"),
+        text(r#"{"rsvp_id":1,"response":"yes"} x"#, "not_json"),
+        text(r#"{"rsvp_id":1,"response":"yes",}"#, "not_json"),
+        text("\0", "not_json"),
+        text("{\"rsvp_id\":1,\"response\":\"y\0s\"}", "not_json"),
+        text("null", "not_object"),
+        text("[1,2,3]", "not_object"),
+        text("\"text\"", "not_object"),
+        text("17", "not_object"),
+        (b"{\"rsvp_id\":1,\"response\":\"\xff\"}".to_vec(), "invalid_utf8"),
+        (b"\xc3\x28".to_vec(), "invalid_utf8"),
+        text(&deep(100_000), "too_deep"),
+        text(r#"{"rsvp_id":1,"rsvp_id":2,"response":"yes"}"#, "duplicate_key"),
+        text(r#"{"rsvp_id":1,"response":"yes","group":{"a":1,"\u0061":2}}"#, "duplicate_key"),
+        text("{}", "missing_id"),
+        text(r#"{"response":"yes"}"#, "missing_id"),
+        text(r#"{"rsvp_id":1}"#, "missing_id"),
+        text(r#"{"rsvp_id":"1","response":"yes"}"#, "bad_id"),
+        text(r#"{"rsvp_id":1.5,"response":"yes"}"#, "bad_id"),
+        text(r#"{"rsvp_id":null,"response":"yes"}"#, "bad_id"),
+        text(r#"{"rsvp_id":{},"response":"yes"}"#, "bad_id"),
+        text(r#"{"rsvp_id":1,"response":true}"#, "bad_id"),
+    ]
+}
+
+/// An object with arrays in it to this depth.
+pub fn deep(depth: usize) -> String {
+    format!(r#"{{"rsvp_id":1,"response":"yes","deep":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
+}
+
+/// The same events as another recorder would have written them: keys in another order, white space, every kind of
+/// escape, topics with names that need them, a byte order mark, carriage returns. The same seed writes the same.
+pub struct Scribe {
+    state: u64,
+}
+
+impl Scribe {
+    /// A scribe with habits of its own.
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed.wrapping_mul(2).wrapping_add(1) }
+    }
+
+    /// Writes a line anew; what is no JSON stays as it is.
+    pub fn write(&mut self, line: &[u8]) -> Vec<u8> {
+        let Ok(mut document) = serde_json::from_slice::<Value>(line) else { return line.to_vec() };
+        for topic in document
+            .pointer_mut("/group/group_topics")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
+            if let Some(Value::String(name)) = topic.get_mut("topic_name") {
+                // By the name alone, so that a topic is renamed the same way in all lines.
+                let odd = [
+                    "\"quoted\"",
+                    "back\\slash",
+                    "tab\tnew\nline",
+                    "\u{1f600}",
+                    "\u{2028}",
+                    "nul\u{0}",
+                    "\u{7f}ü",
+                    "a/b",
+                    "日本",
+                    "\u{feff}",
+                ];
+                let sum: usize = name.bytes().map(usize::from).sum();
+                if let Some(suffix) = odd.get(sum % 23) {
+                    name.push_str(suffix);
+                }
+            }
+        }
+        let mut text = String::new();
+        if self.below(50) == 0 {
+            text.push('\u{feff}');
+        }
+        self.value(&document, &mut text);
+        if self.below(10) == 0 {
+            text.push_str(" \r");
+        }
+        text.into_bytes()
+    }
+
+    fn value(&mut self, value: &Value, out: &mut String) {
+        self.space(out);
+        match value {
+            Value::String(text) => self.string(text, out),
+            Value::Array(items) => {
+                out.push('[');
+                for (at, item) in items.iter().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    self.value(item, out);
+                }
+                out.push(']');
+            }
+            Value::Object(entries) => {
+                let mut entries: Vec<_> = entries.iter().collect();
+                for at in (1..entries.len()).rev() {
+                    entries.swap(at, self.below(at + 1));
+                }
+                out.push('{');
+                for (at, (key, value)) in entries.into_iter().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    self.space(out);
+                    self.string(key, out);
+                    self.space(out);
+                    out.push(':');
+                    self.value(value, out);
+                }
+                out.push('}');
+            }
+            plain => out.push_str(&plain.to_string()),
+        }
+        self.space(out);
+    }
+
+    fn string(&mut self, text: &str, out: &mut String) {
+        // Most strings as they come, some all in escapes, some mixed.
+        let escaped = [0, 0, 0, 10, 100][self.below(5)];
+        out.push('"');
+        for sign in text.chars() {
+            let short = match sign {
+                '"' => Some('"'),
+                '\\' => Some('\\'),
+                '/' => Some('/'),
+                '\u{8}' => Some('b'),
+                '\u{c}' => Some('f'),
+                '\n' => Some('n'),
+                '\r' => Some('r'),
+                '\t' => Some('t'),
+                _ => None,
+            };
+            let required = sign < ' ' || sign == '"' || sign == '\\';
+            match short {
+                Some(letter) if required || self.below(2) == 0 => out.extend(['\\', letter]),
+                _ if required || self.below(100) < escaped => {
+                    for unit in sign.encode_utf16(&mut [0; 2]) {
+                        let code = if self.below(2) == 0 {
+                            format!("\\u{unit:04x}")
+                        } else {
+                            format!("\\u{unit:04X}")
+                        };
+                        out.push_str(&code);
+                    }
+                }
+                _ => out.push(sign),
+            }
+        }
+        out.push('"');
+    }
+
+    fn space(&mut self, out: &mut String) {
+        if self.below(12) == 0 {
+            out.push_str([" ", "\t", "  ", "\r"][self.below(4)]);
+        }
+    }
+
+    /// A number below `limit`, by xorshift: the same everywhere and for ever.
+    fn below(&mut self, limit: usize) -> usize {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        (self.state >> 11) as usize % limit
+    }
+}
+
+#[cfg(test)]
+mod tests;

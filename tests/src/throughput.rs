@@ -1,0 +1,219 @@
+//! How many RSVPs a CPU-second takes through the analyzer, beside a loop that only reads them.
+//!
+//! The RSVPs lie in `raw-rsvps` (4 partitions, lz4) before anything is measured. The analyzer is the process that
+//! runs in production, with the queries that it comes with; its CPU time is that of all its threads, start included,
+//! until the published result reflects the last record. The loop reads the same records with the same client settings.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use common::{
+    event::identity::{self, Schema},
+    kafka::{Kafka, Topic, header},
+};
+use nix::sys::signal::Signal;
+use rdkafka::{
+    Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{Header, OwnedHeaders},
+    producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer},
+};
+use serde::Deserialize;
+
+use crate::{
+    binaries, broker::Broker, free_port, oracle::Answer, outcome::Published, process, recording,
+    sandbox::scratch, topics::Topics, within,
+};
+
+const PARTITIONS: i32 = 4;
+const RUN: Duration = Duration::from_secs(600);
+
+/// What a job took.
+#[derive(Debug, Clone, Copy)]
+pub struct Cost {
+    /// User and kernel, all threads.
+    pub cpu: Duration,
+    /// By the clock.
+    pub wall: Duration,
+}
+
+/// What one run measured.
+#[derive(Debug)]
+pub struct Figures {
+    /// Records read.
+    pub rsvps: u32,
+    /// Their mean size, in bytes.
+    pub mean_bytes: u64,
+    /// The analyzer, from its start to the result that reflects all.
+    pub analyzer: Cost,
+    /// Reading and dropping.
+    pub drop: Cost,
+}
+
+impl Cost {
+    /// RSVPs per CPU-second.
+    pub fn per_cpu_second(&self, rsvps: u32) -> f64 {
+        f64::from(rsvps) / self.cpu.as_secs_f64()
+    }
+}
+
+/// Brings so many RSVPs into Kafka, measures both, and compares the published result with the truth.
+pub fn measure(rsvps: u32) -> Figures {
+    let broker = Broker::start();
+    let kafka = Kafka { brokers: broker.address(), partitions: PARTITIONS, ..Kafka::default() };
+    let (_directory, path) = scratch();
+    let recording = path.join("synthetic.jsonl");
+    let truth = recording::synthesize(&recording, rsvps, 97);
+    let mean_bytes = std::fs::metadata(&recording).expect("the recording").len() / u64::from(rsvps);
+    fill(&kafka, &recording);
+    std::fs::remove_file(&recording).expect("removing the recording");
+    let ends = Topics::at(&kafka.brokers).ends(&kafka.topics.raw).expect("the topic is there");
+    assert_eq!(
+        ends.values().sum::<i64>(),
+        i64::from(rsvps),
+        "all records are in {}",
+        kafka.topics.raw
+    );
+
+    let drop = poll_and_drop(&kafka, &ends);
+    let analyzer = analyze(&kafka, &path, &ends, &truth);
+    Figures { rsvps, mean_bytes, analyzer, drop }
+}
+
+/// Publishes a recording as the collector does.
+fn fill(kafka: &Kafka, recording: &Path) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(kafka.ensure_topics(&[Topic::Raw])).expect("the topics");
+    let producer: ThreadedProducer<DefaultProducerContext> =
+        kafka.producer().create().expect("a producer");
+    let schema = Schema::default();
+    for (sequence, line) in recording::each_line(recording).enumerate() {
+        let event = identity::identify(&line, &schema).expect("the simulator makes events");
+        let sequence = format!("bench:{sequence}");
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: header::ID, value: Some(&event.id) })
+            .insert(Header { key: header::SOURCE, value: Some("bench") })
+            .insert(Header { key: header::SEQ, value: Some(&sequence) });
+        let mut record =
+            BaseRecord::to(&kafka.topics.raw).key(&event.key).payload(&line).headers(headers);
+        while let Err((error, back)) = producer.send(record) {
+            assert_eq!(
+                error,
+                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull),
+                "producing"
+            );
+            producer.flush(Duration::from_millis(100)).ok();
+            record = back;
+        }
+    }
+    producer.flush(RUN).expect("all records are acknowledged");
+}
+
+fn poll_and_drop(kafka: &Kafka, ends: &std::collections::BTreeMap<i32, i64>) -> Cost {
+    let consumer: BaseConsumer = kafka.consumer(None, None).create().expect("a consumer");
+    let mut list = TopicPartitionList::new();
+    for partition in ends.keys() {
+        list.add_partition_offset(&kafka.topics.raw, *partition, Offset::Beginning)
+            .expect("an offset");
+    }
+    let own = std::process::id().cast_signed();
+    let (start, before) = (Instant::now(), process::cpu(own).expect("own CPU time"));
+    consumer.assign(&list).expect("assigning partitions");
+    let (mut left, mut bytes) = (ends.values().sum::<i64>(), 0);
+    while left > 0 {
+        if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+            bytes += message.expect("a record").payload_len();
+            left -= 1;
+        }
+    }
+    assert!(bytes > 0, "the records have payloads");
+    Cost { cpu: process::cpu(own).expect("own CPU time") - before, wall: start.elapsed() }
+}
+
+/// An analyzer of its own, killed when dropped.
+struct Analyzer(Child);
+
+impl Drop for Analyzer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[derive(Deserialize)]
+struct Reflected {
+    query: String,
+    offsets: HashMap<i32, i64>,
+}
+
+fn analyze(
+    kafka: &Kafka,
+    directory: &Path,
+    ends: &std::collections::BTreeMap<i32, i64>,
+    truth: &Answer,
+) -> Cost {
+    let log: PathBuf = directory.join("analyzer.log");
+    let start = Instant::now();
+    let mut analyzer = Analyzer(
+        Command::new(binaries().join("analyzer"))
+            .env("ANALYZER__KAFKA__BROKERS", &kafka.brokers)
+            .env("ANALYZER__SERVICE__ADMIN", format!("127.0.0.1:{}", free_port()))
+            .env("ANALYZER__INSTANCE_ID", "bench")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).expect("a log"))
+            .spawn()
+            .expect("starting the analyzer"),
+    );
+    let pid = analyzer.0.id().cast_signed();
+    let complete = |payload: &[u8]| {
+        let reflected: Reflected = serde_json::from_slice(payload).expect("a published result");
+        // An offset is the last one that is reflected.
+        let all = ends.iter().all(|(partition, end)| {
+            *end == 0 || reflected.offsets.get(partition).is_some_and(|last| last + 1 >= *end)
+        });
+        (reflected.query == "topics" && all)
+            .then(|| serde_json::from_slice::<Published>(payload).expect("a published result"))
+    };
+    let consumer: BaseConsumer = kafka
+        .consumer(None, None)
+        .set("topic.metadata.refresh.interval.ms", "200")
+        .create()
+        .expect("a consumer");
+    within(RUN, "the analyzer makes its topics", || {
+        assert!(
+            analyzer.0.try_wait().expect("waiting for a child").is_none(),
+            "the analyzer has ended: {}",
+            std::fs::read_to_string(&log).unwrap_or_default()
+        );
+        let metadata = consumer.fetch_metadata(None, Duration::from_secs(5)).ok()?;
+        metadata
+            .topics()
+            .iter()
+            .any(|topic| topic.name() == kafka.topics.results && !topic.partitions().is_empty())
+            .then_some(())
+    });
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&kafka.topics.results, 0, Offset::Beginning).expect("an offset");
+    consumer.assign(&list).expect("assigning a partition");
+    let (result, cost) = within(RUN, "a result that reflects every record", || {
+        assert!(
+            analyzer.0.try_wait().expect("waiting for a child").is_none(),
+            "the analyzer has ended: {}",
+            std::fs::read_to_string(&log).unwrap_or_default()
+        );
+        let message = consumer.poll(Duration::from_millis(100))?.expect("a record");
+        let cpu = process::cpu(pid).expect("the analyzer's CPU time");
+        Some((complete(message.payload()?)?, Cost { cpu, wall: start.elapsed() }))
+    });
+    result.assert_exact(truth, 50);
+    process::Process { pid, name: "analyzer".to_owned() }.signal(Signal::SIGTERM);
+    within(RUN, "the analyzer stops", || analyzer.0.try_wait().expect("waiting for a child"));
+    cost
+}
