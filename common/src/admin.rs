@@ -1,0 +1,164 @@
+//! The admin port of every tier: `/live`, `/ready` and `/metrics`.
+//!
+//! `/live` answers 200 as long as the process can answer at all and never asks Kafka: restarting a
+//! process mends no broker. `/ready` answers 200 when every named condition holds, else 503 with the
+//! ones that do not. `/metrics` is Prometheus' text format.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::{Registry, TextEncoder};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// More probes at once than any scraper makes; a further connection waits in the listen queue.
+const MAX_CONNECTIONS: usize = 64;
+
+/// The conditions under which a tier can do its work.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness {
+    unmet: Arc<Mutex<BTreeMap<&'static str, String>>>,
+}
+
+/// One named condition of a [`Readiness`].
+#[derive(Debug, Clone)]
+pub struct Condition {
+    name: &'static str,
+    readiness: Readiness,
+}
+
+impl Readiness {
+    /// Adds a condition, which does not hold until [`Condition::set`].
+    pub fn condition(&self, name: &'static str) -> Condition {
+        let condition = Condition { name, readiness: self.clone() };
+        condition.unset("starting");
+        condition
+    }
+
+    /// The conditions that do not hold, with the reason; empty means ready.
+    pub fn unmet(&self) -> BTreeMap<&'static str, String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.unmet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Condition {
+    /// The condition holds.
+    pub fn set(&self) {
+        if self.readiness.lock().remove(self.name).is_some() {
+            tracing::info!(condition = self.name, "condition holds");
+        }
+    }
+
+    /// The condition does not hold any more.
+    pub fn unset(&self, why: impl Into<String>) {
+        let why = why.into();
+        tracing::debug!(condition = self.name, why, "condition does not hold");
+        self.readiness.lock().insert(self.name, why);
+    }
+}
+
+/// Binds the admin port and serves it for the life of the process.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn serve(address: SocketAddr, registry: Registry, readiness: Readiness) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    tokio::spawn(accept(listener, registry, readiness));
+    Ok(bound)
+}
+
+async fn accept(listener: TcpListener, registry: Registry, readiness: Readiness) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept on the admin port");
+                continue;
+            }
+        };
+        let (registry, readiness) = (registry.clone(), readiness.clone());
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let response = answer(&request, &registry, &readiness);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            // A probe that breaks off concerns nobody.
+            let _ended = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(std::time::Duration::from_secs(5))
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            drop(permit);
+        });
+    }
+}
+
+fn answer<B>(request: &Request<B>, registry: &Registry, readiness: &Readiness) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
+    }
+    match request.uri().path() {
+        "/live" => text(StatusCode::OK, "live\n".to_owned()),
+        "/ready" => {
+            let unmet = readiness.unmet();
+            if unmet.is_empty() {
+                return text(StatusCode::OK, "ready\n".to_owned());
+            }
+            let lines = unmet.iter().map(|(name, why)| format!("not ready: {name}: {why}\n")).collect();
+            text(StatusCode::SERVICE_UNAVAILABLE, lines)
+        }
+        "/metrics" => match TextEncoder::new().encode_to_string(&registry.gather()) {
+            Ok(metrics) => text(StatusCode::OK, metrics),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        },
+        _ => text(StatusCode::NOT_FOUND, "there are /live, /ready and /metrics\n".to_owned()),
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let plain = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(readiness: &Readiness, path: &str) -> (StatusCode, Readiness) {
+        let request = Request::get(path).body(()).unwrap();
+        (answer(&request, &Registry::new(), readiness).status(), readiness.clone())
+    }
+
+    #[test]
+    fn a_tier_is_ready_when_every_condition_holds_and_live_in_any_case() {
+        let readiness = Readiness::default();
+        let log = readiness.condition("log");
+        let kafka = readiness.condition("kafka");
+        log.set();
+        assert_eq!(status(&readiness, "/ready").0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(readiness.unmet().into_keys().collect::<Vec<_>>(), ["kafka"]);
+        kafka.set();
+        assert_eq!(status(&readiness, "/ready").0, StatusCode::OK);
+        log.unset("disk full");
+        assert_eq!(status(&readiness, "/ready").0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(&readiness, "/live").0, StatusCode::OK);
+        assert_eq!(status(&readiness, "/nothing").0, StatusCode::NOT_FOUND);
+    }
+}

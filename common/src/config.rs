@@ -1,0 +1,115 @@
+//! Configuration of a tier: defaults < file < environment < flags, then validation.
+//!
+//! - The file is TOML, named by `--config`.
+//! - A variable `TIER__SECTION__KEY` sets `section.key` (`ANALYZER__CAPACITY=200`,
+//!   `ACCESS_API__KAFKA__BROKERS=kafka:9092`); the tier's name is in capitals, `-` written `_`.
+//! - `--set section.key=value` wins over all. Values are read as TOML, else as plain text.
+//!
+//! The defaults are the config type's [`Default`], so that there is one place that says them. A key
+//! that the type does not know is an error wherever it comes from.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+mod layers;
+
+pub use layers::{Error, load, to_toml};
+
+/// What every tier's process is told. Section `service`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Service {
+    /// Where `/live`, `/ready` and `/metrics` are served; port 0 takes any free one.
+    pub admin: SocketAddr,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Which log lines are written, for example `info` or `info,analyzer=debug`.
+    pub log_filter: String,
+    /// How long a clean stop may take before the process gives up, in milliseconds.
+    pub drain_deadline_ms: u64,
+}
+
+impl Service {
+    /// The defaults of a tier whose admin port is `port` on loopback.
+    pub fn on_port(port: u16) -> Self {
+        Self { admin: SocketAddr::from(([127, 0, 0, 1], port)), ..Self::default() }
+    }
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            log_format: LogFormat::Text,
+            log_filter: "info".to_owned(),
+            drain_deadline_ms: 10_000,
+        }
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A tier's configuration.
+pub trait TierConfig: Serialize + DeserializeOwned + Default {
+    /// The part that all tiers have.
+    fn service(&self) -> &Service;
+
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    /// Every problem found, each with its key, what is wrong and what to write instead.
+    fn validate(&self) -> Result<(), Invalid>;
+}
+
+/// The problems of a configuration, one a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Invalid(pub Vec<String>);
+
+impl Invalid {
+    /// `Ok` when there are no problems.
+    ///
+    /// # Errors
+    /// The problems, when there are any.
+    pub fn when_any(problems: Vec<String>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
+    }
+}
+
+/// The flags that every tier has.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// Read this TOML file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Kafka's bootstrap servers, as host:port[,host:port…]; short for --set kafka.brokers=…
+    #[arg(long, value_name = "HOST:PORT")]
+    pub brokers: Option<String>,
+
+    /// Set one key, for example --set service.log_format=json; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+
+    /// Print the configuration that would be used, as TOML, and exit
+    #[arg(long)]
+    pub dump_config: bool,
+}
+
+/// The process's environment, or a test's stand-in for it.
+pub type Environment = BTreeMap<String, String>;
+
+#[cfg(test)]
+mod tests;

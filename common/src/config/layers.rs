@@ -1,0 +1,117 @@
+//! Putting the layers of a configuration together.
+
+use std::path::PathBuf;
+
+use ::config::{Config, File, FileFormat, Map, Value};
+use serde::de::DeserializeOwned;
+
+use super::{Environment, Flags, Invalid, TierConfig};
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file is not there or not readable.
+    #[error("cannot read the configuration file {path}: {source}; check the path given by --config")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A layer does not parse, or does not fit the keys there are.
+    #[error("{origin}: {message}; --dump-config prints every key with its value")]
+    Misfit {
+        /// The layer.
+        origin: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A `--set` without `=`.
+    #[error("--set {0}: write KEY=VALUE, for example --set service.log_format=json")]
+    MalformedFlag(String),
+    /// What the types cannot say does not hold.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+}
+
+/// Loads the configuration of the tier `name` (`access-api`: variables `ACCESS_API__…`).
+///
+/// # Errors
+/// When a layer cannot be read, names an unknown key, or the whole is not valid.
+pub fn load<T: TierConfig>(name: &str, flags: &Flags, environment: &Environment) -> Result<T, Error> {
+    let defaults = to_toml(&T::default())?;
+    let mut builder = Config::builder().add_source(File::from_str(&defaults, FileFormat::Toml));
+    if let Some(path) = &flags.config {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::Unreadable { path: path.clone(), source })?;
+        let origin = path.display().to_string();
+        builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
+        check::<T>(&builder, &origin)?;
+    }
+    let prefix = format!("{}__", name.to_uppercase().replace('-', "_"));
+    for (variable, text) in environment {
+        let Some(path) = variable.strip_prefix(&prefix) else { continue };
+        let key = path.to_lowercase().replace("__", ".");
+        builder = set::<T>(builder, &key, text, &format!("environment variable {variable}"))?;
+    }
+    if let Some(brokers) = &flags.brokers {
+        builder = set::<T>(builder, "kafka.brokers", brokers, "--brokers")?;
+    }
+    for assignment in &flags.set {
+        let (key, text) =
+            assignment.split_once('=').ok_or_else(|| Error::MalformedFlag(assignment.clone()))?;
+        builder = set::<T>(builder, key, text, &format!("--set {key}"))?;
+    }
+    let config: T = check(&builder, "configuration")?;
+    config.validate()?;
+    Ok(config)
+}
+
+/// The configuration as TOML, the form of the file.
+///
+/// # Errors
+/// When a value has no TOML form: a defect of the config type.
+pub fn to_toml(config: &impl serde::Serialize) -> Result<String, Error> {
+    toml::to_string(config)
+        .map_err(|error| Error::Misfit { origin: "defaults".to_owned(), message: error.to_string() })
+}
+
+type Builder = ::config::ConfigBuilder<::config::builder::DefaultState>;
+
+/// Overrides one key and at once checks that it fits, so that the error names its layer.
+fn set<T: DeserializeOwned>(builder: Builder, key: &str, text: &str, origin: &str) -> Result<Builder, Error> {
+    let misfit = |error: ::config::ConfigError| Error::Misfit { origin: origin.to_owned(), message: error.to_string() };
+    let typed = value(text);
+    let candidate = builder.clone().set_override(key, typed.clone()).map_err(misfit)?;
+    if check::<T>(&candidate, origin).is_ok() {
+        return Ok(candidate);
+    }
+    // `instance_id=7` is a text although it reads as a number.
+    let candidate = builder.clone().set_override(key, text).map_err(misfit)?;
+    if check::<T>(&candidate, origin).is_ok() {
+        return Ok(candidate);
+    }
+    let candidate = builder.set_override(key, typed).map_err(misfit)?;
+    check::<T>(&candidate, origin).map(|_| candidate)
+}
+
+fn check<T: DeserializeOwned>(builder: &Builder, origin: &str) -> Result<T, Error> {
+    builder
+        .clone()
+        .build()
+        .and_then(Config::try_deserialize)
+        .map_err(|error| Error::Misfit { origin: origin.to_owned(), message: error.to_string() })
+}
+
+/// A flag's or variable's text as TOML would read it, else as plain text.
+fn value(text: &str) -> Value {
+    let document = format!("value = {text}");
+    Config::builder()
+        .add_source(File::from_str(&document, FileFormat::Toml))
+        .build()
+        .and_then(Config::try_deserialize::<Map<String, Value>>)
+        .ok()
+        .filter(|table| table.len() == 1)
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::from(text))
+}

@@ -1,0 +1,201 @@
+//! Kafka, as all tiers use it: the names of topics and headers, the settings of clients, and the
+//! creation of topics.
+//!
+//! **Producers** are idempotent with `acks=all`, never give a message up by themselves
+//! (`message.timeout.ms=0`) and hold a bounded queue: when it is full the caller waits.
+//! **Consumers** never commit and never jump: a position that is gone is an error that the caller
+//! sees (`auto.offset.reset=error`), not a silent reset.
+
+use std::collections::BTreeMap;
+
+use rdkafka::ClientConfig;
+use serde::{Deserialize, Serialize};
+
+mod topics;
+
+pub use topics::{Error, Topic};
+
+/// Names of record headers.
+pub mod header {
+    /// The event's id; copies of one event have the same.
+    pub const ID: &str = "mr-id";
+    /// The source that the collector had it from.
+    pub const SOURCE: &str = "mr-source";
+    /// `instance:sequence` of the collector's message log.
+    pub const SEQ: &str = "mr-seq";
+    /// Why the record was dead-lettered, a [`Reason`](crate::event::Reason).
+    pub const REASON: &str = "mr-reason";
+    /// Where in its source the dead letter stood: the collector's sequence.
+    pub const OFFSET: &str = "mr-offset";
+}
+
+/// How to reach Kafka and what the topics are called. Section `kafka`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kafka {
+    /// Bootstrap servers, `host:port[,host:port…]`.
+    pub brokers: String,
+    /// Partitions of the topics that are created partitioned; a topic that exists keeps its own.
+    pub partitions: i32,
+    /// Replication factor of topics that are created; -1 is the broker's default.
+    pub replication: i32,
+    /// Names of the topics.
+    pub topics: Topics,
+    /// Any further librdkafka property, such as `security.protocol`; these win.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Names of the topics. Section `kafka.topics`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Topics {
+    /// Events as received, keyed by the subject's id.
+    pub raw: String,
+    /// What is no event, with the reason.
+    pub dead_letters: String,
+    /// Partial results of the analyzer's tally, compacted.
+    pub partials: String,
+    /// Snapshots of the analyzer's tally, compacted.
+    pub state: String,
+    /// Published results, keyed by query, compacted.
+    pub results: String,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            brokers: "localhost:9092".to_owned(),
+            partitions: 4,
+            replication: -1,
+            topics: Topics::default(),
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self {
+            raw: "raw-rsvps".to_owned(),
+            dead_letters: "raw-rsvps-dlq".to_owned(),
+            partials: "topn-rsvps-partials".to_owned(),
+            state: "topn-rsvps-state".to_owned(),
+            results: "topn-rsvps".to_owned(),
+        }
+    }
+}
+
+impl Kafka {
+    /// The largest record that any topic of ours takes, in bytes.
+    pub const MAX_RECORD_BYTES: usize = 24 << 20;
+
+    /// What is wrong with this section, for [`TierConfig::validate`](crate::config::TierConfig::validate).
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.brokers.trim().is_empty() {
+            problems.push("kafka.brokers: must not be empty; set it to host:port".to_owned());
+        }
+        if self.partitions < 1 {
+            problems.push(format!("kafka.partitions: is {}; must be at least 1", self.partitions));
+        }
+        if self.replication < 1 && self.replication != -1 {
+            problems.push(format!(
+                "kafka.replication: is {}; write -1 for the broker's default, or at least 1",
+                self.replication
+            ));
+        }
+        let mut names: Vec<_> = Topic::ALL.map(|topic| self.name(topic)).into();
+        names.sort_unstable();
+        names.dedup();
+        if names.len() < Topic::ALL.len() || names.contains(&"") {
+            problems.push("kafka.topics: every topic needs a name of its own".to_owned());
+        }
+        problems
+    }
+
+    /// Settings that clients of every kind share.
+    pub fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", "millrace")
+            // A broker that was killed is back within seconds; the defaults wait up to ten.
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.nagle.disable", "true")
+            .set("topic.metadata.refresh.interval.ms", "30000");
+        client
+    }
+
+    /// Settings of a producer.
+    pub fn producer(&self) -> ClientConfig {
+        let mut producer = self.client();
+        producer
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("message.timeout.ms", "0")
+            .set("partitioner", "murmur2_random")
+            .set("compression.type", "lz4")
+            .set("linger.ms", "5")
+            .set("message.max.bytes", Self::MAX_RECORD_BYTES.to_string())
+            .set("queue.buffering.max.messages", "100000")
+            .set("queue.buffering.max.kbytes", "65536");
+        self.with_properties(producer)
+    }
+
+    /// Settings of a consumer; `instance_id` makes its membership static, so that a process that
+    /// dies gets its partitions back at once instead of after its session timed out.
+    pub fn consumer(&self, group: Option<&str>, instance_id: Option<&str>) -> ClientConfig {
+        let mut consumer = self.client();
+        consumer
+            // librdkafka wants a group id even from a consumer that joins no group.
+            .set("group.id", group.unwrap_or("millrace-no-group"))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("partition.assignment.strategy", "range")
+            .set("session.timeout.ms", "6000")
+            .set("heartbeat.interval.ms", "1000")
+            .set("fetch.queue.backoff.ms", "5")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.error.backoff.ms", "100")
+            .set("queued.min.messages", "20000")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.message.max.bytes", "4194304")
+            .set("receive.message.max.bytes", (2 * Self::MAX_RECORD_BYTES + (64 << 20)).to_string());
+        if let Some(id) = instance_id {
+            consumer.set("group.instance.id", id);
+        }
+        self.with_properties(consumer)
+    }
+
+    fn with_properties(&self, mut client: ClientConfig) -> ClientConfig {
+        for (key, value) in &self.properties {
+            client.set(key, value);
+        }
+        client
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_properties_win() {
+        let mut kafka = Kafka::default();
+        assert_eq!(kafka.problems(), Vec::<String>::new());
+        kafka.properties.insert("compression.type".to_owned(), "zstd".to_owned());
+        assert_eq!(kafka.producer().get("compression.type"), Some("zstd"));
+    }
+
+    #[test]
+    fn each_problem_names_its_key() {
+        let mut kafka = Kafka { brokers: " ".to_owned(), partitions: 0, replication: 0, ..Kafka::default() };
+        kafka.topics.raw = "topn-rsvps".to_owned();
+        let problems = kafka.problems();
+        for key in ["kafka.brokers", "kafka.partitions", "kafka.replication", "kafka.topics"] {
+            assert!(problems.iter().any(|problem| problem.starts_with(key)), "{key}: {problems:?}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The topics, and their creation where they are missing.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::Kafka;
+use crate::backoff::Backoff;
+
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// One of the topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// Events as received.
+    Raw,
+    /// What is no event.
+    DeadLetters,
+    /// Partial results.
+    Partials,
+    /// Snapshots.
+    State,
+    /// Published results: one partition, so that an offset is a position in the story.
+    Results,
+}
+
+/// Why topics could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A client cannot be built from the settings.
+    #[error("cannot set up a Kafka client: {0}; check kafka.brokers and kafka.properties")]
+    Client(#[source] KafkaError),
+    /// The broker does not answer.
+    #[error("no answer from Kafka at {brokers}: {source}; check that the broker runs and that kafka.brokers names it")]
+    Unreachable {
+        /// The bootstrap servers.
+        brokers: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+    /// The broker refused to create a topic.
+    #[error("Kafka refused to create the topic {topic}: {code}; create it by hand or grant the right to")]
+    Refused {
+        /// The topic.
+        topic: String,
+        /// The broker's answer.
+        code: RDKafkaErrorCode,
+    },
+    /// The broker said a topic was created, but does not list it yet.
+    #[error("the topic {topic} is not listed yet")]
+    NotListed {
+        /// The topic.
+        topic: String,
+    },
+    /// The runtime is going down.
+    #[error("interrupted while asking Kafka for its topics")]
+    Interrupted,
+}
+
+impl Error {
+    /// Whether trying again can help without anybody changing anything.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::NotListed { .. } => true,
+            Self::Client(_) | Self::Refused { .. } | Self::Interrupted => false,
+        }
+    }
+}
+
+impl Topic {
+    /// Every topic there is.
+    pub const ALL: [Self; 5] =
+        [Self::Raw, Self::DeadLetters, Self::Partials, Self::State, Self::Results];
+
+    /// How many partitions it is created with.
+    pub const fn partitions(self, kafka: &Kafka) -> i32 {
+        match self {
+            Self::Raw | Self::Partials | Self::State => kafka.partitions,
+            Self::DeadLetters | Self::Results => 1,
+        }
+    }
+
+    /// Compacted topics roll their segments early, because the newest one is never compacted: what
+    /// a reader that starts anew must go through stays small.
+    const fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Raw => &[("cleanup.policy", "delete")],
+            Self::DeadLetters => &[("cleanup.policy", "delete"), ("max.message.bytes", "25165824")],
+            Self::Partials | Self::State | Self::Results => &[
+                ("cleanup.policy", "compact"),
+                ("segment.bytes", "33554432"),
+                ("segment.ms", "600000"),
+                ("min.cleanable.dirty.ratio", "0.1"),
+                ("delete.retention.ms", "600000"),
+                ("max.message.bytes", "8388608"),
+            ],
+        }
+    }
+}
+
+impl Kafka {
+    /// The configured name of a topic.
+    pub fn name(&self, topic: Topic) -> &str {
+        match topic {
+            Topic::Raw => &self.topics.raw,
+            Topic::DeadLetters => &self.topics.dead_letters,
+            Topic::Partials => &self.topics.partials,
+            Topic::State => &self.topics.state,
+            Topic::Results => &self.topics.results,
+        }
+    }
+
+    /// Creates those of `topics` that are missing and returns when all are listed. While the broker
+    /// does not answer it goes on trying, and says so; drop the future to stop it.
+    ///
+    /// # Errors
+    /// When trying again cannot help, see [`Error::retryable`].
+    pub async fn ensure_topics(&self, topics: &[Topic]) -> Result<(), Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        loop {
+            match self.try_ensure_topics(topics).await {
+                Err(error) if error.retryable() => {
+                    tracing::warn!(%error, "waiting for kafka");
+                    let delay = backoff.next_delay(&mut rand::rng());
+                    tokio::time::sleep(delay).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn try_ensure_topics(&self, topics: &[Topic]) -> Result<(), Error> {
+        let admin: AdminClient<DefaultClientContext> =
+            self.with_properties(self.client()).create().map_err(Error::Client)?;
+        let (admin, missing) = self.missing(admin, topics).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let new: Vec<_> = missing.iter().map(|&topic| self.new_topic(topic)).collect();
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER_DEADLINE));
+        let unreachable = |source| Error::Unreachable { brokers: self.brokers.clone(), source };
+        for outcome in admin.create_topics(&new, &options).await.map_err(unreachable)? {
+            match outcome {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) => return Err(Error::Refused { topic, code }),
+            }
+        }
+        let (_, missing) = self.missing(admin, topics).await?;
+        missing.first().map_or(Ok(()), |&topic| {
+            Err(Error::NotListed { topic: self.name(topic).to_owned() })
+        })
+    }
+
+    /// Lists all topics, since asking for one by name can make a broker create it with defaults.
+    async fn missing(
+        &self,
+        admin: AdminClient<DefaultClientContext>,
+        topics: &[Topic],
+    ) -> Result<(AdminClient<DefaultClientContext>, Vec<Topic>), Error> {
+        let listing = tokio::task::spawn_blocking(move || {
+            let metadata = admin.inner().fetch_metadata(None, ANSWER_DEADLINE);
+            (admin, metadata)
+        });
+        let (admin, metadata) = listing.await.map_err(|_| Error::Interrupted)?;
+        let metadata = metadata
+            .map_err(|source| Error::Unreachable { brokers: self.brokers.clone(), source })?;
+        let listed = |topic: &Topic| {
+            metadata.topics().iter().any(|t| t.name() == self.name(*topic) && t.error().is_none())
+        };
+        Ok((admin, topics.iter().copied().filter(|topic| !listed(topic)).collect()))
+    }
+
+    fn new_topic(&self, topic: Topic) -> NewTopic<'_> {
+        let replication = TopicReplication::Fixed(self.replication);
+        let new = NewTopic::new(self.name(topic), topic.partitions(self), replication);
+        topic.settings().iter().fold(new, |new, &(key, value)| new.set(key, value))
+    }
+}

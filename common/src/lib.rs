@@ -1,0 +1,26 @@
+//! What two tiers share, and nothing else: the events and results they exchange, the way each one
+//! reads its configuration, logs, answers probes and stops, the settings of their Kafka clients,
+//! and the hybrid message log.
+//!
+//! | module | one home of |
+//! |---|---|
+//! | [`event`] | payloads: identity of a raw event, dead-letter reasons, the published result |
+//! | [`frame`] | what a client of the access-api sends and receives |
+//! | [`kafka`] | topics, headers, client settings, creation of topics |
+//! | [`config`] | defaults < file < environment < flags, and validation |
+//! | [`tier`] | the life of a tier's process, from flags to drain |
+//! | [`admin`] | `/live`, `/ready`, `/metrics` |
+//! | [`backoff`] | full-jitter retry delays |
+//! | [`telemetry`] | log output |
+//! | `message_log` | the hybrid message log (feature `message-log`) |
+
+pub mod admin;
+pub mod backoff;
+pub mod config;
+pub mod event;
+pub mod frame;
+pub mod kafka;
+#[cfg(feature = "message-log")]
+pub mod message_log;
+pub mod telemetry;
+pub mod tier;

@@ -1,0 +1,177 @@
+//! The life of a tier's process: flags, configuration, telemetry, admin port, run, drain.
+//!
+//! Exit codes: 0 after a clean stop, 1 when the tier failed or did not drain in time, 2 for flags
+//! that do not parse, 64 for a configuration that cannot be used (`EX_USAGE` of sysexits).
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Command, FromArgMatches};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Readiness};
+use crate::config::{self, Flags, TierConfig};
+use crate::telemetry;
+
+/// Exit code of a configuration that cannot be used.
+pub const EXIT_CONFIG: u8 = 64;
+
+/// A service of Millrace. Its `main` is one line: `common::tier::main::<T>()`.
+pub trait Tier {
+    /// The command's name, which is also the prefix of its environment variables.
+    const NAME: &'static str;
+    /// What it does, for `--help`.
+    const ABOUT: &'static str;
+    /// What it can be told.
+    type Config: TierConfig;
+    /// How it fails.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Works until `host.shutdown` is cancelled, then drains and returns.
+    fn run(config: Self::Config, host: Host) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// What a process gives to the tier that runs in it.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Where the tier registers its metrics.
+    pub registry: prometheus::Registry,
+    /// Where it says whether it can work.
+    pub readiness: Readiness,
+    /// Cancelled when the process is asked to stop.
+    pub shutdown: CancellationToken,
+}
+
+/// Runs the tier to its end; the whole of its `main`.
+pub fn main<T: Tier>() -> ExitCode {
+    let command = Flags::augment_args(
+        Command::new(T::NAME).version(env!("CARGO_PKG_VERSION")).about(T::ABOUT),
+    )
+    .after_help(format!(
+        "Any key can also come from the environment: {}__SECTION__KEY=value",
+        T::NAME.to_uppercase().replace('-', "_")
+    ));
+    let flags = Flags::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let environment = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let config: T::Config = match config::load(T::NAME, &flags, &environment) {
+        Ok(config) => config,
+        Err(error) => return misconfigured::<T>(&error),
+    };
+    if flags.dump_config {
+        return match config::to_toml(&config) {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => misconfigured::<T>(&error),
+        };
+    }
+    if let Err(error) = telemetry::init(config.service()) {
+        return misconfigured::<T>(&error);
+    }
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(live::<T>(config));
+            // Whatever still blocks a thread has had its deadline.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => {
+            tracing::error!(%error, "cannot start the runtime");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn misconfigured<T: Tier>(error: &impl std::fmt::Display) -> ExitCode {
+    eprintln!("{}: bad configuration\n{error}", T::NAME);
+    ExitCode::from(EXIT_CONFIG)
+}
+
+async fn live<T: Tier>(config: T::Config) -> ExitCode {
+    let host = Host {
+        registry: prometheus::Registry::new(),
+        readiness: Readiness::default(),
+        shutdown: CancellationToken::new(),
+    };
+    let started = host.readiness.condition("started");
+    let address = config.service().admin;
+    match admin::serve(address, host.registry.clone(), host.readiness.clone()).await {
+        Ok(bound) => tracing::info!(tier = T::NAME, admin = %bound, version = env!("CARGO_PKG_VERSION"), "starting"),
+        Err(error) => {
+            tracing::error!(%address, %error, "cannot bind the admin port; set service.admin to a free address");
+            return ExitCode::FAILURE;
+        }
+    }
+    let deadline = Duration::from_millis(config.service().drain_deadline_ms);
+    let shutdown = host.shutdown.clone();
+    started.set();
+    let run = T::run(config, host);
+    tokio::pin!(run);
+    let outcome = tokio::select! {
+        outcome = &mut run => outcome,
+        () = stop_signal() => {
+            tracing::info!(deadline_ms = deadline.as_millis(), "stopping");
+            shutdown.cancel();
+            tokio::select! {
+                outcome = &mut run => outcome,
+                () = tokio::time::sleep(deadline) => {
+                    tracing::error!("did not drain in time; what was not finished is done by the next start");
+                    return ExitCode::FAILURE;
+                }
+                () = stop_signal() => {
+                    tracing::error!("stopped at once by a second signal");
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
+    };
+    match outcome {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(error = %Chain(&error), "failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Resolves at the first SIGTERM or SIGINT from now on.
+pub async fn stop_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("cannot listen for signals; only kill -9 will stop this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// An error with all its causes, in one line.
+#[derive(Debug)]
+pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = self.0.to_string();
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            // Many errors already print their cause.
+            let said = error.to_string();
+            if !text.contains(&said) {
+                text = format!("{text}: {said}");
+            }
+            cause = error.source();
+        }
+        f.write_str(&text)
+    }
+}
