@@ -51,16 +51,8 @@ pub fn synthesize(path: &Path, lines: u32, seed: u64) -> Answer {
     let truth = path.with_extension("truth");
     let port = free_port();
     let mut simulator = Command::new(binaries().join("millrace"))
-        .args([
-            "simulate",
-            "--port",
-            &port.to_string(),
-            "--max",
-            "--lines",
-            &lines.to_string(),
-            "--seed",
-            &seed.to_string(),
-        ])
+        .args(["simulate", "--max", "--listen", &format!("127.0.0.1:{port}")])
+        .args(["--events", &lines.to_string(), "--seed", &seed.to_string()])
         .arg("--truth")
         .arg(&truth)
         .stdin(Stdio::null())
