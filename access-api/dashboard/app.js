@@ -32,14 +32,14 @@ const model = createModel();
 const ranks = createRankHistory();
 const rates = createRateHistory();
 const bars = createBars(page.bars, format, matchMedia('(prefers-reduced-motion: reduce)'));
-const totals = createTotals(document.querySelector('.totals'), format);
+const totalsBox = document.querySelector('.totals');
+const totals = createTotals(totalsBox, format);
 
 const wanted = loadPrefs();
 let chosen = null; // the query that is shown
 let paused = null; // { result, updates } while paused
 let fresh = true; // the next render is of something else, not of the next moment
 let feedStatus = { phase: 'connecting', retryAt: null, everOpen: false };
-let serverAheadMs = null; // the server's clock minus ours, from its Date header (whole seconds)
 let openedAt = 0;
 let askedAt = -Infinity;
 let renewedAt = -Infinity;
@@ -57,9 +57,7 @@ const feed = createFeed({
   url: socketUrl.href,
   online: () => navigator.onLine,
   onFrame(frame) {
-    const now = Date.now();
-    const serverNow = serverAheadMs === null ? null : now + serverAheadMs;
-    if (applyFrame(model, frame, now, serverNow)) {
+    if (applyFrame(model, frame, Date.now())) {
       choose();
       schedule();
     }
@@ -108,8 +106,6 @@ async function ask() {
     if (!response.ok) throw new Error(`/v1/queries answered ${response.status}`);
     const { queries } = await response.json();
     const now = Date.now();
-    const date = Date.parse(response.headers.get('date') ?? '');
-    if (!Number.isNaN(date)) serverAheadMs = date - now;
     applyList(model, queries, chosen ?? wanted.query, now);
     choose();
     if (model.behindSince !== null && now - model.behindSince > RENEW_AFTER_MS) renew(now);
@@ -193,6 +189,7 @@ function drawConnection(now) {
   document.body.dataset.quiet = String(quietMs > 0);
   write(page.state, STATE_WORDS[state]);
   write(page.detail, detailText(format, { state, quietMs, lagMs: model.lagMs, retryInMs, networkGone }));
+  page.detail.parentElement.hidden = page.detail.textContent === '';
   page.retry.hidden = !(state === 'offline' && feedStatus.phase === 'waiting');
   page.notice.hidden = model.problem === null;
   if (model.problem !== null) write(page.notice, `The server refused: ${model.problem.message}`);
@@ -231,6 +228,7 @@ function drawEmpty(result) {
   const waiting = chosen !== null && result === null; // on its way
   const empty = !waiting && (result === null || result.top.length === 0) && feedStatus.everOpen && feedStatus.phase === 'open';
   page.empty.hidden = !empty;
+  totalsBox.hidden = result === null;
   page.bars.parentElement.hidden = empty;
   page.legend.hidden = result === null || result.top.length === 0;
   if (!empty) return;

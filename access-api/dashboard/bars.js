@@ -1,4 +1,4 @@
-// The ranked bars. One <li> per item, kept while the item is ranked; numbers change at once, places at most once a second.
+// The ranked bars. One <li> per item, kept while the item is ranked; numbers change at once, places at most every 1.5 s.
 // Rely on: items reach the page as text only; a row has a fixed height, so a change of a number moves nothing else;
 // the document's order is the order of rank, so that a screen reader and a test see what the eye sees.
 
@@ -6,8 +6,9 @@ import { hashOf, itemText } from './format.js';
 
 const COLOURS = 12; // .row[data-colour] in bars.css
 const ROWS_PER_COLUMN = 25;
-const REORDER_EVERY_MS = 1_000;
-const MOVE_MS = 650;
+const FEWEST_LINES = 8; // a few rows do not grow to fill a screen
+const REORDER_EVERY_MS = 1_500;
+const MOVE_MS = 600;
 
 export function createBars(list, format, calm) {
   const rows = new Map(); // item -> row
@@ -169,8 +170,9 @@ export function createBars(list, format, calm) {
         list.dataset.digits = widest;
         list.dataset.rows = order.length;
         list.style.setProperty('--digits', widest);
-        list.dataset.columns = order.length > ROWS_PER_COLUMN ? 2 : 1;
-        list.style.setProperty('--rows', order.length + (order.length % 2));
+        const columns = order.length > ROWS_PER_COLUMN ? 2 : 1;
+        list.dataset.columns = columns;
+        list.style.setProperty('--lines', Math.max(FEWEST_LINES, Math.ceil(order.length / columns)));
       }
       afterwards();
       return same || due ? null : REORDER_EVERY_MS - (now - reorderedAt);

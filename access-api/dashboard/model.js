@@ -3,7 +3,6 @@
 // the version shown for a query never goes backwards within one epoch of the cursor.
 
 const CATCHING_UP_MS = 2_000; // a live result that is older than this when it arrives is behind
-const NEWEST_EVENT_BEHIND_MS = 10_000; // the same by the collector's clock: coarser, clocks differ
 const CATCHING_UP_HOLD_MS = 5_000; // without another late frame for this long, the backlog is gone
 const BEHIND_GRACE_MS = 3_000; // how long a newer result may be on its way
 export const QUIET_AFTER_MS = 10_000; // silence that is worth a word, and a question to the server
@@ -16,7 +15,7 @@ export function createModel() {
     cursor: null, // newest cursor received, to be acknowledged
     epoch: null,
     skipped: 0, // updates that the server merged or dropped for this page
-    lagMs: null, // server's lag of the newest live result
+    lagMs: null, // from receipt of the newest event to the sending of the newest live result
     lateAt: -Infinity, // when a result last arrived late, or the server said that we are slow
     lastFrameAt: null,
     behindSince: null, // since when the server is known to have a newer result than is shown
@@ -25,9 +24,8 @@ export function createModel() {
 }
 
 export function parseCursor(cursor) {
-  const dash = typeof cursor === 'string' ? cursor.lastIndexOf('-') : -1;
-  const seq = dash > 0 ? Number(cursor.slice(dash + 1)) : NaN;
-  return Number.isSafeInteger(seq) ? { epoch: cursor.slice(0, dash), seq } : null;
+  const parts = /^(.+)-(\d+)$/.exec(cursor ?? '');
+  return parts && { epoch: parts[1], seq: Number(parts[2]) };
 }
 
 // The later of two cursors; of different epochs, the second.
@@ -40,12 +38,11 @@ export function laterCursor(a, b) {
 }
 
 // Applies one frame; returns whether anything that is shown may have changed.
-// `serverNow` is the server's clock where it is known (null otherwise).
-export function applyFrame(model, frame, now, serverNow = null) {
+export function applyFrame(model, frame, now) {
   switch (frame.type) {
     case 'snapshot':
     case 'result':
-      return applyResult(model, frame, now, serverNow);
+      return applyResult(model, frame, now);
     case 'slow_down':
       model.lateAt = now;
       return true;
@@ -64,7 +61,7 @@ export function applyFrame(model, frame, now, serverNow = null) {
   }
 }
 
-function applyResult(model, frame, now, serverNow) {
+function applyResult(model, frame, now) {
   const result = frame.result;
   if (!result || !Array.isArray(result.top)) {
     throw new TypeError(`frame ${frame.cursor}: result of query ${frame.query} has no list "top"`);
@@ -87,10 +84,10 @@ function applyResult(model, frame, now, serverNow) {
   model.queries.set(frame.query, { name: frame.query, window: result.window, version: result.version });
   model.behindSince = null;
 
-  if (frame.type === 'result') {
-    model.lagMs = frame.lag_ms ?? null;
-    const newestEventAge = serverNow !== null && result.ingested_ms > 0 ? serverNow - result.ingested_ms : 0;
-    if ((model.lagMs ?? 0) > CATCHING_UP_MS || newestEventAge > NEWEST_EVENT_BEHIND_MS) model.lateAt = now;
+  // A result that reflects nothing new (one published again after a restart) says nothing about lag.
+  if (frame.type === 'result' && !(shown && result.version === shown.version)) {
+    model.lagMs = frame.lag_ms;
+    if (model.lagMs > CATCHING_UP_MS) model.lateAt = now;
   }
   return true;
 }

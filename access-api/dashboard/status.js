@@ -40,7 +40,7 @@ export function emptyText(format, query, result) {
   if (result.events === 0) {
     return {
       title: 'Waiting for the first event',
-      text: `Everything is connected, but no event has been counted for “${query}” yet.`,
+      text: `This page is connected and the analyzer has answered, but no event has been counted for “${query}” yet.`,
       steps: [
         'Is the feed sending? The collector’s /ready page says whether it is connected to it.',
         'Without a feed, “millrace simulate” serves one; “millrace up” starts it with everything else.',

@@ -2,7 +2,7 @@
 // Rely on: each figure stands in [data-testid=NAME] with the envelope's number in data-value and words in its <dd>;
 // a figure that is there only to warn (gaps, shed, future, skipped) is hidden while it is zero.
 
-const SPARK = { width: 180, height: 40, inset: 2, atLeastMs: 30_000 };
+const SPARK = { width: 180, height: 40, headroom: 4, atLeastMs: 30_000 };
 
 export function createTotals(root, format) {
   const find = (name) => root.querySelector(`[data-testid="${name}"]`);
@@ -41,10 +41,10 @@ export function createTotals(root, format) {
     put('duplicates', result.duplicates, format.count(result.duplicates), 'Messages that the source sent again: not counted twice');
     put('late', result.late, format.count(result.late), 'Events older than any window that is kept');
     put('version', result.version, format.count(result.version), 'Messages read so far, re-deliveries included');
-    put('lag', lagMs ?? '', lagMs === null ? '–' : format.duration(lagMs), 'Age of the newest live result when it was sent to this page');
+    put('lag', lagMs ?? '', lagMs === null ? '–' : format.duration(lagMs), 'From the receipt of the newest event to the sending of its result');
     putUnlessZero('future', result.future, format.count(result.future), 'Dated too far ahead to belong to a window');
     putUnlessZero('shed', result.shed_rate, format.percent(result.shed_rate), 'Share of events left out under load; counts are scaled and their error is widened');
-    putUnlessZero('gaps', lost, `${format.count(lost)} messages`, where);
+    putUnlessZero('gaps', lost, format.count(lost), where);
     putUnlessZero('skipped', skipped, format.count(skipped), 'Updates that were replaced by newer ones before they reached this page');
   }
 
@@ -53,7 +53,7 @@ export function createTotals(root, format) {
     const peak = Math.max(1e-9, ...points.map((point) => point.perSecond));
     const span = Math.max(SPARK.atLeastMs, points[0]?.age ?? 0);
     const x = (age) => SPARK.width * (1 - age / span);
-    const y = (perSecond) => SPARK.height - SPARK.inset - (SPARK.height - 2 * SPARK.inset) * (perSecond / peak);
+    const y = (perSecond) => SPARK.height - (SPARK.height - SPARK.headroom) * (perSecond / peak);
     const path = points.map((point) => `${x(point.age).toFixed(2)} ${y(point.perSecond).toFixed(2)}`).join('L');
     const first = points.length > 1 ? x(points[0].age).toFixed(2) : 0;
     line.setAttribute('d', points.length > 1 ? `M${path}` : '');
