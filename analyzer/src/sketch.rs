@@ -1,0 +1,14 @@
+//! Summaries of unbounded streams in bounded memory, each with an error that is known.
+
+mod counters;
+mod distinct;
+mod item;
+mod space_saving;
+
+pub use counters::{Counted, Counters};
+pub use distinct::Distinct;
+pub use item::Item;
+pub use space_saving::SpaceSaving;
+
+#[cfg(test)]
+mod tests;
