@@ -1,0 +1,93 @@
+//! How the analyzer fails.
+
+use crate::{group, publisher, state};
+
+/// Why the analyzer ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] common::config::Invalid),
+    /// A metric could not be registered: two have one name.
+    #[error("cannot register the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The topics could not be made ready.
+    #[error(transparent)]
+    Topics(#[from] common::kafka::Error),
+    /// A consumer failed.
+    #[error(transparent)]
+    Group(#[from] group::Error),
+    /// A producer failed.
+    #[error(transparent)]
+    Publisher(#[from] publisher::Error),
+    /// The stored state could not be read.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// The log ends before the offset that was counted up to: it is not the log that was counted.
+    #[error(
+        "{raw}/{partition} ends at offset {end}, but the stored results already reflect {next} records of it: the topic \
+         was created anew or lost its end; to start from zero, stop all analyzers and delete the topics {raw_state}, \
+         {partials} and {results}"
+    )]
+    LogShrank {
+        /// The topic that is read.
+        raw: String,
+        /// Its partition.
+        partition: i32,
+        /// Its end.
+        end: i64,
+        /// The offset that would be read next.
+        next: i64,
+        /// The topic with the snapshots.
+        raw_state: String,
+        /// The topic with the partial results.
+        partials: String,
+        /// The topic with the results.
+        results: String,
+    },
+    /// The state topic has no place for a partition's snapshots.
+    #[error(
+        "{raw} has a partition {partition}, but {state} only has {partitions} partitions; add partitions to {state}, as \
+         many as {raw} has"
+    )]
+    StateTooNarrow {
+        /// The topic that is read.
+        raw: String,
+        /// Its partition.
+        partition: i32,
+        /// The topic with the snapshots.
+        state: String,
+        /// How many partitions that has.
+        partitions: i32,
+    },
+    /// A stage's thread could not be started.
+    #[error("cannot start the thread of stage {stage}: {source}")]
+    Thread {
+        /// The stage.
+        stage: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A stage's thread panicked.
+    #[error("stage {stage} panicked: {message}; this is a bug, please report it with the log")]
+    Panicked {
+        /// The stage.
+        stage: &'static str,
+        /// What the panic said.
+        message: String,
+    },
+}
+
+impl Error {
+    /// Whether a new start may succeed without anybody's help.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::Group(error) => error.retryable(),
+            Self::Publisher(error) => error.retryable(),
+            Self::State(error) => error.retryable(),
+            Self::Topics(error) => error.retryable(),
+            Self::Panicked { .. } | Self::Thread { .. } => true,
+            Self::Config(_) | Self::Metrics(_) | Self::LogShrank { .. } | Self::StateTooNarrow { .. } => false,
+        }
+    }
+}

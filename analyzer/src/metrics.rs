@@ -1,0 +1,91 @@
+//! What the analyzer counts of itself. Names: `millrace_analyzer_<noun>_<unit>`, `_total` on counters.
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, histogram_opts,
+};
+
+/// The analyzer's metrics; cloning shares them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Records read, by what became of them: `counted`, `duplicate`, `undecodable`, `replayed`.
+    pub records: IntCounterVec,
+    /// Records that are no event, by reason.
+    pub undecodable: IntCounterVec,
+    /// Bytes of payload read.
+    pub raw_bytes: IntCounter,
+    /// Events that a query gave no window, by cause: `late` (one for each query), `future`.
+    pub unwindowed: IntCounterVec,
+    /// Items counted in a shortened form.
+    pub shortened: IntCounter,
+    /// Event ids forgotten for their age or for want of room.
+    pub forgotten: IntCounter,
+    /// Offsets that were lost before they could be read.
+    pub gap_offsets: IntCounter,
+    /// Records between the last one reflected and the log's end, by partition.
+    pub lag: IntGaugeVec,
+    /// Partitions owned, by stage.
+    pub assigned: IntGaugeVec,
+    /// Bytes of values sent, before compression, by topic.
+    pub published_bytes: IntCounterVec,
+    /// Results published, by query.
+    pub results: IntCounterVec,
+    /// Records of the partials topic that could not be read.
+    pub damaged_partials: IntCounter,
+    /// Time a snapshot took, from being made to being acknowledged.
+    pub snapshot_seconds: Histogram,
+    /// Time a publication of partials took.
+    pub emit_seconds: Histogram,
+    /// Time a taking-over took, from the assignment to the first record being asked for.
+    pub takeover_seconds: Histogram,
+}
+
+impl Metrics {
+    /// Registers all of them.
+    ///
+    /// # Errors
+    /// When one of the names is taken.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let counter = IntCounter::new(format!("millrace_analyzer_{name}_total"), help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let counters = |name: &str, help: &str, label: &str| -> Result<IntCounterVec, prometheus::Error> {
+            let counters = IntCounterVec::new(Opts::new(format!("millrace_analyzer_{name}_total"), help), &[label])?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok(counters)
+        };
+        let gauges = |name: &str, help: &str, label: &str| -> Result<IntGaugeVec, prometheus::Error> {
+            let gauges = IntGaugeVec::new(Opts::new(format!("millrace_analyzer_{name}"), help), &[label])?;
+            registry.register(Box::new(gauges.clone()))?;
+            Ok(gauges)
+        };
+        let seconds = |name: &str, help: &str| -> Result<Histogram, prometheus::Error> {
+            let options: HistogramOpts = histogram_opts!(
+                format!("millrace_analyzer_{name}_seconds"),
+                help,
+                vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
+            );
+            let histogram = Histogram::with_opts(options)?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok(histogram)
+        };
+        Ok(Self {
+            records: counters("records", "records of the raw topic, by what became of them", "outcome")?,
+            undecodable: counters("undecodable_records", "records that are no event", "reason")?,
+            raw_bytes: counter("raw_bytes", "bytes of payload read from the raw topic")?,
+            unwindowed: counters("unwindowed_events", "distinct events dated outside every window kept", "cause")?,
+            shortened: counter("shortened_items", "items so long that they are counted in a shortened form")?,
+            forgotten: counter("forgotten_ids", "event ids forgotten for their age or for want of room")?,
+            gap_offsets: counter("gap_offsets", "offsets that were lost before they could be read")?,
+            lag: gauges("lag_records", "records between the last one reflected and the log's end", "partition")?,
+            assigned: gauges("assigned_partitions", "partitions owned by this process", "stage")?,
+            published_bytes: counters("published_bytes", "bytes of values sent, before compression", "topic")?,
+            results: counters("results", "results published", "query")?,
+            damaged_partials: counter("damaged_partials", "records of the partials topic that could not be read")?,
+            snapshot_seconds: seconds("snapshot", "from making a snapshot to its acknowledgement")?,
+            emit_seconds: seconds("emit", "handing one round of partials to the producer")?,
+            takeover_seconds: seconds("takeover", "from an assignment to asking for its first record")?,
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! The two stages of the analyzer, a thread each: [`tally`] counts partitions of the raw topic,
+//! [`merge`] brings their partial results together. They meet only in Kafka, so that each can run on
+//! another machine than the other.
+
+use std::any::Any;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+
+pub mod merge;
+pub mod tally;
+
+/// A stage at work on its thread.
+#[derive(Debug)]
+pub struct Running {
+    stage: &'static str,
+    /// Closes when the thread ends, however it ends.
+    ended: oneshot::Receiver<()>,
+    thread: JoinHandle<Result<(), Error>>,
+}
+
+impl Running {
+    /// Starts `body` on a thread called `stage`.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub fn start(
+        stage: &'static str,
+        body: impl FnOnce() -> Result<(), Error> + Send + 'static,
+    ) -> Result<Self, Error> {
+        let (alive, ended) = oneshot::channel();
+        let work = move || {
+            let _alive: oneshot::Sender<()> = alive;
+            body()
+        };
+        let thread = thread::Builder::new()
+            .name(stage.to_owned())
+            .spawn(work)
+            .map_err(|source| Error::Thread { stage, source })?;
+        Ok(Self { stage, ended, thread })
+    }
+
+    /// Waits until the stage has ended.
+    ///
+    /// # Errors
+    /// What the stage failed by, a panic included.
+    pub async fn outcome(self) -> Result<(), Error> {
+        // The sender is dropped, never used: an error is the end that is waited for.
+        let _closed = self.ended.await;
+        self.thread.join().unwrap_or_else(|panic| {
+            Err(Error::Panicked { stage: self.stage, message: message_of(panic.as_ref()) })
+        })
+    }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stage_that_panics_ends_with_what_it_said() {
+        let running = Running::start("tally", || panic!("slot {} is missing", 3)).unwrap();
+        let error = running.outcome().await.unwrap_err();
+        assert!(error.to_string().contains("slot 3 is missing"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_stage_that_stops_ends_well() {
+        assert!(Running::start("merge", || Ok(())).unwrap().outcome().await.is_ok());
+    }
+}

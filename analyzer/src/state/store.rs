@@ -1,0 +1,137 @@
+//! Writing the snapshots of one partition.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Key, Log, Manifest, Owner, Slot};
+use crate::publisher::{Error, Publisher, Record, Ticket};
+use crate::snapshot::{Slice, SliceName, Snapshot};
+
+/// Size of a chunk: with its key and headers below the 1 MB that brokers take by default.
+const CHUNK_BYTES: usize = 900_000;
+
+/// A slice is deleted when so many snapshots were stored since one named it. At one snapshot each
+/// few seconds that is longer than a session: an owner that does not know yet that it was replaced
+/// learns of it before it deletes what its successor's snapshot may name.
+const IDLE_SNAPSHOTS: u32 = 4;
+
+/// The snapshots of one partition, as one owner writes them.
+#[derive(Debug)]
+pub struct Store {
+    topic: Arc<str>,
+    partition: i32,
+    owner: Owner,
+    next: Slot,
+    slots: BTreeMap<Slot, Stored>,
+    /// Snapshots of others, to be deleted once one of ours stands.
+    others: Vec<Key>,
+    /// The slices that stand in the topic, and for how many snapshots nobody has named them.
+    slices: BTreeMap<SliceName, u32>,
+    pending: Option<Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Stored {
+    chunks: u32,
+    slices: Vec<SliceName>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    ticket: Arc<Ticket>,
+    since: Instant,
+    /// Chunks of the slot's earlier snapshot that the new one did not overwrite.
+    leftover: Vec<Key>,
+}
+
+impl Store {
+    /// A new owner's store for `partition`, where `log` stands.
+    pub fn take_over(topic: Arc<str>, partition: i32, log: &Log) -> Self {
+        Self {
+            topic,
+            partition,
+            owner: Owner::draw(),
+            next: Slot::A,
+            slots: BTreeMap::new(),
+            others: log.snapshot_keys(),
+            slices: log.slice_names().map(|name| (name, 0)).collect(),
+            pending: None,
+        }
+    }
+
+    /// Whether a snapshot is on its way; unless there will be no other occasion, the next one waits for it.
+    pub fn busy(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Sends `snapshot`, before it those of `slices` that are not in the topic yet, and returns how
+    /// many bytes the snapshot has. [`settle`](Self::settle) does what is left to do after it.
+    ///
+    /// # Errors
+    /// When the records cannot be handed over.
+    pub fn store(
+        &mut self,
+        out: &Publisher,
+        snapshot: &Snapshot,
+        slices: impl Iterator<Item = Slice>,
+    ) -> Result<usize, Error> {
+        let ticket = Ticket::new();
+        let since = Instant::now();
+        let named: Vec<SliceName> = snapshot.slices().collect();
+        for slice in slices.filter(|slice| named.contains(&slice.name())) {
+            if !self.slices.contains_key(&slice.name()) {
+                self.put(out, Key::Slice(slice.name()), Some(&slice.encode()), &ticket)?;
+                self.slices.insert(slice.name(), 0);
+            }
+        }
+        let slot = self.next;
+        let bytes = snapshot.encode();
+        let mut chunks = 0;
+        for piece in bytes.chunks(CHUNK_BYTES) {
+            self.put(out, Key::Chunk(self.owner, slot, chunks), Some(piece), &ticket)?;
+            chunks += 1;
+        }
+        let manifest = Manifest::new(snapshot.next_offset(), chunks, &bytes, &named);
+        self.put(out, Key::Manifest(self.owner, slot), Some(&manifest.encode()), &ticket)?;
+        let before = self.slots.insert(slot, Stored { chunks, slices: named }).unwrap_or_default();
+        let mut leftover = self.pending.take().map(|pending| pending.leftover).unwrap_or_default();
+        leftover.extend((chunks..before.chunks).map(|chunk| Key::Chunk(self.owner, slot, chunk)));
+        self.pending = Some(Pending { ticket, since, leftover });
+        self.next = slot.other();
+        Ok(bytes.len())
+    }
+
+    /// Deletes what the last snapshot made needless, once it is acknowledged; says how long that
+    /// took. `None` when there is nothing to do yet.
+    ///
+    /// # Errors
+    /// When the records cannot be handed over.
+    pub fn settle(&mut self, out: &Publisher) -> Result<Option<Duration>, Error> {
+        let Some(pending) = self.pending.take_if(|pending| pending.ticket.settled()) else {
+            return Ok(None);
+        };
+        let deletions = Ticket::new();
+        for key in std::mem::take(&mut self.others).into_iter().chain(pending.leftover) {
+            self.put(out, key, None, &deletions)?;
+        }
+        for (name, idle) in &mut self.slices {
+            let named = self.slots.values().any(|stored| stored.slices.contains(name));
+            *idle = if named { 0 } else { *idle + 1 };
+        }
+        let (gone, kept) = std::mem::take(&mut self.slices)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(_, idle)| *idle >= IDLE_SNAPSHOTS);
+        self.slices = kept;
+        for name in gone.into_keys() {
+            self.put(out, Key::Slice(name), None, &deletions)?;
+        }
+        Ok(Some(pending.since.elapsed()))
+    }
+
+    fn put(&self, out: &Publisher, key: Key, value: Option<&[u8]>, ticket: &Arc<Ticket>) -> Result<(), Error> {
+        let key = key.of(self.partition);
+        let partition = Some(self.partition);
+        out.send(Record { topic: &self.topic, partition, key: key.as_bytes(), value }, ticket)
+    }
+}
