@@ -1,0 +1,356 @@
+//! The hybrid message log: what a collector has received and Kafka has not acknowledged yet.
+//!
+//! *Hybrid* because one store serves both sides of a message's way (Meyer, Rexachs, Luque, Procedia
+//! Computer Science 2014; Psaltis, *Streaming Data*, chapter 2): as receiver-based log it holds what
+//! came in until it is safe, as sender-based log what went out until it is acknowledged. The write to
+//! Kafka goes out in parallel with the fsync; the source is released at the first of the two.
+//!
+//! # States of an entry
+//!
+//! ```text
+//!            append                 delivered
+//! (received) ──────▶ transient ───────────────────▶ (gone)
+//!                        │ failed                      ▲
+//!                        ▼                             │ delivered (its dead letter is acknowledged)
+//!                     failed ──────────────────────────┘
+//! ```
+//!
+//! # Invariants
+//!
+//! - What [`MessageLog::append`] returned `Ok` for survives any crash, power loss included, until it
+//!   was [`delivered`](MessageLog::delivered).
+//! - An entry is in one family: the move to `failed` is one batch.
+//! - A [`Sequence`] is never used twice, not even for an entry that was given one but never written:
+//!   every opening starts an epoch of its own, on disk before the first sequence is given out.
+//! - Below the watermark nothing is pending. It only grows.
+//! - A source's cursor covers written entries only: it is in the batch of the entries that moved it.
+//! - Memory: one tree node for every entry that is pending or failed; payloads stay on disk.
+//!
+//! # On disk
+//!
+//! A RocksDB database of three column families, written by one thread.
+//!
+//! | family | key | value |
+//! |---|---|---|
+//! | `transient` | format byte 1, sequence (big-endian u64) | format byte 1, header (postcard), payload |
+//! | `failed` | the same | the same, the header with a reason |
+//! | `default` | `instance` | random id of this log, 16 hex digits |
+//! | | `epoch` | number of openings (big-endian u64) |
+//! | | `watermark` | everything below this sequence is done (big-endian u64) |
+//! | | `cursor:` source | newest event time of the source's written prefix, ms (big-endian i64) |
+//!
+//! A sequence is the epoch (24 bits) and a count (40 bits): scans are in order of arrival, and random
+//! keys, which would scatter them, are not needed. Only appends are synced: losing a removal or a
+//! move makes the collector do again what it did, losing an append would lose the event.
+//!
+//! # Recovery
+//!
+//! | found | done |
+//! |---|---|
+//! | no database | one is made, with a new instance id |
+//! | write-ahead log ends in a torn record | cut there (`kPointInTimeRecovery`): it was never acknowledged |
+//! | entries from the watermark on | pending again; the caller finds out which did reach Kafka |
+//! | removal or watermark not on disk yet | the entries are pending again, likewise |
+//! | an entry that cannot be decoded | skipped, counted in [`Recovered::damaged`], removed with its neighbours |
+//! | write error | the log refuses everything until [`MessageLog::reopen`] has succeeded |
+//! | locked by another process | [`Error::Open`]: two collectors must not share a log |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::event::Reason;
+
+mod error;
+mod key;
+mod record;
+mod recovery;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use error::Error;
+pub use key::Sequence;
+pub use record::Entry;
+pub use recovery::Recovered;
+use store::{Batch, Store};
+pub use store::{Family, Options};
+
+/// A removal writes a range tombstone, and many small ones make every scan slow: at most one for so
+/// many entries or so much time.
+const TRUNCATE_ENTRIES: u64 = 64 * 1024;
+const TRUNCATE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// See the [module](self). Owned by one thread.
+#[derive(Debug)]
+pub struct MessageLog {
+    path: PathBuf,
+    options: Options,
+    /// `None` after a write error, until reopened.
+    store: Option<Store>,
+    instance: String,
+    next: Sequence,
+    pending: BTreeSet<Sequence>,
+    failed: BTreeSet<Sequence>,
+    cursors: BTreeMap<String, i64>,
+    truncated: Truncated,
+}
+
+/// What the last removal left.
+#[derive(Debug)]
+struct Truncated {
+    watermark: Sequence,
+    /// Entries settled since then.
+    settled: u64,
+    at: Option<Instant>,
+}
+
+impl MessageLog {
+    /// Opens the log in the directory `path`, making one if there is none.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, is locked by another process, or cannot be read.
+    pub fn open(path: &Path, options: Options) -> Result<(Self, Recovered), Error> {
+        let store = Store::open(path, &options)?;
+        let state = recovery::run(&store)?;
+        let recovered = state.summary();
+        let log = Self {
+            path: path.to_owned(),
+            options,
+            store: Some(store),
+            instance: state.instance,
+            next: state.next,
+            pending: state.pending,
+            failed: state.failed,
+            cursors: state.cursors,
+            truncated: Truncated { watermark: state.watermark, settled: 0, at: None },
+        };
+        Ok((log, recovered))
+    }
+
+    /// Opens the database again after a write error. What is pending, and the sequences given out,
+    /// stay as they are; new sequences are of a new epoch.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); the log then goes on refusing, and this may be tried again.
+    pub fn reopen(&mut self) -> Result<(), Error> {
+        // The lock of the old handle must be gone first.
+        self.store = None;
+        let store = Store::open(&self.path, &self.options)?;
+        self.next = recovery::begin_epoch(&store)?;
+        self.store = Some(store);
+        Ok(())
+    }
+
+    /// The id of this log, the same for all its life.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Gives out the next sequence. Whether an entry is then written with it or not, no other entry
+    /// will ever have it.
+    pub fn allot(&mut self) -> Sequence {
+        let sequence = self.next;
+        self.next = sequence.next();
+        sequence
+    }
+
+    /// Writes `entries` and their sources' cursors in one batch, and returns when it is on disk.
+    /// Writing an entry again is harmless.
+    ///
+    /// # Errors
+    /// When the write or the fsync fails; then nothing may be assumed of `entries`, and the log
+    /// refuses everything until [`reopen`](Self::reopen).
+    pub fn append(&mut self, entries: &[(Sequence, Entry)]) -> Result<(), Error> {
+        let mut cursors = BTreeMap::new();
+        let mut batch = Batch::default();
+        let store = self.store()?;
+        for (sequence, entry) in entries {
+            store.put(&mut batch, Family::Transient, *sequence, &entry.encode());
+            if let Some(time) = entry.identity.as_ref().and_then(|identity| identity.time_ms) {
+                let newest = cursors.entry(&*entry.source).or_insert(time);
+                *newest = time.max(*newest);
+            }
+        }
+        cursors.retain(|source, time| self.cursors.get(*source).is_none_or(|known| known < time));
+        for (source, time) in &cursors {
+            store.put_cursor(&mut batch, source, *time);
+        }
+        self.commit(batch, true)?;
+        self.cursors.extend(cursors.into_iter().map(|(source, time)| (source.to_owned(), time)));
+        self.pending.extend(entries.iter().map(|(sequence, _)| *sequence));
+        Ok(())
+    }
+
+    /// Notes that a source has been connected to, so that its first interruption can be told from its
+    /// first connection: without any event, its cursor is then 0.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn begin_source(&mut self, source: &str) -> Result<(), Error> {
+        if !self.cursors.contains_key(source) {
+            let mut batch = Batch::default();
+            self.store()?.put_cursor(&mut batch, source, 0);
+            self.commit(batch, true)?;
+            self.cursors.insert(source.to_owned(), 0);
+        }
+        Ok(())
+    }
+
+    /// The newest event time of what is written of a source, in milliseconds since 1970; `None` if it
+    /// was never connected to.
+    pub fn cursor(&self, source: &str) -> Option<i64> {
+        self.cursors.get(source).copied()
+    }
+
+    /// Kafka has acknowledged the entry, as an event or as a dead letter. Entries that are not in the
+    /// log are ignored. Returns the family that it was in.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append), for an entry of `failed` only.
+    pub fn delivered(&mut self, sequence: Sequence) -> Result<Option<Family>, Error> {
+        if self.pending.remove(&sequence) {
+            self.truncated.settled += 1;
+            return Ok(Some(Family::Transient));
+        }
+        if self.failed.contains(&sequence) {
+            let mut batch = Batch::default();
+            self.store()?.delete(&mut batch, Family::Failed, sequence);
+            self.commit(batch, false)?;
+            self.failed.remove(&sequence);
+            return Ok(Some(Family::Failed));
+        }
+        Ok(None)
+    }
+
+    /// Kafka has refused the entry for good: moves it to `failed`, with `reason` unless it has one.
+    /// Returns the entry for its dead letter; `None` if it is not pending.
+    ///
+    /// At most [`Options::max_failed`] are kept; above, the oldest is removed and returned second.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append), and when the entry cannot be read.
+    pub fn failed(
+        &mut self,
+        sequence: Sequence,
+        reason: Reason,
+    ) -> Result<Option<(Entry, Option<Sequence>)>, Error> {
+        if !self.pending.contains(&sequence) {
+            return Ok(None);
+        }
+        let store = self.store()?;
+        let mut entry = store.get(Family::Transient, sequence)?;
+        entry.reason.get_or_insert(reason);
+        let mut batch = Batch::default();
+        store.put(&mut batch, Family::Failed, sequence, &entry.encode());
+        store.delete(&mut batch, Family::Transient, sequence);
+        let full = self.failed.len() >= self.options.max_failed;
+        let evicted = if full { self.failed.first().copied() } else { None };
+        if let Some(oldest) = evicted {
+            store.delete(&mut batch, Family::Failed, oldest);
+        }
+        self.commit(batch, false)?;
+        if let Some(oldest) = evicted {
+            self.failed.remove(&oldest);
+        }
+        self.pending.remove(&sequence);
+        self.failed.insert(sequence);
+        Ok(Some((entry, evicted)))
+    }
+
+    /// Everything below this sequence is done.
+    pub fn watermark(&self) -> Sequence {
+        self.pending.first().copied().unwrap_or(self.next)
+    }
+
+    /// Removes what is below the watermark, if it is time: see the constants. Returns whether it was.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn truncate(&mut self, now: Instant) -> Result<bool, Error> {
+        let elapsed = now.saturating_duration_since(*self.truncated.at.get_or_insert(now));
+        let settled = self.truncated.settled;
+        if settled < TRUNCATE_ENTRIES && (settled == 0 || elapsed < TRUNCATE_INTERVAL) {
+            return Ok(false);
+        }
+        self.remove_done()?;
+        self.truncated.at = Some(now);
+        Ok(true)
+    }
+
+    /// Removes what is below the watermark and closes the log. Dropping it closes it too, but leaves
+    /// more for the next start to look at.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append).
+    pub fn close(mut self) -> Result<(), Error> {
+        self.remove_done()
+    }
+
+    fn remove_done(&mut self) -> Result<(), Error> {
+        let watermark = self.watermark();
+        let mut batch = Batch::default();
+        let store = self.store()?;
+        store.delete_range(&mut batch, Family::Transient, self.truncated.watermark, watermark);
+        store.put_watermark(&mut batch, watermark);
+        self.commit(batch, false)?;
+        self.truncated.watermark = watermark;
+        self.truncated.settled = 0;
+        Ok(())
+    }
+
+    /// Up to `limit` entries of a family after `after`, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn read(
+        &self,
+        family: Family,
+        after: Option<Sequence>,
+        limit: usize,
+    ) -> Result<Vec<(Sequence, Entry)>, Error> {
+        let own = match family {
+            Family::Transient => &self.pending,
+            Family::Failed => &self.failed,
+        };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let Some(first) = own.range((from, Bound::Unbounded)).next() else { return Ok(Vec::new()) };
+        let mut entries = Vec::new();
+        for item in self.store()?.scan(family, *first) {
+            let (sequence, entry) = item?;
+            // What is delivered stays on disk until it is truncated.
+            if own.contains(&sequence) {
+                entries.push((sequence, entry.ok_or(Error::Damaged { sequence })?));
+                if entries.len() == limit {
+                    break;
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// How many entries wait for Kafka's acknowledgement.
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// How many entries were refused and wait for the acknowledgement of their dead letter.
+    pub fn failures(&self) -> usize {
+        self.failed.len()
+    }
+
+    fn store(&self) -> Result<&Store, Error> {
+        self.store.as_ref().ok_or(Error::Latched)
+    }
+
+    fn commit(&mut self, batch: Batch, sync: bool) -> Result<(), Error> {
+        let written = self.store()?.write(batch, sync);
+        if written.is_err() {
+            // A failed fsync must not be tried again on the same file: the kernel may have dropped
+            // the very pages whose writing failed.
+            self.store = None;
+        }
+        written
+    }
+}

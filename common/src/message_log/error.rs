@@ -1,0 +1,56 @@
+//! How the log fails.
+
+use std::path::PathBuf;
+
+use super::Sequence;
+
+/// Why the log could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory cannot be used.
+    #[error("cannot open the message log in {path}: {source}; check that the directory is writable and that no other collector uses it", path = path.display())]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// What RocksDB says.
+        source: rocksdb::Error,
+    },
+    /// A write or its fsync failed.
+    #[error("cannot write the message log: {0}; check the disk's space and health")]
+    Write(#[source] rocksdb::Error),
+    /// A read failed.
+    #[error("cannot read the message log: {0}; check the disk's health")]
+    Read(#[source] rocksdb::Error),
+    /// A write failed before, and the log has not been reopened.
+    #[error("the message log is closed after a write error until it is reopened")]
+    Latched,
+    /// An entry is not there or not in the format that was written.
+    #[error("the entry {sequence} of the message log is damaged; it is skipped at the next start")]
+    Damaged {
+        /// The entry.
+        sequence: Sequence,
+    },
+    /// The log's own bookkeeping is not in the format that was written.
+    #[error(
+        "'{name}' of the message log is damaged; move the directory away to start with an empty log"
+    )]
+    Metadata {
+        /// The key in the family `default`.
+        name: &'static str,
+    },
+    /// The log was opened 2²⁴ times.
+    #[error(
+        "the message log has used up its sequences; move the directory away, once nothing is pending, to start anew"
+    )]
+    Exhausted,
+}
+
+impl Error {
+    /// Whether reopening the log and trying again can help without anybody changing anything.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Open { .. } | Self::Write(_) | Self::Read(_) | Self::Latched => true,
+            Self::Damaged { .. } | Self::Metadata { .. } | Self::Exhausted => false,
+        }
+    }
+}

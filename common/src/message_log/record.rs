@@ -1,0 +1,73 @@
+//! What is logged of a message, and its format.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::event::Reason;
+use crate::event::identity::Identity;
+
+const FORMAT: u8 = 1;
+
+/// A received message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The source that it came from.
+    pub source: Arc<str>,
+    /// When it came, in milliseconds since 1970.
+    pub received_ms: i64,
+    /// Who it is; `None` if that could not be found out.
+    pub identity: Option<Identity>,
+    /// Why it goes to the dead letters; `None` for an event.
+    pub reason: Option<Reason>,
+    /// What came, byte for byte.
+    pub payload: Bytes,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header<'a> {
+    source: &'a str,
+    received_ms: i64,
+    #[serde(borrow)]
+    identity: Option<(&'a str, &'a str, Option<i64>)>,
+    /// By name: the order of the reasons may change.
+    reason: Option<&'a str>,
+}
+
+impl Entry {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let identity = self.identity.as_ref().map(|known| (&*known.key, &*known.id, known.time_ms));
+        let reason = self.reason.map(Reason::as_str);
+        let header =
+            Header { source: &self.source, received_ms: self.received_ms, identity, reason };
+        let mut bytes = Vec::with_capacity(self.payload.len() + self.source.len() + 96);
+        bytes.push(FORMAT);
+        #[expect(
+            clippy::expect_used,
+            reason = "a growing buffer refuses nothing, and the header has no unsized sequence"
+        )]
+        let mut bytes = postcard::to_extend(&header, bytes).expect("every header can be written");
+        bytes.extend_from_slice(&self.payload);
+        bytes
+    }
+
+    /// `None` if `bytes` are not what [`encode`](Self::encode) wrote.
+    pub(super) fn decode(bytes: Bytes) -> Option<Self> {
+        let (&FORMAT, rest) = bytes.split_first()? else { return None };
+        let (header, payload) = postcard::take_from_bytes::<Header<'_>>(rest).ok()?;
+        let identity = header.identity.map(|(key, id, time_ms)| Identity {
+            key: key.to_owned(),
+            id: id.to_owned(),
+            time_ms,
+        });
+        let reason = header.reason.map(str::parse).transpose().ok()?;
+        Some(Self {
+            source: header.source.into(),
+            received_ms: header.received_ms,
+            identity,
+            reason,
+            payload: bytes.slice_ref(payload),
+        })
+    }
+}
