@@ -1,0 +1,105 @@
+//! The in-memory broker: librdkafka's `MockCluster` behind a real port, for trying Millrace out where
+//! there is no Java.
+//!
+//! It keeps [`KEPT_PER_PARTITION`] a partition and forgets the rest, compacts nothing, writes nothing
+//! to a disk, and has no right to be called Kafka. Whoever reads too late finds an offset that is gone,
+//! which every tier reports as an error or a gap, never as a smaller count.
+
+use std::io::Write;
+
+use common::kafka::{Kafka, Topic};
+use rdkafka::error::KafkaError;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use tokio_util::sync::CancellationToken;
+
+/// How much librdkafka's mock keeps of each partition.
+pub const KEPT_PER_PARTITION: &str = "5 MiB";
+
+/// What `millrace broker` can be told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The first line on stdout is the bootstrap address; the broker runs until Ctrl-C or SIGTERM.
+
+Example:
+  millrace broker
+  ANALYZER__KAFKA__BROKERS=127.0.0.1:40123 analyzer")]
+pub struct Args {
+    /// Partitions of the topics that are partitioned
+    #[arg(long, value_name = "N", default_value_t = Kafka::default().partitions, value_parser = clap::value_parser!(i32).range(1..=1024))]
+    partitions: i32,
+}
+
+/// Why there is no in-memory broker.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// librdkafka refused.
+    #[error("cannot start the in-memory broker: {0}")]
+    Start(#[source] KafkaError),
+    /// A topic could not be created.
+    #[error("cannot create the topic {topic} in the in-memory broker: {source}")]
+    Topic {
+        /// Its name.
+        topic: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+    /// Nobody can be told the address.
+    #[error("cannot write to stdout: {0}")]
+    Stdout(#[source] std::io::Error),
+}
+
+impl Error {
+    /// Whether trying again can help: no, each of these is the machine's state.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Start(_) | Self::Topic { .. } | Self::Stdout(_) => false,
+        }
+    }
+}
+
+/// A broker in this process. It ends when it is dropped.
+pub struct MemoryBroker {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+}
+
+impl MemoryBroker {
+    /// Starts one node with the topics that `kafka` names.
+    ///
+    /// # Errors
+    /// When librdkafka cannot start it or create a topic.
+    pub fn start(kafka: &Kafka) -> Result<Self, Error> {
+        let cluster = MockCluster::new(1).map_err(Error::Start)?;
+        for topic in Topic::ALL {
+            let name = kafka.name(topic);
+            cluster
+                .create_topic(name, topic.partitions(kafka), 1)
+                .map_err(|source| Error::Topic { topic: name.to_owned(), source })?;
+        }
+        Ok(Self { cluster })
+    }
+
+    /// Where clients find it, `host:port`.
+    pub fn bootstrap_servers(&self) -> String {
+        self.cluster.bootstrap_servers()
+    }
+}
+
+/// `millrace broker`: runs until `shutdown`.
+///
+/// # Errors
+/// When the broker cannot be started, or stdout cannot be written to.
+pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
+    let kafka = Kafka { partitions: args.partitions, ..Kafka::default() };
+    let broker = MemoryBroker::start(&kafka)?;
+    eprintln!(
+        "in-memory broker: nothing is kept when it stops, and only the newest {KEPT_PER_PARTITION} of each partition while it runs"
+    );
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", broker.bootstrap_servers())
+        .and_then(|()| stdout.flush())
+        .map_err(Error::Stdout)?;
+    drop(stdout);
+    shutdown.cancelled().await;
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Everything that `up` shows on stderr: its own messages, the merged logs with a prefix per
+//! process, and, on a terminal, one status line below them.
+//!
+//! One thread writes, so that a terminal that is paused stops nobody's work. Its queue holds
+//! [`QUEUE`] lines; when it is full further lines are dropped and their number is shown.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+/// Lines that wait to be written.
+const QUEUE: usize = 8_192;
+/// How long the end waits for a terminal that does not take the last lines.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+
+/// A handle to the one writer.
+#[derive(Clone)]
+pub struct Console {
+    queue: SyncSender<Message>,
+    dropped: Arc<AtomicU64>,
+    terminal: bool,
+}
+
+enum Message {
+    Line { who: &'static str, text: String },
+    Status(String),
+    Flush(SyncSender<()>),
+}
+
+impl Console {
+    /// Starts the writer on stderr.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start() -> std::io::Result<Self> {
+        let (queue, messages) = sync_channel(QUEUE);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let terminal = std::io::stderr().is_terminal();
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let screen = Screen { out: std::io::stderr(), colour, status: String::new() };
+        let lost = Arc::clone(&dropped);
+        std::thread::Builder::new()
+            .name("console".to_owned())
+            .spawn(move || write(&messages, screen, &lost))?;
+        Ok(Self { queue, dropped, terminal })
+    }
+
+    /// A message of `up` itself.
+    pub fn say(&self, text: impl Into<String>) {
+        self.line("up", text.into());
+    }
+
+    /// A log line of the process `who`.
+    pub fn line(&self, who: &'static str, text: String) {
+        if self.queue.try_send(Message::Line { who, text }).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Replaces the status line, if there is a terminal to show it.
+    pub fn status(&self, text: String) {
+        if self.terminal {
+            // The next one is never far: one that does not fit is not missed.
+            let _full = self.queue.try_send(Message::Status(text));
+        }
+    }
+
+    /// Waits until what was said so far is written.
+    pub fn flush(&self) {
+        let (done, written) = sync_channel(1);
+        if self.queue.try_send(Message::Flush(done)).is_ok() {
+            let _late = written.recv_timeout(FLUSH_DEADLINE);
+        }
+    }
+}
+
+fn write(messages: &Receiver<Message>, mut screen: Screen<impl Write>, dropped: &AtomicU64) {
+    for message in messages {
+        let lost = dropped.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            screen.line("up", &format!("{lost} log lines were dropped: stderr is too slow"));
+        }
+        match message {
+            Message::Line { who, text } => screen.line(who, &text),
+            Message::Status(text) => screen.show_status(text),
+            Message::Flush(done) => {
+                screen.show_status(String::new());
+                let _gone = done.send(());
+            }
+        }
+    }
+}
+
+/// Where the lines go. A failed write is not an error: there is nobody left to tell.
+struct Screen<W> {
+    out: W,
+    colour: bool,
+    status: String,
+}
+
+impl<W: Write> Screen<W> {
+    fn line(&mut self, who: &str, text: &str) {
+        let text = printable(text);
+        let line = if self.colour {
+            format!("\x1b[{}m{who:>10} │\x1b[0m {text}\n", colour_of(who))
+        } else {
+            format!("{who:>10} | {text}\n")
+        };
+        let (erase, status) = (self.erase(), &self.status);
+        let _nobody = write!(self.out, "{erase}{line}{status}").and_then(|()| self.out.flush());
+    }
+
+    fn show_status(&mut self, status: String) {
+        let erase = self.erase();
+        let _nobody = write!(self.out, "{erase}{status}").and_then(|()| self.out.flush());
+        self.status = status;
+    }
+
+    const fn erase(&self) -> &'static str {
+        if self.status.is_empty() { "" } else { "\r\x1b[2K" }
+    }
+}
+
+fn colour_of(who: &str) -> u8 {
+    match who {
+        "up" => 1,
+        "broker" => 90,
+        "collector" => 36,
+        "analyzer" => 35,
+        _ => 34,
+    }
+}
+
+/// A log line may quote what came over the network: it must not move the cursor.
+fn printable(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.trim_end().chars() {
+        if c.is_control() && c != '\t' { clean.extend(c.escape_default()) } else { clean.push(c) }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! What can go wrong with `up`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::{data_dir, ledger, process, programs, tiers};
+use crate::{client, simulate};
+
+/// Why `up` ended without having been asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `--once` would never end.
+    #[error("--once needs a feed that ends: name a recording with --recording, or say how many events with --events")]
+    Endless,
+    /// Something listens where the dashboard should be.
+    #[error("{address} cannot be used for the dashboard: {source}; stop what listens there, or choose another with --port")]
+    Port {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No free ports for the processes.
+    #[error("cannot find free ports on the loopback interface: {0}")]
+    Ports(#[source] io::Error),
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] data_dir::Error),
+    /// A tier's program.
+    #[error(transparent)]
+    Program(#[from] programs::Missing),
+    /// The feed.
+    #[error(transparent)]
+    Feed(#[from] simulate::Error),
+    /// The truth could not be written.
+    #[error("cannot write the truth to {path}: {source}; name another file with --truth")]
+    Truth {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The analyzer's configuration.
+    #[error(transparent)]
+    Analysis(#[from] tiers::Error),
+    /// A process was given up.
+    #[error(transparent)]
+    Process(#[from] process::Error),
+    /// What is in Kafka cannot be told.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// The access-api cannot be followed.
+    #[error(transparent)]
+    Results(#[from] client::Error),
+    /// Kafka's files.
+    #[error("cannot write what starts Kafka: {0}; choose another place with --data-dir")]
+    KafkaFiles(#[source] io::Error),
+    /// Nothing moves.
+    #[error("nothing has moved for {seconds} s; waited for {awaited}")]
+    Stalled {
+        /// How long.
+        seconds: u64,
+        /// What for.
+        awaited: String,
+    },
+    /// The answer could not be printed.
+    #[error("cannot write to stdout: {0}")]
+    Stdout(#[source] io::Error),
+    /// A thread could not be started, or broke.
+    #[error("cannot run a thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+impl Error {
+    /// Whether the same command may go well later without any change.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::DataDir(error) => error.retryable(),
+            Self::Feed(error) => error.retryable(),
+            Self::Analysis(error) => error.retryable(),
+            Self::Process(error) => error.retryable(),
+            Self::Ledger(error) => error.retryable(),
+            Self::Results(error) => error.retryable(),
+            Self::Port { .. } | Self::Ports(_) | Self::Stalled { .. } | Self::Thread(_) => true,
+            Self::Endless | Self::Program(_) | Self::Truth { .. } | Self::KafkaFiles(_) | Self::Stdout(_) => false,
+        }
+    }
+
+    /// 64 when the command cannot work as it is, 1 when something went wrong.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Endless | Self::Port { .. } | Self::DataDir(_) | Self::Program(_) | Self::Analysis(_) => {
+                ExitCode::from(64)
+            }
+            Self::Ports(_)
+            | Self::Feed(_)
+            | Self::Truth { .. }
+            | Self::Process(_)
+            | Self::Ledger(_)
+            | Self::Results(_)
+            | Self::KafkaFiles(_)
+            | Self::Stalled { .. }
+            | Self::Stdout(_)
+            | Self::Thread(_) => ExitCode::FAILURE,
+        }
+    }
+}

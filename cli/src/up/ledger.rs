@@ -1,0 +1,249 @@
+//! Reads what the collector wrote: `raw-rsvps` and the dead letters, from where they stood when `up`
+//! started, and says what is still missing.
+//!
+//! A thread of its own polls Kafka; what it knows goes out through a `watch` channel, newest state only.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use common::kafka::{Kafka, Topic, header};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::completion::{Awaited, Span};
+
+const POLL: Duration = Duration::from_millis(50);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// How often the ends of the partitions are asked for once nothing is missing.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// What stands in Kafka.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Records read since the start, any topic: moves as long as the collector works.
+    pub read: u64,
+    /// Lines of the feed that were not seen yet; `None` until the feed has said what to expect.
+    pub missing: Option<u64>,
+    /// What the raw partitions hold, asked after nothing was missing; all of it has been read.
+    pub raw: Option<BTreeMap<i32, Span>>,
+    /// Dead letters by reason.
+    pub dead_letters: BTreeMap<String, u64>,
+}
+
+/// Why nothing can be said about what was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The topics could not be made ready.
+    #[error(transparent)]
+    Topics(#[from] common::kafka::Error),
+    /// Kafka said no.
+    #[error("cannot read {topic}: {source}")]
+    Kafka {
+        /// The topic.
+        topic: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+    /// The broker no longer has what was not read yet.
+    #[error(
+        "the broker forgot records of {0} before they were read; the in-memory broker keeps 5 MiB a partition: use Apache Kafka, or a slower --rate"
+    )]
+    Forgotten(String),
+    /// The thread could not go on.
+    #[error("the reader of Kafka broke: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+}
+
+impl Error {
+    /// Whether trying again can help.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Topics(error) => error.retryable(),
+            Self::Kafka { .. } | Self::Forgotten(_) | Self::Broken(_) => false,
+        }
+    }
+}
+
+/// The position from which the ledger reads.
+pub struct Ledger {
+    consumer: BaseConsumer,
+    raw: Partitions,
+    dead: Partitions,
+    awaited: Awaited,
+    written: Written,
+}
+
+/// One topic, as far as it was read.
+struct Partitions {
+    topic: String,
+    /// What they held when the ledger was opened.
+    before: BTreeMap<i32, Span>,
+    next: BTreeMap<i32, i64>,
+}
+
+impl Ledger {
+    /// Notes where the topics stand, which are created when they are missing.
+    ///
+    /// # Errors
+    /// When Kafka does not allow it.
+    pub async fn open(kafka: &Kafka) -> Result<Self, Error> {
+        kafka.ensure_topics(&[Topic::Raw, Topic::DeadLetters]).await?;
+        let kafka = kafka.clone();
+        tokio::task::spawn_blocking(move || Self::open_blocking(&kafka)).await?
+    }
+
+    fn open_blocking(kafka: &Kafka) -> Result<Self, Error> {
+        let failed = |source| Error::Kafka { topic: kafka.topics.raw.clone(), source };
+        let consumer: BaseConsumer = kafka.consumer(None, None).create().map_err(failed)?;
+        let raw = Partitions::before(&consumer, &kafka.topics.raw)?;
+        // All dead letters are counted, those of earlier runs too: they are in the results' past as well.
+        let dead = Partitions::before(&consumer, &kafka.topics.dead_letters)?;
+        let mut from = TopicPartitionList::new();
+        for (&partition, span) in &raw.before {
+            from.add_partition_offset(&raw.topic, partition, Offset::Offset(span.end)).map_err(failed)?;
+        }
+        for (&partition, span) in &dead.before {
+            from.add_partition_offset(&dead.topic, partition, Offset::Offset(span.start)).map_err(failed)?;
+        }
+        consumer.assign(&from).map_err(failed)?;
+        Ok(Self { consumer, raw, dead, awaited: Awaited::default(), written: Written::default() })
+    }
+
+    /// Reads until `stop` and tells how far it is. `lines` are the feed's, content hash to copies, as
+    /// soon as all are known.
+    ///
+    /// # Errors
+    /// When records are gone before they were read.
+    pub async fn follow(
+        mut self,
+        lines: oneshot::Receiver<HashMap<u64, u64>>,
+        tell: watch::Sender<Written>,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        tokio::task::spawn_blocking(move || self.follow_blocking(lines, &tell, &stop)).await?
+    }
+
+    fn follow_blocking(
+        &mut self,
+        mut lines: oneshot::Receiver<HashMap<u64, u64>>,
+        tell: &watch::Sender<Written>,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let mut asked = Instant::now();
+        while !stop.is_cancelled() {
+            let mut wait = POLL;
+            // What is there is taken at once; then it is told.
+            while let Some(polled) = self.consumer.poll(wait) {
+                match polled {
+                    Ok(message) => note(&message, &mut self.raw, &mut self.dead, &mut self.awaited, &mut self.written),
+                    Err(error) => self.judge(error)?,
+                }
+                wait = Duration::ZERO;
+                if self.written.read.is_multiple_of(1_000) {
+                    break;
+                }
+            }
+            if let Ok(lines) = lines.try_recv() {
+                self.awaited.expect(&lines);
+            }
+            self.written.missing = self.awaited.left();
+            if self.written.missing == Some(0) && asked.elapsed() >= ASK_EVERY {
+                self.written.raw = self.ends();
+                asked = Instant::now();
+            }
+            tell.send_if_modified(|told| {
+                let news = *told != self.written;
+                if news {
+                    told.clone_from(&self.written);
+                }
+                news
+            });
+        }
+        Ok(())
+    }
+
+    /// What the raw partitions hold, if everything in both topics has been read.
+    fn ends(&self) -> Option<BTreeMap<i32, Span>> {
+        let dead = self.dead.now(&self.consumer)?;
+        let raw = self.raw.now(&self.consumer)?;
+        (self.dead.is_read_to(&dead) && self.raw.is_read_to(&raw)).then_some(raw)
+    }
+
+    /// A broker that is away comes back; what it forgot does not.
+    fn judge(&self, error: KafkaError) -> Result<(), Error> {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                Err(Error::Forgotten(self.raw.topic.clone()))
+            }
+            _ => {
+                tracing::debug!(%error, "waiting for kafka");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn note(
+    message: &BorrowedMessage<'_>,
+    raw: &mut Partitions,
+    dead: &mut Partitions,
+    awaited: &mut Awaited,
+    written: &mut Written,
+) {
+    written.read += 1;
+    let (partition, offset) = (message.partition(), message.offset());
+    let topic = if message.topic() == raw.topic {
+        raw
+    } else {
+        *written.dead_letters.entry(reason(message)).or_default() += 1;
+        dead
+    };
+    topic.next.insert(partition, offset + 1);
+    if topic.before.get(&partition).is_none_or(|span| offset >= span.end) {
+        awaited.arrived(xxh3_64(message.payload().unwrap_or_default()));
+    }
+}
+
+fn reason(message: &BorrowedMessage<'_>) -> String {
+    let value = message.headers().and_then(|headers| headers.iter().find(|h| h.key == header::REASON)?.value);
+    value.map_or_else(|| "unknown".to_owned(), |value| String::from_utf8_lossy(value).into_owned())
+}
+
+impl Partitions {
+    fn before(consumer: &BaseConsumer, topic: &str) -> Result<Self, Error> {
+        let failed = |source| Error::Kafka { topic: topic.to_owned(), source };
+        let metadata = consumer.fetch_metadata(Some(topic), ANSWER_DEADLINE).map_err(failed)?;
+        let mut before = BTreeMap::new();
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            before.insert(partition.id(), span(consumer, topic, partition.id()).map_err(failed)?);
+        }
+        Ok(Self { topic: topic.to_owned(), before, next: BTreeMap::new() })
+    }
+
+    /// What they hold now, from where they began; `None` while the broker does not answer.
+    fn now(&self, consumer: &BaseConsumer) -> Option<BTreeMap<i32, Span>> {
+        let now = self.before.iter().map(|(&partition, before)| {
+            let end = span(consumer, &self.topic, partition).ok()?.end;
+            Some((partition, Span { end, ..*before }))
+        });
+        now.collect()
+    }
+
+    fn is_read_to(&self, now: &BTreeMap<i32, Span>) -> bool {
+        now.iter().all(|(partition, span)| {
+            let begun = self.before.get(partition).is_some_and(|before| before.end == span.end);
+            begun || self.next.get(partition).is_some_and(|&next| next >= span.end)
+        })
+    }
+}
+
+fn span(consumer: &BaseConsumer, topic: &str, partition: i32) -> Result<Span, KafkaError> {
+    let (start, end) = consumer.fetch_watermarks(topic, partition, ANSWER_DEADLINE)?;
+    Ok(Span { start, end })
+}

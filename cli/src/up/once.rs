@@ -1,0 +1,206 @@
+//! `--once`: waits until the feed is through and the results reflect all of it, then prints them.
+//!
+//! Three things must come together: the feed sent its last line; each of its lines stands in `raw-rsvps`
+//! or among the dead letters ([`ledger`](super::ledger)); and the newest result of every query, as a client
+//! of the access-api sees it, covers what `raw-rsvps` holds. Which process died meanwhile does not matter.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::event::top_n::TopN;
+use common::frame::{Queries, ServerFrame};
+use serde::Serialize;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+use super::completion::{Span, covers};
+use super::console::Console;
+use super::feed::RunningFeed;
+use super::ledger::{Ledger, Written};
+use super::tiers::Analysis;
+use crate::client::{self, Event};
+
+const TICK: Duration = Duration::from_secs(1);
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// After so long without anything moving, waiting on is of no use.
+const STALLED: Duration = Duration::from_secs(120);
+
+/// The last line on stdout.
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    received: u64,
+    published: u64,
+    duplicates: u64,
+    dead_letters: &'a BTreeMap<String, u64>,
+}
+
+/// Waits for the answer and prints it.
+///
+/// # Errors
+/// When the feed breaks off, records are lost, nothing moves any more, or stdout is closed.
+pub async fn answer(
+    analysis: &Analysis,
+    listen: SocketAddr,
+    ledger: Ledger,
+    feed: &RunningFeed,
+    console: &Console,
+) -> Result<(), Error> {
+    let stop = CancellationToken::new();
+    let _at_the_end = stop.clone().drop_guard();
+    let (expect, lines) = oneshot::channel();
+    let (tell, written) = watch::channel(Written::default());
+
+    let feeding = async {
+        feed.through().await?;
+        console.say(format!("the feed is through: {} lines", feed.progress().sent));
+        // Nobody takes it when the reading failed, which is told already.
+        let _told = expect.send(feed.lines().await?);
+        Ok::<_, Error>(())
+    };
+    let mut answer = Answer::new(analysis, written, feed, console);
+    let complete = async {
+        let ((), ()) = tokio::try_join!(feeding, answer.complete(listen, stop.clone()))?;
+        Ok::<_, Error>(())
+    };
+    tokio::select! {
+        outcome = complete => outcome?,
+        outcome = ledger.follow(lines, tell, stop.clone()) => outcome?,
+    }
+    answer.print(std::io::stdout().lock()).map_err(Error::Stdout)
+}
+
+/// What is known of the answer.
+struct Answer<'a> {
+    queries: Vec<String>,
+    results: BTreeMap<String, TopN>,
+    written: watch::Receiver<Written>,
+    feed: &'a RunningFeed,
+    console: &'a Console,
+}
+
+/// What changes as long as anything moves.
+#[derive(Debug, PartialEq, Eq)]
+struct Movement {
+    sent: u64,
+    read: u64,
+    missing: Option<u64>,
+    reflected: u64,
+}
+
+impl<'a> Answer<'a> {
+    fn new(
+        analysis: &Analysis,
+        written: watch::Receiver<Written>,
+        feed: &'a RunningFeed,
+        console: &'a Console,
+    ) -> Self {
+        let queries = analysis.queries().map(str::to_owned).collect();
+        Self { queries, results: BTreeMap::new(), written, feed, console }
+    }
+
+    async fn complete(&mut self, listen: SocketAddr, stop: CancellationToken) -> Result<(), Error> {
+        let mut events = client::follow(&format!("ws://{listen}/v1/ws"), Queries::All, stop)?;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut moved = (self.movement(), Instant::now());
+        let mut reported = Instant::now();
+        while !self.is_complete() {
+            tokio::select! {
+                Some(event) = events.recv() => self.take(event),
+                changed = self.written.changed() => if changed.is_err() {
+                    // The reader is gone, and says why where it was started.
+                    std::future::pending::<()>().await;
+                },
+                _ = tick.tick() => {}
+            }
+            let movement = self.movement();
+            if movement != moved.0 {
+                moved = (movement, Instant::now());
+            } else if moved.1.elapsed() >= STALLED {
+                return Err(Error::Stalled { seconds: STALLED.as_secs(), awaited: self.awaited() });
+            }
+            if reported.elapsed() >= REPORT_EVERY {
+                reported = Instant::now();
+                self.console.say(format!("waiting for {}", self.awaited()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a newer result. A reader that came back to another pod may see an older one than before.
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Frame(frame) => {
+                let (ServerFrame::Snapshot(update) | ServerFrame::Result(update)) = *frame else { return };
+                let known = self.results.get(&update.query).map_or(0, |known| known.version);
+                if update.result.version >= known {
+                    self.results.insert(update.query, update.result);
+                }
+            }
+            Event::Lost { why, .. } => self.console.say(format!("{why}; trying again")),
+            Event::Unknown(error) => self.console.say(format!("a frame of the access-api is not understood: {error}")),
+            Event::Connected => {}
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.written.borrow().raw.as_ref().is_some_and(|spans| self.behind(spans).is_empty())
+    }
+
+    /// The queries whose results do not cover `spans`.
+    fn behind(&self, spans: &BTreeMap<i32, Span>) -> Vec<&str> {
+        let covered = |query: &str| self.results.get(query).is_some_and(|result| covers(&result.offsets, spans));
+        self.queries.iter().map(String::as_str).filter(|query| !covered(query)).collect()
+    }
+
+    fn movement(&self) -> Movement {
+        let written = self.written.borrow();
+        Movement {
+            sent: self.feed.progress().sent,
+            read: written.read,
+            missing: written.missing,
+            reflected: self.results.values().map(|result| result.version).sum(),
+        }
+    }
+
+    /// What stands between now and the answer, in words.
+    fn awaited(&self) -> String {
+        let written = self.written.borrow();
+        match (written.missing, &written.raw) {
+            (None, _) => {
+                let progress = self.feed.progress();
+                let of = progress.total.map_or_else(String::new, |total| format!(" of {total}"));
+                format!(
+                    "the feed: {}{of} lines sent to {} client(s), {} in kafka",
+                    progress.sent, progress.clients, written.read
+                )
+            }
+            (Some(0), Some(spans)) => format!("the results of {}", self.behind(spans).join(", ")),
+            (Some(0), None) => "kafka to say how far its topics go".to_owned(),
+            (Some(missing), _) => format!("the collector: {missing} lines are not in kafka yet"),
+        }
+    }
+
+    fn print(&self, mut out: impl Write) -> std::io::Result<()> {
+        for result in self.queries.iter().filter_map(|query| self.results.get(query)) {
+            serde_json::to_writer(&mut out, result)?;
+            writeln!(out)?;
+        }
+        let written = self.written.borrow();
+        let published = written.raw.iter().flatten().map(|(_, span)| span.records()).sum();
+        let dead: u64 = written.dead_letters.values().sum();
+        let summary = Summary {
+            received: published + dead,
+            published,
+            duplicates: self.results.values().map(|result| result.duplicates).max().unwrap_or(0),
+            dead_letters: &written.dead_letters,
+        };
+        serde_json::to_writer(&mut out, &serde_json::json!({ "summary": summary }))?;
+        writeln!(out)?;
+        out.flush()
+    }
+}

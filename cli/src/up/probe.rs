@@ -1,0 +1,78 @@
+//! How a process shows that it is ready.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::kafka::Kafka;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+const EVERY: Duration = Duration::from_millis(50);
+const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How a process shows that it is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// `GET /ready` at this address answers 200.
+    Http(SocketAddr),
+    /// A Kafka broker at this address lists at least one broker.
+    Kafka(SocketAddr),
+    /// It writes a line to stdout.
+    FirstLine,
+}
+
+impl Probe {
+    /// Resolves when the process is ready, with the line it said for [`Probe::FirstLine`].
+    pub async fn ready(self, first_line: &mut watch::Receiver<Option<String>>) -> String {
+        match self {
+            Self::Http(address) => {
+                while !answers(address, "/ready").await {
+                    sleep(EVERY).await;
+                }
+                String::new()
+            }
+            Self::Kafka(address) => {
+                while !lists_brokers(address).await {
+                    sleep(EVERY).await;
+                }
+                String::new()
+            }
+            Self::FirstLine => match first_line.wait_for(Option::is_some).await.map(|line| line.clone()) {
+                Ok(line) => line.unwrap_or_default(),
+                // It ended without a word: whoever waits for its end is told.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+}
+
+/// Whether `GET path` there is answered by 200.
+pub async fn answers(address: SocketAddr, path: &str) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await?;
+        std::io::Result::Ok(&status == b"HTTP/1.1 200")
+    };
+    matches!(timeout(ANSWER_DEADLINE, ask).await, Ok(Ok(true)))
+}
+
+/// Whether a Kafka broker there knows of itself. The port is tried first: a client of librdkafka that
+/// cannot connect says so in the log.
+async fn lists_brokers(address: SocketAddr) -> bool {
+    if TcpStream::connect(address).await.is_err() {
+        return false;
+    }
+    let asked = tokio::task::spawn_blocking(move || {
+        let kafka = Kafka { brokers: address.to_string(), ..Kafka::default() };
+        let client: BaseConsumer = kafka.consumer(None, None).create().ok()?;
+        let metadata = client.fetch_metadata(None, ANSWER_DEADLINE).ok()?;
+        Some(!metadata.brokers().is_empty())
+    });
+    matches!(asked.await, Ok(Some(true)))
+}

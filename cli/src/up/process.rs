@@ -1,0 +1,330 @@
+//! One child process: started, watched until it is ready, restarted when it ends, stopped in the end.
+//!
+//! Children must not outlive `up`, not even one that is killed with -9: they are started through
+//! `setpriv --pdeathsig KILL`, which then *is* the child. The kernel sends that signal when the
+//! **thread** ends that started the child, so `up` starts every process from its main thread, the only
+//! thread of its runtime. Children have process groups of their own: a terminal's Ctrl-C reaches `up`
+//! alone, which stops them in order.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::console::Console;
+use super::probe::Probe;
+use super::restart::{Exit, Life, Policy, Verdict};
+
+/// A longer log line is cut into several.
+const MAX_LINE: u64 = 64 << 10;
+/// Log lines that are repeated when a process is given up.
+const TAIL: usize = 12;
+/// How long the last lines of a process that ended may take to arrive.
+const TAIL_DEADLINE: Duration = Duration::from_millis(300);
+
+/// What to start and how to treat it.
+#[derive(Debug)]
+pub struct Spec {
+    /// The name in the logs.
+    pub name: &'static str,
+    /// The executable.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Variables added to our own environment.
+    pub env: Vec<(String, OsString)>,
+    /// How it shows that it is ready.
+    pub probe: Probe,
+    /// How long it may take to end after SIGTERM.
+    pub grace: Duration,
+    /// Whether it is started again when it ends.
+    pub restart: bool,
+}
+
+/// Where a process stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Not there, or not ready.
+    Down,
+    /// Ready; with what it said on stdout, for [`Probe::FirstLine`].
+    Ready(String),
+}
+
+/// Why a process is not there and will not be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be started at all.
+    #[error("cannot start {name} ({program}): {source}")]
+    Spawn {
+        /// The process.
+        name: &'static str,
+        /// The executable.
+        program: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// It ended, and starting it again would not help.
+    #[error("{name} gave up: {status}; its last lines were:\n{tail}")]
+    GaveUp {
+        /// The process.
+        name: &'static str,
+        /// How it ended.
+        status: ExitStatus,
+        /// Its last log lines.
+        tail: String,
+    },
+}
+
+impl Error {
+    /// Whether trying again can help: no, that has been tried.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Spawn { .. } | Self::GaveUp { .. } => false,
+        }
+    }
+}
+
+/// A process under supervision.
+#[derive(Debug)]
+pub struct Supervised {
+    name: &'static str,
+    state: watch::Receiver<State>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Supervised {
+    /// Starts `spec` and keeps it running, or tells `failed`. While `needs` is down its failures are
+    /// excused; `force` cuts the grace short.
+    pub fn start(
+        spec: Spec,
+        console: Console,
+        needs: Option<watch::Receiver<State>>,
+        failed: mpsc::Sender<Error>,
+        force: CancellationToken,
+    ) -> Self {
+        let (tell, state) = watch::channel(State::Down);
+        let stop = CancellationToken::new();
+        let name = spec.name;
+        let supervisor = Supervisor { spec, console, needs, force, stop: stop.clone(), tell };
+        let task = tokio::spawn(async move {
+            if let Err(error) = supervisor.run().await {
+                // Full or closed: somebody else's failure is being dealt with already.
+                let _told = failed.try_send(error);
+            }
+        });
+        Self { name, state, stop, task }
+    }
+
+    /// Its state, to look at or to wait for.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.clone()
+    }
+
+    /// Stops it: SIGTERM, the grace, SIGKILL.
+    pub async fn stop(self, console: &Console) {
+        if !self.task.is_finished() {
+            console.say(format!("stopping {}", self.name));
+        }
+        self.stop.cancel();
+        // How it ended has been said.
+        let _ended = self.task.await;
+    }
+}
+
+struct Supervisor {
+    spec: Spec,
+    console: Console,
+    needs: Option<watch::Receiver<State>>,
+    force: CancellationToken,
+    stop: CancellationToken,
+    tell: watch::Sender<State>,
+}
+
+/// How one life ended.
+enum Ending {
+    Stopped,
+    Ended { status: ExitStatus, life: Life, tail: String },
+}
+
+impl Supervisor {
+    async fn run(mut self) -> Result<(), Error> {
+        let mut policy = Policy::default();
+        loop {
+            let (status, life, tail) = match self.live().await? {
+                Ending::Stopped => return Ok(()),
+                Ending::Ended { status, life, tail } => (status, life, tail),
+            };
+            let name = self.spec.name;
+            match policy.after(life) {
+                Verdict::Restart(delay) if self.spec.restart => {
+                    self.console.say(format!("{name} ended ({status}); starting it again"));
+                    tokio::select! {
+                        () = tokio::time::sleep(delay) => {}
+                        () = self.stop.cancelled() => return Ok(()),
+                    }
+                }
+                Verdict::Restart(_) | Verdict::GiveUp => return Err(Error::GaveUp { name, status, tail }),
+            }
+        }
+    }
+
+    /// From one start to the end that follows it.
+    async fn live(&mut self) -> Result<Ending, Error> {
+        if let Some(needs) = &mut self.needs {
+            needs.mark_unchanged();
+        }
+        let started = Instant::now();
+        let mut child = self.spawn()?;
+        let tail = Tail::default();
+        let (said, mut first_line) = watch::channel(None);
+        let logs = [
+            child.stdout.take().map(|out| tokio::spawn(self.pump(out, tail.clone(), Some(said)))),
+            child.stderr.take().map(|err| tokio::spawn(self.pump(err, tail.clone(), None))),
+        ];
+        let probe = self.spec.probe;
+        let mut readiness = Box::pin(probe.ready(&mut first_line));
+        let mut ready = false;
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status,
+                said = &mut readiness, if !ready => {
+                    ready = true;
+                    let took = started.elapsed().as_secs_f64();
+                    self.console.say(format!("{} is ready after {took:.1} s", self.spec.name));
+                    self.tell.send_replace(State::Ready(said));
+                }
+                () = self.stop.cancelled() => {
+                    self.tell.send_replace(State::Down);
+                    self.end(child).await;
+                    drain(logs).await;
+                    return Ok(Ending::Stopped);
+                }
+            }
+        };
+        self.tell.send_replace(State::Down);
+        drain(logs).await;
+        let status = status.map_err(|source| self.spawn_error(source))?;
+        let excused = self.needs.as_ref().is_some_and(|needs| {
+            *needs.borrow() == State::Down || needs.has_changed().unwrap_or(true)
+        });
+        let life = Life { exit: Exit::of(status), lasted: started.elapsed(), ready, excused };
+        Ok(Ending::Ended { status, life, tail: tail.text() })
+    }
+
+    fn spawn(&self) -> Result<Child, Error> {
+        let mut command = match setpriv() {
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "KILL"]).arg(&self.spec.program);
+                command
+            }
+            None => Command::new(&self.spec.program),
+        };
+        command
+            .args(&self.spec.args)
+            .envs(self.spec.env.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|source| self.spawn_error(source))
+    }
+
+    fn spawn_error(&self, source: std::io::Error) -> Error {
+        Error::Spawn { name: self.spec.name, program: self.spec.program.display().to_string(), source }
+    }
+
+    /// Asks `child` to end, and makes it end when it does not.
+    async fn end(&self, mut child: Child) {
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        if let Some(pid) = pid {
+            // It may be gone already, which is what we want.
+            let _gone = kill(pid, Signal::SIGTERM);
+        }
+        let name = self.spec.name;
+        let late = tokio::select! {
+            ended = timeout(self.spec.grace, child.wait()) => ended.is_err(),
+            () = self.force.cancelled() => true,
+        };
+        if late {
+            self.console.say(format!("{name} did not end in time: killing it"));
+            let _gone = child.kill().await;
+        }
+    }
+
+    /// Copies log lines to the console, and keeps the newest.
+    fn pump(
+        &self,
+        from: impl AsyncRead + Unpin + Send + 'static,
+        tail: Tail,
+        first: Option<watch::Sender<Option<String>>>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (console, name) = (self.console.clone(), self.spec.name);
+        async move {
+            let mut lines = BufReader::new(from);
+            let mut line = Vec::new();
+            loop {
+                line.clear();
+                match (&mut lines).take(MAX_LINE).read_until(b'\n', &mut line).await {
+                    Ok(read) if read > 0 => {}
+                    Ok(_) | Err(_) => return,
+                }
+                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+                if let Some(first) = first.as_ref().filter(|first| first.borrow().is_none()) {
+                    first.send_replace(Some(text.clone()));
+                }
+                tail.push(text.clone());
+                console.line(name, text);
+            }
+        }
+    }
+}
+
+async fn drain(logs: [Option<JoinHandle<()>>; 2]) {
+    for log in logs.into_iter().flatten() {
+        // A grandchild may hold the pipe open; its lines are not worth waiting for.
+        let _late = timeout(TAIL_DEADLINE, log).await;
+    }
+}
+
+/// The newest log lines of a process.
+#[derive(Debug, Clone, Default)]
+struct Tail(Arc<Mutex<VecDeque<String>>>);
+
+impl Tail {
+    fn push(&self, line: String) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == TAIL {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+
+    fn text(&self) -> String {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// util-linux's `setpriv`, essential on Debian. Without it (another system) a killed `up` leaves its
+/// children behind.
+fn setpriv() -> Option<PathBuf> {
+    super::programs::in_path("setpriv")
+}
+
+#[cfg(test)]
+mod tests;
