@@ -25,13 +25,15 @@ const page = Object.fromEntries(
   ['queries', 'size', 'pause', 'pause-verb', 'pause-held', 'query', 'window', 'as-of', 'state', 'detail', 'retry', 'notice', 'bars', 'empty',
     'empty-title', 'empty-text', 'empty-steps', 'legend', 'legend-text', 'announcer'].map((name) => [name, byTestId(name)]),
 );
+const wheel = { element: document.querySelector('.wheel'), notch: 0, updates: 0 };
 const swatch = page.legend.querySelector('.swatch');
 
 const format = createFormat();
 const model = createModel();
 const ranks = createRankHistory();
 const rates = createRateHistory();
-const bars = createBars(page.bars, format, matchMedia('(prefers-reduced-motion: reduce)'));
+const calm = matchMedia('(prefers-reduced-motion: reduce)');
+const bars = createBars(page.bars, format, calm);
 const totalsBox = document.querySelector('.totals');
 const totals = createTotals(totalsBox, format);
 
@@ -273,6 +275,16 @@ function announce(now) {
   page.announcer.textContent = text;
 }
 
+// The mill's wheel moves on by a notch a second while results flow. Not an endless animation: a wall screen would draw
+// sixty pictures a second for it.
+function turnWheel() {
+  const updates = model.updates.get(chosen) ?? 0;
+  if (updates === wheel.updates || paused || calm.matches) return;
+  wheel.updates = updates;
+  wheel.notch = (wheel.notch + 1) % 24;
+  wheel.element.style.transform = `rotate(${wheel.notch * 15}deg)`;
+}
+
 function tick() {
   const now = Date.now();
   const result = model.results.get(chosen);
@@ -281,6 +293,7 @@ function tick() {
     totals.renderRate(rates.points(), rates.current());
   }
   askWhenDue(now);
+  turnWheel();
   announce(now);
   schedule();
 }

@@ -6,6 +6,7 @@ import { hashOf, itemText } from './format.js';
 
 const COLOURS = 12; // .row[data-colour] in bars.css
 const ROWS_PER_COLUMN = 25;
+const ROOMY_ROWS = 12; // up to these, a name may take two lines
 const FEWEST_LINES = 8; // a few rows do not grow to fill a screen
 const REORDER_EVERY_MS = 1_500;
 const MOVE_MS = 600;
@@ -55,7 +56,7 @@ export function createBars(list, format, calm) {
     name.textContent = shown.text;
     name.title = shown.text;
     if (shown.named) name.classList.add('named');
-    return { element, colour, rank, arrow, moved, upTo, certain, count, bounds, seen: {} };
+    return { element, colour, rank, arrow, moved, upTo, certain, count, bounds, gliding: null, seen: {} };
   }
 
   // Writes to the document only where what is shown changes.
@@ -65,7 +66,8 @@ export function createBars(list, format, calm) {
     write(value);
   }
 
-  const placed = (share) => `translateX(${(share * 100 - 100).toFixed(2)}%)`;
+  // In steps of a thousandth, about a pixel: a step that nobody sees costs as much as one that is seen.
+  const placed = (share) => `translateX(${(share * 100 - 100).toFixed(1)}%)`;
 
   function update(row, { count, error }, largest) {
     set(row, 'count', count, (value) => {
@@ -104,11 +106,7 @@ export function createBars(list, format, calm) {
     });
   }
 
-  function reorder(items, animate) {
-    const before = new Map();
-    if (animate) {
-      for (const [item, row] of rows) before.set(item, row.element.getBoundingClientRect());
-    }
+  function place(items) {
     const wanted = new Set(items);
     for (const [item, row] of rows) {
       if (!wanted.has(item)) {
@@ -124,27 +122,31 @@ export function createBars(list, format, calm) {
       else list.insertBefore(row.element, next);
     }
     order = items;
-    return () => {
-      if (!animate) return;
-      const after = items.map((item) => rows.get(item).element.getBoundingClientRect());
-      items.forEach((item, index) => glide(rows.get(item).element, before.get(item), after[index]));
-    };
   }
 
-  // FLIP: the row is where it belongs already; it is only drawn on its way there.
-  function glide(element, from, to) {
-    for (const running of element.getAnimations()) running.cancel();
-    if (from === undefined) {
-      element.animate([{ opacity: 0 }, { opacity: 1 }], { duration: MOVE_MS, easing: 'ease-out' });
-      return;
+  const boxes = () => new Map(Array.from(rows.values(), (row) => [row, row.element.getBoundingClientRect()]));
+
+  // FLIP: each row is where it belongs already, and is only drawn on its way there. All reads come before all writes,
+  // and nothing but transform and opacity is animated, so that the compositor does it alone.
+  function glide(before) {
+    for (const row of before.keys()) {
+      row.gliding?.cancel();
+      row.gliding = null;
     }
-    const x = from.left - to.left;
-    const y = from.top - to.top;
-    if (x === 0 && y === 0) return;
-    element.animate(
-      [{ transform: `translate(${x}px, ${y}px)`, zIndex: y > 0 ? 1 : 0 }, { transform: 'none', zIndex: y > 0 ? 1 : 0 }],
-      { duration: MOVE_MS, easing: 'cubic-bezier(0.22, 0.8, 0.24, 1)' },
-    );
+    for (const [row, to] of boxes()) {
+      const from = before.get(row);
+      const x = from === undefined ? 0 : from.left - to.left;
+      const y = from === undefined ? 0 : from.top - to.top;
+      row.element.style.zIndex = y > 0 ? 1 : '';
+      if (from === undefined) {
+        row.gliding = row.element.animate([{ opacity: 0 }, { opacity: 1 }], { duration: MOVE_MS, easing: 'ease-out' });
+      } else if (x !== 0 || y !== 0) {
+        row.gliding = row.element.animate([{ transform: `translate(${x}px, ${y}px)` }, { transform: 'none' }], {
+          duration: MOVE_MS,
+          easing: 'cubic-bezier(0.22, 0.8, 0.24, 1)',
+        });
+      }
+    }
   }
 
   return {
@@ -154,10 +156,10 @@ export function createBars(list, format, calm) {
       const items = top.map((entry) => entry.item);
       const same = items.length === order.length && items.every((item, index) => item === order[index]);
       const due = fresh || now - reorderedAt >= REORDER_EVERY_MS;
-      let afterwards = () => {};
+      const before = !same && due && !fresh && !calm.matches ? boxes() : null;
       if (!same && due) {
-        afterwards = reorder(items, !fresh && !calm.matches);
-        if (!fresh) reorderedAt = now;
+        place(items);
+        reorderedAt = now;
       }
       const largest = Math.max(1, top[0]?.count ?? 1);
       for (const entry of top) {
@@ -172,9 +174,10 @@ export function createBars(list, format, calm) {
         list.style.setProperty('--digits', widest);
         const columns = order.length > ROWS_PER_COLUMN ? 2 : 1;
         list.dataset.columns = columns;
+        list.dataset.roomy = order.length <= ROOMY_ROWS;
         list.style.setProperty('--lines', Math.max(FEWEST_LINES, Math.ceil(order.length / columns)));
       }
-      afterwards();
+      if (before !== null) glide(before);
       return same || due ? null : REORDER_EVERY_MS - (now - reorderedAt);
     },
   };

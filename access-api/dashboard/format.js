@@ -46,17 +46,12 @@ export function createFormat(locale = undefined, timeZone = undefined) {
   function windowText(window) {
     if (window.kind === 'running') return 'Running total since the start';
     if (window.kind === 'sliding') {
-      return `Last ${span(window.size_ms)}, moved on every ${span(window.slide_ms)}`;
+      return `Last ${span(window.size_ms)}, every ${span(window.slide_ms)}`;
     }
     return window.kind;
   }
 
-  // What is known of an item: its true count lies in [count - error, count].
-  function bounds(total, error) {
-    return error > 0 ? `${integer.format(total - error)} to ${integer.format(total)}` : integer.format(total);
-  }
-
-  return { count, percent, rate, duration, span, clock, windowText, bounds };
+  return { count, percent, rate, duration, span, clock, windowText };
 }
 
 // An item is untrusted text. What cannot be seen is named; everything else stays as it is.

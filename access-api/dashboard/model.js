@@ -71,7 +71,6 @@ function applyResult(model, frame, now) {
   const epoch = parseCursor(frame.cursor)?.epoch ?? null;
   if (model.epoch !== null && epoch !== model.epoch) {
     model.results.clear(); // another log: what was shown belongs to the one before
-    model.queries.clear();
     model.behindSince = null;
   }
   model.epoch = epoch;

@@ -64,19 +64,11 @@ export function emptyText(format, query, result) {
 // One sentence on how sure the counts are.
 export function legendText(format, result, shown) {
   const uncertain = shown.some((entry) => entry.error > 0);
-  if (result.shed_rate > 0) {
-    return { uncertain, text: `Estimated from a sample: ${format.percent(result.shed_rate)} of the events were left out under load.` };
-  }
-  if (uncertain) {
-    return {
-      uncertain,
-      text: `Hatched: uncertain. The true count ends within the hatched part. Whatever is not listed has at most ${format.count(result.ceiling)}.`,
-    };
-  }
-  return {
-    uncertain,
-    text: result.ceiling > 0
-      ? `The counts shown are exact. Whatever the summary no longer holds has at most ${format.count(result.ceiling)}.`
-      : 'Exact: every event counted once.',
-  };
+  const ceiling = format.count(result.ceiling);
+  let text = 'Exact: every event counted once.';
+  if (result.ceiling > 0) text = `The counts shown are exact. Whatever is not held any more has at most ${ceiling}.`;
+  if (uncertain) text = `Hatched: uncertain. The true count ends within the hatched part. Whatever is not listed has at most ${ceiling}.`;
+  if (result.shed_rate > 0) text = `Estimated from a sample: ${format.percent(result.shed_rate)} of the events were left out under load.`;
+  if (result.gaps.length > 0) text += ' Messages that were lost before they could be read are not counted.';
+  return { uncertain, text };
 }

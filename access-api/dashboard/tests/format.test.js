@@ -16,7 +16,7 @@ test('a chosen span keeps whole units', () => {
 
 test('windows are told in words', () => {
   assert.equal(format.windowText({ kind: 'running' }), 'Running total since the start');
-  assert.equal(format.windowText({ kind: 'sliding', size_ms: 1_800_000, slide_ms: 5_000 }), 'Last 30 minutes, moved on every 5 seconds');
+  assert.equal(format.windowText({ kind: 'sliding', size_ms: 1_800_000, slide_ms: 5_000 }), 'Last 30 minutes, every 5 seconds');
 });
 
 test('a recording of another day names its day', () => {

@@ -34,8 +34,9 @@ test('each kind of emptiness says what to do', () => {
 
 test('the legend claims exactness only where every count shown is exact', () => {
   const exact = [{ item: 'a', count: 5, error: 0 }];
-  assert.match(legendText(format, result(), exact).text, /^Exact/);
+  assert.equal(legendText(format, result(), exact).text, 'Exact: every event counted once.');
   assert.match(legendText(format, result({ ceiling: 3 }), exact).text, /at most 3/);
   assert.deepEqual(legendText(format, result({ ceiling: 31 }), [{ item: 'a', count: 5, error: 1 }]).uncertain, true);
+  assert.match(legendText(format, result({ gaps: [{ partition: 0, from: 1, to: 3 }] }), exact).text, /lost/);
   assert.match(legendText(format, result({ shed_rate: 0.25 }), exact).text, /25.?%/);
 });
