@@ -1,0 +1,146 @@
+//! The access-api's metrics, all named `millrace_access_api_…`.
+
+use common::frame::ByeReason;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// Handles to the metrics.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// WebSocket clients connected.
+    pub clients: IntGauge,
+    /// Connections open, of any kind.
+    pub connections: IntGauge,
+    /// Connections answered 503 because `limits.connections` were open.
+    pub connections_refused: IntCounter,
+    /// WebSocket handshakes refused, by `reason`: `origin`, `version`, `handshake`.
+    pub handshakes_refused: IntCounterVec,
+    /// Frames of results turned into text, by `kind`: `result`, `snapshot`.
+    pub frames_encoded: IntCounterVec,
+    /// Frames of results handed to clients' sockets.
+    pub deliveries: IntCounter,
+    /// Results that slow clients were not sent.
+    pub results_skipped: IntCounter,
+    /// Warnings sent, by `kind`: `slow_down`, `stall_warning`, `gap`.
+    pub warnings: IntCounterVec,
+    /// Clients' frames that made no sense.
+    pub bad_frames: IntCounter,
+    /// WebSocket clients gone, by `reason`, see [`Disconnect`].
+    pub disconnects: IntCounterVec,
+    /// Cursors given with `subscribe`, by `outcome`: `resumed`, `too_old`, `other_epoch`, `ahead`.
+    pub resumes: IntCounterVec,
+    /// Results read from Kafka and shown.
+    pub results: IntCounter,
+    /// Results not shown, by `reason`: `stale` (version below the one shown), `unchanged`,
+    /// `malformed`, `too_large`, `too_many_queries`.
+    pub results_dropped: IntCounterVec,
+    /// Records in the topic of results that are not read yet, as of the last second.
+    pub consumer_lag: IntGauge,
+    /// Errors of the Kafka client.
+    pub consumer_errors: IntCounter,
+}
+
+/// Why a WebSocket client is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disconnect {
+    /// The client closed.
+    Client,
+    /// The connection broke.
+    Lost,
+    /// The client broke the WebSocket protocol.
+    Protocol,
+    /// The server closed.
+    Server(ByeReason),
+}
+
+impl Disconnect {
+    /// The value of the label `reason`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Lost => "lost",
+            Self::Protocol => "protocol",
+            Self::Server(reason) => reason.as_str(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers all of them.
+    ///
+    /// # Errors
+    /// When one is registered already.
+    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let opts = |name: &str, help: &str| Opts::new(format!("millrace_access_api_{name}"), help);
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::with_opts(opts(name, help))?;
+            registry.register(Box::new(counter.clone()))?;
+            prometheus::Result::Ok(counter)
+        };
+        let counters = |name: &str, help: &str, label: &str| {
+            let counters = IntCounterVec::new(opts(name, help), &[label])?;
+            registry.register(Box::new(counters.clone()))?;
+            prometheus::Result::Ok(counters)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::with_opts(opts(name, help))?;
+            registry.register(Box::new(gauge.clone()))?;
+            prometheus::Result::Ok(gauge)
+        };
+        Ok(Self {
+            clients: gauge("clients", "WebSocket clients connected")?,
+            connections: gauge("connections", "connections open, of any kind")?,
+            connections_refused: counter(
+                "connections_refused_total",
+                "connections answered 503 because too many were open",
+            )?,
+            handshakes_refused: counters(
+                "handshakes_refused_total",
+                "WebSocket handshakes refused",
+                "reason",
+            )?,
+            frames_encoded: counters(
+                "frames_encoded_total",
+                "frames of results turned into text",
+                "kind",
+            )?,
+            deliveries: counter(
+                "deliveries_total",
+                "frames of results handed to clients' sockets",
+            )?,
+            results_skipped: counter(
+                "results_skipped_total",
+                "results that slow clients were not sent",
+            )?,
+            warnings: counters("warnings_total", "warnings sent to clients", "kind")?,
+            bad_frames: counter("bad_frames_total", "clients' frames that made no sense")?,
+            disconnects: counters("disconnects_total", "WebSocket clients gone", "reason")?,
+            resumes: counters("resumes_total", "cursors given with subscribe", "outcome")?,
+            results: counter("results_total", "results read from Kafka and shown")?,
+            results_dropped: counters(
+                "results_dropped_total",
+                "results read from Kafka and not shown",
+                "reason",
+            )?,
+            consumer_lag: gauge("consumer_lag_records", "results in Kafka that are not read yet")?,
+            consumer_errors: counter("consumer_errors_total", "errors of the Kafka client")?,
+        })
+    }
+}
+
+/// Counts a gauge up for as long as it lives.
+#[derive(Debug)]
+pub struct Gauged(IntGauge);
+
+impl Gauged {
+    /// Counts `gauge` up.
+    pub fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Gauged {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,40 @@
+//! `/v1/queries` and `/v1/queries/{name}`.
+
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+use warp::reply::Response;
+
+use crate::hub::Hub;
+
+/// The queries that have a result, by name.
+pub fn list(hub: &Hub) -> Response {
+    let queries: Vec<_> = hub
+        .all()
+        .into_iter()
+        .map(|(name, newest)| {
+            json!({
+                "name": name,
+                "kind": "top",
+                "window": newest.window,
+                "version": newest.version,
+                "as_of_ms": newest.as_of_ms,
+            })
+        })
+        .collect();
+    super::json(StatusCode::OK, &json!({ "queries": queries }))
+}
+
+/// The newest result of one query, byte for byte as it was published; its `ETag` is its cursor.
+pub fn one(hub: &Hub, name: &str, headers: &HeaderMap) -> Response {
+    match hub.newest(name) {
+        Some(newest) => {
+            let etag = newest.frame.cursor.to_string();
+            super::tagged(headers, &etag, "application/json", newest.payload)
+        }
+        None => super::error(
+            StatusCode::NOT_FOUND,
+            "unknown_query",
+            "nothing has been published of this query; GET /v1/queries lists what there is",
+        ),
+    }
+}

@@ -1,0 +1,114 @@
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::test_api::{Api, payload, top_n};
+
+fn body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").unwrap().1
+}
+
+fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    let head = answer.split_once("\r\n\r\n").unwrap().0;
+    head.lines()
+        .filter_map(|line| line.split_once(": "))
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
+}
+
+fn parsed(answer: &str) -> Value {
+    assert_eq!(header(answer, "content-type"), Some("application/json"), "{answer}");
+    serde_json::from_str(body(answer)).unwrap()
+}
+
+#[tokio::test]
+async fn the_queries_are_listed_by_name() {
+    let mut api = Api::start(&Config::default());
+    assert_eq!(parsed(&api.get("/v1/queries").await), json!({"queries": []}));
+    api.publish("topics");
+    api.publish("countries");
+    let entry = |name, version| json!({"name": name, "kind": "top", "window": {"kind": "running"}, "version": version, "as_of_ms": 0});
+    let listed = json!({"queries": [entry("countries", 2), entry("topics", 1)]});
+    assert_eq!(parsed(&api.get("/v1/queries").await), listed);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn the_newest_result_is_given_as_it_was_published_and_not_twice() {
+    let mut api = Api::start(&Config::default());
+    api.publish("topics");
+    let answer = api.get("/v1/queries/topics").await;
+    assert_eq!(body(&answer).as_bytes(), payload(&top_n("topics", 1)));
+    assert_eq!(header(&answer, "etag"), Some("\"0000000e-0\""));
+    let again = |tag: &str| {
+        format!(
+            "GET /v1/queries/topics HTTP/1.1\r\nHost: x\r\nIf-None-Match: {tag}\r\nConnection: close\r\n\r\n"
+        )
+    };
+    let answer = api.ask(&again("\"a\", W/\"0000000e-0\"")).await;
+    assert!(answer.starts_with("HTTP/1.1 304 ") && body(&answer).is_empty(), "{answer}");
+    api.publish("topics");
+    assert!(api.ask(&again("\"0000000e-0\"")).await.starts_with("HTTP/1.1 200 "));
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_in_json() {
+    let api = Api::start(&Config::default());
+    for (request, status, code) in [
+        ("GET /nothing", "404", "not_found"),
+        ("GET /v1/queries/nothing", "404", "unknown_query"),
+        ("GET /assets/../Cargo.toml", "404", "not_found"),
+        ("POST /v1/queries", "405", "method_not_allowed"),
+        ("DELETE /", "405", "method_not_allowed"),
+    ] {
+        let answer =
+            api.ask(&format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+        assert_eq!(parsed(&answer)["error"]["code"], code, "{request}");
+        assert_eq!(header(&answer, "allow").is_some(), status == "405", "{request}");
+    }
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_forbids_what_the_page_does_not_need() {
+    let api = Api::start(&Config::default());
+    for path in ["/", "/assets/app.js", "/v1/queries", "/v1/ws", "/nothing"] {
+        let answer = api.get(path).await;
+        assert!(
+            header(&answer, "content-security-policy").unwrap().starts_with("default-src 'none'"),
+            "{path}"
+        );
+        assert_eq!(header(&answer, "x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(header(&answer, "referrer-policy"), Some("no-referrer"), "{path}");
+    }
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn the_dashboard_is_served_with_its_types_and_only_when_it_changed() {
+    let api = Api::start(&Config::default());
+    for (path, content_type) in [
+        ("/", "text/html"),
+        ("/assets/app.js", "text/javascript"),
+        ("/assets/theme.css", "text/css"),
+    ] {
+        let answer = api.get(path).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        assert!(header(&answer, "content-type").unwrap().starts_with(content_type), "{path}");
+        let tag = header(&answer, "etag").unwrap();
+        let again = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nIf-None-Match: {tag}\r\nConnection: close\r\n\r\n"
+        );
+        assert!(api.ask(&again).await.starts_with("HTTP/1.1 304 "), "{path}");
+        let head =
+            api.ask(&format!("HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+        assert!(head.starts_with("HTTP/1.1 200 ") && body(&head).is_empty(), "{path}: {head}");
+        assert_eq!(
+            header(&head, "content-length").unwrap(),
+            body(&answer).len().to_string(),
+            "{path}"
+        );
+    }
+    api.stop().await;
+}

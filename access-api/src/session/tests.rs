@@ -1,0 +1,400 @@
+use common::frame::{ByeReason, Epoch, RefusalCode, ServerFrame};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use super::*;
+use crate::config::{Config, Ring};
+use crate::test_api::{Api, Client, brief, cursor, eventually};
+
+/// More than the kernel's buffers of one connection hold after a few.
+const BIG: usize = 60_000;
+
+fn small_ring() -> Config {
+    let mut config = Config { ring: Ring { frames: 20, bytes: 16 << 20 }, ..Config::default() };
+    config.limits.write_deadline_ms = 600_000;
+    config
+}
+
+/// What a client made of its frames: sequences, in order, and results it was told it will not get.
+fn account(frames: &[ServerFrame]) -> (Vec<u64>, u64) {
+    let (mut seqs, mut skipped) = (Vec::new(), 0);
+    for frame in frames {
+        match frame {
+            ServerFrame::Snapshot(update) | ServerFrame::Result(update) => {
+                seqs.push(update.cursor.seq)
+            }
+            ServerFrame::StallWarning(warning) => skipped += warning.skipped,
+            ServerFrame::SlowDown(_)
+            | ServerFrame::Gap(_)
+            | ServerFrame::Error(_)
+            | ServerFrame::Bye(_) => {}
+        }
+    }
+    assert!(seqs.is_sorted_by(|a, b| a < b), "{seqs:?}");
+    (seqs, skipped)
+}
+
+async fn read_until(client: &mut Client, seq: u64) -> Vec<ServerFrame> {
+    let mut frames = Vec::new();
+    while !matches!(frames.last(), Some(ServerFrame::Result(update)) if update.cursor.seq == seq) {
+        frames.push(client.frame().await);
+    }
+    frames
+}
+
+fn place(frames: &[ServerFrame], kind: &str) -> usize {
+    let briefs: Vec<_> = frames.iter().map(brief).collect();
+    briefs
+        .iter()
+        .position(|brief| brief.starts_with(kind))
+        .unwrap_or_else(|| panic!("no {kind} in {briefs:?}"))
+}
+
+#[tokio::test]
+async fn a_subscriber_gets_a_snapshot_of_each_query_and_then_each_newer_result() {
+    let mut api = Api::start(&Config::default());
+    for query in ["countries", "topics", "topics", "other"] {
+        api.publish(query);
+    }
+    let mut client = api.connect().await;
+    client.subscribe(["topics", "countries"], None).await;
+    assert_eq!(client.briefs(2).await, ["snapshot countries 0", "snapshot topics 2"]);
+    for query in ["topics", "other", "countries"] {
+        api.publish(query);
+    }
+    assert_eq!(client.briefs(2).await, ["result topics 4", "result countries 6"]);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_star_subscribes_to_queries_that_do_not_exist_yet() {
+    let mut api = Api::start(&Config::default());
+    let mut client = api.connect().await;
+    client.subscribe(["*"], None).await;
+    eventually("a client", || api.metrics.clients.get() == 1).await;
+    // Whether it comes before or after the subscription is heard, it comes.
+    api.publish("topics");
+    assert!(client.brief().await.ends_with(" topics 0"));
+    api.publish("brand new");
+    assert_eq!(client.brief().await, "result brand new 1");
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn another_subscription_replaces_the_first() {
+    let mut api = Api::start(&Config::default());
+    api.publish("topics");
+    api.publish("countries");
+    let mut client = api.connect().await;
+    client.subscribe(["topics"], None).await;
+    assert_eq!(client.brief().await, "snapshot topics 0");
+    client.subscribe(["countries"], None).await;
+    assert_eq!(client.brief().await, "snapshot countries 1");
+    api.publish("topics");
+    api.publish("countries");
+    assert_eq!(client.brief().await, "result countries 3");
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_with_its_cursor_misses_nothing() {
+    let mut api = Api::start(&Config::default());
+    let mut client = api.connect().await;
+    api.publish("topics");
+    client.subscribe(["topics"], None).await;
+    let last = client.frame().await.cursor().unwrap();
+    drop(client);
+    for _ in 0..3 {
+        api.publish("topics");
+    }
+    let mut client = api.connect().await;
+    client.subscribe(["topics"], Some(last)).await;
+    assert_eq!(client.briefs(3).await, ["result topics 1", "result topics 2", "result topics 3"]);
+    api.publish("topics");
+    assert_eq!(client.brief().await, "result topics 4");
+    assert_eq!(api.metrics.resumes.with_label_values(&["resumed"]).get(), 1);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_cursor_that_is_too_old_or_of_another_stream_is_answered_with_a_gap_and_snapshots() {
+    let mut api =
+        Api::start(&Config { ring: Ring { frames: 2, bytes: 1 << 20 }, ..Config::default() });
+    for _ in 0..5 {
+        api.publish("topics");
+    }
+    let mut client = api.connect().await;
+    client.subscribe(["topics"], Some(cursor(0))).await;
+    let ServerFrame::Gap(gap) = client.frame().await else { panic!("no gap") };
+    assert_eq!((gap.from, gap.floor, gap.skipped), (cursor(0), Some(cursor(2)), Some(2)));
+    assert_eq!(client.brief().await, "snapshot topics 4");
+    client.subscribe(["topics"], Some(Cursor { epoch: Epoch(1), seq: 3 })).await;
+    let ServerFrame::Gap(gap) = client.frame().await else { panic!("no gap") };
+    assert_eq!(gap.skipped, None);
+    assert_eq!(client.brief().await, "snapshot topics 4");
+    for outcome in ["too_old", "other_epoch"] {
+        assert_eq!(api.metrics.resumes.with_label_values(&[outcome]).get(), 1, "{outcome}");
+    }
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_anew_is_told_to_those_who_watch() {
+    let mut api = Api::start(&Config::default());
+    api.publish("topics");
+    let mut client = api.connect().await;
+    client.subscribe(["*"], None).await;
+    assert_eq!(client.brief().await, "snapshot topics 0");
+    api.hub.begin(Epoch(2), 1);
+    api.publish("topics");
+    assert_eq!(client.brief().await, "gap");
+    let frame = client.frame().await;
+    assert_eq!(frame.cursor().unwrap(), Cursor { epoch: Epoch(2), seq: 1 });
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_result_is_encoded_once_for_all_clients() {
+    const CLIENTS: usize = 20;
+    const RESULTS: u64 = 10;
+    let mut api = Api::start(&Config::default());
+    api.publish("topics");
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = api.connect().await;
+        client.subscribe(["topics"], None).await;
+        assert_eq!(client.brief().await, "snapshot topics 0");
+        clients.push(client);
+    }
+    for _ in 0..RESULTS {
+        api.publish("topics");
+    }
+    for client in &mut clients {
+        let (seqs, skipped) = account(&read_until(client, RESULTS).await);
+        assert_eq!((seqs, skipped), ((1..=RESULTS).collect(), 0));
+    }
+    let encoded = |kind| api.metrics.frames_encoded.with_label_values(&[kind]).get();
+    assert_eq!((encoded("result"), encoded("snapshot")), (RESULTS + 1, 1));
+    assert_eq!(api.metrics.deliveries.get(), (RESULTS + 1) * CLIENTS as u64);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_falls_behind_is_warned_twice_and_then_gets_the_newest_only() {
+    let mut api = Api::start(&small_ring());
+    let mut slow = api.connect_narrow().await;
+    let mut good = api.connect().await;
+    api.publish("topics");
+    for client in [&mut slow, &mut good] {
+        client.subscribe(["topics"], None).await;
+        assert_eq!(client.brief().await, "snapshot topics 0");
+    }
+    let mut last = 0;
+    while last < 100 {
+        last = api.publish_sized("topics", BIG);
+        let (seqs, skipped) = account(&read_until(&mut good, last).await);
+        assert_eq!((seqs, skipped), (vec![last], 0), "a slow client harms nobody");
+    }
+    eventually("the warning", || {
+        api.metrics.warnings.with_label_values(&["stall_warning"]).get() > 0
+    })
+    .await;
+    let frames = read_until(&mut slow, last).await;
+    assert!(place(&frames, "slow_down") < place(&frames, "stall_warning"));
+    let (seqs, skipped) = account(&frames);
+    assert!(skipped > 0);
+    assert_eq!(seqs.len() as u64 + skipped, last, "what was not sent was told");
+    assert_eq!(api.metrics.results_skipped.get(), skipped);
+    // And it is in good order again.
+    let next = api.publish("topics");
+    assert_eq!(slow.brief().await, format!("result topics {next}"));
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_closed_with_a_reason_and_a_cursor_after_two_warnings() {
+    let mut config = Config::default();
+    config.limits.write_deadline_ms = 200;
+    config.limits.close_grace_ms = 60_000;
+    let mut api = Api::start(&config);
+    let mut stalled = api.connect_narrow().await;
+    let mut good = api.connect().await;
+    api.publish("topics");
+    for client in [&mut stalled, &mut good] {
+        client.subscribe(["topics"], None).await;
+        assert_eq!(client.brief().await, "snapshot topics 0");
+    }
+    // Too little for the ring to matter: it is the time that counts.
+    let mut last = 0;
+    for _ in 0..20 {
+        last = api.publish_sized("topics", BIG);
+        read_until(&mut good, last).await;
+    }
+    eventually("the end", || api.metrics.disconnects.with_label_values(&["stalled"]).get() == 1)
+        .await;
+    let (frames, close) = stalled.rest().await;
+    let (slow_down, warning, bye) =
+        (place(&frames, "slow_down"), place(&frames, "stall_warning"), place(&frames, "bye"));
+    assert!(slow_down < warning && warning < bye && bye == frames.len() - 1);
+    let ServerFrame::Bye(bye) = frames[bye] else { unreachable!() };
+    assert_eq!(bye.reason, ByeReason::Stalled);
+    assert!(bye.retry_ms <= config.limits.retry_ms);
+    let resume = bye.cursor.unwrap();
+    let close = close.unwrap();
+    assert_eq!(
+        (u16::from(close.code), close.reason.as_str()),
+        (4008, format!("stalled {resume}").as_str())
+    );
+    // The cursor leads to exactly what was not sent.
+    let (seqs, _) = account(&frames);
+    assert_eq!(seqs.last().copied().unwrap_or(0), resume.seq);
+    let mut back = api.connect().await;
+    back.subscribe(["topics"], Some(resume)).await;
+    let (seqs, skipped) = account(&read_until(&mut back, last).await);
+    assert_eq!((seqs, skipped), ((resume.seq + 1..=last).collect(), 0));
+    // The others never noticed.
+    let next = api.publish("topics");
+    assert_eq!(good.brief().await, format!("result topics {next}"));
+    drop((stalled, good, back));
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_acknowledges_gets_no_more_than_it_acknowledges() {
+    let mut api = Api::start(&small_ring());
+    let mut client = api.connect().await;
+    api.publish("topics");
+    client.subscribe(["topics"], None).await;
+    let first = client.frame().await.cursor().unwrap();
+    client.ack(first).await;
+    // An answer to a frame without sense says that the ack before it was heard.
+    client.say("?").await;
+    assert_eq!(client.brief().await, "error BadFrame");
+    // It reads everything, as a browser does, but its page is frozen.
+    let mut frames = Vec::new();
+    let mut last = 0;
+    while last < 40 {
+        last = api.publish("topics");
+        if !frames.iter().any(|frame| matches!(frame, ServerFrame::StallWarning(_))) {
+            frames.push(client.frame().await);
+        }
+    }
+    assert!(place(&frames, "slow_down") < place(&frames, "stall_warning"));
+    let sent = frames.iter().filter_map(ServerFrame::cursor).last().unwrap();
+    assert!(sent.seq < 13, "60 % of the ring of 20 is 12: {}", sent.seq);
+    client.ack(sent).await;
+    frames.extend(read_until(&mut client, last).await);
+    let (seqs, skipped) = account(&frames);
+    assert_eq!(seqs.len() as u64 + skipped, last);
+    assert!(skipped > 20);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn frames_without_sense_are_answered_and_the_connection_stays() {
+    let mut config = Config::default();
+    config.limits.bad_frames = 10;
+    let mut api = Api::start(&config);
+    api.publish("topics");
+    let mut client = api.connect().await;
+    let nested = "[".repeat(60_000);
+    let bad = [
+        "",
+        "{",
+        "null",
+        "[]",
+        "7",
+        "\"subscribe\"",
+        r#"{"type":"unsubscribe"}"#,
+        r#"{"type":"subscribe"}"#,
+        r#"{"type":"subscribe","queries":["topics"],"cursor":"x"}"#,
+        nested.as_str(),
+    ];
+    assert_eq!(bad.len(), 10);
+    for text in bad {
+        client.say(text).await;
+        let ServerFrame::Error(refusal) = client.frame().await else {
+            panic!("no error for {text}")
+        };
+        assert_eq!(refusal.code, RefusalCode::BadFrame);
+        assert!(refusal.message.len() < 500, "{}", refusal.message);
+    }
+    client.subscribe(["topics"], None).await;
+    assert_eq!(client.brief().await, "snapshot topics 0");
+    assert_eq!(api.metrics.bad_frames.get(), 10);
+    client.socket.send(Message::binary(vec![0, 1])).await.unwrap();
+    let (frames, close) = client.rest().await;
+    assert_eq!(frames.iter().map(brief).collect::<Vec<_>>(), ["error BadFrame", "bye bad_frames"]);
+    assert_eq!(close.unwrap().code, CloseCode::Policy);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_query_is_named_and_comes_when_it_is_published() {
+    let mut api = Api::start(&Config::default());
+    let mut client = api.connect().await;
+    client.subscribe(["tropics"], None).await;
+    let ServerFrame::Error(refusal) = client.frame().await else { panic!("no error") };
+    assert_eq!(refusal.code, RefusalCode::UnknownQuery);
+    assert!(refusal.message.contains("`tropics`"), "{}", refusal.message);
+    api.publish("tropics");
+    assert!(client.brief().await.ends_with(" tropics 0"));
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_frame_above_the_limit_ends_the_connection_with_a_reason() {
+    let api = Api::start(&Config::default());
+    let mut client = api.connect().await;
+    client.say("x".repeat(1 << 20)).await;
+    let (frames, close) = client.rest().await;
+    assert_eq!(frames.iter().map(brief).collect::<Vec<_>>(), ["bye too_large"]);
+    assert_eq!(close.unwrap().code, CloseCode::Size);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_silent_even_to_pings_is_closed() {
+    let mut config = Config::default();
+    config.limits.ping_interval_ms = 20;
+    config.limits.idle_timeout_ms = 100;
+    let api = Api::start(&config);
+    let mut dead = api.connect().await;
+    // It does not read, and so answers no ping.
+    eventually("the end", || api.metrics.disconnects.with_label_values(&["idle"]).get() == 1).await;
+    let (frames, close) = dead.rest().await;
+    assert_eq!(frames.iter().map(brief).collect::<Vec<_>>(), ["bye idle"]);
+    assert_eq!(u16::from(close.unwrap().code), 4009);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_drain_says_bye_with_the_cursor_and_when_to_come_back() {
+    let config = Config::default();
+    let mut api = Api::start(&config);
+    api.publish("topics");
+    let mut client = api.connect().await;
+    client.subscribe(["topics"], None).await;
+    assert_eq!(client.brief().await, "snapshot topics 0");
+    api.shutdown.cancel();
+    let (frames, close) = client.rest().await;
+    let [ServerFrame::Bye(bye)] = frames[..] else { panic!("{frames:?}") };
+    assert_eq!((bye.reason, bye.cursor), (ByeReason::Shutdown, Some(cursor(0))));
+    assert!(bye.retry_ms <= config.limits.retry_ms);
+    assert_eq!(u16::from(close.unwrap().code), 1012);
+    drop(client);
+    let metrics = api.metrics.clone();
+    api.stop().await;
+    assert_eq!((metrics.clients.get(), metrics.connections.get()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_client_that_closes_or_breaks_off_is_counted_as_such() {
+    let api = Api::start(&Config::default());
+    let mut polite = api.connect().await;
+    polite.socket.close(None).await.unwrap();
+    assert_eq!(polite.rest().await.0, []);
+    drop(api.connect().await);
+    let gone = |reason| api.metrics.disconnects.with_label_values(&[reason]).get();
+    eventually("both gone", || gone("client") == 1 && gone("lost") == 1).await;
+    api.stop().await;
+}
