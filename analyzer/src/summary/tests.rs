@@ -57,10 +57,10 @@ proptest! {
     }
 
     #[test]
-    fn damaged_bytes_are_refused_or_read_and_never_make_it_panic(stream in prop::collection::vec(0..60_u32, 0..100), at in any::<prop::sample::Index>(), bit in 0..8) {
+    fn damaged_bytes_are_refused_or_read_and_never_make_it_panic(stream in prop::collection::vec(0..60_u32, 0..100), at in any::<prop::sample::Index>(), bit in 0..8_u32) {
         let mut bytes = encoded(&summary(&stream, 20));
         let at = at.index(bytes.len());
-        bytes[at] ^= 1 << bit;
+        bytes[at] ^= 1_u8 << bit;
         if let Ok(mut damaged) = postcard::from_bytes::<Summary>(&bytes) {
             damaged.add(hash(b"x"), "x");
             drop(damaged.freeze().merge(&damaged.freeze()));
