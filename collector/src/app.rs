@@ -1,0 +1,84 @@
+//! A collector, from its configuration to its drain.
+
+use std::thread;
+use std::time::Duration;
+
+use common::message_log::MessageLog;
+use common::tier::{Host, Tier};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::pipeline::{Conditions, Pipeline};
+use crate::source::websocket::Websocket;
+use crate::source::{Intake, Progress};
+
+/// The tier.
+#[derive(Debug)]
+pub struct Collector;
+
+impl Tier for Collector {
+    const NAME: &'static str = "collector";
+    const ABOUT: &'static str = "Takes events in, logs them, publishes them to Kafka";
+    type Config = Config;
+    type Error = Error;
+
+    async fn run(config: Config, host: Host) -> Result<(), Error> {
+        let conditions =
+            Conditions { log: host.readiness.condition("message_log"), kafka: host.readiness.condition("kafka") };
+        let connected = host.readiness.condition("source");
+        let metrics = Metrics::new(&host.registry)?;
+
+        let (mut log, recovered) = MessageLog::open(&config.log.path, config.log.options())?;
+        metrics.recovered.inc_by((recovered.pending + recovered.failed) as u64);
+        metrics.damaged.inc_by(recovered.damaged as u64);
+        let cursor = log.cursor(&config.source.name);
+        // From now on an interruption is one: the next connect asks for what came in between.
+        log.begin_source(&config.source.name)?;
+        tracing::info!(
+            path = %config.log.path.display(), instance = log.instance(), pending = recovered.pending,
+            failed = recovered.failed, damaged = recovered.damaged, cursor, "message log open"
+        );
+
+        let (progress, progressed) = watch::channel(Progress::default());
+        let (intake, messages) = Intake::new(progressed);
+        let source_stop = host.shutdown.child_token();
+        let source = config.source.clone();
+        let source = Websocket::new(source, intake, metrics.clone(), connected, source_stop.clone())?;
+
+        // Some time must be left to close the log after the producer was given up.
+        let drain = Duration::from_millis(config.service.drain_deadline_ms).mul_f64(0.8);
+        let stop = CancellationToken::new();
+        let runtime = Handle::current();
+        let pipeline = Pipeline::new(config, log, progress, metrics, conditions, runtime, stop.clone())?;
+        let (done, finished) = oneshot::channel();
+        thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || {
+                // Nobody listens only after the process has given up.
+                let _unheard = done.send(pipeline.run(messages));
+            })
+            .map_err(Error::Thread)?;
+
+        let writer = async {
+            let outcome = finished.await;
+            source_stop.cancel();
+            outcome.unwrap_or(Err(Error::Writer))
+        };
+        let deadline = async {
+            host.shutdown.cancelled().await;
+            tokio::time::sleep(drain).await;
+            stop.cancel();
+        };
+        // The deadline only sets the writer in motion; its outcome is what counts.
+        let work = async { tokio::join!(writer, source.run(cursor)).0 };
+        tokio::pin!(work);
+        tokio::select! {
+            outcome = &mut work => outcome,
+            () = deadline => work.await,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! How the collector fails.
+
+use common::{kafka, message_log};
+use rdkafka::error::KafkaError;
+
+/// Why the collector stopped, or why a step of its work did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The message log.
+    #[error(transparent)]
+    Log(#[from] message_log::Error),
+    /// Topics could not be made ready.
+    #[error(transparent)]
+    Topics(#[from] kafka::Error),
+    /// The producer could not be built.
+    #[error("cannot set up the Kafka producer: {0}; check kafka.brokers and kafka.properties")]
+    Producer(#[source] KafkaError),
+    /// The end of a topic could not be read back.
+    #[error("cannot read back the end of {topic}: {source}")]
+    ReadBack {
+        /// The topic.
+        topic: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+    /// The authorities to trust could not be read.
+    #[error("source.ca_file: cannot read certificates from {path}: {why}", path = path.display())]
+    Authorities {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A metric is registered twice.
+    #[error("cannot register the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The operating system gave no thread.
+    #[error("cannot start the writer thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// The writer thread panicked.
+    #[error("the writer thread ended unexpectedly; its panic is in the log above")]
+    Writer,
+    /// The drain deadline came first.
+    #[error("interrupted by the drain deadline")]
+    Interrupted,
+}
+
+impl Error {
+    /// Whether trying again can help without anybody changing anything.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Log(error) => error.retryable(),
+            Self::Topics(error) => error.retryable(),
+            Self::ReadBack { .. } => true,
+            Self::Producer(_)
+            | Self::Authorities { .. }
+            | Self::Metrics(_)
+            | Self::Thread(_)
+            | Self::Writer
+            | Self::Interrupted => false,
+        }
+    }
+}

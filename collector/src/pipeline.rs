@@ -1,0 +1,451 @@
+//! The writer thread: logs and publishes what came, and settles what Kafka answered.
+//!
+//! One turn takes whatever has arrived since the last one (group commit): every entry is given a
+//! sequence and handed to the producer, then all are written to the log with one fsync, while
+//! librdkafka is already sending. Answers are settled between turns, on this thread only, so that an
+//! entry is in the log before its acknowledgement is looked at.
+//!
+//! | happens | done |
+//! |---|---|
+//! | the producer's queue is full | the batch is logged, then each entry waits for answers; the source waits too |
+//! | Kafka refuses an entry for good | moved to `failed`, sent to the dead letters |
+//! | Kafka refuses that dead letter too | it stays in `failed`, tried again at the next start |
+//! | the producer is broken, or lost a record | a new one; what is pending is read back and sent again |
+//! | the log cannot be written | not ready, nothing is taken; reopened with backoff, the batch written again |
+//! | shutdown | the queue is emptied, then all answers are awaited; at the deadline the rest stays in the log |
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::admin::Condition;
+use common::backoff::Backoff;
+use common::event::Reason;
+use common::event::identity::identify;
+use common::kafka::Topic;
+use common::message_log::{Entry, Family, MessageLog, Sequence};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::publisher::{Outcome, Outcomes, Publisher, Unsent};
+use crate::replay::{Arrived, read_back};
+use crate::source::{Message, Progress};
+
+#[cfg(test)]
+mod tests;
+
+/// At most so much is written with one fsync, so that no source waits for long.
+const BATCH_MESSAGES: usize = 1024;
+const BATCH_BYTES: usize = 8 << 20;
+/// Entries that are read from the log at once when it is replayed.
+const REPLAY_PAGE: usize = 256;
+/// How long the writer sleeps when nothing happens; then it looks whether the log can be truncated.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the writer thread works with.
+pub struct Pipeline {
+    config: Config,
+    source: Arc<str>,
+    log: MessageLog,
+    publisher: Publisher,
+    outcomes: Arc<Outcomes>,
+    /// Dead letters in flight.
+    burying: HashMap<Sequence, Reason>,
+    /// The producer lost a record or takes none: see [`rebuild`](Self::rebuild).
+    broken: Option<String>,
+    progress: watch::Sender<Progress>,
+    metrics: Metrics,
+    conditions: Conditions,
+    runtime: Handle,
+    /// Cancelled at the drain deadline: nothing may wait any longer.
+    stop: CancellationToken,
+}
+
+/// What the writer thread reports to `/ready`.
+#[derive(Debug, Clone)]
+pub struct Conditions {
+    /// The message log can be written.
+    pub log: Condition,
+    /// Kafka can be written.
+    pub kafka: Condition,
+}
+
+/// What a turn begins with.
+enum Next {
+    Message(Message),
+    Settle,
+    /// The source is gone and its queue is empty.
+    Closed,
+}
+
+// === impl Pipeline ===
+
+impl Pipeline {
+    /// Puts the parts together. `runtime` is what the thread waits with.
+    ///
+    /// # Errors
+    /// When the producer cannot be built.
+    pub fn new(
+        config: Config,
+        log: MessageLog,
+        progress: watch::Sender<Progress>,
+        metrics: Metrics,
+        conditions: Conditions,
+        runtime: Handle,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
+        let publisher = Publisher::new(&config.kafka, log.instance())?;
+        let outcomes = publisher.outcomes();
+        let source = config.source.name.as_str().into();
+        let burying = HashMap::new();
+        let broken = None;
+        Ok(Self { config, source, log, publisher, outcomes, burying, broken, progress, metrics, conditions, runtime, stop })
+    }
+
+    /// Works until the source is gone and all is delivered, or the drain deadline comes. Blocks.
+    ///
+    /// # Errors
+    /// What cannot be mended by trying again; what is not delivered is in the log in any case.
+    pub fn run(mut self, mut messages: mpsc::Receiver<Message>) -> Result<(), Error> {
+        self.progress.send_modify(|progress| progress.cursor = self.log.cursor(&self.source));
+        let outcome = self.work(&mut messages);
+        match outcome {
+            Err(Error::Interrupted) => {
+                tracing::warn!(pending = self.log.pending(), "drain deadline: the rest is in the log and sent at the next start");
+            }
+            Err(error) => return Err(error),
+            Ok(()) => tracing::info!(failed = self.log.failures(), "drained"),
+        }
+        // The producer first: what it still delivers is not sent again at the next start.
+        drop(self.publisher);
+        for (sequence, outcome) in self.outcomes.take() {
+            if outcome == Outcome::Delivered {
+                self.log.delivered(sequence)?;
+            }
+        }
+        Ok(self.log.close()?)
+    }
+
+    fn work(&mut self, messages: &mut mpsc::Receiver<Message>) -> Result<(), Error> {
+        self.conditions.log.set();
+        self.resend()?;
+        self.conditions.kafka.set();
+        loop {
+            match self.next(messages)? {
+                Next::Message(first) => self.take(first, messages)?,
+                Next::Settle => {}
+                Next::Closed => break,
+            }
+            self.settle()?;
+            self.truncate()?;
+        }
+        loop {
+            self.settle()?;
+            if self.log.pending() + self.burying.len() == 0 {
+                return Ok(());
+            }
+            self.wait(self.outcomes.some())?;
+        }
+    }
+
+    fn next(&self, messages: &mut mpsc::Receiver<Message>) -> Result<Next, Error> {
+        if let Ok(message) = messages.try_recv() {
+            return Ok(Next::Message(message));
+        }
+        self.wait(async {
+            tokio::select! {
+                biased;
+                message = messages.recv() => message.map_or(Next::Closed, Next::Message),
+                () = self.outcomes.some() => Next::Settle,
+                () = tokio::time::sleep(TICK) => Next::Settle,
+            }
+        })
+    }
+
+    /// Logs and publishes `first` and whatever else has arrived.
+    fn take(&mut self, first: Message, messages: &mut mpsc::Receiver<Message>) -> Result<(), Error> {
+        let mut bytes = first.payload.len();
+        let mut batch = vec![first];
+        while batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
+            let Ok(message) = messages.try_recv() else { break };
+            bytes += message.payload.len();
+            batch.push(message);
+        }
+        self.metrics.received.inc_by(batch.len() as u64);
+        self.metrics.received_bytes.inc_by(bytes as u64);
+        let entries: Vec<_> = batch.iter().map(|message| (self.log.allot(), self.entry(message))).collect();
+
+        let mut sent = 0;
+        for (sequence, entry) in &entries {
+            match self.publisher.send(*sequence, entry) {
+                Ok(()) => self.note_sent(*sequence, entry),
+                // Logged first, sent then.
+                Err(_) => break,
+            }
+            sent += 1;
+        }
+        self.append(&entries)?;
+        self.progress.send_modify(|progress| {
+            progress.logged += batch.len() as u64;
+            progress.cursor = self.log.cursor(&self.source);
+        });
+        drop(batch);
+        for (sequence, entry) in &entries[sent..] {
+            self.send(*sequence, entry)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, message: &Message) -> Entry {
+        let payload = message.payload.clone();
+        let known = if payload.len() > self.config.source.max_event_bytes {
+            Err(Reason::TooLarge)
+        } else {
+            identify(&payload, &self.config.identity)
+        };
+        let (identity, reason) = match known {
+            Ok(identity) => (Some(identity), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        Entry { source: Arc::clone(&self.source), received_ms: message.received_ms, identity, reason, payload }
+    }
+
+    /// Writes to the log, for as long as it takes.
+    fn append(&mut self, entries: &[(Sequence, Entry)]) -> Result<(), Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        loop {
+            let timer = self.metrics.log_sync.start_timer();
+            match self.log.append(entries) {
+                Ok(()) => {
+                    timer.observe_duration();
+                    self.conditions.log.set();
+                    break;
+                }
+                Err(error) => {
+                    timer.stop_and_discard();
+                    self.latch(error.into(), &mut backoff)?;
+                }
+            }
+        }
+        if let Some(cursor) = self.log.cursor(&self.source) {
+            self.metrics.cursor.set(cursor);
+        }
+        self.count();
+        Ok(())
+    }
+
+    /// After a write error: not ready, then reopen, until that succeeds.
+    fn latch(&mut self, error: Error, backoff: &mut Backoff) -> Result<(), Error> {
+        if !error.retryable() {
+            return Err(error);
+        }
+        let mut error = error;
+        loop {
+            self.metrics.log_errors.inc();
+            let delay = backoff.next_delay(&mut rand::rng());
+            tracing::error!(%error, delay_ms = delay.as_millis(), "intake paused until the message log can be written");
+            self.conditions.log.unset(error.to_string());
+            self.wait(tokio::time::sleep(delay))?;
+            match self.log.reopen() {
+                Ok(()) => return Ok(()),
+                Err(again) if again.retryable() => error = again.into(),
+                Err(again) => return Err(again.into()),
+            }
+        }
+    }
+
+    /// Does something to the log, reopening it as often as needed.
+    fn with_log<T>(&mut self, act: impl Fn(&mut MessageLog) -> Result<T, common::message_log::Error>) -> Result<T, Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        loop {
+            match act(&mut self.log) {
+                Ok(done) => {
+                    self.conditions.log.set();
+                    return Ok(done);
+                }
+                Err(error) => self.latch(error.into(), &mut backoff)?,
+            }
+        }
+    }
+
+    /// Hands a logged entry to the producer, waiting while it is full. A broken producer is left to
+    /// [`settle`](Self::settle), which sends all that is pending again.
+    fn send(&mut self, sequence: Sequence, entry: &Entry) -> Result<(), Error> {
+        loop {
+            if self.broken.is_some() {
+                return Ok(());
+            }
+            match self.publisher.send(sequence, entry) {
+                Ok(()) => {
+                    self.note_sent(sequence, entry);
+                    return Ok(());
+                }
+                Err(Unsent::Full) => {
+                    self.metrics.queue_full.inc();
+                    self.wait(self.outcomes.some())?;
+                    self.answers()?;
+                }
+                Err(Unsent::Refused(code)) => return self.refuse(sequence, &code.to_string()),
+                Err(Unsent::Broken(error)) => self.broken = Some(error.to_string()),
+            }
+        }
+    }
+
+    fn note_sent(&mut self, sequence: Sequence, entry: &Entry) {
+        if let Some(reason) = entry.reason {
+            self.burying.insert(sequence, reason);
+        }
+    }
+
+    /// Works off what Kafka answered, and mends the producer if it broke.
+    fn settle(&mut self) -> Result<(), Error> {
+        self.answers()?;
+        while let Some(why) = self.broken.take() {
+            self.rebuild(&why)?;
+        }
+        Ok(())
+    }
+
+    fn answers(&mut self) -> Result<(), Error> {
+        for (sequence, outcome) in self.outcomes.take() {
+            match outcome {
+                Outcome::Delivered => {
+                    let reason = self.burying.remove(&sequence);
+                    self.delivered(sequence, reason)?;
+                }
+                Outcome::Refused(code) => self.refuse(sequence, &code.to_string())?,
+                Outcome::Lost(code) => self.broken = Some(code.to_string()),
+            }
+        }
+        self.count();
+        Ok(())
+    }
+
+    fn delivered(&mut self, sequence: Sequence, reason: Option<Reason>) -> Result<(), Error> {
+        if self.with_log(|log| log.delivered(sequence))?.is_some() {
+            match reason {
+                None => self.metrics.published.inc(),
+                Some(reason) => self.metrics.dead_letters.with_label_values(&[reason.as_str()]).inc(),
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, sequence: Sequence, why: &str) -> Result<(), Error> {
+        let dead_letter = self.burying.remove(&sequence).is_some();
+        let moved = self.with_log(|log| log.failed(sequence, Reason::RefusedByKafka))?;
+        if let Some((_, Some(evicted))) = &moved {
+            self.metrics.evicted.inc();
+            tracing::error!(sequence = %evicted, "a refused entry is lost: log.max_failed are kept already");
+        }
+        match moved {
+            Some((entry, _)) if !dead_letter => {
+                let bytes = entry.payload.len();
+                tracing::warn!(%sequence, why, bytes, "kafka refuses an event, sending it to the dead letters");
+                self.send(sequence, &entry)
+            }
+            _ => {
+                tracing::error!(%sequence, why, "kafka refuses a dead letter; it stays in the log until the topic takes it");
+                Ok(())
+            }
+        }
+    }
+
+    /// A new producer, and everything again that the old one did not get an answer for.
+    fn rebuild(&mut self, why: &str) -> Result<(), Error> {
+        tracing::error!(why, pending = self.log.pending(), "the kafka producer is given up for a new one");
+        self.metrics.producer_rebuilds.inc();
+        self.conditions.kafka.unset(format!("building a new producer: {why}"));
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        self.wait(tokio::time::sleep(backoff.next_delay(&mut rand::rng())))?;
+        let publisher = Publisher::new(&self.config.kafka, self.log.instance())?;
+        let outcomes = std::mem::replace(&mut self.outcomes, publisher.outcomes());
+        // Dropping the old producer answers for all that it holds; its bad news is no news.
+        drop(std::mem::replace(&mut self.publisher, publisher));
+        for (sequence, outcome) in outcomes.take() {
+            if outcome == Outcome::Delivered {
+                let reason = self.burying.remove(&sequence);
+                self.delivered(sequence, reason)?;
+            }
+        }
+        self.burying.clear();
+        self.resend()?;
+        self.conditions.kafka.set();
+        Ok(())
+    }
+
+    /// Finds out which entries of the log reached Kafka, and sends the others.
+    fn resend(&mut self) -> Result<(), Error> {
+        let topics = self.config.kafka.clone();
+        self.wait(async move { topics.ensure_topics(&[Topic::Raw, Topic::DeadLetters]).await })??;
+        let (pending, failed) = (self.log.pending(), self.log.failures());
+        if pending + failed == 0 {
+            return Ok(());
+        }
+        let arrived = self.arrived()?;
+        for (&sequence, &reason) in &arrived {
+            self.delivered(sequence, reason)?;
+        }
+        self.metrics.read_back.inc_by(arrived.len() as u64);
+        let mut sent = 0;
+        for family in [Family::Transient, Family::Failed] {
+            let mut after = None;
+            loop {
+                let page = self.with_log(|log| log.read(family, after, REPLAY_PAGE))?;
+                let Some((last, _)) = page.last() else { break };
+                after = Some(*last);
+                for (sequence, entry) in &page {
+                    self.send(*sequence, entry)?;
+                    sent += 1;
+                }
+            }
+        }
+        tracing::info!(pending, failed, in_kafka = arrived.len(), sent, "entries of the log that were not acknowledged");
+        Ok(())
+    }
+
+    fn arrived(&mut self) -> Result<Arrived, Error> {
+        let mut oldest = i64::MAX;
+        for family in [Family::Transient, Family::Failed] {
+            for (_, entry) in self.with_log(|log| log.read(family, None, 1))? {
+                oldest = oldest.min(entry.received_ms);
+            }
+        }
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            match read_back(&self.config.kafka, self.log.instance(), oldest, &self.stop) {
+                Err(error) if error.retryable() => {
+                    tracing::warn!(%error, "reading back again");
+                    self.wait(tokio::time::sleep(backoff.next_delay(&mut rand::rng())))?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn truncate(&mut self) -> Result<(), Error> {
+        self.with_log(|log| log.truncate(Instant::now())).map(|_truncated| ())
+    }
+
+    fn count(&self) {
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.pending.set(gauge(self.log.pending()));
+        self.metrics.failed.set(gauge(self.log.failures()));
+    }
+
+    /// Blocks this thread until `future` is ready or the drain deadline comes.
+    fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => Err(Error::Interrupted),
+                output = future => Ok(output),
+            }
+        })
+    }
+}

@@ -1,0 +1,201 @@
+//! The Kafka producer: what a record looks like, and what became of it.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use common::event::Reason;
+use common::kafka::{Kafka, header};
+use common::message_log::{Entry, Sequence};
+use rdkafka::client::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use tokio::sync::Notify;
+
+use crate::error::Error;
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every replica in sync has it.
+    Delivered,
+    /// It will be refused however often it is sent.
+    Refused(RDKafkaErrorCode),
+    /// It may or may not have arrived, and this producer will not find out.
+    Lost(RDKafkaErrorCode),
+}
+
+/// Why a record was not taken.
+#[derive(Debug)]
+pub enum Unsent {
+    /// The queue is full; wait for outcomes.
+    Full,
+    /// It will be refused however often it is sent.
+    Refused(RDKafkaErrorCode),
+    /// This producer takes nothing any more.
+    Broken(KafkaError),
+}
+
+/// Outcomes on their way from librdkafka's thread to the writer thread; at most one for every record
+/// in flight, which librdkafka's queue bounds.
+#[derive(Debug, Default)]
+pub struct Outcomes {
+    known: Mutex<Vec<(Sequence, Outcome)>>,
+    changed: Notify,
+}
+
+impl Outcomes {
+    /// All outcomes since the last call, in the order of their arrival.
+    pub fn take(&self) -> Vec<(Sequence, Outcome)> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    /// Resolves when there is something to take.
+    pub async fn some(&self) {
+        while self.lock().is_empty() {
+            self.changed.notified().await;
+        }
+    }
+
+    fn push(&self, sequence: Sequence, outcome: Outcome) {
+        self.lock().push((sequence, outcome));
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Sequence, Outcome)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An idempotent producer for one log.
+pub struct Publisher {
+    producer: ThreadedProducer<Deliveries>,
+    outcomes: Arc<Outcomes>,
+    instance: String,
+    raw: String,
+    dead_letters: String,
+}
+
+struct Deliveries(Arc<Outcomes>);
+
+impl Publisher {
+    /// Builds the producer; it connects by itself.
+    ///
+    /// # Errors
+    /// When the settings cannot be used.
+    pub fn new(kafka: &Kafka, instance: &str) -> Result<Self, Error> {
+        let outcomes = Arc::<Outcomes>::default();
+        let context = Deliveries(Arc::clone(&outcomes));
+        let producer = ThreadedProducer::from_config_and_context(&kafka.producer(), context).map_err(Error::Producer)?;
+        Ok(Self {
+            producer,
+            outcomes,
+            instance: instance.to_owned(),
+            raw: kafka.topics.raw.clone(),
+            dead_letters: kafka.topics.dead_letters.clone(),
+        })
+    }
+
+    /// What became of the records of this producer.
+    pub fn outcomes(&self) -> Arc<Outcomes> {
+        Arc::clone(&self.outcomes)
+    }
+
+    /// Gives an entry to the producer: an event to the topic of raw events, keyed by its subject, a
+    /// dead letter to the topic of dead letters.
+    ///
+    /// # Errors
+    /// When the producer does not take it.
+    pub fn send(&self, sequence: Sequence, entry: &Entry) -> Result<(), Unsent> {
+        let seq = format!("{}:{sequence}", self.instance);
+        let offset = sequence.to_string();
+        let mut headers = OwnedHeaders::new_with_capacity(5);
+        let mut add = |key: &str, value: &str| {
+            let own = std::mem::replace(&mut headers, OwnedHeaders::new_with_capacity(0));
+            headers = own.insert(Header { key, value: Some(value) });
+        };
+        if let Some(identity) = &entry.identity {
+            add(header::ID, &identity.id);
+        }
+        add(header::SOURCE, &entry.source);
+        add(header::SEQ, &seq);
+        if let Some(reason) = entry.reason {
+            add(header::REASON, reason.as_str());
+            add(header::OFFSET, &offset);
+        }
+        let topic = if entry.reason.is_none() { &self.raw } else { &self.dead_letters };
+        let mut record = BaseRecord::with_opaque_to(topic, sequence.to_opaque())
+            .payload(&entry.payload[..])
+            .timestamp(entry.received_ms)
+            .headers(headers);
+        if let Some(identity) = &entry.identity {
+            record = record.key(identity.key.as_str());
+        }
+        self.producer.send(record).map_err(|(error, _record)| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => Unsent::Full,
+            Some(code) if refused_for_good(code) => Unsent::Refused(code),
+            _ => Unsent::Broken(error),
+        })
+    }
+}
+
+/// Whether the record itself is what Kafka does not want. Anything else may go away: a producer that
+/// is fenced, a topic that is being made, a right that is being granted.
+fn refused_for_good(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::MessageSizeTooLarge
+            | Code::MessageBatchTooLarge
+            | Code::InvalidMessageSize
+            | Code::InvalidRecord
+            | Code::InvalidTimestamp
+            | Code::UnsupportedForMessageFormat
+    )
+}
+
+/// The sequence in a header `mr-seq`, if the record is of `instance`.
+pub fn sequence_of(seq: &[u8], instance: &str) -> Option<Sequence> {
+    let (of, sequence) = std::str::from_utf8(seq).ok()?.rsplit_once(':')?;
+    if of == instance { sequence.parse().ok() } else { None }
+}
+
+/// The reason in a header `mr-reason`.
+pub fn reason_of(reason: &[u8]) -> Option<Reason> {
+    std::str::from_utf8(reason).ok()?.parse().ok()
+}
+
+// === impl Deliveries ===
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let outcome = match result {
+            Ok(_) => Outcome::Delivered,
+            Err((error, _)) => match error.rdkafka_error_code() {
+                Some(code) if refused_for_good(code) => Outcome::Refused(code),
+                code => Outcome::Lost(code.unwrap_or(RDKafkaErrorCode::Unknown)),
+            },
+        };
+        self.0.push(Sequence::from_opaque(opaque), outcome);
+    }
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                tracing::warn!(facility, message, "librdkafka");
+            }
+            RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                tracing::debug!(facility, message, "librdkafka");
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "kafka");
+    }
+}

@@ -1,0 +1,84 @@
+use std::sync::Arc;
+
+use common::event::identity::Identity;
+use common::message_log::Entry;
+use rdkafka::mocking::MockCluster;
+
+use super::*;
+use crate::publisher::{Outcome, Publisher};
+
+fn entry(id: u64, reason: Option<Reason>) -> Entry {
+    Entry {
+        source: Arc::from("rsvps"),
+        received_ms: 1_700_000_000_000,
+        identity: Some(Identity { key: id.to_string(), id: id.to_string(), time_ms: None }),
+        reason,
+        payload: bytes::Bytes::from_static(b"{}"),
+    }
+}
+
+async fn publish(kafka: &Kafka, instance: &str, entries: &[(Sequence, Entry)]) {
+    let publisher = Publisher::new(kafka, instance).unwrap();
+    for (sequence, entry) in entries {
+        publisher.send(*sequence, entry).unwrap();
+    }
+    let mut delivered = Vec::new();
+    while delivered.len() < entries.len() {
+        publisher.outcomes().some().await;
+        delivered.extend(publisher.outcomes().take());
+    }
+    assert!(delivered.iter().all(|(_, outcome)| *outcome == Outcome::Delivered), "{delivered:?}");
+}
+
+/// From the beginning, since the broker that is part of librdkafka does not look up times.
+fn ends(consumer: &BaseConsumer, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
+    let mut assignment = TopicPartitionList::new();
+    let mut ends = BTreeMap::new();
+    for partition in 0..partitions {
+        let (start, end) = consumer.fetch_watermarks(topic, partition, ANSWER_DEADLINE).unwrap();
+        if start < end {
+            assignment.add_partition_offset(topic, partition, Offset::Offset(start)).unwrap();
+            ends.insert(partition, end);
+        }
+    }
+    consumer.assign(&assignment).unwrap();
+    ends
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_of_this_log_are_found_and_those_of_others_are_not() {
+    let cluster = MockCluster::new(1).unwrap();
+    let mut kafka = Kafka { brokers: cluster.bootstrap_servers(), ..Kafka::default() };
+    kafka.topics.raw = "raw".to_owned();
+    kafka.topics.dead_letters = "dead".to_owned();
+    cluster.create_topic("raw", 3, 1).unwrap();
+    cluster.create_topic("dead", 1, 1).unwrap();
+    let sequence = |number: u64| number.to_string().parse::<Sequence>().unwrap();
+    // With gaps: 2, 4 and 6 never arrived.
+    let mine = [
+        (sequence(1), entry(1, None)),
+        (sequence(3), entry(3, Some(Reason::NotJson))),
+        (sequence(5), entry(5, None)),
+        (sequence(7), entry(7, None)),
+    ];
+    publish(&kafka, "mine", &mine).await;
+    publish(&kafka, "other", &[(sequence(2), entry(2, None)), (sequence(4), entry(4, None))]).await;
+
+    let mut arrived = Arrived::new();
+    for (topic, partitions) in [("raw", 3), ("dead", 1)] {
+        let mut config = kafka.consumer(None, None);
+        let consumer: BaseConsumer = config.set("enable.partition.eof", "true").create().unwrap();
+        let ends = ends(&consumer, topic, partitions);
+        while_reading(&consumer, ends, &CancellationToken::new(), |record| arrived.extend(own(record, "mine"))).unwrap();
+    }
+    let expected: Arrived =
+        mine.iter().map(|(sequence, entry)| (*sequence, entry.reason)).collect();
+    assert_eq!(arrived, expected);
+}
+
+#[test]
+fn only_a_whole_sequence_of_this_instance_is_one() {
+    for (seq, found) in [("a:7", true), ("b:7", false), ("a:x", false), ("a", false), ("a:", false), ("aa:7", false)] {
+        assert_eq!(sequence_of(seq.as_bytes(), "a").is_some(), found, "{seq}");
+    }
+}
