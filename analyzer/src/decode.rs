@@ -124,7 +124,9 @@ impl Decoder {
 /// of vector instructions; only what has many brackets is read closely.
 fn check_depth(json: &[u8]) -> Result<(), Reason> {
     // '{' and '[' differ in one bit, which is set in '{'.
-    let opens = |chunk: &[u8]| chunk.iter().map(|&byte| u8::from(byte | 0x20 == b'{')).fold(0_u8, u8::wrapping_add);
+    let opens = |chunk: &[u8]| {
+        chunk.iter().map(|&byte| u8::from(byte | 0x20 == b'{')).fold(0_u8, u8::wrapping_add)
+    };
     let brackets: usize = json.chunks(255).map(|chunk| usize::from(opens(chunk))).sum();
     if brackets > MAX_DEPTH && depth(json) > MAX_DEPTH { Err(Reason::TooDeep) } else { Ok(()) }
 }
@@ -157,10 +159,11 @@ impl Node {
         let child = match step {
             Step::Every => self.every.get_or_insert_default(),
             Step::Key(key) => {
-                let at = self.keys.iter().position(|(known, _)| **known == **key).unwrap_or_else(|| {
-                    self.keys.push((key.as_str().into(), Self::default()));
-                    self.keys.len() - 1
-                });
+                let at =
+                    self.keys.iter().position(|(known, _)| **known == **key).unwrap_or_else(|| {
+                        self.keys.push((key.as_str().into(), Self::default()));
+                        self.keys.len() - 1
+                    });
                 &mut self.keys[at].1
             }
         };
@@ -196,7 +199,13 @@ impl Found {
                 (start, item.len(), hash(item.as_bytes()))
             }
         };
-        self.mentions.push(Mention { hash: item_hash, start: start as u32, len: len as u32, pointer, in_payload: base.is_some() });
+        self.mentions.push(Mention {
+            hash: item_hash,
+            start: start as u32,
+            len: len as u32,
+            pointer,
+            in_payload: base.is_some(),
+        });
     }
 
     fn shorten<'a>(&mut self, item: &'a str) -> Cow<'a, str> {
@@ -321,7 +330,11 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
         let Self { node, base, found } = self;
         match &node.every {
-            Some(node) => while elements.next_element_seed(Walk { node, base, found: &mut *found })?.is_some() {},
+            Some(node) => {
+                while elements.next_element_seed(Walk { node, base, found: &mut *found })?.is_some()
+                {
+                }
+            }
             None => while elements.next_element::<IgnoredAny>()?.is_some() {},
         }
         Ok(())

@@ -109,7 +109,11 @@ impl Dedupe {
     }
 
     fn seal(&mut self) {
-        let next = Open { index: self.open.index + 1, newest_ms: i64::MIN, ids: Vec::with_capacity(SLICE_IDS) };
+        let next = Open {
+            index: self.open.index + 1,
+            newest_ms: i64::MIN,
+            ids: Vec::with_capacity(SLICE_IDS),
+        };
         let Open { index, newest_ms, ids } = std::mem::replace(&mut self.open, next);
         self.sealed.push_back(Sealed { slice: Slice::new(index, ids), newest_ms });
         if self.sealed.len() > self.max_slices {
@@ -128,15 +132,25 @@ impl Dedupe {
     }
 
     pub(crate) fn state(&self) -> State {
-        let sealed = self.sealed.iter().map(|sealed| (sealed.slice.name(), sealed.newest_ms)).collect();
-        State { open: self.open.clone(), sealed, newest_ms: self.newest_ms, forgotten: self.forgotten }
+        let sealed =
+            self.sealed.iter().map(|sealed| (sealed.slice.name(), sealed.newest_ms)).collect();
+        State {
+            open: self.open.clone(),
+            sealed,
+            newest_ms: self.newest_ms,
+            forgotten: self.forgotten,
+        }
     }
 
     /// Goes on from a state whose slices are given in its order.
     ///
     /// # Errors
     /// The first slice that is missing.
-    pub(crate) fn restore(mut self, state: State, slices: impl IntoIterator<Item = Slice>) -> Result<Self, SliceName> {
+    pub(crate) fn restore(
+        mut self,
+        state: State,
+        slices: impl IntoIterator<Item = Slice>,
+    ) -> Result<Self, SliceName> {
         let mut slices = slices.into_iter();
         let ids = state.sealed.len() * SLICE_IDS + state.open.ids.len();
         self.seen.reserve(ids, |&seen| seen);

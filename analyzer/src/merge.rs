@@ -72,7 +72,13 @@ impl Merge {
     /// No partial yet.
     pub fn new(planned: &Planned) -> Self {
         let slides = planned.slides().map_or(1, |(slides, _)| slides);
-        Self { planned: planned.clone(), partitions: BTreeMap::new(), tree: Tree::new(slides), window: (i64::MIN, i64::MIN), stale: BTreeSet::new() }
+        Self {
+            planned: planned.clone(),
+            partitions: BTreeMap::new(),
+            tree: Tree::new(slides),
+            window: (i64::MIN, i64::MIN),
+            stale: BTreeSet::new(),
+        }
     }
 
     /// Takes a record of `topn-rsvps-partials` in; its key names this query.
@@ -89,7 +95,11 @@ impl Merge {
                     return Ok(Applied::Ignored);
                 }
                 let pane = Pane { next_offset, counts: Arc::new(body) };
-                Ok(self.partitions.entry(key.partition).or_default().stage(start_ms, pane, &mut self.stale))
+                Ok(self.partitions.entry(key.partition).or_default().stage(
+                    start_ms,
+                    pane,
+                    &mut self.stale,
+                ))
             }
             Part::Head => {
                 let Value { fingerprint, body, .. } = Value::<Head>::decode(value)?;
@@ -112,7 +122,9 @@ impl Merge {
     }
 
     fn heads(&self) -> impl Iterator<Item = (i32, &Head)> + Clone {
-        self.partitions.iter().filter_map(|(&partition, state)| Some((partition, state.head.as_ref()?)))
+        self.partitions
+            .iter()
+            .filter_map(|(&partition, state)| Some((partition, state.head.as_ref()?)))
     }
 
     /// The answer to the newest partials; before any, that of an empty stream.
@@ -123,16 +135,27 @@ impl Merge {
             Window::Running => top_n::Window::Running {},
             Window::Sliding { size_ms, slide_ms } => {
                 let (start_ms, end_ms) = self.window;
-                top_n::Window::Sliding { size_ms: size_ms as i64, slide_ms: slide_ms as i64, start_ms, end_ms }
+                top_n::Window::Sliding {
+                    size_ms: size_ms as i64,
+                    slide_ms: slide_ms as i64,
+                    start_ms,
+                    end_ms,
+                }
             }
         };
         let empty = Frozen::new(self.planned.capacity);
         let counts = self.tree.root().unwrap_or(&empty);
         let (distinct, distinct_error) = counts.distinct();
         let top = counts.counters().top(query.n);
-        let ranked = |counted: &Counted| Ranked { item: counted.item.as_str().to_owned(), count: counted.count, error: counted.error };
+        let ranked = |counted: &Counted| Ranked {
+            item: counted.item.as_str().to_owned(),
+            count: counted.count,
+            error: counted.error,
+        };
         let progress = || self.heads().map(|(_, head)| &head.progress);
-        let gaps = self.heads().flat_map(|(partition, head)| head.progress.gaps.iter().map(move |&(from, to)| Gap { partition, from, to }));
+        let gaps = self.heads().flat_map(|(partition, head)| {
+            head.progress.gaps.iter().map(move |&(from, to)| Gap { partition, from, to })
+        });
         let offsets = self.offsets();
         TopN {
             v: top_n::SCHEMA_VERSION,
@@ -171,7 +194,8 @@ impl Merge {
         if window != self.window {
             // Each slide that enters takes the leaf of one that leaves.
             let held = self.window.1.clamp(window.0, window.1);
-            self.stale.extend((0..(window.1 - held) / slide_ms).map(|slide| held + slide * slide_ms));
+            self.stale
+                .extend((0..(window.1 - held) / slide_ms).map(|slide| held + slide * slide_ms));
             self.window = window;
             self.partitions.values_mut().for_each(|partition| partition.close_before(window.0));
         }
@@ -179,7 +203,9 @@ impl Merge {
         let partitions = &self.partitions;
         let leaves = stale.range(window.0..window.1).map(|&start_ms| {
             let panes = partitions.values().filter_map(|partition| partition.panes.get(&start_ms));
-            let leaf = panes.map(|pane| Arc::clone(&pane.counts)).reduce(|merged, next| Arc::new(merged.merge(&next)));
+            let leaf = panes
+                .map(|pane| Arc::clone(&pane.counts))
+                .reduce(|merged, next| Arc::new(merged.merge(&next)));
             ((start_ms / slide_ms).rem_euclid(slides as i64) as usize, leaf)
         });
         self.tree.update(leaves.collect());
@@ -204,7 +230,11 @@ impl Partition {
     }
 
     fn advance(&mut self, head: Head, stale: &mut BTreeSet<i64>) -> Applied {
-        if self.head.as_ref().is_some_and(|known| known.progress.next_offset >= head.progress.next_offset) {
+        if self
+            .head
+            .as_ref()
+            .is_some_and(|known| known.progress.next_offset >= head.progress.next_offset)
+        {
             return Applied::Ignored;
         }
         self.head = Some(head);

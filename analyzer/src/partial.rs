@@ -67,7 +67,9 @@ pub enum Error {
     #[error("'{0}' is not the key of a partial")]
     Key(String),
     /// Written by another version.
-    #[error("partial has version {0}, this analyzer reads {VERSION}: start the tally and the merge with one version")]
+    #[error(
+        "partial has version {0}, this analyzer reads {VERSION}: start the tally and the merge with one version"
+    )]
     Version(u8),
     /// Truncated or altered.
     #[error("partial is damaged: {0}")]
@@ -118,7 +120,9 @@ impl<'de, T: Deserialize<'de>> Value<T> {
     /// [`Error::Version`] and [`Error::Damaged`].
     pub(crate) fn decode(bytes: &'de [u8]) -> Result<Self, Error> {
         match bytes.split_first() {
-            Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|error| Error::Damaged(error.to_string())),
+            Some((&VERSION, rest)) => {
+                postcard::from_bytes(rest).map_err(|error| Error::Damaged(error.to_string()))
+            }
             Some((&version, _)) => Err(Error::Version(version)),
             None => Err(Error::Damaged("it is empty".to_owned())),
         }
@@ -154,7 +158,11 @@ impl Key {
                 "head" => Part::Head,
                 start => Part::Pane { start_ms: start.parse().ok()? },
             };
-            steps.next().is_none().then_some(Self { query: query.to_owned(), partition: partition.parse().ok()?, part })
+            steps.next().is_none().then_some(Self {
+                query: query.to_owned(),
+                partition: partition.parse().ok()?,
+                part,
+            })
         };
         parse().ok_or_else(|| Error::Key(String::from_utf8_lossy(bytes).into_owned()))
     }

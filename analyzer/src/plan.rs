@@ -71,12 +71,19 @@ impl Default for Settings {
 
 impl Settings {
     fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<String> = self.schema.problems().into_iter().map(|p| format!("schema.{p}")).collect();
+        let mut problems: Vec<String> =
+            self.schema.problems().into_iter().map(|p| format!("schema.{p}")).collect();
         if self.capacity == 0 || self.capacity > MAX_CAPACITY {
-            problems.push(format!("capacity: is {}; set it between 1 and {MAX_CAPACITY}", self.capacity));
+            problems.push(format!(
+                "capacity: is {}; set it between 1 and {MAX_CAPACITY}",
+                self.capacity
+            ));
         }
         if self.dedupe_capacity == 0 {
-            problems.push("dedupe_capacity: must not be 0; set it to the event ids to remember per partition".to_owned());
+            problems.push(
+                "dedupe_capacity: must not be 0; set it to the event ids to remember per partition"
+                    .to_owned(),
+            );
         }
         problems
     }
@@ -95,14 +102,23 @@ impl Plan {
         for query in queries {
             problems.extend(query.problems());
             if !names.insert(query.name.as_str()) {
-                problems.push(format!("query '{}': name: used twice; give each query its own", query.name));
+                problems.push(format!(
+                    "query '{}': name: used twice; give each query its own",
+                    query.name
+                ));
             }
             if query.capacity.is_none() && settings.capacity < query.n {
-                problems.push(format!("query '{}': n: is {}, more than capacity {}; raise capacity", query.name, query.n, settings.capacity));
+                problems.push(format!(
+                    "query '{}': n: is {}, more than capacity {}; raise capacity",
+                    query.name, query.n, settings.capacity
+                ));
             }
         }
         if queries.is_empty() {
-            problems.push("query: there is none; add one, or remove the empty list to get the shipped ones".to_owned());
+            problems.push(
+                "query: there is none; add one, or remove the empty list to get the shipped ones"
+                    .to_owned(),
+            );
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -132,9 +148,17 @@ impl Plan {
 impl Planned {
     fn new(query: &Query, settings: &Settings) -> Self {
         let capacity = query.capacity.unwrap_or(settings.capacity);
-        let shared = (settings.max_future_ms, settings.dedupe_capacity, settings.dedupe_horizon_ms, &settings.schema);
+        let shared = (
+            settings.max_future_ms,
+            settings.dedupe_capacity,
+            settings.dedupe_horizon_ms,
+            &settings.schema,
+        );
         // The text form of plain data; its only use is to differ when the data differs.
-        let shape = format!("{STATE_VERSION} {:?} {} {:?} {capacity} {shared:?}", query.kind, query.item, query.window);
+        let shape = format!(
+            "{STATE_VERSION} {:?} {} {:?} {capacity} {shared:?}",
+            query.kind, query.item, query.window
+        );
         Self { query: query.clone(), capacity, fingerprint: Fingerprint(hash(shape.as_bytes())) }
     }
 
@@ -142,7 +166,9 @@ impl Planned {
     pub(crate) fn slides(&self) -> Option<(usize, i64)> {
         match self.query.window {
             Window::Running => None,
-            Window::Sliding { size_ms, slide_ms } => Some(((size_ms / slide_ms) as usize, slide_ms as i64)),
+            Window::Sliding { size_ms, slide_ms } => {
+                Some(((size_ms / slide_ms) as usize, slide_ms as i64))
+            }
         }
     }
 }

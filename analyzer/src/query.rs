@@ -85,26 +85,44 @@ impl Query {
     fn top(name: &str, item: &str, window: Window) -> Self {
         #[expect(clippy::expect_used, reason = "written here, and a test reads all of them")]
         let item = item.parse().expect("a shipped query's pointer is one");
-        Self { name: name.to_owned(), kind: Kind::Top, item, window, n: default_n(), capacity: None }
+        Self {
+            name: name.to_owned(),
+            kind: Kind::Top,
+            item,
+            window,
+            n: default_n(),
+            capacity: None,
+        }
     }
 
     /// What is wrong with the query alone, a line each: where, what, and what to do. Empty if nothing is.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let mut report = |key: &str, problem: String| problems.push(format!("query '{}': {key}: {problem}", self.name));
+        let mut report = |key: &str, problem: String| {
+            problems.push(format!("query '{}': {key}: {problem}", self.name))
+        };
         let legal = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_' || c == b'-';
         if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(legal) {
-            report("name", "must be 1 to 64 characters of a-z, 0-9, _ and -; choose such a name".to_owned());
+            report(
+                "name",
+                "must be 1 to 64 characters of a-z, 0-9, _ and -; choose such a name".to_owned(),
+            );
         }
         if self.item.steps().len() > MAX_STEPS {
-            report("item", format!("has {} steps; use at most {MAX_STEPS}", self.item.steps().len()));
+            report(
+                "item",
+                format!("has {} steps; use at most {MAX_STEPS}", self.item.steps().len()),
+            );
         }
         if self.n == 0 || self.n > MAX_N {
             report("n", format!("is {}; set it between 1 and {MAX_N}", self.n));
         }
         match self.capacity {
             Some(capacity) if capacity < self.n => {
-                report("capacity", format!("is {capacity}, less than n; set it to at least {}", self.n));
+                report(
+                    "capacity",
+                    format!("is {capacity}, less than n; set it to at least {}", self.n),
+                );
             }
             Some(capacity) if capacity > MAX_CAPACITY => {
                 report("capacity", format!("is {capacity}; set it to at most {MAX_CAPACITY}"));
@@ -113,11 +131,25 @@ impl Query {
         }
         if let Window::Sliding { size_ms, slide_ms } = self.window {
             if slide_ms == 0 || size_ms == 0 || size_ms % slide_ms != 0 {
-                report("window", format!("size_ms {size_ms} is no multiple of slide_ms {slide_ms}; choose size_ms = slide_ms times a whole number"));
+                report(
+                    "window",
+                    format!(
+                        "size_ms {size_ms} is no multiple of slide_ms {slide_ms}; choose size_ms = slide_ms times a whole number"
+                    ),
+                );
             } else if size_ms / slide_ms > MAX_SLIDES {
-                report("window", format!("has {} slides; raise slide_ms until there are at most {MAX_SLIDES}", size_ms / slide_ms));
+                report(
+                    "window",
+                    format!(
+                        "has {} slides; raise slide_ms until there are at most {MAX_SLIDES}",
+                        size_ms / slide_ms
+                    ),
+                );
             } else if size_ms > MAX_WINDOW_MS {
-                report("window", format!("size_ms is {size_ms}; set it to at most {MAX_WINDOW_MS} (100 years)"));
+                report(
+                    "window",
+                    format!("size_ms is {size_ms}; set it to at most {MAX_WINDOW_MS} (100 years)"),
+                );
             }
         }
         problems

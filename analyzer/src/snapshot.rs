@@ -71,7 +71,9 @@ pub enum Error {
     #[error("dedupe slice {0} is missing, so this snapshot cannot be used")]
     MissingSlice(SliceName),
     /// Made by other settings of a query, or without it.
-    #[error("query '{query}' is new or has other settings than the snapshot: counting anew from the log")]
+    #[error(
+        "query '{query}' is new or has other settings than the snapshot: counting anew from the log"
+    )]
     Changed {
         /// The query.
         query: String,
@@ -155,7 +157,9 @@ impl Slice {
     pub fn decode(name: SliceName, bytes: &[u8]) -> Result<Self, Error> {
         let bytes = versioned(bytes)?;
         if bytes.len() != SLICE_IDS * size_of::<u64>() || checksum(bytes) != name.checksum {
-            return Err(Error::Damaged(format!("dedupe slice {name} does not have the ids it was named after")));
+            return Err(Error::Damaged(format!(
+                "dedupe slice {name} does not have the ids it was named after"
+            )));
         }
         let ids = bytes.as_chunks().0.iter().map(|&id| u64::from_le_bytes(id)).collect();
         Ok(Self { name, ids })
@@ -184,7 +188,8 @@ impl FromStr for SliceName {
     fn from_str(text: &str) -> Result<Self, Error> {
         let parse = || {
             let (index, checksum) = text.split_once('-')?;
-            let checksum = (checksum.len() == 16).then(|| u64::from_str_radix(checksum, 16).ok())??;
+            let checksum =
+                (checksum.len() == 16).then(|| u64::from_str_radix(checksum, 16).ok())??;
             Some(Self { index: index.parse().ok()?, checksum })
         };
         parse().ok_or_else(|| Error::Damaged(format!("'{text}' is not the name of a dedupe slice")))

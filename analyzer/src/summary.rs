@@ -90,12 +90,16 @@ impl Frozen {
     pub fn merge(&self, other: &Self) -> Self {
         let counters = self.counters.merge(&other.counters);
         // Nothing was ever dropped on either side nor now: the counters still are the set.
-        let overflowed = self.distinct.is_some() || other.distinct.is_some() || counters.ceiling() > 0;
+        let overflowed =
+            self.distinct.is_some() || other.distinct.is_some() || counters.ceiling() > 0;
         let distinct = overflowed.then(|| {
-            let mut union = self.distinct.clone().unwrap_or_else(|| distinct_of(self.counters.entries()));
+            let mut union =
+                self.distinct.clone().unwrap_or_else(|| distinct_of(self.counters.entries()));
             match &other.distinct {
                 Some(theirs) => union.merge(theirs),
-                None => other.counters.entries().iter().for_each(|counted| union.insert(counted.hash)),
+                None => {
+                    other.counters.entries().iter().for_each(|counted| union.insert(counted.hash))
+                }
             }
             union
         });
@@ -131,7 +135,9 @@ struct Decoded<'a> {
 
 impl Serialize for Slots<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|slot| (Bytes(slot.item.as_bytes()), slot.count, slot.error)))
+        serializer.collect_seq(
+            self.0.iter().map(|slot| (Bytes(slot.item.as_bytes()), slot.count, slot.error)),
+        )
     }
 }
 
@@ -157,7 +163,12 @@ impl Serialize for Summary {
 
 impl<'de> Decoded<'de> {
     fn slots(&self) -> Vec<Counted> {
-        let counted = |&(item, count, error): &(&str, u64, u64)| Counted { hash: hash(item.as_bytes()), count, error, item: Item::from(item) };
+        let counted = |&(item, count, error): &(&str, u64, u64)| Counted {
+            hash: hash(item.as_bytes()),
+            count,
+            error,
+            item: Item::from(item),
+        };
         self.slots.iter().map(counted).collect()
     }
 
@@ -166,7 +177,10 @@ impl<'de> Decoded<'de> {
     }
 
     fn distinct<E: serde::de::Error>(&self) -> Result<Option<Distinct>, E> {
-        let from = |bytes| Distinct::from_bytes(bytes).ok_or_else(|| E::custom("registers of a distinct sketch that are none"));
+        let from = |bytes| {
+            Distinct::from_bytes(bytes)
+                .ok_or_else(|| E::custom("registers of a distinct sketch that are none"))
+        };
         self.distinct.map(from).transpose()
     }
 }
@@ -178,7 +192,12 @@ fn contradictory<E: serde::de::Error>() -> E {
 impl<'de> Deserialize<'de> for Summary {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let decoded = Decoded::deserialize(deserializer)?;
-        let counters = SpaceSaving::from_slots(decoded.slots(), decoded.capacity()?, decoded.ceiling, decoded.total);
+        let counters = SpaceSaving::from_slots(
+            decoded.slots(),
+            decoded.capacity()?,
+            decoded.ceiling,
+            decoded.total,
+        );
         Ok(Self { counters: counters.ok_or_else(contradictory)?, distinct: decoded.distinct()? })
     }
 }
@@ -186,7 +205,12 @@ impl<'de> Deserialize<'de> for Summary {
 impl<'de> Deserialize<'de> for Frozen {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let decoded = Decoded::deserialize(deserializer)?;
-        let counters = Counters::from_parts(decoded.slots(), decoded.capacity()?, decoded.ceiling, decoded.total);
+        let counters = Counters::from_parts(
+            decoded.slots(),
+            decoded.capacity()?,
+            decoded.ceiling,
+            decoded.total,
+        );
         Ok(Self { counters: counters.ok_or_else(contradictory)?, distinct: decoded.distinct()? })
     }
 }

@@ -131,7 +131,9 @@ impl Tally {
         let outcome = match record.id {
             Some(id) => self.count(hash(id), timestamp_ms, record.payload),
             None => match identity::identify(record.payload, &self.plan.settings().schema) {
-                Ok(identity) => self.count(hash(identity.id.as_bytes()), timestamp_ms, record.payload),
+                Ok(identity) => {
+                    self.count(hash(identity.id.as_bytes()), timestamp_ms, record.payload)
+                }
                 Err(reason) => Outcome::Undecodable(reason),
             },
         };
@@ -254,12 +256,18 @@ impl Tally {
 
     /// The state at this offset. To be stored after all [`slices`](Self::slices) that it names.
     pub fn snapshot(&self) -> Snapshot {
-        let queries = self.plan.queries().iter().zip(&self.queries).map(|(planned, tallied)| QueryState {
-            name: planned.query.name.clone(),
-            fingerprint: planned.fingerprint,
-            panes: tallied.panes.state(),
-        });
-        Snapshot { partition: self.partition, progress: self.progress.clone(), dedupe: self.dedupe.state(), queries: queries.collect() }
+        let queries =
+            self.plan.queries().iter().zip(&self.queries).map(|(planned, tallied)| QueryState {
+                name: planned.query.name.clone(),
+                fingerprint: planned.fingerprint,
+                panes: tallied.panes.state(),
+            });
+        Snapshot {
+            partition: self.partition,
+            progress: self.progress.clone(),
+            dedupe: self.dedupe.state(),
+            queries: queries.collect(),
+        }
     }
 
     /// The sealed dedupe slices, oldest first. Each is stored once; one that no stored snapshot names may
@@ -273,12 +281,21 @@ impl Tally {
     ///
     /// # Errors
     /// [`Error::Changed`] if a query is new or has other settings, [`Error::MissingSlice`].
-    pub fn restore(plan: &Arc<Plan>, snapshot: Snapshot, slices: impl IntoIterator<Item = Slice>) -> Result<Self, Error> {
+    pub fn restore(
+        plan: &Arc<Plan>,
+        snapshot: Snapshot,
+        slices: impl IntoIterator<Item = Slice>,
+    ) -> Result<Self, Error> {
         let Snapshot { progress, partition, dedupe, mut queries } = snapshot;
         let mut tally = Self::new(partition, plan);
         for (planned, tallied) in plan.queries().iter().zip(&mut tally.queries) {
-            let same = |state: &QueryState| state.name == planned.query.name && state.fingerprint == planned.fingerprint;
-            let at = queries.iter().position(same).ok_or_else(|| Error::Changed { query: planned.query.name.clone() })?;
+            let same = |state: &QueryState| {
+                state.name == planned.query.name && state.fingerprint == planned.fingerprint
+            };
+            let at = queries
+                .iter()
+                .position(same)
+                .ok_or_else(|| Error::Changed { query: planned.query.name.clone() })?;
             tallied.panes = Panes::new(planned).restore(queries.swap_remove(at).panes);
             tallied.head_due = true;
         }

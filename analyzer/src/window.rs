@@ -54,7 +54,14 @@ pub(crate) fn span((slides, slide_ms): (usize, i64), newest_ms: i64) -> (i64, i6
 impl Panes {
     /// No events yet.
     pub fn new(planned: &Planned) -> Self {
-        Self { slides: planned.slides(), capacity: planned.capacity, panes: BTreeMap::new(), floor_ms: None, closed: BTreeSet::new(), late: 0 }
+        Self {
+            slides: planned.slides(),
+            capacity: planned.capacity,
+            panes: BTreeMap::new(),
+            floor_ms: None,
+            closed: BTreeSet::new(),
+            late: 0,
+        }
     }
 
     /// Moves the window to the watermark; panes that fall out of it are closed.
@@ -84,7 +91,10 @@ impl Panes {
             Some((_, slide_ms)) => time_ms.div_euclid(slide_ms) * slide_ms,
         };
         let capacity = self.capacity;
-        let pane = self.panes.entry(start).or_insert_with(|| Pane { summary: Summary::new(capacity), changed: true });
+        let pane = self
+            .panes
+            .entry(start)
+            .or_insert_with(|| Pane { summary: Summary::new(capacity), changed: true });
         pane.changed = true;
         Some(&mut pane.summary)
     }
@@ -133,7 +143,11 @@ impl Panes {
 
     /// Goes on from a state; all panes count as changed.
     pub(crate) fn restore(mut self, state: State) -> Self {
-        self.panes = state.panes.into_iter().map(|(start, summary)| (start, Pane { summary, changed: true })).collect();
+        self.panes = state
+            .panes
+            .into_iter()
+            .map(|(start, summary)| (start, Pane { summary, changed: true }))
+            .collect();
         self.closed = state.closed;
         self.floor_ms = state.floor_ms;
         self.late = state.late;

@@ -41,7 +41,8 @@ fn each_query_gets_its_items_and_queries_of_one_pointer_share_them() {
 #[test]
 fn only_strings_are_items_whatever_else_stands_in_their_place() {
     let decoder = decoder(&["/a/*"]);
-    let found = decode(&decoder, br#"{"a":["x",1,-1,1.5,null,true,{"a":["y"]},["z"],"w"],"b":["v"]}"#);
+    let found =
+        decode(&decoder, br#"{"a":["x",1,-1,1.5,null,true,{"a":["y"]},["z"],"w"],"b":["v"]}"#);
     assert_eq!(found.unwrap().0, ["x", "w"]);
     for other in [r#"{"a":"x"}"#, r#"{"a":{"*":"x"}}"#, r#"{"a":7}"#, "{}"] {
         assert_eq!(decode(&decoder, other.as_bytes()).unwrap().0, Vec::<String>::new());
@@ -87,8 +88,20 @@ fn an_item_that_is_too_long_is_cut_and_still_differs_from_its_neighbours() {
 #[test]
 fn times_are_whole_milliseconds_within_two_to_the_53rd() {
     let decoder = decoder(&["/a"]);
-    let times = [("1", Some(1)), ("-5", Some(-5)), ("2.9", Some(2)), ("1.5e3", Some(1_500)), ("\"1\"", None), ("null", None)];
-    let absurd = [("9007199254740993", None), ("18446744073709551615", None), ("-9223372036854775808", None), ("1e300", None)];
+    let times = [
+        ("1", Some(1)),
+        ("-5", Some(-5)),
+        ("2.9", Some(2)),
+        ("1.5e3", Some(1_500)),
+        ("\"1\"", None),
+        ("null", None),
+    ];
+    let absurd = [
+        ("9007199254740993", None),
+        ("18446744073709551615", None),
+        ("-9223372036854775808", None),
+        ("1e300", None),
+    ];
     for (text, time) in times.into_iter().chain(absurd) {
         let payload = format!("{{\"mtime\":{text}}}");
         assert_eq!(decode(&decoder, payload.as_bytes()).unwrap().1, time, "{text}");
@@ -99,7 +112,8 @@ fn times_are_whole_milliseconds_within_two_to_the_53rd() {
 fn what_is_not_an_event_is_refused_with_its_reason() {
     let decoder = topics_and_countries();
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    let deep_in_the_trie = format!("{{\"group\":{}1{}}}", "{\"group\":".repeat(MAX_DEPTH), "}".repeat(MAX_DEPTH));
+    let deep_in_the_trie =
+        format!("{{\"group\":{}1{}}}", "{\"group\":".repeat(MAX_DEPTH), "}".repeat(MAX_DEPTH));
     let open = "[".repeat(1_000_000);
     let refused: [(&[u8], Reason); 12] = [
         (b"", Reason::Empty),
@@ -116,14 +130,24 @@ fn what_is_not_an_event_is_refused_with_its_reason() {
         (open.as_bytes(), Reason::TooDeep),
     ];
     for (payload, reason) in refused {
-        assert_eq!(decode(&decoder, payload), Err(reason), "{:?}", String::from_utf8_lossy(&payload[..payload.len().min(40)]));
+        assert_eq!(
+            decode(&decoder, payload),
+            Err(reason),
+            "{:?}",
+            String::from_utf8_lossy(&payload[..payload.len().min(40)])
+        );
     }
 }
 
 #[test]
 fn brackets_in_strings_are_no_depth_and_the_deepest_event_is_decoded() {
     let decoder = decoder(&["/a"]);
-    let payload = format!("{{\"a\":\"{}\\\"[\",\"b\":{}{}}}", "[{".repeat(500), "[".repeat(MAX_DEPTH - 1), "]".repeat(MAX_DEPTH - 1));
+    let payload = format!(
+        "{{\"a\":\"{}\\\"[\",\"b\":{}{}}}",
+        "[{".repeat(500),
+        "[".repeat(MAX_DEPTH - 1),
+        "]".repeat(MAX_DEPTH - 1)
+    );
     assert_eq!(decode(&decoder, payload.as_bytes()).unwrap().0[0].len(), 256);
 }
 
@@ -147,7 +171,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(5, 60, 6, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            prop::collection::hash_map("[ab]", inner, 0..3).prop_map(|members| Value::Object(members.into_iter().collect())),
+            prop::collection::hash_map("[ab]", inner, 0..3)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
 }

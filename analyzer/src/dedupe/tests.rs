@@ -56,7 +56,9 @@ fn a_state_without_one_of_its_slices_is_refused() {
     let mut dedupe = Dedupe::new(4 * SLICE_IDS, u64::MAX);
     assert!((0..2 * SLICE + 5).all(|number| see(&mut dedupe, number, 0)));
     let slices: Vec<Slice> = dedupe.slices().collect();
-    let restore = |slices: &[Slice]| Dedupe::new(4 * SLICE_IDS, u64::MAX).restore(dedupe.state(), slices.to_vec()).map(|_| ());
+    let restore = |slices: &[Slice]| {
+        Dedupe::new(4 * SLICE_IDS, u64::MAX).restore(dedupe.state(), slices.to_vec()).map(|_| ())
+    };
     assert_eq!(restore(&slices), Ok(()));
     assert_eq!(restore(&slices[..1]), Err(slices[1].name()));
     assert_eq!(restore(&slices[1..]), Err(slices[0].name()));

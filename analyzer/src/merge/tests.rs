@@ -73,7 +73,14 @@ impl Rsvp {
 fn rsvps() -> impl Strategy<Value = Vec<Rsvp>> {
     let age = prop_oneof![8 => 0..4_000_i64, 3 => 0..SIZE_MS, 1 => 0..200_000_i64, 1 => -MAX_FUTURE_MS - 3..0];
     let topics = prop::collection::vec(prop_oneof![0..4_u8, 0..40_u8], 0..5);
-    let rsvp = (0..60_u32, any::<bool>(), prop::option::weighted(0.9, age), topics, any::<bool>(), 0..800_i64);
+    let rsvp = (
+        0..60_u32,
+        any::<bool>(),
+        prop::option::weighted(0.9, age),
+        topics,
+        any::<bool>(),
+        0..800_i64,
+    );
     prop::collection::vec(rsvp, 0..150).prop_map(|rsvps| {
         let mut received_ms = 1_425_772_800_000;
         let receive = |(id, yes, age_ms, topics, has_header, pause_ms)| {
@@ -87,7 +94,12 @@ fn rsvps() -> impl Strategy<Value = Vec<Rsvp>> {
 fn apply(tally: &mut Tally, offset: usize, rsvp: &Rsvp) -> Outcome {
     let (id, payload) = (rsvp.event_id(), rsvp.payload());
     let id = rsvp.has_header.then_some(id.as_bytes());
-    tally.apply(Record { offset: offset as i64, timestamp_ms: rsvp.received_ms, id, payload: &payload })
+    tally.apply(Record {
+        offset: offset as i64,
+        timestamp_ms: rsvp.received_ms,
+        id,
+        payload: &payload,
+    })
 }
 
 /// The partitions' logs.
@@ -107,7 +119,8 @@ struct Batch {
 impl Batch {
     fn new(rsvps: &[Rsvp]) -> Self {
         let mut seen = HashSet::new();
-        let events: Vec<Rsvp> = rsvps.iter().filter(|rsvp| seen.insert(rsvp.event_id())).cloned().collect();
+        let events: Vec<Rsvp> =
+            rsvps.iter().filter(|rsvp| seen.insert(rsvp.event_id())).cloned().collect();
         let newest = events.iter().filter(|rsvp| !rsvp.is_future()).map(Rsvp::time_ms).max();
         let end = newest.map_or(0, |newest| newest - newest.rem_euclid(SLIDE_MS) + SLIDE_MS);
         let mut newest = [i64::MIN; PARTITIONS];
@@ -127,7 +140,9 @@ impl Batch {
         for rsvp in &self.events {
             let items: Vec<String> = match query {
                 "countries" => vec!["de".to_owned()],
-                "topics_30m" if rsvp.is_future() || !(start..end).contains(&rsvp.time_ms()) => Vec::new(),
+                "topics_30m" if rsvp.is_future() || !(start..end).contains(&rsvp.time_ms()) => {
+                    Vec::new()
+                }
                 _ => rsvp.topics().collect(),
             };
             items.into_iter().for_each(|item| *counts.entry(item).or_default() += 1);
@@ -141,16 +156,25 @@ impl Batch {
         prop_assert_eq!(result.total, total);
         prop_assert_eq!(result.events, self.events.len() as u64);
         prop_assert_eq!(result.duplicates, (rsvps.len() - self.events.len()) as u64);
-        prop_assert_eq!(result.future, self.events.iter().filter(|rsvp| rsvp.is_future()).count() as u64);
+        prop_assert_eq!(
+            result.future,
+            self.events.iter().filter(|rsvp| rsvp.is_future()).count() as u64
+        );
         prop_assert_eq!(result.version, rsvps.len() as u64);
         if result.query == "topics_30m" {
             prop_assert_eq!(result.late, self.late);
             let (start_ms, end_ms) = self.window;
-            prop_assert_eq!(result.window, top_n::Window::Sliding { size_ms: SIZE_MS, slide_ms: SLIDE_MS, start_ms, end_ms });
+            prop_assert_eq!(
+                result.window,
+                top_n::Window::Sliding { size_ms: SIZE_MS, slide_ms: SLIDE_MS, start_ms, end_ms }
+            );
         }
         for ranked in &result.top {
             let truth = counts.get(&ranked.item).copied().unwrap_or(0);
-            prop_assert!(ranked.count - ranked.error <= truth && truth <= ranked.count, "{ranked:?}, in truth {truth}");
+            prop_assert!(
+                ranked.count - ranked.error <= truth && truth <= ranked.count,
+                "{ranked:?}, in truth {truth}"
+            );
             prop_assert!(ranked.error <= total / capacity as u64);
         }
         if counts.len() <= capacity {
@@ -158,7 +182,8 @@ impl Batch {
             expected.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
             prop_assert_eq!((result.distinct, result.distinct_error), (expected.len() as u64, 0.0));
             expected.truncate(50.min(capacity));
-            let top: Vec<(String, u64)> = result.top.iter().map(|ranked| (ranked.item.clone(), ranked.count)).collect();
+            let top: Vec<(String, u64)> =
+                result.top.iter().map(|ranked| (ranked.item.clone(), ranked.count)).collect();
             prop_assert_eq!(top, expected);
         }
         Ok(())
@@ -169,7 +194,9 @@ impl Batch {
 fn straight(plan: &Arc<Plan>, rsvps: &[Rsvp]) -> Vec<Partial> {
     let count = |(partition, log): (usize, &Vec<Rsvp>)| {
         let mut tally = Tally::new(partition as i32, plan);
-        log.iter().enumerate().for_each(|(offset, rsvp)| assert_ne!(apply(&mut tally, offset, rsvp), Outcome::Replayed));
+        log.iter().enumerate().for_each(|(offset, rsvp)| {
+            assert_ne!(apply(&mut tally, offset, rsvp), Outcome::Replayed)
+        });
         tally.emit_all().collect::<Vec<_>>()
     };
     logs(rsvps).iter().enumerate().flat_map(count).collect()
@@ -207,7 +234,12 @@ fn accidents() -> impl Strategy<Value = Vec<(Index, Accident)>> {
 }
 
 /// Counts a log with accidents; returns everything that was ever written, in order.
-fn troubled(plan: &Arc<Plan>, partition: i32, log: &[Rsvp], accidents: &[(Index, Accident)]) -> Vec<Partial> {
+fn troubled(
+    plan: &Arc<Plan>,
+    partition: i32,
+    log: &[Rsvp],
+    accidents: &[(Index, Accident)],
+) -> Vec<Partial> {
     let restore = |stored: &Option<Vec<u8>>| match stored {
         Some(bytes) => Tally::restore(plan, Snapshot::decode(bytes).unwrap(), []).unwrap(),
         None => Tally::new(partition, plan),
@@ -215,7 +247,8 @@ fn troubled(plan: &Arc<Plan>, partition: i32, log: &[Rsvp], accidents: &[(Index,
     let mut tally = Tally::new(partition, plan);
     let mut zombie: Option<Tally> = None;
     let (mut written, mut stored) = (Vec::new(), None);
-    let mut plans: Vec<(usize, Accident)> = accidents.iter().map(|(at, what)| (at.index(log.len() + 1), *what)).collect();
+    let mut plans: Vec<(usize, Accident)> =
+        accidents.iter().map(|(at, what)| (at.index(log.len() + 1), *what)).collect();
     plans.sort_by_key(|(at, _)| *at);
     for (at, accident) in plans {
         for owner in [Some(&mut tally), zombie.as_mut()].into_iter().flatten() {
@@ -352,11 +385,22 @@ fn before_any_partial_the_result_is_that_of_an_empty_stream() {
 fn a_head_changes_the_result_a_pane_waits_for_its_head_and_the_rest_is_ignored() {
     let plan = plan(100);
     let mut tally = Tally::new(0, &plan);
-    let rsvp = Rsvp { id: 4, yes: true, age_ms: Some(0), topics: vec![1, 1], has_header: true, received_ms: 1_000_000 };
+    let rsvp = Rsvp {
+        id: 4,
+        yes: true,
+        age_ms: Some(0),
+        topics: vec![1, 1],
+        has_header: true,
+        received_ms: 1_000_000,
+    };
     let mut merge = Merge::new(&plan.queries()[0]);
     let mut feed = |tally: &mut Tally| -> Vec<Applied> {
-        let partials: Vec<Partial> = tally.emit_all().filter(|partial| partial.key.query == "topics").collect();
-        partials.iter().map(|partial| merge.apply(&partial.key, partial.value.as_deref()).unwrap()).collect()
+        let partials: Vec<Partial> =
+            tally.emit_all().filter(|partial| partial.key.query == "topics").collect();
+        partials
+            .iter()
+            .map(|partial| merge.apply(&partial.key, partial.value.as_deref()).unwrap())
+            .collect()
     };
     assert_eq!(feed(&mut tally), [Applied::Changed], "the head of an empty partition");
     apply(&mut tally, 0, &rsvp);
@@ -369,7 +413,11 @@ fn a_head_changes_the_result_a_pane_waits_for_its_head_and_the_rest_is_ignored()
     let mut foreign = Tally::new(1, &other);
     apply(&mut foreign, 0, &rsvp);
     for partial in foreign.emit_all().filter(|partial| partial.key.query == "topics") {
-        assert_eq!(merge.apply(&partial.key, partial.value.as_deref()), Ok(Applied::Ignored), "of another capacity");
+        assert_eq!(
+            merge.apply(&partial.key, partial.value.as_deref()),
+            Ok(Applied::Ignored),
+            "of another capacity"
+        );
     }
 }
 

@@ -4,7 +4,11 @@ use super::*;
 
 #[test]
 fn keys_have_the_documented_text() {
-    let pane = Key { query: "topics".to_owned(), partition: 3, part: Part::Pane { start_ms: 1_700_000_000_000 } };
+    let pane = Key {
+        query: "topics".to_owned(),
+        partition: 3,
+        part: Part::Pane { start_ms: 1_700_000_000_000 },
+    };
     let head = Key { part: Part::Head, ..pane.clone() };
     assert_eq!(pane.to_string(), "topics/3/1700000000000");
     assert_eq!(head.to_string(), "topics/3/head");
@@ -12,7 +16,9 @@ fn keys_have_the_documented_text() {
 
 #[test]
 fn texts_that_are_no_keys_are_refused_by_name() {
-    for text in ["", "topics", "topics/3", "topics/x/head", "topics/3/tail", "topics/3/head/", "topics/3/"] {
+    for text in
+        ["", "topics", "topics/3", "topics/x/head", "topics/3/tail", "topics/3/head/", "topics/3/"]
+    {
         assert_eq!(Key::parse(text.as_bytes()), Err(Error::Key(text.to_owned())));
     }
     assert!(matches!(Key::parse(b"\xff/3/head"), Err(Error::Key(_))));

@@ -11,11 +11,17 @@ fn a_fingerprint_changes_with_what_shapes_the_state_and_with_nothing_else() {
     let original = fingerprint(|_, _| {});
     assert_eq!(original, fingerprint(|query, _| query.n = 7));
     assert_eq!(original, fingerprint(|query, _| query.name = "other".to_owned()));
-    assert_eq!(original, fingerprint(|query, _| query.capacity = Some(10_000)), "said or by default");
+    assert_eq!(
+        original,
+        fingerprint(|query, _| query.capacity = Some(10_000)),
+        "said or by default"
+    );
     let others = [
         fingerprint(|query, _| query.item = "/group/group_city".parse().unwrap()),
         fingerprint(|query, _| query.window = Window::Running),
-        fingerprint(|query, _| query.window = Window::Sliding { size_ms: 1_800_000, slide_ms: 10_000 }),
+        fingerprint(|query, _| {
+            query.window = Window::Sliding { size_ms: 1_800_000, slide_ms: 10_000 }
+        }),
         fingerprint(|query, _| query.capacity = Some(200)),
         fingerprint(|_, settings| settings.capacity = 200),
         fingerprint(|_, settings| settings.max_future_ms = 1),

@@ -48,10 +48,18 @@ impl Counters {
 
     /// From entries in any order; `None` if they contradict each other: more than `capacity`, an item
     /// twice, or an error above its count.
-    pub fn from_parts(mut entries: Vec<Counted>, capacity: usize, ceiling: u64, total: u64) -> Option<Self> {
+    pub fn from_parts(
+        mut entries: Vec<Counted>,
+        capacity: usize,
+        ceiling: u64,
+        total: u64,
+    ) -> Option<Self> {
         entries.sort_unstable_by(|a, b| a.order(b));
-        let unique = entries.windows(2).all(|pair| pair[0].hash != pair[1].hash || pair[0].item != pair[1].item);
-        let bounded = entries.len() <= capacity && entries.iter().all(|entry| entry.error <= entry.count);
+        let unique = entries
+            .windows(2)
+            .all(|pair| pair[0].hash != pair[1].hash || pair[0].item != pair[1].item);
+        let bounded =
+            entries.len() <= capacity && entries.iter().all(|entry| entry.error <= entry.count);
         (unique && bounded).then_some(Self { entries, capacity, ceiling, total })
     }
 
@@ -79,7 +87,8 @@ impl Counters {
     pub fn merge(&self, other: &Self) -> Self {
         let capacity = self.capacity.min(other.capacity);
         let mut entries = Vec::with_capacity(self.entries.len() + other.entries.len());
-        let (mut left, mut right) = (self.entries.iter().peekable(), other.entries.iter().peekable());
+        let (mut left, mut right) =
+            (self.entries.iter().peekable(), other.entries.iter().peekable());
         loop {
             let order = match (left.peek(), right.peek()) {
                 (None, None) => break,

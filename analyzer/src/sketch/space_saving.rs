@@ -33,7 +33,15 @@ impl SpaceSaving {
     /// An empty summary. `capacity` (at least 1) is reached by growing: few items need little memory.
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1);
-        Self { slots: Vec::new(), index: HashTable::new(), capacity, ceiling: 0, total: 0, cursor: 0, minimum: 0 }
+        Self {
+            slots: Vec::new(),
+            index: HashTable::new(),
+            capacity,
+            ceiling: 0,
+            total: 0,
+            cursor: 0,
+            minimum: 0,
+        }
     }
 
     /// Counts a mention of an item that is tracked. False, and nothing is counted, if it is not.
@@ -57,14 +65,16 @@ impl SpaceSaving {
             let victim = self.victim();
             let evicted = &self.slots[victim];
             self.ceiling = self.ceiling.max(evicted.count);
-            if let Ok(entry) = self.index.find_entry(evicted.hash, |&slot| slot as usize == victim) {
+            if let Ok(entry) = self.index.find_entry(evicted.hash, |&slot| slot as usize == victim)
+            {
                 entry.remove();
             }
             victim
         } else {
             self.slots.len()
         };
-        let counted = Counted { hash, count: self.ceiling + 1, error: self.ceiling, item: Item::from(item) };
+        let counted =
+            Counted { hash, count: self.ceiling + 1, error: self.ceiling, item: Item::from(item) };
         if slot == self.slots.len() {
             self.slots.push(counted);
         } else {
@@ -114,13 +124,20 @@ impl SpaceSaving {
     }
 
     /// Goes on from slots in their order, or `None` where those contradict each other.
-    pub fn from_slots(slots: Vec<Counted>, capacity: usize, ceiling: u64, total: u64) -> Option<Self> {
+    pub fn from_slots(
+        slots: Vec<Counted>,
+        capacity: usize,
+        ceiling: u64,
+        total: u64,
+    ) -> Option<Self> {
         // Checks the slots as a set; a summary needs them in order.
         Counters::from_parts(slots.clone(), capacity, ceiling, total)?;
         let mut summary = Self { capacity: capacity.max(1), ceiling, total, ..Self::new(capacity) };
         summary.index.reserve(slots.len(), |&slot| slots[slot as usize].hash);
         for (slot, counted) in slots.iter().enumerate() {
-            summary.index.insert_unique(counted.hash, slot as u32, |&slot| slots[slot as usize].hash);
+            summary
+                .index
+                .insert_unique(counted.hash, slot as u32, |&slot| slots[slot as usize].hash);
         }
         summary.slots = slots;
         Some(summary)
@@ -129,7 +146,9 @@ impl SpaceSaving {
     fn victim(&mut self) -> usize {
         loop {
             let rest = self.slots.iter().enumerate().skip(self.cursor);
-            if let Some((slot, _)) = rest.into_iter().find(|(_, counted)| counted.count == self.minimum) {
+            if let Some((slot, _)) =
+                rest.into_iter().find(|(_, counted)| counted.count == self.minimum)
+            {
                 self.cursor = slot + 1;
                 return slot;
             }
@@ -144,7 +163,9 @@ impl From<Counters> for SpaceSaving {
         let Counters { entries, capacity, ceiling, total } = counters;
         let mut summary = Self { ceiling, total, ..Self::new(capacity) };
         for (slot, counted) in entries.iter().enumerate() {
-            summary.index.insert_unique(counted.hash, slot as u32, |&slot| entries[slot as usize].hash);
+            summary
+                .index
+                .insert_unique(counted.hash, slot as u32, |&slot| entries[slot as usize].hash);
         }
         summary.slots = entries;
         summary

@@ -34,11 +34,18 @@ fn check(counters: &Counters, stream: &[u32]) -> Result<(), TestCaseError> {
     let mut missing = truth(stream);
     prop_assert_eq!(counters.total(), total);
     prop_assert!(counters.entries().len() <= counters.capacity());
-    prop_assert!(counters.ceiling() <= total / capacity, "ceiling {} of {total}/{capacity}", counters.ceiling());
+    prop_assert!(
+        counters.ceiling() <= total / capacity,
+        "ceiling {} of {total}/{capacity}",
+        counters.ceiling()
+    );
     let mut mass = counters.ceiling() * capacity;
     for counted in counters.entries() {
         let truth = missing.remove(counted.item.as_str()).unwrap_or(0);
-        prop_assert!(counted.count - counted.error <= truth && truth <= counted.count, "{counted:?} of {truth}");
+        prop_assert!(
+            counted.count - counted.error <= truth && truth <= counted.count,
+            "{counted:?} of {truth}"
+        );
         prop_assert!(counted.error <= total / capacity, "{counted:?} of {total}/{capacity}");
         mass += counted.count.saturating_sub(counters.ceiling());
     }
@@ -63,7 +70,8 @@ enum Tree {
 
 fn tree() -> impl Strategy<Value = Tree> {
     stream(120).prop_map(Tree::Leaf).prop_recursive(5, 24, 2, |inner| {
-        (inner.clone(), inner, stream(60)).prop_map(|(left, right, after)| Tree::Merge(Box::new(left), Box::new(right), after))
+        (inner.clone(), inner, stream(60))
+            .prop_map(|(left, right, after)| Tree::Merge(Box::new(left), Box::new(right), after))
     })
 }
 
@@ -71,7 +79,8 @@ fn grow(tree: &Tree, capacity: usize) -> (SpaceSaving, Vec<u32>) {
     match tree {
         Tree::Leaf(stream) => (summarised(stream, capacity), stream.clone()),
         Tree::Merge(left, right, after) => {
-            let ((left, left_stream), (right, right_stream)) = (grow(left, capacity), grow(right, capacity));
+            let ((left, left_stream), (right, right_stream)) =
+                (grow(left, capacity), grow(right, capacity));
             let mut merged = SpaceSaving::from(left.counters().merge(&right.counters()));
             after.iter().for_each(|&n| add(&mut merged, n));
             (merged, [left_stream, right_stream, after.clone()].concat())
@@ -168,9 +177,21 @@ fn parts_that_contradict_each_other_are_refused() {
     };
     let one = counted(1, 2, 0);
     assert!(Counters::from_parts(vec![one.clone(), counted(2, 1, 1)], 2, 1, 3).is_some());
-    assert_eq!(Counters::from_parts(vec![one.clone(), counted(2, 1, 0)], 1, 0, 3), None, "more than the capacity");
-    assert_eq!(Counters::from_parts(vec![one.clone(), counted(1, 1, 0)], 2, 0, 3), None, "an item twice");
-    assert_eq!(Counters::from_parts(vec![one, counted(2, 1, 2)], 2, 0, 3), None, "an error above its count");
+    assert_eq!(
+        Counters::from_parts(vec![one.clone(), counted(2, 1, 0)], 1, 0, 3),
+        None,
+        "more than the capacity"
+    );
+    assert_eq!(
+        Counters::from_parts(vec![one.clone(), counted(1, 1, 0)], 2, 0, 3),
+        None,
+        "an item twice"
+    );
+    assert_eq!(
+        Counters::from_parts(vec![one, counted(2, 1, 2)], 2, 0, 3),
+        None,
+        "an error above its count"
+    );
 }
 
 #[test]
@@ -200,7 +221,8 @@ fn registers_that_no_hash_can_set_are_refused() {
 
 #[test]
 fn items_keep_their_text_and_order_whether_short_or_long() {
-    let texts: Vec<String> = (0..60).flat_map(|len| ["\u{e4}", "a", "\u{1f600}"].map(|text| text.repeat(len))).collect();
+    let texts: Vec<String> =
+        (0..60).flat_map(|len| ["\u{e4}", "a", "\u{1f600}"].map(|text| text.repeat(len))).collect();
     let mut items: Vec<Item> = texts.iter().map(|text| text.as_str().into()).collect();
     assert!(items.iter().zip(&texts).all(|(item, text)| item.as_str() == text));
     let mut sorted = texts.clone();
@@ -208,5 +230,8 @@ fn items_keep_their_text_and_order_whether_short_or_long() {
     items.sort();
     assert!(items.iter().map(Item::as_str).eq(sorted.iter().map(String::as_str)));
     assert_eq!(size_of::<Item>(), 32);
-    assert_eq!(items.iter().map(Item::as_str).collect::<HashSet<_>>().len(), texts.iter().collect::<HashSet<_>>().len());
+    assert_eq!(
+        items.iter().map(Item::as_str).collect::<HashSet<_>>().len(),
+        texts.iter().collect::<HashSet<_>>().len()
+    );
 }

@@ -18,7 +18,10 @@ fn a_slice_reads_back_under_its_name_and_under_no_other() {
 fn damaged_and_foreign_slices_are_refused() {
     let slice = slice();
     let mut bytes = slice.encode();
-    assert!(matches!(Slice::decode(slice.name(), &bytes[..bytes.len() - 1]), Err(Error::Damaged(_))));
+    assert!(matches!(
+        Slice::decode(slice.name(), &bytes[..bytes.len() - 1]),
+        Err(Error::Damaged(_))
+    ));
     assert!(matches!(Slice::decode(slice.name(), &[]), Err(Error::Damaged(_))));
     bytes[100] ^= 1;
     assert!(matches!(Slice::decode(slice.name(), &bytes), Err(Error::Damaged(_))));

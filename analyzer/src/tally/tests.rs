@@ -31,7 +31,12 @@ impl Feed {
 
     /// An event with an id of its own header, received at `timestamp_ms`.
     fn event(&mut self, id: &str, timestamp_ms: i64, payload: &str) -> Outcome {
-        let record = Record { offset: self.offset, timestamp_ms, id: Some(id.as_bytes()), payload: payload.as_bytes() };
+        let record = Record {
+            offset: self.offset,
+            timestamp_ms,
+            id: Some(id.as_bytes()),
+            payload: payload.as_bytes(),
+        };
         self.offset += 1;
         self.tally.apply(record)
     }
@@ -41,7 +46,12 @@ impl Feed {
     }
 
     fn keys(&mut self) -> Vec<String> {
-        self.tally.emit().map(|partial| format!("{}{}", partial.key, if partial.value.is_none() { " gone" } else { "" })).collect()
+        self.tally
+            .emit()
+            .map(|partial| {
+                format!("{}{}", partial.key, if partial.value.is_none() { " gone" } else { "" })
+            })
+            .collect()
     }
 }
 
@@ -61,7 +71,12 @@ fn a_record_without_a_header_is_the_event_that_its_payload_says() {
     assert_eq!(feed.at("1525:yes", 100, 100), Outcome::Counted);
     let mut bare = |payload: &str| {
         feed.offset += 1;
-        feed.tally.apply(Record { offset: feed.offset - 1, timestamp_ms: 0, id: None, payload: payload.as_bytes() })
+        feed.tally.apply(Record {
+            offset: feed.offset - 1,
+            timestamp_ms: 0,
+            id: None,
+            payload: payload.as_bytes(),
+        })
     };
     assert_eq!(bare(r#"{"rsvp_id":1525,"response":"yes"}"#), Outcome::Duplicate);
     assert_eq!(bare(r#"{"rsvp_id":1525,"response":"no"}"#), Outcome::Counted);
@@ -95,10 +110,25 @@ fn changed_panes_come_before_the_head_and_tombstones_after_it() {
     let mut feed = Feed::new();
     feed.at("1", 1_000_000, 1_000_000);
     feed.at("2", 1_000_000, 985_000);
-    assert_eq!(feed.keys(), ["topics/3/0", "topics/3/head", "topics_30m/3/980000", "topics_30m/3/1000000", "topics_30m/3/head"]);
+    assert_eq!(
+        feed.keys(),
+        [
+            "topics/3/0",
+            "topics/3/head",
+            "topics_30m/3/980000",
+            "topics_30m/3/1000000",
+            "topics_30m/3/head"
+        ]
+    );
     assert_eq!(feed.keys(), Vec::<String>::new(), "nothing new");
     feed.at("3", 1_020_000, 1_015_000);
-    let expected = ["topics/3/0", "topics/3/head", "topics_30m/3/1010000", "topics_30m/3/head", "topics_30m/3/980000 gone"];
+    let expected = [
+        "topics/3/0",
+        "topics/3/head",
+        "topics_30m/3/1010000",
+        "topics_30m/3/head",
+        "topics_30m/3/980000 gone",
+    ];
     assert_eq!(feed.keys(), expected);
     feed.at("3", 1_020_000, 1_015_000);
     assert_eq!(feed.keys(), ["topics/3/head", "topics_30m/3/head"], "a duplicate changes no pane");
@@ -108,7 +138,8 @@ fn changed_panes_come_before_the_head_and_tombstones_after_it() {
 fn what_is_not_taken_from_an_emission_comes_with_the_next() {
     let mut feed = Feed::new();
     feed.at("1", 0, 0);
-    let taken: Vec<String> = feed.tally.emit().take(3).map(|partial| partial.key.to_string()).collect();
+    let taken: Vec<String> =
+        feed.tally.emit().take(3).map(|partial| partial.key.to_string()).collect();
     assert_eq!(taken, ["topics/3/0", "topics/3/head", "topics_30m/3/0"]);
     assert_eq!(feed.keys(), ["topics_30m/3/head"]);
 }
@@ -171,7 +202,9 @@ fn absurd_timestamps_are_survived() {
     for (id, received_ms) in [("1", i64::MIN), ("2", -1), ("3", i64::MAX)] {
         assert_eq!(feed.event(id, received_ms, r#"{"topics":["x"]}"#), Outcome::Counted);
     }
-    for (id, time_ms) in [("4", i64::MIN), ("5", i64::MAX), ("6", -MAX_TIMESTAMP_MS), ("7", MAX_TIMESTAMP_MS)] {
+    for (id, time_ms) in
+        [("4", i64::MIN), ("5", i64::MAX), ("6", -MAX_TIMESTAMP_MS), ("7", MAX_TIMESTAMP_MS)]
+    {
         assert_eq!(feed.at(id, MAX_TIMESTAMP_MS, time_ms), Outcome::Counted);
     }
     assert_eq!(feed.tally.progress().events, 7);
@@ -199,8 +232,12 @@ fn a_snapshot_with_sealed_slices_goes_on_from_its_bytes() {
     let bytes = feed.tally.snapshot().encode();
     let snapshot = Snapshot::decode(&bytes).unwrap();
     assert_eq!((snapshot.partition(), snapshot.next_offset()), (3, events));
-    let stored: Vec<(_, Vec<u8>)> = feed.tally.slices().map(|slice| (slice.name(), slice.encode())).collect();
-    assert_eq!(snapshot.slices().collect::<Vec<_>>(), stored.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    let stored: Vec<(_, Vec<u8>)> =
+        feed.tally.slices().map(|slice| (slice.name(), slice.encode())).collect();
+    assert_eq!(
+        snapshot.slices().collect::<Vec<_>>(),
+        stored.iter().map(|(name, _)| *name).collect::<Vec<_>>()
+    );
     let read = || stored.iter().map(|(name, bytes)| Slice::decode(*name, bytes).unwrap());
     let missing = Tally::restore(&plan(|_| {}), snapshot.clone(), read().skip(1)).map(|_| ());
     assert_eq!(missing, Err(Error::MissingSlice(stored[0].0)));
@@ -228,7 +265,10 @@ fn tombstones_that_were_not_written_survive_a_snapshot() {
     feed.at("1", 0, 0);
     feed.at("2", 100_000, 100_000);
     let mut restored = Tally::restore(&plan(|_| {}), feed.tally.snapshot(), []).unwrap();
-    let gone: BTreeSet<String> =
-        restored.emit_all().filter(|partial| partial.value.is_none()).map(|partial| partial.key.to_string()).collect();
+    let gone: BTreeSet<String> = restored
+        .emit_all()
+        .filter(|partial| partial.value.is_none())
+        .map(|partial| partial.key.to_string())
+        .collect();
     assert_eq!(gone, BTreeSet::from(["topics_30m/3/0".to_owned()]));
 }

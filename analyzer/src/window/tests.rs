@@ -38,7 +38,10 @@ fn the_window_ends_with_the_slide_of_the_newest_event() {
 #[test]
 fn an_event_older_than_the_window_is_late_and_one_at_its_start_is_not() {
     let mut panes = sliding();
-    assert_eq!(count(&mut panes, &[100, 80, 79, 109, 80, 110, 89, 90]), [true, true, false, true, true, true, false, true]);
+    assert_eq!(
+        count(&mut panes, &[100, 80, 79, 109, 80, 110, 89, 90]),
+        [true, true, false, true, true, true, false, true]
+    );
     assert_eq!(panes.late(), 2);
 }
 
@@ -72,7 +75,10 @@ fn only_panes_that_changed_since_they_were_taken_are_due() {
 fn a_running_window_is_one_pane_that_never_closes() {
     let mut panes = panes(Window::Running);
     assert!(count(&mut panes, &[5, i64::MAX, i64::MIN, 0]).into_iter().all(|counted| counted));
-    assert_eq!((panes.changed().collect::<Vec<_>>(), panes.closed().count(), panes.late()), (vec![0], 0, 0));
+    assert_eq!(
+        (panes.changed().collect::<Vec<_>>(), panes.closed().count(), panes.late()),
+        (vec![0], 0, 0)
+    );
 }
 
 proptest! {

@@ -1,0 +1,164 @@
+//! Time that the core takes for an RSVP of 1.3 kB, without Kafka: `cargo bench -p analyzer --bench core
+//! [-- RECORDING.jsonl]`. Beside it, in the same run, what building a `serde_json::Value` takes.
+//!
+//! One line a step: name, nanoseconds per record. Each is the best of several rounds, because whatever
+//! else runs on the machine can only add to it.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use analyzer::decode::{Decoder, Found};
+use analyzer::hash::hash;
+use analyzer::merge::Merge;
+use analyzer::partial::Partial;
+use analyzer::plan::{Plan, Settings};
+use analyzer::query::Query;
+use analyzer::summary::Summary;
+use analyzer::tally::{Record, Tally};
+
+const ROUNDS: usize = 7;
+/// RSVPs that are made when no recording is given.
+const RSVPS: u32 = 20_000;
+/// How often the events are repeated with other ids: 4,000 topics are seen many times.
+const COPIES: usize = 10;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let recording = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let payloads: Vec<Vec<u8>> = match recording {
+        Some(file) => std::fs::read(file)?
+            .split(|&byte| byte == b'\n')
+            .filter(|line| line.len() > 2)
+            .map(<[u8]>::to_vec)
+            .collect(),
+        None => (0..RSVPS).map(rsvp).collect(),
+    };
+    let bytes: usize = payloads.iter().map(Vec::len).sum();
+    println!("{} records of {} bytes", payloads.len(), bytes / payloads.len());
+    let queries = Query::defaults();
+    let plan =
+        Arc::new(Plan::new(&queries, Settings::default()).map_err(|problems| problems.join("\n"))?);
+
+    report("serde_json::Value", payloads.len(), || {
+        payloads
+            .iter()
+            .filter(|payload| {
+                serde_json::from_slice::<serde_json::Value>(black_box(payload)).is_ok()
+            })
+            .count()
+    });
+    let decoder =
+        Decoder::new(queries.iter().map(|query| &query.item), &plan.settings().schema.time);
+    let mut found = Found::default();
+    report("decode", payloads.len(), || {
+        payloads
+            .iter()
+            .filter(|payload| decoder.decode(black_box(payload), &mut found).is_ok())
+            .count()
+    });
+
+    let mut mentions: Vec<(u64, String)> = Vec::new();
+    for payload in &payloads {
+        let event = decoder.decode(payload, &mut found).map_err(|reason| reason.to_string())?;
+        mentions
+            .extend(event.mentions(decoder.pointer(0)).map(|(hash, item)| (hash, item.to_owned())));
+    }
+    println!("{:.1} mentions a record", mentions.len() as f64 / payloads.len() as f64);
+    report("hash, a mention", mentions.len(), || {
+        mentions.iter().map(|(_, item)| hash(item.as_bytes())).fold(0, u64::wrapping_add)
+    });
+    for capacity in [10_000, 1_000] {
+        let mut summary = Summary::new(capacity);
+        report(&format!("count, a mention, capacity {capacity}"), mentions.len(), || {
+            mentions.iter().for_each(|(hash, item)| summary.add(*hash, item));
+        });
+    }
+
+    let ids: Vec<String> = (0..payloads.len() * COPIES).map(|id| format!("{id}:yes")).collect();
+    let records = |offset: usize| Record {
+        offset: offset as i64,
+        timestamp_ms: 1_425_772_800_000 + offset as i64,
+        id: Some(ids[offset].as_bytes()),
+        payload: &payloads[offset % payloads.len()],
+    };
+    let mut tally = Tally::new(0, &plan);
+    report("apply", ids.len(), || {
+        tally = Tally::new(0, &plan);
+        (0..ids.len()).for_each(|offset| drop(black_box(tally.apply(records(offset)))));
+    });
+    let mut again = ids.len() as i64;
+    report("apply, a duplicate", ids.len(), || {
+        for offset in 0..ids.len() {
+            again += 1;
+            black_box(tally.apply(Record { offset: again, ..records(offset) }));
+        }
+    });
+
+    let mut partials: Vec<Partial> = Vec::new();
+    report("emit_all, once", 1, || partials = tally.emit_all().collect());
+    let size: usize =
+        partials.iter().filter_map(|partial| partial.value.as_ref()).map(Vec::len).sum();
+    println!("{} partials of {size} bytes", partials.len());
+    report("merge, first result of 4 partitions", 1, || merged(&plan, &partials));
+    report("snapshot, once", 1, || tally.snapshot().encode().len());
+    Ok(())
+}
+
+fn merged(plan: &Plan, partials: &[Partial]) -> u64 {
+    let total = |mut merge: Merge| {
+        for partition in 0..4 {
+            for partial in partials {
+                let mut key = partial.key.clone();
+                key.partition = partition;
+                drop(merge.apply(&key, partial.value.as_deref()));
+            }
+        }
+        merge.result().total
+    };
+    plan.queries().iter().map(|planned| total(Merge::new(planned))).sum()
+}
+
+fn report<T>(name: &str, count: usize, mut step: impl FnMut() -> T) {
+    let round = |_| {
+        let start = Instant::now();
+        black_box(step());
+        start.elapsed().as_nanos()
+    };
+    let best = (0..ROUNDS).map(round).min().unwrap_or(0);
+    println!("{name:40} {:>10.0} ns", best as f64 / count as f64);
+}
+
+/// An RSVP as Meetup's feed had it: 11 topics of 4,000 with a long tail.
+fn rsvp(n: u32) -> Vec<u8> {
+    let mut random = Random(u64::from(n) + 1);
+    let topics: Vec<String> = (0..6 + random.below(11))
+        .map(|_| {
+            let rank = random.below(4_000) * random.below(4_000) / 4_000;
+            format!(r#"{{"urlkey":"topic-number-{rank}","topic_name":"Topic Number {rank}"}}"#)
+        })
+        .collect();
+    let (country, yes) = (
+        ["us", "us", "gb", "de"][random.below(4) as usize],
+        if random.below(4) > 0 { "yes" } else { "no" },
+    );
+    let mtime = 1_425_772_800_000 + u64::from(n) * 90;
+    format!(
+        r#"{{"venue":{{"venue_name":"The Old Town Hall","lon":-0.1278{n},"lat":51.5074,"venue_id":{n}}},"visibility":"public","response":"{yes}","guests":0,"member":{{"member_id":{n},"photo":"http:\/\/photos.example.com\/photos\/member\/a\/b\/c\/d\/thumb_{n}.jpeg","member_name":"Member {n}"}},"rsvp_id":{n},"mtime":{mtime},"event":{{"event_name":"Sunday walk along the river and a picnic","event_id":"{n}","time":1426339800000,"event_url":"http:\/\/www.example.com\/river-walkers\/events\/{n}\/"}},"group":{{"group_topics":[{}],"group_city":"London","group_country":"{country}","group_id":{n},"group_name":"The river walkers","group_lon":-0.13,"group_urlname":"river-walkers","group_state":"17","group_lat":51.52}}}}"#,
+        topics.join(",")
+    )
+    .into_bytes()
+}
+
+/// SplitMix64 (Steele et al., OOPSLA 2014).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
