@@ -1,0 +1,280 @@
+//! How far is the timeline, and who listens?
+//!
+//! All clients share one [`Audience`]; each has a [`Listener`], a position of its own that reads the
+//! timeline for itself. The listener that reads on beyond `sent` moves it: that is the only way in which
+//! the timeline goes on.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+
+use super::clock::Clock;
+use super::mtimes::Mtimes;
+use super::timeline::{Line, Reader, Timeline};
+use super::{Error, Pace};
+
+/// What is read before it is written, per client: so many bytes, or one line if that is longer.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// How far a feed is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Lines sent so far, each counted once however often it was served again.
+    pub sent: u64,
+    /// All lines there are; `None` as long as that is not known.
+    pub total: Option<u64>,
+    /// Clients that are connected.
+    pub clients: usize,
+}
+
+/// Where a client wants to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Since {
+    /// What is sent from now on.
+    Live,
+    /// The first line that was sent with this `mtime` or a newer one; 0 or less: the first line.
+    Mtime(i64),
+    /// So many lines that were sent already.
+    Count(u64),
+}
+
+/// Lines to be written in this order.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub lines: Vec<Line>,
+    /// The last of them is to be cut in the middle, and the connection with it.
+    pub cut: bool,
+}
+
+/// The state that the clients of a feed share.
+#[derive(Debug)]
+pub(super) struct Audience {
+    timeline: Timeline,
+    break_every: Option<u64>,
+    state: Mutex<State>,
+    outcome: watch::Sender<Option<Result<(), Error>>>,
+}
+
+#[derive(Debug)]
+struct State {
+    clock: Clock,
+    mtimes: Mtimes,
+    progress: Progress,
+}
+
+/// A client's place in the timeline. The clock stops when the last listener is dropped.
+#[derive(Debug)]
+pub(super) struct Listener {
+    reader: Reader,
+    /// Read already, and the next one to be sent.
+    peeked: Option<Line>,
+    /// Why nothing follows the lines that were given out last.
+    failed: Option<Error>,
+    seat: Seat,
+}
+
+/// Counts as one client for as long as it lives.
+#[derive(Debug)]
+struct Seat(Arc<Audience>);
+
+impl Progress {
+    /// Whether every line was sent.
+    pub fn exhausted(&self) -> bool {
+        self.total == Some(self.sent)
+    }
+}
+
+impl Audience {
+    pub(super) fn new(timeline: Timeline, pace: Pace, break_every: Option<u64>) -> Self {
+        let progress = Progress { sent: 0, total: timeline.total(), clients: 0 };
+        let outcome = progress.exhausted().then_some(Ok(()));
+        let state = State { clock: Clock::new(pace), mtimes: Mtimes::new(), progress };
+        Self {
+            timeline,
+            break_every,
+            state: Mutex::new(state),
+            outcome: watch::Sender::new(outcome),
+        }
+    }
+
+    pub(super) const fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.state().progress
+    }
+
+    /// Waits until every line was sent, or until the feed failed.
+    pub(super) async fn exhausted(&self) -> Result<(), Error> {
+        let mut outcome = self.outcome.subscribe();
+        match outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone()) {
+            Ok(Some(outcome)) => outcome,
+            // Both cannot be: the sender lives in `self`, and the value was waited for.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Adds a client. Opening the timeline far from its start may take a while; the client counts from now on.
+    pub(super) async fn join(self: &Arc<Self>, since: Since) -> Result<Listener, Error> {
+        let (seat, sent, start) = self.seat(since);
+        let opened = spawn_blocking(move || {
+            let reader =
+                seat.0.timeline.reader(start).inspect_err(|error| seat.0.settle(Err(error)))?;
+            let mut listener = Listener { reader, peeked: None, failed: None, seat };
+            if let Since::Mtime(since_ms) = since {
+                listener.seek(since_ms, sent)?;
+            }
+            Ok(listener)
+        });
+        opened.await.map_err(|error| Error::Stopped(Arc::new(error))).flatten()
+    }
+
+    fn seat(self: &Arc<Self>, since: Since) -> (Seat, u64, u64) {
+        let mut state = self.state();
+        state.progress.clients += 1;
+        state.clock.start(Instant::now());
+        let sent = state.progress.sent;
+        let start = match since {
+            Since::Live => sent,
+            Since::Count(lines) => sent.saturating_sub(lines),
+            Since::Mtime(since_ms) if since_ms <= 0 => 0,
+            Since::Mtime(since_ms) => state.mtimes.look_from(since_ms).unwrap_or(sent),
+        };
+        (Seat(Arc::clone(self)), sent, start)
+    }
+
+    /// Counts lines that are about to be written, the first at `position`; those that were sent before change nothing.
+    fn advance(&self, position: u64, lines: &[Line], ended: bool) {
+        let mut state = self.state();
+        let known =
+            usize::try_from(state.progress.sent.saturating_sub(position)).unwrap_or(usize::MAX);
+        for line in lines.iter().skip(known) {
+            state.mtimes.push(line.mtime_ms);
+            state.progress.sent += 1;
+        }
+        if ended {
+            state.progress.total = Some(state.progress.sent);
+        }
+        let exhausted = state.progress.exhausted();
+        drop(state);
+        if exhausted {
+            self.settle(Ok(()));
+        }
+    }
+
+    /// The first outcome is the one that stays.
+    fn settle(&self, result: Result<(), &Error>) {
+        self.outcome.send_if_modified(|outcome| {
+            let first = outcome.is_none();
+            if first {
+                *outcome = Some(result.map_err(Error::clone));
+            }
+            first
+        });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change above is whole before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listener {
+    /// The next lines, as soon as one is due. Waits for ever after the last one.
+    ///
+    /// Cancel safe: nothing is lost when the future is dropped. Reads at most [`BATCH_BYTES`] or one line
+    /// from the page cache, which is why it does so on the spot.
+    pub(super) async fn next_batch(&mut self) -> Result<Batch, Error> {
+        loop {
+            let position = self.position();
+            let now = Instant::now();
+            let (progress, due, due_at) = {
+                let state = self.seat.0.state();
+                (
+                    state.progress,
+                    state.clock.due(now).max(state.progress.sent),
+                    state.clock.due_at(position),
+                )
+            };
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
+            if progress.total == Some(position) {
+                return std::future::pending().await;
+            }
+            if position < due {
+                let (batch, ended) = self.read(due, progress.sent)?;
+                self.seat.0.advance(position, &batch.lines, ended);
+                if !batch.lines.is_empty() {
+                    return Ok(batch);
+                }
+            } else {
+                match due_at {
+                    Some(due_at) => tokio::time::sleep_until(due_at.into()).await,
+                    None => return std::future::pending().await,
+                }
+            }
+        }
+    }
+
+    /// Reads up to the line that is not due yet, and says whether the timeline ended there.
+    fn read(&mut self, due: u64, sent: u64) -> Result<(Batch, bool), Error> {
+        let mut batch = Batch { lines: Vec::new(), cut: false };
+        let mut bytes = 0;
+        while self.position() < due && bytes < BATCH_BYTES && !batch.cut {
+            match self.next_line() {
+                Ok(Some(line)) => {
+                    bytes += line.bytes.len().max(1);
+                    batch.lines.push(line);
+                    let position = self.position();
+                    let breaks = self.seat.0.break_every;
+                    batch.cut = position > sent
+                        && breaks.is_some_and(|every| position.is_multiple_of(every));
+                }
+                Ok(None) => return Ok((batch, true)),
+                Err(error) if batch.lines.is_empty() => return Err(error),
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            }
+        }
+        Ok((batch, false))
+    }
+
+    /// Goes on to the first line with `mtime >= since_ms` before `end`, or to `end`. Blocks.
+    fn seek(&mut self, since_ms: i64, end: u64) -> Result<(), Error> {
+        while since_ms > 0 && self.position() < end {
+            let Some(line) = self.next_line()? else { break };
+            if line.mtime_ms.is_some_and(|mtime| mtime >= since_ms) {
+                self.peeked = Some(line);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    const fn position(&self) -> u64 {
+        self.reader.position() - self.peeked.is_some() as u64
+    }
+
+    fn next_line(&mut self) -> Result<Option<Line>, Error> {
+        match self.peeked.take() {
+            Some(line) => Ok(Some(line)),
+            None => self.reader.next_line().inspect_err(|error| self.seat.0.settle(Err(error))),
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.progress.clients -= 1;
+        if state.progress.clients == 0 {
+            state.clock.stop(Instant::now());
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `millrace simulate`.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::truth::Follower;
+use super::{Error, Feed, Handle, Pace, Progress, SyntheticOptions, serve};
+
+/// How often progress is shown and the truth catches up.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Serve an event feed like Meetup's RSVP stream: WebSocket and chunked HTTP at /2/rsvps.
+///
+/// The feed starts when the first client connects and stands still while nobody is connected. A client
+/// that connects with ?since_mtime=T or ?since_count=N is first served again what it may have missed.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// Address to listen on; port 0 takes any free one
+    #[arg(long, default_value = "127.0.0.1:8900", value_name = "HOST:PORT")]
+    pub listen: SocketAddr,
+
+    /// Serve the lines of this file as they are (plain or gzip) instead of synthetic events
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["events", "seed", "redelivery", "start"])]
+    pub recording: Option<PathBuf>,
+
+    /// Lines a second [default: 10]
+    #[arg(long, value_name = "N", conflicts_with = "max")]
+    pub rate: Option<f64>,
+
+    /// As fast as the client reads
+    #[arg(long)]
+    pub max: bool,
+
+    /// How many synthetic lines; without end if absent
+    #[arg(long, value_name = "N")]
+    pub events: Option<u64>,
+
+    /// The same seed and --start give the same bytes
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+
+    /// Share of lines that repeat an earlier RSVP, from 0 to 0.95
+    #[arg(long, default_value_t = 0.2, value_name = "SHARE")]
+    pub redelivery: f64,
+
+    /// Event time of the first line, in milliseconds since 1970; now if absent
+    #[arg(long, value_name = "MS")]
+    pub start: Option<i64>,
+
+    /// Cut the connection in the middle of every N-th message, the first time it is sent
+    #[arg(long, value_name = "N")]
+    pub break_every: Option<NonZeroU64>,
+
+    /// Write the right answer here, as JSON, when the last line was sent and at the end
+    #[arg(long, value_name = "FILE")]
+    pub truth: Option<PathBuf>,
+}
+
+impl Args {
+    const DEFAULT_RATE: f64 = 10.0;
+
+    fn pace(&self) -> Pace {
+        if self.max { Pace::Max } else { Pace::Rate(self.rate.unwrap_or(Self::DEFAULT_RATE)) }
+    }
+
+    fn feed(&self) -> Result<Feed, Error> {
+        let feed = match &self.recording {
+            Some(path) => Feed::recording(path)?,
+            None => Feed::synthetic(SyntheticOptions {
+                seed: self.seed,
+                events: self.events,
+                redelivery: self.redelivery,
+                start_ms: self.start,
+            })?,
+        };
+        Ok(feed.break_every(self.break_every))
+    }
+}
+
+/// Serves the feed until `shutdown`; its URL is the one line on stdout.
+///
+/// # Errors
+/// If the arguments cannot be met, or the recording cannot be read on.
+pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
+    let pace = args.pace().check()?;
+    let feed = args.feed()?;
+    let listen = |source| Error::Listen { address: args.listen, source: Arc::new(source) };
+    let listener = TcpListener::bind(args.listen).await.map_err(listen)?;
+    let stop = shutdown.child_token();
+    // However this ends, the clients are told.
+    let _guard = stop.clone().drop_guard();
+    let feed = serve(feed, pace, listener, stop).await?;
+    // Nobody may be reading stdout; the feed is served nevertheless.
+    let _ = writeln!(io::stdout(), "{}", feed.url());
+    let mut truth = args.truth.as_deref().map(|path| TruthFile::new(path, &feed)).transpose()?;
+    let mut seconds = tokio::time::interval(PROGRESS_EVERY);
+    let mut shown = Shown::default();
+    let mut done = false;
+    while shutdown.run_until_cancelled(seconds.tick()).await.is_some() {
+        let progress = feed.progress();
+        shown.show(progress);
+        truth = caught_up(truth).await?;
+        if progress.exhausted() && !done {
+            done = true;
+            truth.as_ref().map_or(Ok(()), TruthFile::write)?;
+            eprintln!("every line was sent; resumes are served until the feed is stopped");
+        }
+    }
+    shown.end(feed.progress());
+    feed.stopped().await;
+    caught_up(truth).await?.as_ref().map_or(Ok(()), TruthFile::write)
+}
+
+/// The truth of a feed, counted while it is served, and where to write it.
+struct TruthFile<'a> {
+    path: &'a Path,
+    follower: Follower,
+}
+
+async fn caught_up(truth: Option<TruthFile<'_>>) -> Result<Option<TruthFile<'_>>, Error> {
+    match truth {
+        Some(TruthFile { path, follower }) => {
+            Ok(Some(TruthFile { path, follower: follower.catch_up().await? }))
+        }
+        None => Ok(None),
+    }
+}
+
+impl<'a> TruthFile<'a> {
+    fn new(path: &'a Path, feed: &Handle) -> Result<Self, Error> {
+        Ok(Self { path, follower: feed.follow()? })
+    }
+
+    /// Replaces the file as a whole, so that a reader never sees half of it.
+    fn write(&self) -> Result<(), Error> {
+        let written = || {
+            let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
+            serde_json::to_writer(&mut file, &self.follower.truth())?;
+            file.write_all(b"\n")?;
+            file.persist(self.path).map_err(|error| error.error)?;
+            Ok(())
+        };
+        written().map_err(|source: io::Error| Error::WriteTruth {
+            path: self.path.to_owned(),
+            source: Arc::new(source),
+        })
+    }
+}
+
+/// Progress on stderr: one line that changes on a terminal, else a line now and then.
+#[derive(Debug, Default)]
+struct Shown {
+    sent: u64,
+    seconds: u64,
+}
+
+impl Shown {
+    const SECONDS_BETWEEN_LINES: u64 = 10;
+
+    fn show(&mut self, progress: Progress) {
+        let rate = (progress.sent - self.sent) / PROGRESS_EVERY.as_secs();
+        if io::stderr().is_terminal() {
+            eprint!("\r\x1b[K{}, {rate}/s", text(progress));
+        } else if self.seconds.is_multiple_of(Self::SECONDS_BETWEEN_LINES) {
+            eprintln!("{}, {rate}/s", text(progress));
+        }
+        self.sent = progress.sent;
+        self.seconds += 1;
+    }
+
+    fn end(&self, progress: Progress) {
+        let begin = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+        eprintln!("{begin}{}", text(progress));
+    }
+}
+
+fn text(progress: Progress) -> String {
+    let Progress { sent, total, clients } = progress;
+    let total = total.map_or_else(String::new, |total| format!(" of {total}"));
+    format!("sent {sent}{total}, clients {clients}")
+}

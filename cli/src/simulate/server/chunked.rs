@@ -1,0 +1,43 @@
+//! Lines as chunked HTTP, each ended by `\n`.
+
+use futures_util::stream::{self, Stream};
+use hyper::body::{Bytes, Frame};
+use tokio_util::sync::CancellationToken;
+
+use super::Cut;
+use crate::simulate::audience::{Batch, Listener};
+
+/// The body of an answer: a chunk per batch, until `shutdown`.
+pub(super) fn lines(
+    listener: Listener,
+    shutdown: CancellationToken,
+) -> impl Stream<Item = Result<Frame<Bytes>, Cut>> + Send {
+    stream::unfold(Some((listener, false)), move |state| {
+        let shutdown = shutdown.clone();
+        async move {
+            let (mut listener, cut) = state?;
+            if cut {
+                // hyper writes out what it has when a body is not ready, and drops it when a body fails.
+                tokio::task::yield_now().await;
+                return Some((Err(Cut::OnPurpose), None));
+            }
+            match shutdown.run_until_cancelled(listener.next_batch()).await? {
+                Ok(batch) => Some((Ok(Frame::data(joined(&batch))), Some((listener, batch.cut)))),
+                Err(error) => Some((Err(error.into()), None)),
+            }
+        }
+    })
+}
+
+fn joined(batch: &Batch) -> Bytes {
+    let mut chunk = Vec::with_capacity(batch.lines.iter().map(|line| line.bytes.len() + 1).sum());
+    for line in &batch.lines {
+        chunk.extend_from_slice(&line.bytes);
+        chunk.push(b'\n');
+    }
+    if batch.cut {
+        let last = batch.lines.last().map_or(0, |line| line.bytes.len() + 1);
+        chunk.truncate(chunk.len() - last.div_ceil(2));
+    }
+    chunk.into()
+}

@@ -1,0 +1,224 @@
+//! What is the right answer? A batch computation over the lines that were sent, apart from the pipeline:
+//! every line is parsed as it stands, and an event counts once, by `rsvp_id` and `response`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use common::event::identity::{Schema, identify};
+use common::event::without_bom;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+
+use super::Error;
+use super::audience::Audience;
+use super::timeline::Reader;
+
+#[cfg(test)]
+mod tests;
+
+/// The right answer for the lines that were sent; a line that was served again on a resume counts once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Truth {
+    /// Lines.
+    pub sent: u64,
+    /// Lines that are no event.
+    pub bad: u64,
+    /// Distinct events.
+    pub events: u64,
+    /// Lines with an event that was there before: `sent - bad - events`.
+    pub duplicates: u64,
+    /// `/group/group_topics/*/topic_name` over the distinct events.
+    pub topics: Counts,
+    /// `/group/group_country` over the distinct events.
+    pub countries: Counts,
+}
+
+/// How often each item was mentioned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// All mentions.
+    pub total: u64,
+    /// Distinct items.
+    pub distinct: u64,
+    /// All items, by count descending, then by the item's bytes ascending.
+    pub items: Vec<Counted>,
+}
+
+/// An item and how often it was mentioned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// The item.
+    pub item: String,
+    /// Mentions.
+    pub count: u64,
+}
+
+/// Counts the lines of a timeline behind its clients.
+#[derive(Debug)]
+pub(super) struct Follower {
+    audience: Arc<Audience>,
+    reader: Reader,
+    tally: Tally,
+}
+
+/// Counts lines.
+#[derive(Debug, Default)]
+struct Tally {
+    schema: Schema,
+    sent: u64,
+    bad: u64,
+    /// 128-bit hashes of the ids that were seen: 2^-64 is the chance that a billion of them hide one event.
+    seen: HashSet<u128>,
+    topics: HashMap<String, u64>,
+    countries: HashMap<String, u64>,
+}
+
+/// What is counted of an event; whatever has another shape counts nothing.
+#[derive(Deserialize)]
+struct Rsvp<'a> {
+    #[serde(borrow)]
+    group: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Group<'a> {
+    #[serde(borrow)]
+    group_topics: Option<&'a RawValue>,
+    #[serde(borrow)]
+    group_country: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Topic<'a> {
+    #[serde(borrow)]
+    topic_name: Option<&'a RawValue>,
+}
+
+impl Follower {
+    pub(super) fn new(audience: Arc<Audience>) -> Result<Self, Error> {
+        let reader = audience.timeline().reader(0)?;
+        Ok(Self { audience, reader, tally: Tally::default() })
+    }
+
+    /// Counts what was sent since the last call.
+    pub(super) async fn catch_up(mut self) -> Result<Self, Error> {
+        let counted = tokio::task::spawn_blocking(move || {
+            let sent = self.audience.progress().sent;
+            while self.reader.position() < sent {
+                let Some(line) = self.reader.next_line()? else { break };
+                self.tally.add(&line.bytes);
+            }
+            Ok(self)
+        });
+        counted.await.map_err(|error| Error::Stopped(Arc::new(error))).flatten()
+    }
+
+    pub(super) fn truth(&self) -> Truth {
+        self.tally.truth()
+    }
+}
+
+/// The content hashes of the first `sent` lines and how often each occurs.
+pub(super) fn hashes(reader: &mut Reader, sent: u64) -> Result<HashMap<u64, u64>, Error> {
+    let mut hashes = HashMap::new();
+    while reader.position() < sent {
+        let Some(line) = reader.next_line()? else { break };
+        *hashes.entry(xxh3_64(&line.bytes)).or_insert(0) += 1;
+    }
+    Ok(hashes)
+}
+
+impl Tally {
+    fn add(&mut self, line: &[u8]) {
+        self.sent += 1;
+        let Ok(identity) = identify(line, &self.schema) else {
+            self.bad += 1;
+            return;
+        };
+        if !self.seen.insert(xxh3_128(identity.id.as_bytes())) {
+            return;
+        }
+        let event: Option<Rsvp<'_>> = serde_json::from_slice(without_bom(line)).ok();
+        let Some(group) = event.and_then(|event| object::<Group<'_>>(event.group?)) else { return };
+        for topic in group.group_topics.and_then(read::<Vec<&RawValue>>).unwrap_or_default() {
+            count(
+                &mut self.topics,
+                object::<Topic<'_>>(topic).and_then(|topic| text(topic.topic_name?)),
+            );
+        }
+        count(&mut self.countries, group.group_country.and_then(text));
+    }
+
+    fn truth(&self) -> Truth {
+        let events = self.seen.len() as u64;
+        Truth {
+            sent: self.sent,
+            bad: self.bad,
+            events,
+            duplicates: self.sent - self.bad - events,
+            topics: Counts::of(&self.topics),
+            countries: Counts::of(&self.countries),
+        }
+    }
+}
+
+impl Counts {
+    fn of(counts: &HashMap<String, u64>) -> Self {
+        let mut items: Vec<Counted> =
+            counts.iter().map(|(item, &count)| Counted { item: item.clone(), count }).collect();
+        items.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.item.cmp(&b.item)));
+        Self { total: counts.values().sum(), distinct: items.len() as u64, items }
+    }
+}
+
+fn count(counts: &mut HashMap<String, u64>, item: Option<String>) {
+    if let Some(item) = item {
+        *counts.entry(item).or_insert(0) += 1;
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// An object's fields; serde would take them from an array too.
+fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    raw.get().starts_with('{').then(|| read(raw)).flatten()
+}
+
+/// A string; `None` for anything else. A lone surrogate escape, which serde_json refuses, is U+FFFD.
+fn text(raw: &RawValue) -> Option<String> {
+    let raw = raw.get();
+    serde_json::from_str(raw)
+        .ok()
+        .or_else(|| serde_json::from_str(&without_lone_surrogates(raw)).ok())
+}
+
+fn without_lone_surrogates(json: &str) -> String {
+    const UNIT: usize = 6;
+    let unit = |at: usize| {
+        let digits = json.get(at..at + UNIT)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut mended = String::with_capacity(json.len());
+    let mut at = 0;
+    while let Some(rest) = json.get(at..).filter(|rest| !rest.is_empty()) {
+        let is_low = |unit: u16| (0xDC00..0xE000).contains(&unit);
+        let taken = match unit(at) {
+            Some(0xD800..0xDC00) if unit(at + UNIT).is_some_and(is_low) => 2 * UNIT,
+            Some(0xD800..0xE000) => {
+                mended.push('\u{fffd}');
+                at += UNIT;
+                continue;
+            }
+            Some(_) => UNIT,
+            // An escaped backslash begins no `\u`.
+            None if rest.starts_with("\\\\") => 2,
+            None => rest.chars().next().map_or(1, char::len_utf8),
+        };
+        mended.push_str(&json[at..at + taken]);
+        at += taken;
+    }
+    mended
+}
