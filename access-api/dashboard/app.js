@@ -103,19 +103,27 @@ function want(query) {
 async function ask() {
   askedAt = Date.now();
   unansweredSince = askedAt;
-  try {
-    const response = await fetch('/v1/queries', { cache: 'no-store', signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
-    if (!response.ok) throw new Error(`/v1/queries answered ${response.status}`);
-    const { queries } = await response.json();
-    const now = Date.now();
+  const queries = await fetchQueries();
+  const now = Date.now();
+  unansweredSince = null;
+  if (queries !== null) {
     applyList(model, queries, chosen ?? wanted.query, now);
     choose();
     if (model.behindSince !== null && now - model.behindSince > RENEW_AFTER_MS) renew(now);
-  } catch {
-    if (silentMs(Date.now()) > QUIET_AFTER_MS) renew(Date.now()); // open, but to a server that does not answer
+  } else if (silentMs(now) > QUIET_AFTER_MS) {
+    renew(now); // the socket is open, but to a server that does not answer
   }
-  unansweredSince = null;
   schedule();
+}
+
+// The server's list, or null when there was no good answer in time.
+async function fetchQueries() {
+  try {
+    const response = await fetch('/v1/queries', { cache: 'no-store', signal: AbortSignal.timeout(ASK_TIMEOUT_MS) });
+    return response.ok ? (await response.json()).queries : null;
+  } catch {
+    return null;
+  }
 }
 
 function silentMs(now) {
@@ -155,7 +163,10 @@ function drawQueries() {
     }
     page.queries.hidden = names.length === 0;
   }
-  for (const input of page.queries.querySelectorAll('input')) input.checked = input.value === chosen;
+  for (const input of page.queries.querySelectorAll('input')) {
+    input.checked = input.value === chosen;
+    if (input.checked) input.parentElement.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+  }
 }
 
 // ---- render

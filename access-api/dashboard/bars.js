@@ -50,13 +50,15 @@ export function createBars(list, format, calm) {
     const figures = part('span', 'figures');
     const count = part('span', 'count', figures);
     const bounds = part('span', 'bounds', figures);
+    part('span', 'at-least', bounds).textContent = 'at least ';
+    const atLeast = part('span', 'lower', bounds);
     channel.ariaHidden = 'true';
     arrow.ariaHidden = 'true';
     const shown = itemText(item);
     name.textContent = shown.text;
     name.title = shown.text;
     if (shown.named) name.classList.add('named');
-    return { element, colour, rank, arrow, moved, upTo, certain, count, bounds, gliding: null, seen: {} };
+    return { element, colour, rank, arrow, moved, upTo, certain, count, bounds, atLeast, gliding: null, seen: {} };
   }
 
   // Writes to the document only where what is shown changes.
@@ -75,7 +77,8 @@ export function createBars(list, format, calm) {
       row.count.textContent = format.count(value);
     });
     set(row, 'bounds', error > 0 ? format.count(count - error) : '', (value) => {
-      row.bounds.textContent = value === '' ? '' : `at least ${value}`;
+      row.bounds.hidden = value === '';
+      row.atLeast.textContent = value;
     });
     set(row, 'error', error, (value) => {
       row.element.dataset.error = value;
