@@ -184,10 +184,10 @@ impl Tally {
         Outcome::Counted
     }
 
-    /// The offsets `[from, to)` were gone before they could be read: counting goes on at `to`, and every
-    /// result tells of it. Offsets that are reflected already are not lost.
-    pub fn record_gap(&mut self, from: i64, to: i64) {
-        let from = from.max(self.progress.next_offset);
+    /// The offsets from `from` to `last`, inclusive, were gone before they could be read: counting
+    /// goes on after them, and every result tells of it. What is reflected already is not lost.
+    pub fn record_gap(&mut self, from: i64, last: i64) {
+        let (from, to) = (from.max(self.progress.next_offset), last.saturating_add(1));
         if from >= to {
             return;
         }
