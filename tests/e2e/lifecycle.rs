@@ -79,7 +79,7 @@ fn a_recording_that_is_not_there_is_named() {
 
 #[test]
 fn without_java_it_names_the_packages_and_the_way_without() {
-    let output = run("millrace", &["up", "--once", "--max"], &[("PATH", "/nonexistent")]);
+    let output = run("millrace", &["up", "--once", "--events", "10"], &[("PATH", "/nonexistent")]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     for word in ["openjdk-17-jre-headless", "maven", "--memory"] {

@@ -69,7 +69,7 @@ impl Browser {
         let runtime = Runtime::new().expect("a runtime");
         let mut browser = Self { driver, session: String::new(), http, runtime, marker, profile };
         eventually("chromedriver listens", || {
-            let status = browser.http.get(format!("{base}/status")).send();
+            let status = async { browser.http.get(format!("{base}/status")).send().await };
             browser.runtime.block_on(status).ok()
         });
         let arguments = [
@@ -174,7 +174,7 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // Asked, the browser ends by itself, with all its processes; whoever does not answer is killed below.
-        let _ = self.runtime.block_on(self.http.delete(&self.session).send());
+        let _ = self.runtime.block_on(async { self.http.delete(&self.session).send().await });
         let _ = self.driver.kill();
         let _ = self.driver.wait();
         // Killed, the driver leaves its browser behind.

@@ -16,7 +16,7 @@ pub const MARKER: &str = "MILLRACE_SANDBOX";
 pub struct Process {
     /// Its process id.
     pub pid: i32,
-    /// Its name as the kernel has it: `collector`, `analyzer`, `access-api`, `millrace`, `java`.
+    /// The program that it runs: `collector`, `analyzer`, `access-api`, `millrace`, `java`.
     pub name: String,
 }
 
@@ -30,7 +30,7 @@ pub fn marked(marker: &str) -> Vec<Process> {
         .filter(|pid| {
             read(*pid, "environ").is_some_and(|all| all.split('\0').any(|one| one == wanted))
         })
-        .filter_map(|pid| Some(Process { pid, name: read(pid, "comm")?.trim_end().to_owned() }))
+        .filter_map(|pid| Some(Process { pid, name: program(pid)? }))
         .collect()
 }
 
@@ -75,6 +75,14 @@ pub fn cpu(pid: i32) -> Option<Duration> {
     let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
     // USER_HZ is 100 on every architecture this runs on: it is part of the kernel's interface.
     Some(Duration::from_millis(ticks * 10))
+}
+
+/// The program's file, not the process's name: that is the parent's until the program runs, and a thread can change it.
+fn program(pid: i32) -> Option<String> {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let name = path.file_name()?.to_str()?;
+    // So the kernel marks a program that was built anew while it ran.
+    Some(name.strip_suffix(" (deleted)").unwrap_or(name).to_owned())
 }
 
 fn read(pid: i32, what: &str) -> Option<String> {
