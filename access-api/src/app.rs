@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use common::admin::Condition;
 use common::kafka::Topic;
 use common::tier::{Host, Tier};
 
@@ -39,6 +40,7 @@ pub struct App {
     metrics: Metrics,
     server: Server,
     address: SocketAddr,
+    caught_up: Condition,
 }
 
 impl App {
@@ -47,12 +49,13 @@ impl App {
     /// # Errors
     /// When that is not possible.
     pub fn bind(config: Config, host: Host) -> Result<Self, Error> {
+        let caught_up = host.readiness.condition("results");
         let metrics = Metrics::new(&host.registry)?;
         let hub = Arc::new(Hub::new(&config, metrics.clone()));
         let bind = |source| Error::Bind { address: config.listen, source };
         let server = Server::bind(config.listen, config.limits, metrics.clone()).map_err(bind)?;
         let address = server.address().map_err(bind)?;
-        Ok(Self { config, host, hub, metrics, server, address })
+        Ok(Self { config, host, hub, metrics, server, address, caught_up })
     }
 
     /// Where it listens.
@@ -66,8 +69,7 @@ impl App {
     /// # Errors
     /// When the results cannot be read.
     pub async fn run(self) -> Result<(), Error> {
-        let Self { config, host, hub, metrics, server, address } = self;
-        let caught_up = host.readiness.condition("results");
+        let Self { config, host, hub, metrics, server, address, caught_up } = self;
         let shutdown = host.shutdown;
         let service = Service {
             hub: Arc::clone(&hub),

@@ -59,11 +59,7 @@ impl Api {
     }
 
     async fn ready(&self) {
-        let is_ready = || self.host.readiness.unmet().is_empty();
-        // The condition is there once the app runs, and not met before it has read.
-        eventually("a listening app", || !self.host.readiness.unmet().is_empty() || is_ready())
-            .await;
-        eventually("ready", is_ready).await;
+        eventually("ready", || self.host.readiness.unmet().is_empty()).await;
     }
 
     async fn connect(&self) -> Client {

@@ -279,7 +279,7 @@ async fn a_client_that_acknowledges_gets_no_more_than_it_acknowledges() {
         }
     }
     assert!(place(&frames, "slow_down") < place(&frames, "stall_warning"));
-    let sent = frames.iter().filter_map(ServerFrame::cursor).last().unwrap();
+    let sent = frames.iter().filter_map(ServerFrame::cursor).next_back().unwrap();
     assert!(sent.seq < 13, "60 % of the ring of 20 is 12: {}", sent.seq);
     client.ack(sent).await;
     frames.extend(read_until(&mut client, last).await);
