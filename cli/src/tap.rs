@@ -16,7 +16,7 @@ mod tests;
 /// Print the results of a running access-api, each as it comes.
 ///
 /// The connection is made anew when it breaks, and resumes where it was. Ends at --limit or on Ctrl-C,
-/// with exit code 0; with 1 when the output cannot be written; with 64 when the URL is none.
+/// with exit code 0; with 1 when the URL is none or the output cannot be written.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Queries to follow; all of them if none is named
@@ -57,14 +57,6 @@ impl Error {
         match self {
             Self::Client(error) => error.retryable(),
             Self::Output(_) => false,
-        }
-    }
-
-    /// The exit code that says so: 64 (`EX_USAGE` of sysexits) for arguments that cannot be met, else 1.
-    pub const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Client(_) => 64,
-            Self::Output(_) => 1,
         }
     }
 }

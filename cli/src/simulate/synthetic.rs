@@ -33,7 +33,9 @@ const MAX_REDELIVERY: f64 = 0.95;
 /// The events of a feed without a rate are a microsecond apart: no reader is so fast that they would lie in the future.
 const MAX_PACE_PER_SECOND: f64 = 1e6;
 
-const FIRST_RSVP: u64 = 1_540_000_000;
+/// Ids begin at the start's microsecond, so that a feed that is started again never gives one out twice: no feed
+/// is faster than [`MAX_PACE_PER_SECOND`]. Below 2^53 until the year 2255.
+const IDS_PER_MS: u64 = 1_000;
 
 /// Streams of random choices, one per question.
 const REPEAT: u64 = 2;
@@ -75,6 +77,7 @@ pub(super) struct Generator {
     events: Option<u64>,
     redelivery: f64,
     start_ms: i64,
+    first_id: u64,
     ms_per_line: f64,
     world: World,
 }
@@ -129,6 +132,7 @@ impl Generator {
             events: options.events,
             redelivery: options.redelivery,
             start_ms,
+            first_id: u64::try_from(start_ms).unwrap_or(0).saturating_mul(IDS_PER_MS),
             ms_per_line: 1_000.0 / per_second,
             world: World::new(options.seed, start_ms),
         }
@@ -154,7 +158,7 @@ impl Generator {
         for &(at, change) in changes.iter().rev() {
             self.apply(&mut answer, at, change);
         }
-        let bytes = self.write(&mut dice, FIRST_RSVP + first, answer).into();
+        let bytes = self.write(&mut dice, self.first_id + first, answer).into();
         Some(Line { bytes, mtime_ms: Some(answer.mtime_ms) })
     }
 
@@ -255,7 +259,7 @@ impl Generator {
 
 /// The member `member` of an RSVP. No name needs escaping.
 fn member(dice: &mut Dice, order: usize) -> String {
-    let foreign = dice.chance(0.03);
+    let foreign = dice.chance(0.02);
     let name = dice.pick(if foreign { &words::FOREIGN_MEMBERS } else { &words::MEMBERS });
     let id = 10_000 + dice.below(185_000_000);
     let more = if dice.chance(0.6) {

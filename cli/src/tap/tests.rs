@@ -75,9 +75,9 @@ async fn on_a_screen_the_newest_result_of_every_query_stands_in_place() {
 }
 
 #[tokio::test]
-async fn a_wrong_url_is_a_usage_error() {
+async fn a_wrong_url_ends_it_at_once() {
     let args =
         Args { queries: Vec::new(), url: "nowhere".to_owned(), limit: None, json: false, top: 10 };
     let error = run(args, CancellationToken::new()).await.unwrap_err();
-    assert_eq!(error.exit_code(), 64);
+    assert!(!error.retryable(), "{error}");
 }

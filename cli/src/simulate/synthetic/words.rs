@@ -80,8 +80,8 @@ pub(super) const QUALIFIERS: [&str; 62] = [
     "Freelance",
 ];
 
-/// Last parts of the other topics. One of them is not ASCII.
-pub(super) const ACTIVITIES: [&str; 98] = [
+/// Last parts of the other topics, and topics themselves.
+pub(super) const ACTIVITIES: [&str; 97] = [
     "Fitness",
     "Dancing",
     "Walking",
@@ -179,7 +179,22 @@ pub(super) const ACTIVITIES: [&str; 98] = [
     "Data Science",
     "Machine Learning",
     "Investing",
-    "Caf\u{e9} Crawls",
+];
+
+/// Rare topics that are not ASCII.
+pub(super) const FOREIGN_TOPICS: [&str; 12] = [
+    "Caf\u{e9} Culture",
+    "Cin\u{e9}ma Fran\u{e7}ais",
+    "Espa\u{f1}ol",
+    "\u{65e5}\u{672c}\u{8a9e}",
+    "\u{4e2d}\u{6587}",
+    "\u{d55c}\u{ad6d}\u{c5b4}",
+    "\u{420}\u{443}\u{441}\u{441}\u{43a}\u{438}\u{439}",
+    "Fu\u{df}ball",
+    "S\u{f8}ndagstur",
+    "K-Pop \u{1f3a4}",
+    "Salsa \u{1f483}",
+    "Yoga \u{1f9d8}",
 ];
 
 /// What a group calls itself after its place or topic.

@@ -3,8 +3,8 @@
 
 use super::dice::Dice;
 use super::words::{
-    ACTIVITIES, CIRCLES, CITIES, COUNTRIES, City, HEAD, OCCASIONS, ORNAMENTS, QUALIFIERS, QUARTERS,
-    VENUES,
+    ACTIVITIES, CIRCLES, CITIES, COUNTRIES, City, FOREIGN_TOPICS, HEAD, OCCASIONS, ORNAMENTS,
+    QUALIFIERS, QUARTERS, VENUES,
 };
 
 const GROUPS: u64 = 4_000;
@@ -83,11 +83,9 @@ impl Catalogue {
             let at = rank * STEP % combinations;
             format!("{} {}", QUALIFIERS[at / ACTIVITIES.len()], ACTIVITIES[at % ACTIVITIES.len()])
         });
-        let names = HEAD
-            .iter()
-            .map(|&name| name.to_owned())
-            .chain(ACTIVITIES.iter().map(|&name| name.to_owned()));
-        let topics = names.chain(combined).map(|name| {
+        let plain = HEAD.iter().chain(&ACTIVITIES).map(|&name| name.to_owned());
+        let rare = FOREIGN_TOPICS.iter().map(|&name| name.to_owned());
+        let topics = plain.chain(combined).chain(rare).map(|name| {
             let (key, name) = (json(&slug(&name)), json(&name));
             [
                 format!(r#"{{"urlkey":{key},"topic_name":{name}}}"#),
@@ -164,7 +162,7 @@ fn event(dice: &mut Dice, city: &str, urlname: &str, start_ms: i64) -> [String; 
     let plain = match dice.below(400) {
         0..80 => format!("{occasion} #{}", dice.below(200)),
         80..180 => format!("{city}: {occasion}"),
-        180..190 => format!("\"{}\" \u{2013} {occasion}", activity(dice)),
+        180..184 => format!("\"{}\" \u{2013} {occasion}", activity(dice)),
         190 => format!("{occasion}\t({city})"),
         191 => format!("{occasion}\n{city}"),
         192 => format!("{occasion} \\o/"),
@@ -202,7 +200,7 @@ fn venue(dice: &mut Dice, lat: f64, lon: f64) -> [String; 2] {
 }
 
 fn activity(dice: &mut Dice) -> &'static str {
-    dice.pick(&ACTIVITIES[..ACTIVITIES.len() - 1])
+    dice.pick(&ACTIVITIES)
 }
 
 /// With a chance of `share`, a text that is not ASCII.
