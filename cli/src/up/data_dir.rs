@@ -27,7 +27,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Another `up` works in it.
-    #[error("another `millrace up` works in {0}; stop it, or choose another directory with --data-dir")]
+    #[error(
+        "another `millrace up` works in {0}; stop it, or choose another directory with --data-dir"
+    )]
     InUse(PathBuf),
 }
 

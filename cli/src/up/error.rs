@@ -12,10 +12,14 @@ use crate::{client, simulate};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// `--once` would never end.
-    #[error("--once needs a feed that ends: name a recording with --recording, or say how many events with --events")]
+    #[error(
+        "--once needs a feed that ends: name a recording with --recording, or say how many events with --events"
+    )]
     Endless,
     /// Something listens where the dashboard should be.
-    #[error("{address} cannot be used for the dashboard: {source}; stop what listens there, or choose another with --port")]
+    #[error(
+        "{address} cannot be used for the dashboard: {source}; stop what listens there, or choose another with --port"
+    )]
     Port {
         /// Where.
         address: SocketAddr,
@@ -84,16 +88,22 @@ impl Error {
             Self::Ledger(error) => error.retryable(),
             Self::Results(error) => error.retryable(),
             Self::Port { .. } | Self::Ports(_) | Self::Stalled { .. } | Self::Thread(_) => true,
-            Self::Endless | Self::Program(_) | Self::Truth { .. } | Self::KafkaFiles(_) | Self::Stdout(_) => false,
+            Self::Endless
+            | Self::Program(_)
+            | Self::Truth { .. }
+            | Self::KafkaFiles(_)
+            | Self::Stdout(_) => false,
         }
     }
 
     /// 64 when the command cannot work as it is, 1 when something went wrong.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Endless | Self::Port { .. } | Self::DataDir(_) | Self::Program(_) | Self::Analysis(_) => {
-                ExitCode::from(64)
-            }
+            Self::Endless
+            | Self::Port { .. }
+            | Self::DataDir(_)
+            | Self::Program(_)
+            | Self::Analysis(_) => ExitCode::from(64),
             Self::Ports(_)
             | Self::Feed(_)
             | Self::Truth { .. }

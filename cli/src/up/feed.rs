@@ -35,7 +35,8 @@ impl RunningFeed {
         let stop = shutdown.clone();
         let served = runtime.spawn(async move {
             let [port] = ports::free().map_err(Error::Ports)?;
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(Error::Ports)?;
+            let listener =
+                TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(Error::Ports)?;
             Ok::<_, Error>(simulate::serve(feed, pace, listener, stop).await?)
         });
         let handle = served.await.map_err(|error| Error::Thread(error.into()))??;

@@ -26,7 +26,13 @@ const GRACE: Duration = Duration::from_secs(20);
 /// When the files that start it cannot be written.
 pub fn apache(dir: &DataDir, port: u16) -> std::io::Result<Spec> {
     let run = write_files(&dir.join("kafka-files"))?;
-    let args = [run.into_os_string(), "--data".into(), dir.join("kafka").into(), "--port".into(), port.to_string().into()];
+    let args = [
+        run.into_os_string(),
+        "--data".into(),
+        dir.join("kafka").into(),
+        "--port".into(),
+        port.to_string().into(),
+    ];
     Ok(Spec {
         name: "broker",
         program: PathBuf::from("/usr/bin/env"),

@@ -106,10 +106,12 @@ impl Ledger {
         let dead = Partitions::before(&consumer, &kafka.topics.dead_letters)?;
         let mut from = TopicPartitionList::new();
         for (&partition, span) in &raw.before {
-            from.add_partition_offset(&raw.topic, partition, Offset::Offset(span.end)).map_err(failed)?;
+            from.add_partition_offset(&raw.topic, partition, Offset::Offset(span.end))
+                .map_err(failed)?;
         }
         for (&partition, span) in &dead.before {
-            from.add_partition_offset(&dead.topic, partition, Offset::Offset(span.start)).map_err(failed)?;
+            from.add_partition_offset(&dead.topic, partition, Offset::Offset(span.start))
+                .map_err(failed)?;
         }
         consumer.assign(&from).map_err(failed)?;
         Ok(Self { consumer, raw, dead, awaited: Awaited::default(), written: Written::default() })
@@ -141,7 +143,13 @@ impl Ledger {
             // What is there is taken at once; then it is told.
             while let Some(polled) = self.consumer.poll(wait) {
                 match polled {
-                    Ok(message) => note(&message, &mut self.raw, &mut self.dead, &mut self.awaited, &mut self.written),
+                    Ok(message) => note(
+                        &message,
+                        &mut self.raw,
+                        &mut self.dead,
+                        &mut self.awaited,
+                        &mut self.written,
+                    ),
                     Err(error) => self.judge(error)?,
                 }
                 wait = Duration::ZERO;
@@ -211,7 +219,9 @@ fn note(
 }
 
 fn reason(message: &BorrowedMessage<'_>) -> String {
-    let value = message.headers().and_then(|headers| headers.iter().find(|h| h.key == header::REASON)?.value);
+    let value = message
+        .headers()
+        .and_then(|headers| headers.iter().find(|h| h.key == header::REASON)?.value);
     value.map_or_else(|| "unknown".to_owned(), |value| String::from_utf8_lossy(value).into_owned())
 }
 

@@ -31,6 +31,11 @@ const STALLED: Duration = Duration::from_secs(120);
 
 /// The last line on stdout.
 #[derive(Debug, Serialize)]
+struct LastLine<'a> {
+    summary: Summary<'a>,
+}
+
+#[derive(Debug, Serialize)]
 struct Summary<'a> {
     received: u64,
     published: u64,
@@ -77,6 +82,8 @@ pub async fn answer(
 struct Answer<'a> {
     queries: Vec<String>,
     results: BTreeMap<String, TopN>,
+    /// Why there is no connection to the access-api.
+    lost: Option<client::Error>,
     written: watch::Receiver<Written>,
     feed: &'a RunningFeed,
     console: &'a Console,
@@ -99,7 +106,7 @@ impl<'a> Answer<'a> {
         console: &'a Console,
     ) -> Self {
         let queries = analysis.queries().map(str::to_owned).collect();
-        Self { queries, results: BTreeMap::new(), written, feed, console }
+        Self { queries, results: BTreeMap::new(), lost: None, written, feed, console }
     }
 
     async fn complete(&mut self, listen: SocketAddr, stop: CancellationToken) -> Result<(), Error> {
@@ -135,15 +142,20 @@ impl<'a> Answer<'a> {
     fn take(&mut self, event: Event) {
         match event {
             Event::Frame(frame) => {
-                let (ServerFrame::Snapshot(update) | ServerFrame::Result(update)) = *frame else { return };
+                let (ServerFrame::Snapshot(update) | ServerFrame::Result(update)) = *frame else {
+                    return;
+                };
                 let known = self.results.get(&update.query).map_or(0, |known| known.version);
                 if update.result.version >= known {
                     self.results.insert(update.query, update.result);
                 }
             }
-            Event::Lost { why, .. } => self.console.say(format!("{why}; trying again")),
-            Event::Unknown(error) => self.console.say(format!("a frame of the access-api is not understood: {error}")),
-            Event::Connected => {}
+            // A tier that died is told by whoever restarts it.
+            Event::Lost { why, .. } => self.lost = Some(why),
+            Event::Unknown(error) => {
+                self.console.say(format!("a frame of the access-api is not understood: {error}"))
+            }
+            Event::Connected => self.lost = None,
         }
     }
 
@@ -153,7 +165,9 @@ impl<'a> Answer<'a> {
 
     /// The queries whose results do not cover `spans`.
     fn behind(&self, spans: &BTreeMap<i32, Span>) -> Vec<&str> {
-        let covered = |query: &str| self.results.get(query).is_some_and(|result| covers(&result.offsets, spans));
+        let covered = |query: &str| {
+            self.results.get(query).is_some_and(|result| covers(&result.offsets, spans))
+        };
         self.queries.iter().map(String::as_str).filter(|query| !covered(query)).collect()
     }
 
@@ -179,7 +193,10 @@ impl<'a> Answer<'a> {
                     progress.sent, progress.clients, written.read
                 )
             }
-            (Some(0), Some(spans)) => format!("the results of {}", self.behind(spans).join(", ")),
+            (Some(0), Some(spans)) => {
+                let why = self.lost.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
+                format!("the results of {}{why}", self.behind(spans).join(", "))
+            }
             (Some(0), None) => "kafka to say how far its topics go".to_owned(),
             (Some(missing), _) => format!("the collector: {missing} lines are not in kafka yet"),
         }
@@ -199,7 +216,7 @@ impl<'a> Answer<'a> {
             duplicates: self.results.values().map(|result| result.duplicates).max().unwrap_or(0),
             dead_letters: &written.dead_letters,
         };
-        serde_json::to_writer(&mut out, &serde_json::json!({ "summary": summary }))?;
+        serde_json::to_writer(&mut out, &LastLine { summary })?;
         writeln!(out)?;
         out.flush()
     }

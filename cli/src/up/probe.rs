@@ -40,11 +40,13 @@ impl Probe {
                 }
                 String::new()
             }
-            Self::FirstLine => match first_line.wait_for(Option::is_some).await.map(|line| line.clone()) {
-                Ok(line) => line.unwrap_or_default(),
-                // It ended without a word: whoever waits for its end is told.
-                Err(_) => std::future::pending().await,
-            },
+            Self::FirstLine => {
+                match first_line.wait_for(Option::is_some).await.map(|line| line.clone()) {
+                    Ok(line) => line.unwrap_or_default(),
+                    // It ended without a word: whoever waits for its end is told.
+                    Err(_) => std::future::pending().await,
+                }
+            }
         }
     }
 }
@@ -53,7 +55,8 @@ impl Probe {
 pub async fn answers(address: SocketAddr, path: &str) -> bool {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut status = [0; 12];
         stream.read_exact(&mut status).await?;

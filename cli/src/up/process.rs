@@ -75,7 +75,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// It ended, and starting it again would not help.
-    #[error("{name} gave up: {status}; its last lines were:\n{tail}")]
+    #[error("{name} ended ({status}) and is not started again; its last lines were:\n{tail}")]
     GaveUp {
         /// The process.
         name: &'static str,
@@ -175,7 +175,9 @@ impl Supervisor {
                         () = self.stop.cancelled() => return Ok(()),
                     }
                 }
-                Verdict::Restart(_) | Verdict::GiveUp => return Err(Error::GaveUp { name, status, tail }),
+                Verdict::Restart(_) | Verdict::GiveUp => {
+                    return Err(Error::GaveUp { name, status, tail });
+                }
             }
         }
     }
@@ -245,7 +247,11 @@ impl Supervisor {
     }
 
     fn spawn_error(&self, source: std::io::Error) -> Error {
-        Error::Spawn { name: self.spec.name, program: self.spec.program.display().to_string(), source }
+        Error::Spawn {
+            name: self.spec.name,
+            program: self.spec.program.display().to_string(),
+            source,
+        }
     }
 
     /// Asks `child` to end, and makes it end when it does not.

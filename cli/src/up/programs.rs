@@ -24,7 +24,10 @@ pub fn find(name: &'static str) -> Result<PathBuf, Missing> {
         .map(|dir| dir.join(name))
         .filter(|path| executable(path))
         .or_else(|| in_path(name))
-        .ok_or_else(|| Missing { name, beside: beside.map_or_else(String::new, |dir| dir.display().to_string()) })
+        .ok_or_else(|| Missing {
+            name,
+            beside: beside.map_or_else(String::new, |dir| dir.display().to_string()),
+        })
 }
 
 /// The program `name` in PATH.

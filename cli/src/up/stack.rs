@@ -17,7 +17,6 @@ use super::ledger::Ledger;
 use super::process::{self, Spec, State, Supervised};
 use super::tiers::{Analysis, Tiers, Wiring};
 use super::{Error, kafka, once, ports, status};
-use crate::broker::KEPT_PER_PARTITION;
 use crate::simulate::{Feed, SyntheticOptions};
 
 /// How many processes there are at most.
@@ -47,12 +46,19 @@ impl Plan {
         }
         let feed = match &args.recording {
             Some(recording) => Feed::recording(recording)?,
-            None => Feed::synthetic(SyntheticOptions { events: args.events, ..SyntheticOptions::default() })?,
+            None => Feed::synthetic(SyntheticOptions {
+                events: args.events,
+                ..SyntheticOptions::default()
+            })?,
         };
         let tiers = Tiers::find()?;
         let analysis = tiers.analysis().await?;
         let listen = listen(args.dashboard_port())?;
-        let dir = if args.keeps_data() { DataDir::kept(args.data_dir.as_deref())? } else { DataDir::temporary()? };
+        let dir = if args.keeps_data() {
+            DataDir::kept(args.data_dir.as_deref())?
+        } else {
+            DataDir::temporary()?
+        };
         Ok(Self { args, feed, tiers, analysis, dir, listen })
     }
 }
@@ -100,7 +106,8 @@ impl Stack {
     pub async fn run(&mut self, plan: &Plan) -> Result<(), Error> {
         let began = Instant::now();
         self.console.say(format!("data in {}", plan.dir.path().display()));
-        let feed = RunningFeed::start(plan.feed.clone(), plan.args.pace(), plan.args.truth.clone()).await?;
+        let feed = RunningFeed::start(plan.feed.clone(), plan.args.pace(), plan.args.truth.clone())
+            .await?;
         let feed = Arc::clone(self.feed.insert(Arc::new(feed)));
         let (brokers, broker) = self.start_broker(plan).await?;
         let [collector, analyzer, access_api] = ports::free().map_err(Error::Ports)?;
@@ -111,10 +118,12 @@ impl Stack {
         let mut serving = self.start(plan.tiers.access_api(&wiring), broker.clone());
         let mut analyzing = self.start(plan.tiers.analyzer(&wiring), broker.clone());
         // Where the topics stand must be known before the collector writes to them.
-        let ledger = async { if plan.args.once { Ledger::open(&kafka).await.map(Some) } else { Ok(None) } };
+        let ledger =
+            async { if plan.args.once { Ledger::open(&kafka).await.map(Some) } else { Ok(None) } };
         let serving = async {
             ready(&mut serving).await;
-            self.console.say(format!("the page serves after {:.1} s", began.elapsed().as_secs_f64()));
+            self.console
+                .say(format!("the page serves after {:.1} s", began.elapsed().as_secs_f64()));
             if plan.args.once { Ok(()) } else { announce(plan.listen) }
         };
         let (served, _, ledger) = tokio::join!(serving, ready(&mut analyzing), ledger);
@@ -123,7 +132,9 @@ impl Stack {
         self.start(plan.tiers.collector(&wiring, &plan.dir), broker);
 
         match ledger {
-            Some(ledger) => once::answer(&plan.analysis, plan.listen, ledger, &feed, &self.console).await,
+            Some(ledger) => {
+                once::answer(&plan.analysis, plan.listen, ledger, &feed, &self.console).await
+            }
             None => status::show(plan.listen, &feed, &self.console).await,
         }
     }
@@ -145,13 +156,16 @@ impl Stack {
     }
 
     /// Returns the bootstrap servers once they answer, and the broker if it is ours.
-    async fn start_broker(&mut self, plan: &Plan) -> Result<(String, Option<watch::Receiver<State>>), Error> {
+    async fn start_broker(
+        &mut self,
+        plan: &Plan,
+    ) -> Result<(String, Option<watch::Receiver<State>>), Error> {
         if let Some(brokers) = &plan.args.brokers {
             return Ok((brokers.clone(), None));
         }
         let port = ports::for_kafka().map_err(Error::Ports)?;
         let spec = if plan.args.memory {
-            self.console.say(format!("in-memory broker: nothing is kept, {KEPT_PER_PARTITION} a partition"));
+            self.console.say("starting the in-memory broker");
             kafka::memory(plan.analysis.partitions()).map_err(Error::Thread)?
         } else {
             self.console.say("starting Apache Kafka");
@@ -168,8 +182,13 @@ impl Stack {
         Ok((brokers, Some(broker)))
     }
 
-    fn start(&mut self, spec: Spec, needs: Option<watch::Receiver<State>>) -> watch::Receiver<State> {
-        let process = Supervised::start(spec, self.console.clone(), needs, self.failed.clone(), self.force());
+    fn start(
+        &mut self,
+        spec: Spec,
+        needs: Option<watch::Receiver<State>>,
+    ) -> watch::Receiver<State> {
+        let process =
+            Supervised::start(spec, self.console.clone(), needs, self.failed.clone(), self.force());
         let state = process.state();
         self.processes.push(process);
         state
@@ -178,7 +197,8 @@ impl Stack {
 
 /// Waits until a process is ready; what it said then. For ever if it is given up, which ends `up`.
 async fn ready(state: &mut watch::Receiver<State>) -> String {
-    let ready = state.wait_for(|state| matches!(state, State::Ready(_))).await.map(|state| state.clone());
+    let ready =
+        state.wait_for(|state| matches!(state, State::Ready(_))).await.map(|state| state.clone());
     match ready {
         Ok(State::Ready(said)) => said,
         Ok(State::Down) | Err(_) => std::future::pending().await,

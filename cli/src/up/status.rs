@@ -31,7 +31,9 @@ pub async fn show(listen: SocketAddr, feed: &RunningFeed, console: &Console) -> 
             let rate = rate(now.sent - sent, at.elapsed());
             (sent, at) = (now.sent, Instant::now());
             let of = now.total.map_or_else(String::new, |total| format!(" of {total}"));
-            console.status(format!("http://{listen}/  {sent}{of} events sent, {rate}/s  Ctrl-C stops"));
+            console.status(format!(
+                "http://{listen}/  {sent}{of} events sent, {rate}/s  Ctrl-C stops"
+            ));
         }
     };
     tokio::select! {

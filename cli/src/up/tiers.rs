@@ -84,7 +84,9 @@ pub enum Error {
     #[error("the analyzer refuses its configuration:\n{0}")]
     Refused(String),
     /// It said something else than we know: another version.
-    #[error("cannot read what `analyzer --dump-config` says: {0}; build all programs from the same sources")]
+    #[error(
+        "cannot read what `analyzer --dump-config` says: {0}; build all programs from the same sources"
+    )]
     Unknown(#[source] toml::de::Error),
 }
 
@@ -115,22 +117,24 @@ impl Tiers {
     /// # Errors
     /// When it refuses its configuration.
     pub async fn analysis(&self) -> Result<Analysis, Error> {
-        let said = Command::new(&self.analyzer)
-            .arg("--dump-config")
-            .output()
-            .await
-            .map_err(Error::Run)?;
+        let said =
+            Command::new(&self.analyzer).arg("--dump-config").output().await.map_err(Error::Run)?;
         if !said.status.success() {
-            return Err(Error::Refused(String::from_utf8_lossy(&said.stderr).trim_end().to_owned()));
+            return Err(Error::Refused(
+                String::from_utf8_lossy(&said.stderr).trim_end().to_owned(),
+            ));
         }
         toml::from_str(&String::from_utf8_lossy(&said.stdout)).map_err(Error::Unknown)
     }
 
     /// The collector.
     pub fn collector(&self, wiring: &Wiring, dir: &DataDir) -> Spec {
+        // From the first line, should the collector be killed before it has logged any; the collector adds
+        // the position that it has logged, and the last one given counts.
+        let feed = format!("{}?since_mtime=0", wiring.feed);
         let env = [
             ("COLLECTOR__KAFKA__BROKERS", wiring.brokers.clone().into()),
-            ("COLLECTOR__SOURCE__URL", wiring.feed.clone().into()),
+            ("COLLECTOR__SOURCE__URL", feed.into()),
             ("COLLECTOR__LOG__PATH", dir.join("collector").into()),
         ];
         tier("collector", &self.collector, wiring.admin[0], env)
@@ -155,7 +159,12 @@ impl Tiers {
     }
 }
 
-fn tier<const N: usize>(name: &'static str, program: &std::path::Path, admin: u16, env: [(&str, OsString); N]) -> Spec {
+fn tier<const N: usize>(
+    name: &'static str,
+    program: &std::path::Path,
+    admin: u16,
+    env: [(&str, OsString); N],
+) -> Spec {
     let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, admin));
     let key = format!("{}__SERVICE__ADMIN", name.to_uppercase().replace('-', "_"));
     // An address that the user chose is where it will answer.

@@ -37,8 +37,11 @@ impl Watched {
         }
     }
 
-    async fn down(&mut self) {
-        self.state.wait_for(|state| *state == State::Down).await.unwrap();
+    /// What it says in a later life.
+    async fn said_after(&mut self, earlier: Pid) -> String {
+        let said = State::Ready(earlier.to_string());
+        self.state.wait_for(|state| *state != State::Down && *state != said).await.unwrap();
+        self.said().await
     }
 }
 
@@ -55,16 +58,15 @@ async fn a_process_that_is_killed_from_outside_is_there_again() {
     let mut watched = watched(script("echo $$; exec sleep 1000"));
     let first = pid(&watched.said().await);
     kill(first, Signal::SIGKILL).unwrap();
-    watched.down().await;
-    let second = pid(&watched.said().await);
-    assert_ne!(first, second);
+    let second = pid(&watched.said_after(first).await);
     watched.process.stop(&watched.console).await;
     assert!(!is_running(second));
 }
 
 #[tokio::test]
 async fn a_process_that_cannot_work_is_given_up_with_its_last_words() {
-    let mut watched = watched(script("for i in $(seq 100); do echo $i; done; echo $WORD, no java >&2; exit 69"));
+    let mut watched =
+        watched(script("for i in $(seq 100); do echo $i; done; echo $WORD, no java >&2; exit 69"));
     let error = watched.failures.recv().await.unwrap().to_string();
     assert!(error.contains("exit status: 69") && error.contains("  hello, no java"), "{error}");
     assert!(!error.contains("  50\n"), "only the last lines: {error}");
@@ -88,7 +90,8 @@ async fn a_program_that_is_not_there_is_named() {
 
 #[tokio::test]
 async fn stopping_asks_first() {
-    let mut watched = watched(script("trap 'echo bye; exit 0' TERM; echo $$; while :; do sleep 0.05; done"));
+    let mut watched =
+        watched(script("trap 'echo bye; exit 0' TERM; echo $$; while :; do sleep 0.05; done"));
     let pid = pid(&watched.said().await);
     watched.process.stop(&watched.console).await;
     assert!(!is_running(pid));

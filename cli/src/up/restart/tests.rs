@@ -25,11 +25,8 @@ fn a_process_killed_as_soon_as_it_starts_does_not_spin() {
 fn a_process_that_never_becomes_ready_is_given_up_after_growing_delays() {
     let mut policy = Policy::default();
     let mut delays = Vec::new();
-    loop {
-        match policy.after(life(Exit::Failed, SECOND, false)) {
-            Verdict::Restart(delay) => delays.push(delay.as_millis()),
-            Verdict::GiveUp => break,
-        }
+    while let Verdict::Restart(delay) = policy.after(life(Exit::Failed, SECOND, false)) {
+        delays.push(delay.as_millis());
     }
     assert_eq!(delays, [0, 200, 400, 800]);
 }
@@ -50,7 +47,9 @@ fn a_process_that_fails_soon_after_becoming_ready_backs_off_to_a_bound_but_is_no
     let mut policy = Policy::default();
     let mut last = Duration::ZERO;
     for _ in 0..100 {
-        let Verdict::Restart(delay) = policy.after(life(Exit::Failed, SECOND, true)) else { panic!("given up") };
+        let Verdict::Restart(delay) = policy.after(life(Exit::Failed, SECOND, true)) else {
+            panic!("given up")
+        };
         assert!(delay >= last && delay <= MAX_DELAY);
         last = delay;
     }
@@ -81,5 +80,9 @@ fn an_exit_status_tells_who_ended_the_process() {
     assert_eq!(code(101), Exit::Failed, "a panic");
     assert_eq!([code(64), code(69)], [Exit::Hopeless; 2]);
     assert_eq!([of(9), of(15), of(2)], [Exit::Outside; 3], "kill -9, SIGTERM, SIGINT");
-    assert_eq!([of(6), of(11), of(6 | 0x80)], [Exit::Failed; 3], "abort, segmentation fault, with a core");
+    assert_eq!(
+        [of(6), of(11), of(6 | 0x80)],
+        [Exit::Failed; 3],
+        "abort, segmentation fault, with a core"
+    );
 }
