@@ -27,8 +27,10 @@ impl Tier for Collector {
     type Error = Error;
 
     async fn run(config: Config, host: Host) -> Result<(), Error> {
-        let conditions =
-            Conditions { log: host.readiness.condition("message_log"), kafka: host.readiness.condition("kafka") };
+        let conditions = Conditions {
+            log: host.readiness.condition("message_log"),
+            kafka: host.readiness.condition("kafka"),
+        };
         let connected = host.readiness.condition("source");
         let metrics = Metrics::new(&host.registry)?;
 
@@ -47,13 +49,15 @@ impl Tier for Collector {
         let (intake, messages) = Intake::new(progressed);
         let source_stop = host.shutdown.child_token();
         let source = config.source.clone();
-        let source = Websocket::new(source, intake, metrics.clone(), connected, source_stop.clone())?;
+        let source =
+            Websocket::new(source, intake, metrics.clone(), connected, source_stop.clone())?;
 
         // Some time must be left to close the log after the producer was given up.
         let drain = Duration::from_millis(config.service.drain_deadline_ms).mul_f64(0.8);
         let stop = CancellationToken::new();
         let runtime = Handle::current();
-        let pipeline = Pipeline::new(config, log, progress, metrics, conditions, runtime, stop.clone())?;
+        let pipeline =
+            Pipeline::new(config, log, progress, metrics, conditions, runtime, stop.clone())?;
         let (done, finished) = oneshot::channel();
         thread::Builder::new()
             .name("writer".to_owned())

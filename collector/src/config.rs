@@ -73,7 +73,9 @@ impl TierConfig for Config {
 
     fn validate(&self) -> Result<(), Invalid> {
         let mut problems = self.kafka.problems();
-        problems.extend(self.identity.problems().into_iter().map(|problem| format!("identity.{problem}")));
+        problems.extend(
+            self.identity.problems().into_iter().map(|problem| format!("identity.{problem}")),
+        );
         let source = &self.source;
         let scheme = source.url.split_once("://").filter(|(_, rest)| !rest.is_empty());
         if !matches!(scheme, Some(("ws" | "wss", _))) {
@@ -83,7 +85,9 @@ impl TierConfig for Config {
             ));
         }
         if source.name.is_empty() {
-            problems.push("source.name: must not be empty; the resume cursor is kept under it".to_owned());
+            problems.push(
+                "source.name: must not be empty; the resume cursor is kept under it".to_owned(),
+            );
         }
         let positive = [
             ("source.connect_timeout_ms", source.connect_timeout_ms),
@@ -99,7 +103,9 @@ impl TierConfig for Config {
             problems.push(format!("{key}: must be more than 0"));
         }
         if source.reconnect_cap_ms < source.reconnect_base_ms {
-            problems.push("source.reconnect_cap_ms: must be at least source.reconnect_base_ms".to_owned());
+            problems.push(
+                "source.reconnect_cap_ms: must be at least source.reconnect_base_ms".to_owned(),
+            );
         }
         if !(source.max_event_bytes..=MAX_MESSAGE_BYTES).contains(&source.max_message_bytes) {
             problems.push(format!(
@@ -109,7 +115,10 @@ impl TierConfig for Config {
             ));
         }
         if self.log.path.as_os_str().is_empty() {
-            problems.push("log.path: must not be empty; set it to a directory that outlives the process".to_owned());
+            problems.push(
+                "log.path: must not be empty; set it to a directory that outlives the process"
+                    .to_owned(),
+            );
         }
         Invalid::when_any(problems)
     }

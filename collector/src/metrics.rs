@@ -61,7 +61,10 @@ impl Metrics {
             registry.register(Box::new(gauge.clone())).map(|()| gauge)
         };
         let dead_letters = IntCounterVec::new(
-            Opts::new("millrace_collector_dead_letters_total", "Dead letters that Kafka acknowledged, by reason"),
+            Opts::new(
+                "millrace_collector_dead_letters_total",
+                "Dead letters that Kafka acknowledged, by reason",
+            ),
             &["reason"],
         )?;
         registry.register(Box::new(dead_letters.clone()))?;
@@ -70,29 +73,74 @@ impl Metrics {
             dead_letters.with_label_values(&[reason.as_str()]);
         }
         let log_sync = Histogram::with_opts(
-            HistogramOpts::new("millrace_collector_log_sync_seconds", "Duration of a write of the message log, fsync included")
-                .buckets(vec![0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]),
+            HistogramOpts::new(
+                "millrace_collector_log_sync_seconds",
+                "Duration of a write of the message log, fsync included",
+            )
+            .buckets(vec![
+                0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+                1.0, 2.5,
+            ]),
         )?;
         registry.register(Box::new(log_sync.clone()))?;
         Ok(Self {
             received: counter("received_messages", "Messages taken from the source")?,
-            received_bytes: counter("received_bytes", "Bytes of the messages taken from the source")?,
-            recovered: counter("recovered_entries", "Entries that the message log held at the start")?,
-            read_back: counter("read_back_entries", "Recovered entries that were found in Kafka and not sent again")?,
-            damaged: counter("damaged_entries", "Entries of the message log that could not be read at the start")?,
+            received_bytes: counter(
+                "received_bytes",
+                "Bytes of the messages taken from the source",
+            )?,
+            recovered: counter(
+                "recovered_entries",
+                "Entries that the message log held at the start",
+            )?,
+            read_back: counter(
+                "read_back_entries",
+                "Recovered entries that were found in Kafka and not sent again",
+            )?,
+            damaged: counter(
+                "damaged_entries",
+                "Entries of the message log that could not be read at the start",
+            )?,
             published: counter("published_events", "Events that Kafka acknowledged")?,
             dead_letters,
-            pending: gauge("pending_entries", "Entries in the message log that Kafka has not acknowledged")?,
-            failed: gauge("failed_entries", "Entries that Kafka refused and whose dead letter is not acknowledged")?,
-            evicted: counter("evicted_entries", "Refused entries that were removed because too many were kept")?,
+            pending: gauge(
+                "pending_entries",
+                "Entries in the message log that Kafka has not acknowledged",
+            )?,
+            failed: gauge(
+                "failed_entries",
+                "Entries that Kafka refused and whose dead letter is not acknowledged",
+            )?,
+            evicted: counter(
+                "evicted_entries",
+                "Refused entries that were removed because too many were kept",
+            )?,
             log_sync,
-            log_errors: counter("log_errors", "Write errors after which the message log was reopened")?,
-            producer_rebuilds: counter("producer_rebuilds", "Kafka producers that were given up for a new one")?,
-            queue_full: counter("queue_full_waits", "Times the writer waited because the producer's queue was full")?,
+            log_errors: counter(
+                "log_errors",
+                "Write errors after which the message log was reopened",
+            )?,
+            producer_rebuilds: counter(
+                "producer_rebuilds",
+                "Kafka producers that were given up for a new one",
+            )?,
+            queue_full: counter(
+                "queue_full_waits",
+                "Times the writer waited because the producer's queue was full",
+            )?,
             connects: counter("source_connects", "Established connections to the source")?,
-            disconnects: counter("source_disconnects", "Connections to the source that ended, and attempts that failed")?,
-            gaps: counter("source_gaps", "Times the source could not be asked to resume where it stopped")?,
-            cursor: gauge("source_cursor_milliseconds", "Newest event time of what is logged, since 1970")?,
+            disconnects: counter(
+                "source_disconnects",
+                "Connections to the source that ended, and attempts that failed",
+            )?,
+            gaps: counter(
+                "source_gaps",
+                "Times the source could not be asked to resume where it stopped",
+            )?,
+            cursor: gauge(
+                "source_cursor_milliseconds",
+                "Newest event time of what is logged, since 1970",
+            )?,
         })
     }
 }

@@ -17,14 +17,12 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::admin::Condition;
-use common::backoff::Backoff;
 use common::event::Reason;
 use common::event::identity::identify;
-use common::kafka::Topic;
-use common::message_log::{Entry, Family, MessageLog, Sequence};
+use common::message_log::{Entry, MessageLog, Sequence};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -33,17 +31,16 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::publisher::{Outcome, Outcomes, Publisher, Unsent};
-use crate::replay::{Arrived, read_back};
 use crate::source::{Message, Progress};
 
+mod journal;
+mod settle;
 #[cfg(test)]
 mod tests;
 
 /// At most so much is written with one fsync, so that no source waits for long.
 const BATCH_MESSAGES: usize = 1024;
 const BATCH_BYTES: usize = 8 << 20;
-/// Entries that are read from the log at once when it is replayed.
-const REPLAY_PAGE: usize = 256;
 /// How long the writer sleeps when nothing happens; then it looks whether the log can be truncated.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -104,7 +101,20 @@ impl Pipeline {
         let source = config.source.name.as_str().into();
         let burying = HashMap::new();
         let broken = None;
-        Ok(Self { config, source, log, publisher, outcomes, burying, broken, progress, metrics, conditions, runtime, stop })
+        Ok(Self {
+            config,
+            source,
+            log,
+            publisher,
+            outcomes,
+            burying,
+            broken,
+            progress,
+            metrics,
+            conditions,
+            runtime,
+            stop,
+        })
     }
 
     /// Works until the source is gone and all is delivered, or the drain deadline comes. Blocks.
@@ -116,7 +126,10 @@ impl Pipeline {
         let outcome = self.work(&mut messages);
         match outcome {
             Err(Error::Interrupted) => {
-                tracing::warn!(pending = self.log.pending(), "drain deadline: the rest is in the log and sent at the next start");
+                tracing::warn!(
+                    pending = self.log.pending(),
+                    "drain deadline: the rest is in the log and sent at the next start"
+                );
             }
             Err(error) => return Err(error),
             Ok(()) => tracing::info!(failed = self.log.failures(), "drained"),
@@ -168,7 +181,11 @@ impl Pipeline {
     }
 
     /// Logs and publishes `first` and whatever else has arrived.
-    fn take(&mut self, first: Message, messages: &mut mpsc::Receiver<Message>) -> Result<(), Error> {
+    fn take(
+        &mut self,
+        first: Message,
+        messages: &mut mpsc::Receiver<Message>,
+    ) -> Result<(), Error> {
         let mut bytes = first.payload.len();
         let mut batch = vec![first];
         while batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
@@ -178,7 +195,8 @@ impl Pipeline {
         }
         self.metrics.received.inc_by(batch.len() as u64);
         self.metrics.received_bytes.inc_by(bytes as u64);
-        let entries: Vec<_> = batch.iter().map(|message| (self.log.allot(), self.entry(message))).collect();
+        let entries: Vec<_> =
+            batch.iter().map(|message| (self.log.allot(), self.entry(message))).collect();
 
         let mut sent = 0;
         for (sequence, entry) in &entries {
@@ -212,64 +230,12 @@ impl Pipeline {
             Ok(identity) => (Some(identity), None),
             Err(reason) => (None, Some(reason)),
         };
-        Entry { source: Arc::clone(&self.source), received_ms: message.received_ms, identity, reason, payload }
-    }
-
-    /// Writes to the log, for as long as it takes.
-    fn append(&mut self, entries: &[(Sequence, Entry)]) -> Result<(), Error> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-        loop {
-            let timer = self.metrics.log_sync.start_timer();
-            match self.log.append(entries) {
-                Ok(()) => {
-                    timer.observe_duration();
-                    self.conditions.log.set();
-                    break;
-                }
-                Err(error) => {
-                    timer.stop_and_discard();
-                    self.latch(error.into(), &mut backoff)?;
-                }
-            }
-        }
-        if let Some(cursor) = self.log.cursor(&self.source) {
-            self.metrics.cursor.set(cursor);
-        }
-        self.count();
-        Ok(())
-    }
-
-    /// After a write error: not ready, then reopen, until that succeeds.
-    fn latch(&mut self, error: Error, backoff: &mut Backoff) -> Result<(), Error> {
-        if !error.retryable() {
-            return Err(error);
-        }
-        let mut error = error;
-        loop {
-            self.metrics.log_errors.inc();
-            let delay = backoff.next_delay(&mut rand::rng());
-            tracing::error!(%error, delay_ms = delay.as_millis(), "intake paused until the message log can be written");
-            self.conditions.log.unset(error.to_string());
-            self.wait(tokio::time::sleep(delay))?;
-            match self.log.reopen() {
-                Ok(()) => return Ok(()),
-                Err(again) if again.retryable() => error = again.into(),
-                Err(again) => return Err(again.into()),
-            }
-        }
-    }
-
-    /// Does something to the log, reopening it as often as needed.
-    fn with_log<T>(&mut self, act: impl Fn(&mut MessageLog) -> Result<T, common::message_log::Error>) -> Result<T, Error> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-        loop {
-            match act(&mut self.log) {
-                Ok(done) => {
-                    self.conditions.log.set();
-                    return Ok(done);
-                }
-                Err(error) => self.latch(error.into(), &mut backoff)?,
-            }
+        Entry {
+            source: Arc::clone(&self.source),
+            received_ms: message.received_ms,
+            identity,
+            reason,
+            payload,
         }
     }
 
@@ -302,140 +268,15 @@ impl Pipeline {
         }
     }
 
-    /// Works off what Kafka answered, and mends the producer if it broke.
-    fn settle(&mut self) -> Result<(), Error> {
-        self.answers()?;
-        while let Some(why) = self.broken.take() {
-            self.rebuild(&why)?;
-        }
-        Ok(())
-    }
-
-    fn answers(&mut self) -> Result<(), Error> {
-        for (sequence, outcome) in self.outcomes.take() {
-            match outcome {
-                Outcome::Delivered => {
-                    let reason = self.burying.remove(&sequence);
-                    self.delivered(sequence, reason)?;
-                }
-                Outcome::Refused(code) => self.refuse(sequence, &code.to_string())?,
-                Outcome::Lost(code) => self.broken = Some(code.to_string()),
-            }
-        }
-        self.count();
-        Ok(())
-    }
-
-    fn delivered(&mut self, sequence: Sequence, reason: Option<Reason>) -> Result<(), Error> {
-        if self.with_log(|log| log.delivered(sequence))?.is_some() {
-            match reason {
-                None => self.metrics.published.inc(),
-                Some(reason) => self.metrics.dead_letters.with_label_values(&[reason.as_str()]).inc(),
-            }
-        }
-        Ok(())
-    }
-
-    fn refuse(&mut self, sequence: Sequence, why: &str) -> Result<(), Error> {
-        let dead_letter = self.burying.remove(&sequence).is_some();
-        let moved = self.with_log(|log| log.failed(sequence, Reason::RefusedByKafka))?;
-        if let Some((_, Some(evicted))) = &moved {
-            self.metrics.evicted.inc();
-            tracing::error!(sequence = %evicted, "a refused entry is lost: log.max_failed are kept already");
-        }
-        match moved {
-            Some((entry, _)) if !dead_letter => {
-                let bytes = entry.payload.len();
-                tracing::warn!(%sequence, why, bytes, "kafka refuses an event, sending it to the dead letters");
-                self.send(sequence, &entry)
-            }
-            _ => {
-                tracing::error!(%sequence, why, "kafka refuses a dead letter; it stays in the log until the topic takes it");
-                Ok(())
-            }
-        }
-    }
-
-    /// A new producer, and everything again that the old one did not get an answer for.
-    fn rebuild(&mut self, why: &str) -> Result<(), Error> {
-        tracing::error!(why, pending = self.log.pending(), "the kafka producer is given up for a new one");
-        self.metrics.producer_rebuilds.inc();
-        self.conditions.kafka.unset(format!("building a new producer: {why}"));
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-        self.wait(tokio::time::sleep(backoff.next_delay(&mut rand::rng())))?;
-        let publisher = Publisher::new(&self.config.kafka, self.log.instance())?;
-        let outcomes = std::mem::replace(&mut self.outcomes, publisher.outcomes());
-        // Dropping the old producer answers for all that it holds; its bad news is no news.
-        drop(std::mem::replace(&mut self.publisher, publisher));
-        for (sequence, outcome) in outcomes.take() {
-            if outcome == Outcome::Delivered {
-                let reason = self.burying.remove(&sequence);
-                self.delivered(sequence, reason)?;
-            }
-        }
-        self.burying.clear();
-        self.resend()?;
-        self.conditions.kafka.set();
-        Ok(())
-    }
-
-    /// Finds out which entries of the log reached Kafka, and sends the others.
-    fn resend(&mut self) -> Result<(), Error> {
-        let topics = self.config.kafka.clone();
-        self.wait(async move { topics.ensure_topics(&[Topic::Raw, Topic::DeadLetters]).await })??;
-        let (pending, failed) = (self.log.pending(), self.log.failures());
-        if pending + failed == 0 {
-            return Ok(());
-        }
-        let arrived = self.arrived()?;
-        for (&sequence, &reason) in &arrived {
-            self.delivered(sequence, reason)?;
-        }
-        self.metrics.read_back.inc_by(arrived.len() as u64);
-        let mut sent = 0;
-        for family in [Family::Transient, Family::Failed] {
-            let mut after = None;
-            loop {
-                let page = self.with_log(|log| log.read(family, after, REPLAY_PAGE))?;
-                let Some((last, _)) = page.last() else { break };
-                after = Some(*last);
-                for (sequence, entry) in &page {
-                    self.send(*sequence, entry)?;
-                    sent += 1;
-                }
-            }
-        }
-        tracing::info!(pending, failed, in_kafka = arrived.len(), sent, "entries of the log that were not acknowledged");
-        Ok(())
-    }
-
-    fn arrived(&mut self) -> Result<Arrived, Error> {
-        let mut oldest = i64::MAX;
-        for family in [Family::Transient, Family::Failed] {
-            for (_, entry) in self.with_log(|log| log.read(family, None, 1))? {
-                oldest = oldest.min(entry.received_ms);
-            }
-        }
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        loop {
-            match read_back(&self.config.kafka, self.log.instance(), oldest, &self.stop) {
-                Err(error) if error.retryable() => {
-                    tracing::warn!(%error, "reading back again");
-                    self.wait(tokio::time::sleep(backoff.next_delay(&mut rand::rng())))?;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    fn truncate(&mut self) -> Result<(), Error> {
-        self.with_log(|log| log.truncate(Instant::now())).map(|_truncated| ())
-    }
-
     fn count(&self) {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.metrics.pending.set(gauge(self.log.pending()));
         self.metrics.failed.set(gauge(self.log.failures()));
+    }
+
+    fn pause(&self, delay: Duration) -> Result<(), Error> {
+        // A timer can only be made inside the runtime.
+        self.wait(async { tokio::time::sleep(delay).await })
     }
 
     /// Blocks this thread until `future` is ready or the drain deadline comes.

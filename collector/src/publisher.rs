@@ -1,7 +1,7 @@
 //! The Kafka producer: what a record looks like, and what became of it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::event::Reason;
 use common::kafka::{Kafka, header};
@@ -87,7 +87,8 @@ impl Publisher {
     pub fn new(kafka: &Kafka, instance: &str) -> Result<Self, Error> {
         let outcomes = Arc::<Outcomes>::default();
         let context = Deliveries(Arc::clone(&outcomes));
-        let producer = ThreadedProducer::from_config_and_context(&kafka.producer(), context).map_err(Error::Producer)?;
+        let producer = ThreadedProducer::from_config_and_context(&kafka.producer(), context)
+            .map_err(Error::Producer)?;
         Ok(Self {
             producer,
             outcomes,
@@ -185,17 +186,23 @@ impl ProducerContext for Deliveries {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                tracing::warn!(facility, message, "librdkafka");
-            }
-            RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-                tracing::debug!(facility, message, "librdkafka");
-            }
-        }
+        log_line(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "kafka");
+    }
+}
+
+/// Passes on what librdkafka logs; a broker that cannot be reached is not the end of the world.
+pub fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    use RDKafkaLogLevel as Level;
+    match level {
+        Level::Emerg | Level::Alert | Level::Critical | Level::Error => {
+            tracing::warn!(facility, message, "librdkafka");
+        }
+        Level::Warning | Level::Notice | Level::Info | Level::Debug => {
+            tracing::debug!(facility, message, "librdkafka");
+        }
     }
 }

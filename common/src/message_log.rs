@@ -259,19 +259,26 @@ impl MessageLog {
         Ok(Some((entry, evicted)))
     }
 
+    /// Whether the entry is pending or failed.
+    pub fn holds(&self, sequence: Sequence) -> bool {
+        self.pending.contains(&sequence) || self.failed.contains(&sequence)
+    }
+
     /// Everything below this sequence is done.
     pub fn watermark(&self) -> Sequence {
         self.pending.first().copied().unwrap_or(self.next)
     }
 
-    /// Removes what is below the watermark, if it is time: see the constants. Returns whether it was.
+    /// Removes what is below the watermark, if something is and it is time: at once after an opening,
+    /// then after 64 Ki entries or a second. Returns whether it was.
     ///
     /// # Errors
     /// As for [`append`](Self::append).
     pub fn truncate(&mut self, now: Instant) -> Result<bool, Error> {
-        let elapsed = now.saturating_duration_since(*self.truncated.at.get_or_insert(now));
         let settled = self.truncated.settled;
-        if settled < TRUNCATE_ENTRIES && (settled == 0 || elapsed < TRUNCATE_INTERVAL) {
+        let soon =
+            self.truncated.at.is_some_and(|at| now.saturating_duration_since(at) < TRUNCATE_INTERVAL);
+        if settled == 0 || (settled < TRUNCATE_ENTRIES && soon) {
             return Ok(false);
         }
         self.remove_done()?;

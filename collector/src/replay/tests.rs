@@ -31,7 +31,7 @@ async fn publish(kafka: &Kafka, instance: &str, entries: &[(Sequence, Entry)]) {
 }
 
 /// From the beginning, since the broker that is part of librdkafka does not look up times.
-fn ends(consumer: &BaseConsumer, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
+fn ends(consumer: &BaseConsumer<Quiet>, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
     let mut assignment = TopicPartitionList::new();
     let mut ends = BTreeMap::new();
     for partition in 0..partitions {
@@ -67,9 +67,13 @@ async fn entries_of_this_log_are_found_and_those_of_others_are_not() {
     let mut arrived = Arrived::new();
     for (topic, partitions) in [("raw", 3), ("dead", 1)] {
         let mut config = kafka.consumer(None, None);
-        let consumer: BaseConsumer = config.set("enable.partition.eof", "true").create().unwrap();
+        config.set("enable.partition.eof", "true");
+        let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet).unwrap();
         let ends = ends(&consumer, topic, partitions);
-        while_reading(&consumer, ends, &CancellationToken::new(), |record| arrived.extend(own(record, "mine"))).unwrap();
+        while_reading(&consumer, ends, &CancellationToken::new(), |record| {
+            arrived.extend(own(record, "mine"))
+        })
+        .unwrap();
     }
     let expected: Arrived =
         mine.iter().map(|(sequence, entry)| (*sequence, entry.reason)).collect();
@@ -78,7 +82,14 @@ async fn entries_of_this_log_are_found_and_those_of_others_are_not() {
 
 #[test]
 fn only_a_whole_sequence_of_this_instance_is_one() {
-    for (seq, found) in [("a:7", true), ("b:7", false), ("a:x", false), ("a", false), ("a:", false), ("aa:7", false)] {
+    for (seq, found) in [
+        ("a:7", true),
+        ("b:7", false),
+        ("a:x", false),
+        ("a", false),
+        ("a:", false),
+        ("aa:7", false),
+    ] {
         assert_eq!(sequence_of(seq.as_bytes(), "a").is_some(), found, "{seq}");
     }
 }

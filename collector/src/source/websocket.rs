@@ -33,7 +33,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Closed, Intake};
@@ -125,7 +127,11 @@ impl Websocket {
                 if !resume {
                     self.metrics.gaps.inc();
                     let source = &self.config.name;
-                    tracing::warn!(source, after = logged, "gap: the source cannot resume behind an unreadable message");
+                    tracing::warn!(
+                        source,
+                        after = logged,
+                        "gap: the source cannot resume behind an unreadable message"
+                    );
                 }
             }
             if received > 0 {
@@ -133,7 +139,13 @@ impl Websocket {
             }
             let delay = backoff.next_delay(&mut rand::rng());
             let (source, delay_ms) = (&self.config.name, delay.as_millis());
-            tracing::warn!(source, why, received, delay_ms, "no connection to the source, trying again");
+            tracing::warn!(
+                source,
+                why,
+                received,
+                delay_ms,
+                "no connection to the source, trying again"
+            );
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 () = self.intake.closed() => return,
@@ -147,7 +159,8 @@ impl Websocket {
         let mut limits = WebSocketConfig::default();
         limits.max_message_size = Some(self.config.max_message_bytes);
         limits.max_frame_size = Some(self.config.max_message_bytes);
-        let connecting = connect_async_tls_with_config(&url, Some(limits), true, self.connector.clone());
+        let connecting =
+            connect_async_tls_with_config(&url, Some(limits), true, self.connector.clone());
         let deadline = Duration::from_millis(self.config.connect_timeout_ms);
         let outcome = tokio::select! {
             () = self.shutdown.cancelled() => return Err(End::Shutdown),
@@ -162,7 +175,10 @@ impl Websocket {
                 Ok(socket)
             }
             Ok(Err(error)) => Err(End::Lost(format!("cannot connect: {error}"))),
-            Err(_) => Err(End::Lost(format!("no connection within {} ms", self.config.connect_timeout_ms))),
+            Err(_) => Err(End::Lost(format!(
+                "no connection within {} ms",
+                self.config.connect_timeout_ms
+            ))),
         }
     }
 
@@ -267,7 +283,9 @@ fn connector(ca_file: &Path) -> Result<Option<Connector>, Error> {
     }
     let failed = |why: String| Error::Authorities { path: ca_file.to_owned(), why };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(ca_file).map_err(|error| failed(error.to_string()))? {
+    for certificate in
+        CertificateDer::pem_file_iter(ca_file).map_err(|error| failed(error.to_string()))?
+    {
         let certificate = certificate.map_err(|error| failed(error.to_string()))?;
         roots.add(certificate).map_err(|error| failed(error.to_string()))?;
     }

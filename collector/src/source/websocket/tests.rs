@@ -1,5 +1,4 @@
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use common::admin::Readiness;
 use prometheus::Registry;
@@ -67,7 +66,8 @@ fn follow(feed: &Feed, cursor: Option<i64>, change: impl FnOnce(&mut Source)) ->
     let readiness = Readiness::default();
     let shutdown = CancellationToken::new();
     let connected = readiness.condition("source");
-    let source = Websocket::new(config, intake, metrics.clone(), connected, shutdown.clone()).unwrap();
+    let source =
+        Websocket::new(config, intake, metrics.clone(), connected, shutdown.clone()).unwrap();
     let task = tokio::spawn(source.run(cursor));
     Following { messages, progress, metrics, readiness, shutdown, task }
 }
@@ -120,8 +120,10 @@ async fn after_a_break_the_source_resumes_behind_what_is_logged() {
     source.logged(1, 6);
     // It does not come back before both are logged, else the second were asked for again.
     source.logged(2, 7);
-    let (_socket, query) = feed.accept().await;
+    let (mut socket, query) = feed.accept().await;
     assert_eq!(query, "since_mtime=7");
+    socket.send(Message::text("three")).await.unwrap();
+    assert_eq!(source.payload().await, "three");
     assert_eq!((source.metrics.connects.get(), source.metrics.gaps.get()), (2, 0));
 }
 
@@ -131,7 +133,10 @@ async fn a_server_that_closes_is_connected_to_again() {
     let mut source = follow(&feed, Some(5), |_| {});
     let (mut socket, _) = feed.accept().await;
     socket.send(Message::text(r#"{"type":"bye"}"#)).await.unwrap();
-    socket.close(Some(CloseFrame { code: CloseCode::Restart, reason: "restarting".into() })).await.unwrap();
+    socket
+        .close(Some(CloseFrame { code: CloseCode::Restart, reason: "restarting".into() }))
+        .await
+        .unwrap();
     assert_eq!(source.payload().await, r#"{"type":"bye"}"#);
     assert_eq!(close_code(socket.next().await), 1012, "the close is answered");
     source.logged(1, 5);
@@ -270,14 +275,19 @@ fn a_file_without_certificates_is_refused_with_its_name() {
 
 /// A TLS feed that sends one message to each of `connections`.
 fn tls_feed(connections: usize) -> (SocketAddr, std::thread::JoinHandle<()>) {
-    let chain = CertificateDer::pem_slice_iter(include_bytes!("testdata/feed.pem")).map(Result::unwrap).collect();
-    let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(include_bytes!("testdata/feed.key")).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
+    let chain = CertificateDer::pem_slice_iter(include_bytes!("testdata/feed.pem"))
+        .map(Result::unwrap)
+        .collect();
+    let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(include_bytes!("testdata/feed.key"))
         .unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(chain, key)
+    .unwrap();
     let config = Arc::new(config);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -318,7 +328,9 @@ async fn a_wss_feed_is_followed_if_its_authority_is_trusted() {
 async fn a_wss_feed_of_an_unknown_authority_is_not_followed() {
     let (address, server) = tls_feed(1);
     let unused = Feed::listen().await;
-    let source = follow(&unused, None, |source| source.url = format!("wss://localhost:{}/2/rsvps", address.port()));
+    let source = follow(&unused, None, |source| {
+        source.url = format!("wss://localhost:{}/2/rsvps", address.port())
+    });
     tokio::task::spawn_blocking(|| server.join().unwrap()).await.unwrap();
     source.shutdown.cancel();
     source.task.await.unwrap();
