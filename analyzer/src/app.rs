@@ -80,7 +80,10 @@ pub async fn run(config: Config, host: Host) -> Result<(), Error> {
 
 /// Sees to it that the topics are there, and asks how wide they are.
 async fn prepare(config: Arc<Config>) -> Result<Width, Error> {
-    config.kafka.ensure_topics(&[Topic::Raw, Topic::Partials, Topic::State, Topic::Results]).await?;
+    config
+        .kafka
+        .ensure_topics(&[Topic::Raw, Topic::Partials, Topic::State, Topic::Results])
+        .await?;
     let asked = tokio::task::spawn_blocking(move || {
         let kafka = &config.kafka;
         let consumer: BaseConsumer = kafka
@@ -92,14 +95,18 @@ async fn prepare(config: Arc<Config>) -> Result<Width, Error> {
             state: width(&consumer, &kafka.topics.state)?,
         })
     });
-    asked.await.unwrap_or_else(|error| {
-        Err(Error::Panicked { stage: "start", message: error.to_string() })
-    })
+    asked
+        .await
+        .unwrap_or_else(|error| Err(Error::Panicked { stage: "start", message: error.to_string() }))
 }
 
 fn width(consumer: &BaseConsumer, topic: &str) -> Result<i32, Error> {
-    let failed = |source| group::Error::Watermarks { topic: topic.to_owned(), partition: 0, source };
+    let failed =
+        |source| group::Error::Watermarks { topic: topic.to_owned(), partition: 0, source };
     let metadata = consumer.fetch_metadata(Some(topic), group::ANSWER_PATIENCE).map_err(failed)?;
     let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
     Ok(i32::try_from(partitions).unwrap_or(i32::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,10 @@ impl TierConfig for Config {
             }
         }
         if self.instance_id.as_ref().is_some_and(|id| id.trim().is_empty()) {
-            problems.push("instance_id: must not be blank; remove it, or give each process its own name".to_owned());
+            problems.push(
+                "instance_id: must not be blank; remove it, or give each process its own name"
+                    .to_owned(),
+            );
         }
         if let Err(Invalid(more)) = self.plan() {
             problems.extend(more);

@@ -60,6 +60,16 @@ pub enum Error {
         /// How many partitions that has.
         partitions: i32,
     },
+    /// Partials are gone before the merge has read them, although the topic is compacted and keeps
+    /// the last of each key: what they said cannot be known.
+    #[error(
+        "records of {topic} were gone before they were read; a new start publishes all of them again; if this happens on \
+         Apache Kafka, the topic's cleanup.policy must be compact"
+    )]
+    PartialsLost {
+        /// The topic with the partial results.
+        topic: String,
+    },
     /// A stage's thread could not be started.
     #[error("cannot start the thread of stage {stage}: {source}")]
     Thread {
@@ -86,8 +96,11 @@ impl Error {
             Self::Publisher(error) => error.retryable(),
             Self::State(error) => error.retryable(),
             Self::Topics(error) => error.retryable(),
-            Self::Panicked { .. } | Self::Thread { .. } => true,
-            Self::Config(_) | Self::Metrics(_) | Self::LogShrank { .. } | Self::StateTooNarrow { .. } => false,
+            Self::Panicked { .. } | Self::Thread { .. } | Self::PartialsLost { .. } => true,
+            Self::Config(_)
+            | Self::Metrics(_)
+            | Self::LogShrank { .. }
+            | Self::StateTooNarrow { .. } => false,
         }
     }
 }

@@ -32,7 +32,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The client could not be made: a wrong property.
-    #[error("cannot create the consumer of group {group}: {source}; check the kafka.properties section")]
+    #[error(
+        "cannot create the consumer of group {group}: {source}; check the kafka.properties section"
+    )]
     Create {
         /// The group.
         group: String,
@@ -183,10 +185,12 @@ impl GroupConsumer {
     /// # Errors
     /// When librdkafka does not take it.
     pub fn assign(&self, starts: &[(i32, i64)]) -> Result<(), Error> {
-        let failed = |source| Error::Membership { action: "assign", group: self.group.clone(), source };
+        let failed =
+            |source| Error::Membership { action: "assign", group: self.group.clone(), source };
         let mut list = TopicPartitionList::with_capacity(starts.len());
         for &(partition, offset) in starts {
-            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset)).map_err(failed)?;
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))
+                .map_err(failed)?;
         }
         self.consumer.assign(&list).map_err(failed)
     }
@@ -196,7 +200,11 @@ impl GroupConsumer {
     ///
     /// # Errors
     /// When asking again would not help.
-    pub fn watermarks_until(&self, partition: i32, stop: &CancellationToken) -> Result<Option<Watermarks>, Error> {
+    pub fn watermarks_until(
+        &self,
+        partition: i32,
+        stop: &CancellationToken,
+    ) -> Result<Option<Watermarks>, Error> {
         loop {
             match watermarks(&self.consumer, &self.topic, partition) {
                 Ok(marks) => return Ok(Some(marks)),
@@ -235,6 +243,23 @@ pub fn watermarks<C: ConsumerContext>(
     Ok(Watermarks { low, high })
 }
 
+/// The callbacks of a consumer that has no group.
+pub struct Alone;
+
+impl ClientContext for Alone {
+    fn error(&self, error: KafkaError, reason: &str) {
+        quietly(&error, reason);
+    }
+}
+
+impl ConsumerContext for Alone {}
+
+/// rdkafka tells a consumer's errors twice, and the end of a partition among them: what matters is
+/// logged where the poll returns it.
+fn quietly(error: &KafkaError, reason: &str) {
+    tracing::debug!(%error, reason, "the consumer reports");
+}
+
 /// What the client's callbacks have told and the loop has not asked for yet. The changes are few:
 /// the group cannot go on before the last one was answered.
 #[derive(Default)]
@@ -256,9 +281,17 @@ impl Member {
 }
 
 impl ClientContext for Member {
+    fn error(&self, error: KafkaError, reason: &str) {
+        quietly(&error, reason);
+    }
+
     fn stats(&self, statistics: Statistics) {
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
-        let ends = topic.partitions.iter().filter(|(_, p)| p.hi_offset >= 0).map(|(id, p)| (*id, p.hi_offset));
+        let ends = topic
+            .partitions
+            .iter()
+            .filter(|(_, p)| p.hi_offset >= 0)
+            .map(|(id, p)| (*id, p.hi_offset));
         self.seen().ends = ends.collect();
     }
 }

@@ -51,7 +51,8 @@ pub enum Analyzer {}
 
 impl Tier for Analyzer {
     const NAME: &'static str = "analyzer";
-    const ABOUT: &'static str = "Counts each event once, in windows, and publishes what is trending";
+    const ABOUT: &'static str =
+        "Counts each event once, in windows, and publishes what is trending";
     type Config = config::Config;
     type Error = error::Error;
 

@@ -1,7 +1,8 @@
 //! What the analyzer counts of itself. Names: `millrace_analyzer_<noun>_<unit>`, `_total` on counters.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, histogram_opts,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    histogram_opts,
 };
 
 /// The analyzer's metrics; cloning shares them.
@@ -50,13 +51,21 @@ impl Metrics {
             registry.register(Box::new(counter.clone()))?;
             Ok(counter)
         };
-        let counters = |name: &str, help: &str, label: &str| -> Result<IntCounterVec, prometheus::Error> {
-            let counters = IntCounterVec::new(Opts::new(format!("millrace_analyzer_{name}_total"), help), &[label])?;
-            registry.register(Box::new(counters.clone()))?;
-            Ok(counters)
-        };
-        let gauges = |name: &str, help: &str, label: &str| -> Result<IntGaugeVec, prometheus::Error> {
-            let gauges = IntGaugeVec::new(Opts::new(format!("millrace_analyzer_{name}"), help), &[label])?;
+        let counters =
+            |name: &str, help: &str, label: &str| -> Result<IntCounterVec, prometheus::Error> {
+                let counters = IntCounterVec::new(
+                    Opts::new(format!("millrace_analyzer_{name}_total"), help),
+                    &[label],
+                )?;
+                registry.register(Box::new(counters.clone()))?;
+                Ok(counters)
+            };
+        let gauges = |name: &str,
+                      help: &str,
+                      label: &str|
+         -> Result<IntGaugeVec, prometheus::Error> {
+            let gauges =
+                IntGaugeVec::new(Opts::new(format!("millrace_analyzer_{name}"), help), &[label])?;
             registry.register(Box::new(gauges.clone()))?;
             Ok(gauges)
         };
@@ -71,21 +80,52 @@ impl Metrics {
             Ok(histogram)
         };
         Ok(Self {
-            records: counters("records", "records of the raw topic, by what became of them", "outcome")?,
+            records: counters(
+                "records",
+                "records of the raw topic, by what became of them",
+                "outcome",
+            )?,
             undecodable: counters("undecodable_records", "records that are no event", "reason")?,
             raw_bytes: counter("raw_bytes", "bytes of payload read from the raw topic")?,
-            unwindowed: counters("unwindowed_events", "distinct events dated outside every window kept", "cause")?,
-            shortened: counter("shortened_items", "items so long that they are counted in a shortened form")?,
-            forgotten: counter("forgotten_ids", "event ids forgotten for their age or for want of room")?,
-            gap_offsets: counter("gap_offsets", "offsets that were lost before they could be read")?,
-            lag: gauges("lag_records", "records between the last one reflected and the log's end", "partition")?,
+            unwindowed: counters(
+                "unwindowed_events",
+                "distinct events dated outside every window kept",
+                "cause",
+            )?,
+            shortened: counter(
+                "shortened_items",
+                "items so long that they are counted in a shortened form",
+            )?,
+            forgotten: counter(
+                "forgotten_ids",
+                "event ids forgotten for their age or for want of room",
+            )?,
+            gap_offsets: counter(
+                "gap_offsets",
+                "offsets that were lost before they could be read",
+            )?,
+            lag: gauges(
+                "lag_records",
+                "records between the last one reflected and the log's end",
+                "partition",
+            )?,
             assigned: gauges("assigned_partitions", "partitions owned by this process", "stage")?,
-            published_bytes: counters("published_bytes", "bytes of values sent, before compression", "topic")?,
+            published_bytes: counters(
+                "published_bytes",
+                "bytes of values sent, before compression",
+                "topic",
+            )?,
             results: counters("results", "results published", "query")?,
-            damaged_partials: counter("damaged_partials", "records of the partials topic that could not be read")?,
+            damaged_partials: counter(
+                "damaged_partials",
+                "records of the partials topic that could not be read",
+            )?,
             snapshot_seconds: seconds("snapshot", "from making a snapshot to its acknowledgement")?,
             emit_seconds: seconds("emit", "handing one round of partials to the producer")?,
-            takeover_seconds: seconds("takeover", "from an assignment to asking for its first record")?,
+            takeover_seconds: seconds(
+                "takeover",
+                "from an assignment to asking for its first record",
+            )?,
         })
     }
 }

@@ -1,12 +1,12 @@
-//! When the next costly thing may be done.
+//! When work that is repeated is due again.
 
 use std::time::{Duration, Instant};
 
 /// The share of a thread that the paced work may take is one in this many.
 const COST_FACTOR: u32 = 10;
 
-/// Paces work that is repeated: at most once an interval, or a fifth of it when there is a reason to
-/// be early, and never so often that it takes more than a tenth of the time.
+/// Paces work that is repeated: once an interval, sooner when nothing new has come for a fifth of it,
+/// and never so often that it takes more than a tenth of the time.
 #[derive(Debug)]
 pub struct Pace {
     interval: Duration,
@@ -20,17 +20,18 @@ impl Pace {
         Self { interval, last: None }
     }
 
-    /// How long after `now` the work is due; zero when it is. `early`: there is a reason not to wait
-    /// for the whole interval.
-    pub fn wait(&self, now: Instant, early: bool) -> Duration {
+    /// How long after `now` the work is due, zero when it is. `news`: when the last of what it is
+    /// about has come; after a lull, waiting longer would gather nothing.
+    pub fn wait(&self, now: Instant, news: Instant) -> Duration {
         let Some((started, cost)) = self.last else { return Duration::ZERO };
-        let interval = if early { self.interval / 5 } else { self.interval };
-        (started + interval.max(cost * COST_FACTOR)).saturating_duration_since(now)
+        let lull = (started + self.shortest()).max(news + self.shortest());
+        let due = lull.min(started + self.interval).max(started + cost * COST_FACTOR);
+        due.saturating_duration_since(now)
     }
 
-    /// Whether the work is due at `now`.
-    pub fn due(&self, now: Instant, early: bool) -> bool {
-        self.wait(now, early).is_zero()
+    /// A fifth of the interval: the shortest time between two times, however urgent.
+    pub fn shortest(&self) -> Duration {
+        self.interval / 5
     }
 
     /// The work was done from `started` until `ended`.
@@ -46,15 +47,30 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn cheap_work_is_done_once_an_interval_and_sooner_when_there_is_a_reason() {
+    fn while_news_keep_coming_cheap_work_is_done_once_an_interval() {
         let start = Instant::now();
         let mut pace = Pace::new(100 * MS);
-        assert!(pace.due(start, false), "the first time is due at once");
+        assert_eq!(pace.wait(start, start), Duration::ZERO, "the first time is due at once");
         pace.done(start, start + MS);
-        assert_eq!(pace.wait(start + 30 * MS, false), 70 * MS);
-        assert!(pace.due(start + 30 * MS, true));
-        assert!(!pace.due(start + 19 * MS, true));
-        assert!(pace.due(start + 100 * MS, false));
+        for now in [30, 60, 99] {
+            let now = start + now * MS;
+            assert!(!pace.wait(now, now - MS).is_zero());
+        }
+        assert!(pace.wait(start + 100 * MS, start + 100 * MS).is_zero());
+    }
+
+    #[test]
+    fn after_a_lull_it_is_done_sooner() {
+        let start = Instant::now();
+        let mut pace = Pace::new(100 * MS);
+        pace.done(start, start + MS);
+        assert_eq!(pace.wait(start + 35 * MS, start + 30 * MS), 15 * MS);
+        assert!(pace.wait(start + 50 * MS, start + 30 * MS).is_zero());
+        assert_eq!(
+            pace.wait(start + 5 * MS, start - 50 * MS),
+            15 * MS,
+            "but a fifth of the interval lies between"
+        );
     }
 
     #[test]
@@ -62,9 +78,9 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(100 * MS);
         pace.done(start, start + 50 * MS);
-        for early in [false, true] {
-            assert!(!pace.due(start + 499 * MS, early));
-            assert!(pace.due(start + 500 * MS, early));
+        for news in [start - 100 * MS, start + 499 * MS] {
+            assert_eq!(pace.wait(start + 499 * MS, news), MS);
+            assert!(pace.wait(start + 500 * MS, news).is_zero());
         }
     }
 }

@@ -123,10 +123,15 @@ impl Publisher {
     ///
     /// # Errors
     /// When `config` has a property that librdkafka does not take.
-    pub fn new(config: &ClientConfig, stop: CancellationToken, bytes: IntCounterVec) -> Result<Self, Error> {
+    pub fn new(
+        config: &ClientConfig,
+        stop: CancellationToken,
+        bytes: IntCounterVec,
+    ) -> Result<Self, Error> {
         let deliveries = Arc::new(Outcome::default());
-        let producer =
-            config.create_with_context(Deliveries(Arc::clone(&deliveries))).map_err(Error::Create)?;
+        let producer = config
+            .create_with_context(Deliveries(Arc::clone(&deliveries)))
+            .map_err(Error::Create)?;
         Ok(Self { producer, deliveries, stop, bytes })
     }
 
@@ -177,7 +182,9 @@ impl Publisher {
     pub fn check(&self) -> Result<(), Error> {
         match &self.deliveries.state().refused {
             None => Ok(()),
-            Some((topic, reason)) => Err(Error::Refused { topic: topic.clone(), reason: reason.clone() }),
+            Some((topic, reason)) => {
+                Err(Error::Refused { topic: topic.clone(), reason: reason.clone() })
+            }
         }
     }
 

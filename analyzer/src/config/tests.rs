@@ -21,7 +21,9 @@ fn every_problem_is_told_at_once_by_its_key() {
         ..Config::default()
     };
     config.kafka.brokers.clear();
-    let Err(Invalid(problems)) = config.validate() else { panic!("the configuration is not valid") };
+    let Err(Invalid(problems)) = config.validate() else {
+        panic!("the configuration is not valid")
+    };
     for key in [
         "kafka.brokers",
         "emit_interval_ms",
@@ -39,6 +41,8 @@ fn every_problem_is_told_at_once_by_its_key() {
 fn two_queries_of_one_name_are_refused() {
     let mut config = Config::default();
     config.query.push(config.query[0].clone());
-    let Err(Invalid(problems)) = config.validate() else { panic!("the configuration is not valid") };
+    let Err(Invalid(problems)) = config.validate() else {
+        panic!("the configuration is not valid")
+    };
     assert!(problems.iter().any(|problem| problem.contains("topics")), "{problems:?}");
 }

@@ -17,7 +17,9 @@ fn cluster() -> (MockCluster<'static, DefaultProducerContext>, Kafka) {
 fn produce(kafka: &Kafka, partition: i32, values: &[&str]) {
     let producer: BaseProducer = kafka.producer().create().unwrap();
     for value in values {
-        producer.send(BaseRecord::<(), str>::to(TOPIC).partition(partition).payload(value)).unwrap();
+        producer
+            .send(BaseRecord::<(), str>::to(TOPIC).partition(partition).payload(value))
+            .unwrap();
     }
     producer.flush(PATIENCE).unwrap();
 }
@@ -75,7 +77,8 @@ fn a_second_member_leaves_both_with_one_partition() {
             assert!(matches!(member.poll(Duration::from_millis(10)).unwrap(), Polled::Nothing));
             for change in member.changes() {
                 if let Change::Assigned(partitions) = &change {
-                    let starts: Vec<_> = partitions.iter().map(|&partition| (partition, 0)).collect();
+                    let starts: Vec<_> =
+                        partitions.iter().map(|&partition| (partition, 0)).collect();
                     member.assign(&starts).unwrap();
                 }
                 seen.push(change);
@@ -107,7 +110,8 @@ fn a_position_that_is_not_in_the_log_is_told_and_reading_can_go_on() {
 fn the_end_of_a_partition_is_told_to_whoever_asks_for_it() {
     let (_cluster, kafka) = cluster();
     produce(&kafka, 0, &["a"]);
-    let consumer = GroupConsumer::join(&kafka, "g", TOPIC, None, &[("enable.partition.eof", "true")]).unwrap();
+    let consumer =
+        GroupConsumer::join(&kafka, "g", TOPIC, None, &[("enable.partition.eof", "true")]).unwrap();
     next_change(&consumer);
     consumer.assign(&[(0, 0), (1, 0)]).unwrap();
     let (mut values, mut ends) = (0, Vec::new());

@@ -40,7 +40,8 @@ fn records_arrive_in_order_and_settle_their_ticket() {
     cluster.create_topic("results", 1, 1).unwrap();
     let brokers = cluster.bootstrap_servers();
     let sent = bytes();
-    let publisher = Publisher::new(&config(&brokers), CancellationToken::new(), sent.clone()).unwrap();
+    let publisher =
+        Publisher::new(&config(&brokers), CancellationToken::new(), sent.clone()).unwrap();
     let ticket = Ticket::new();
     assert!(ticket.settled());
     for number in 0..1_000_u32 {
@@ -51,8 +52,9 @@ fn records_arrive_in_order_and_settle_their_ticket() {
     assert!(ticket.settled());
     assert_eq!(sent.with_label_values(&["results"]).get(), 5_000);
 
-    let mut expected: Vec<_> =
-        (0..1_000_u32).map(|number| (number.to_be_bytes().to_vec(), Some(b"value".to_vec()))).collect();
+    let mut expected: Vec<_> = (0..1_000_u32)
+        .map(|number| (number.to_be_bytes().to_vec(), Some(b"value".to_vec())))
+        .collect();
     expected.push((b"last".to_vec(), None));
     assert_eq!(read_until(&brokers, b"last"), expected);
 }
@@ -97,7 +99,10 @@ fn a_record_that_is_too_large_says_which_and_what_to_do() {
     let publisher = Publisher::new(&small, CancellationToken::new(), bytes()).unwrap();
     let ticket = Ticket::new();
     let error = publisher.send(record(b"topics/0/head", &[0; 2_000]), &ticket).unwrap_err();
-    assert!(error.to_string().contains("topics/0/head") && error.to_string().contains("capacity"), "{error}");
+    assert!(
+        error.to_string().contains("topics/0/head") && error.to_string().contains("capacity"),
+        "{error}"
+    );
     assert!(ticket.settled() && !error.retryable());
 }
 
@@ -105,7 +110,9 @@ fn a_record_that_is_too_large_says_which_and_what_to_do() {
 fn after_a_refused_record_nothing_more_is_sent() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("results", 1, 1).unwrap();
-    let publisher = Publisher::new(&config(&cluster.bootstrap_servers()), CancellationToken::new(), bytes()).unwrap();
+    let publisher =
+        Publisher::new(&config(&cluster.bootstrap_servers()), CancellationToken::new(), bytes())
+            .unwrap();
     cluster.request_errors(
         rdkafka::types::RDKafkaApiKey::Produce,
         &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED],

@@ -30,6 +30,9 @@ const BATCH: usize = 64;
 /// The longest wait for a record.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 
+/// The shortest one, while a result waits for the one before it to arrive.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
 /// How long a stop waits for the last results to be acknowledged.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -66,14 +69,15 @@ struct Stage<'a> {
     consumer: GroupConsumer,
     out: Publisher,
     desks: BTreeMap<String, Desk>,
-    /// The partitions of the partials topic that this process has.
-    partitions: Vec<i32>,
-    /// Those that are not read through yet, with the end that they had at the assignment.
+    /// Partitions that are not read through yet, with the end that they had at the assignment.
     unread: BTreeMap<i32, i64>,
     /// The results sent last.
     sent: Arc<Ticket>,
     pace: Pace,
-    quiet: bool,
+    /// When the last record was read.
+    last_read: Instant,
+    /// Whether everything that had arrived is read.
+    caught_up: bool,
 }
 
 impl<'a> Stage<'a> {
@@ -86,14 +90,24 @@ impl<'a> Stage<'a> {
         Ok(Self {
             setting,
             ready,
-            consumer: GroupConsumer::join(kafka, GROUP, &kafka.topics.partials, instance, &properties)?,
-            out: Publisher::new(&kafka.producer(), setting.stop.clone(), setting.metrics.published_bytes.clone())?,
+            consumer: GroupConsumer::join(
+                kafka,
+                GROUP,
+                &kafka.topics.partials,
+                instance,
+                &properties,
+            )?,
+            out: Publisher::new(
+                &kafka.producer(),
+                setting.stop.clone(),
+                setting.metrics.published_bytes.clone(),
+            )?,
             desks: BTreeMap::new(),
-            partitions: Vec::new(),
             unread: BTreeMap::new(),
             sent: Ticket::new(),
             pace: Pace::new(Duration::from_millis(config.emit_interval_ms)),
-            quiet: false,
+            last_read: Instant::now(),
+            caught_up: false,
         })
     }
 
@@ -107,11 +121,13 @@ impl<'a> Stage<'a> {
     }
 
     fn read(&mut self) -> Result<(), Error> {
-        let mut patience = if self.quiet { self.idle_wait() } else { Duration::ZERO };
-        self.quiet = false;
+        let mut patience = if self.caught_up { self.idle_wait() } else { Duration::ZERO };
+        self.caught_up = false;
+        let mut found = false;
         for _ in 0..BATCH {
             match self.consumer.poll(patience)? {
                 Polled::Record(message) => {
+                    found = true;
                     take(&mut self.desks, &message, self.setting);
                     let (partition, next) = (message.partition(), message.offset() + 1);
                     if self.unread.get(&partition).is_some_and(|&end| next >= end) {
@@ -120,23 +136,25 @@ impl<'a> Stage<'a> {
                 }
                 Polled::End(partition) => self.read_through(partition),
                 Polled::Nothing => {
-                    self.quiet = true;
-                    return self.follow_group();
+                    self.caught_up = true;
+                    break;
                 }
                 Polled::OutOfRange => {
-                    tracing::warn!("partials are gone before they were read; all are read anew");
-                    let partitions: Vec<_> = self.partitions.clone();
-                    return self.take_over(&partitions);
+                    let topic = self.setting.config.kafka.topics.partials.clone();
+                    return Err(Error::PartialsLost { topic });
                 }
             }
             patience = Duration::ZERO;
         }
-        Ok(())
+        if found {
+            self.last_read = Instant::now();
+        }
+        if self.caught_up { self.follow_group() } else { Ok(()) }
     }
 
     fn idle_wait(&self) -> Duration {
         if self.desks.values().any(|desk| desk.changed) {
-            self.pace.wait(Instant::now(), true).clamp(Duration::from_millis(1), IDLE_WAIT)
+            self.pace.wait(Instant::now(), self.last_read).clamp(SHORTEST_WAIT, IDLE_WAIT)
         } else {
             IDLE_WAIT
         }
@@ -157,7 +175,9 @@ impl<'a> Stage<'a> {
         self.take_leave();
         let mut starts = Vec::with_capacity(partitions.len());
         for &partition in partitions {
-            let Some(marks) = self.consumer.watermarks_until(partition, &self.setting.stop)? else { return Ok(()) };
+            let Some(marks) = self.consumer.watermarks_until(partition, &self.setting.stop)? else {
+                return Ok(());
+            };
             starts.push((partition, marks.low));
             if marks.low < marks.high {
                 self.unread.insert(partition, marks.high);
@@ -166,11 +186,11 @@ impl<'a> Stage<'a> {
         for planned in self.setting.plan.queries() {
             let partition = partition_of(&planned.query.name, self.setting.width.partials);
             if partitions.contains(&partition) {
-                let desk = Desk { merge: Merge::new(planned), partition, changed: true, published: None };
+                let desk =
+                    Desk { merge: Merge::new(planned), partition, changed: true, published: None };
                 self.desks.insert(planned.query.name.clone(), desk);
             }
         }
-        self.partitions = partitions.to_vec();
         let assigned = partitions.len().try_into().unwrap_or(i64::MAX);
         self.setting.metrics.assigned.with_label_values(&["merge"]).set(assigned);
         tracing::info!(?partitions, queries = ?self.desks.keys().collect::<Vec<_>>(), "queries taken over");
@@ -184,7 +204,6 @@ impl<'a> Stage<'a> {
         self.setting.metrics.assigned.with_label_values(&["merge"]).set(0);
         self.desks.clear();
         self.unread.clear();
-        self.partitions.clear();
     }
 
     fn read_through(&mut self, partition: i32) {
@@ -203,7 +222,7 @@ impl<'a> Stage<'a> {
 
     fn publish(&mut self) -> Result<(), Error> {
         let started = Instant::now();
-        if !self.sent.settled() || !self.pace.due(started, self.quiet) {
+        if !self.sent.settled() || !self.pace.wait(started, self.last_read).is_zero() {
             return Ok(());
         }
         let metrics = &self.setting.metrics;
@@ -217,7 +236,8 @@ impl<'a> Stage<'a> {
             let result = encode(&mut desk.merge);
             if desk.published.as_ref() != Some(&result) {
                 let topic = &self.setting.config.kafka.topics.results;
-                let record = Record { topic, partition: None, key: query.as_bytes(), value: Some(&result) };
+                let record =
+                    Record { topic, partition: None, key: query.as_bytes(), value: Some(&result) };
                 self.out.send(record, &self.sent)?;
                 desk.published = Some(result);
                 metrics.results.with_label_values(&[query]).inc();

@@ -41,6 +41,9 @@ const BATCH: usize = 512;
 /// The longest wait for a record.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 
+/// The shortest one, while partials wait for those before them to arrive.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
 /// How often gauges are brought up to date.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -77,12 +80,14 @@ struct Stage<'a> {
     /// The partials sent last.
     sent: Arc<Ticket>,
     pace: Pace,
-    reports: Pace,
+    next_report: Instant,
     counted: Counted,
     /// Whether something was counted that is not in the partials yet.
     unpublished: bool,
-    /// Whether the last read found nothing.
-    quiet: bool,
+    /// When the last record was read.
+    last_read: Instant,
+    /// Whether everything that had arrived is read.
+    caught_up: bool,
 }
 
 impl<'a> Stage<'a> {
@@ -93,17 +98,24 @@ impl<'a> Stage<'a> {
         Ok(Self {
             setting,
             ready,
-            consumer: GroupConsumer::join(kafka, GROUP, &kafka.topics.raw, config.instance_id.as_deref(), &[])?,
+            consumer: GroupConsumer::join(
+                kafka,
+                GROUP,
+                &kafka.topics.raw,
+                config.instance_id.as_deref(),
+                &[],
+            )?,
             out: Publisher::new(&kafka.producer(), setting.stop.clone(), bytes)?,
             outlet: Outlet::new(kafka, setting.width.partials),
             seats: BTreeMap::new(),
             parked: BTreeMap::new(),
             sent: Ticket::new(),
             pace: Pace::new(Duration::from_millis(config.emit_interval_ms)),
-            reports: Pace::new(REPORT_INTERVAL),
+            next_report: Instant::now(),
             counted: Counted::default(),
             unpublished: false,
-            quiet: false,
+            last_read: Instant::now(),
+            caught_up: false,
         })
     }
 
@@ -120,8 +132,9 @@ impl<'a> Stage<'a> {
 
     /// Counts up to a batch of records; waits for the first one when the stream is quiet.
     fn read(&mut self) -> Result<(), Error> {
-        let mut patience = if self.quiet { self.idle_wait() } else { Duration::ZERO };
-        self.quiet = false;
+        let mut patience = if self.caught_up { self.idle_wait() } else { Duration::ZERO };
+        self.caught_up = false;
+        let mut found = false;
         for _ in 0..BATCH {
             match self.consumer.poll(patience)? {
                 Polled::Record(message) => {
@@ -129,26 +142,31 @@ impl<'a> Stage<'a> {
                     if let Some(seat) = self.seats.get_mut(&message.partition()) {
                         self.counted.add(seat.count(&record(&message)), &self.setting.metrics);
                         self.counted.bytes += message.payload_len() as u64;
-                        self.unpublished = true;
+                        found = true;
                     }
                 }
                 Polled::Nothing => {
-                    self.quiet = true;
-                    return self.follow_group();
+                    self.caught_up = true;
+                    break;
                 }
                 Polled::OutOfRange => return self.step_over_gaps(),
                 Polled::End(_) => {}
             }
             patience = Duration::ZERO;
         }
-        Ok(())
+        if found {
+            self.unpublished = true;
+            self.last_read = Instant::now();
+        }
+        if self.caught_up { self.follow_group() } else { Ok(()) }
     }
 
     fn idle_wait(&self) -> Duration {
-        if !self.unpublished {
-            return IDLE_WAIT;
+        if self.unpublished {
+            self.pace.wait(Instant::now(), self.last_read).clamp(SHORTEST_WAIT, IDLE_WAIT)
+        } else {
+            IDLE_WAIT
         }
-        self.pace.wait(Instant::now(), true).clamp(Duration::from_millis(1), IDLE_WAIT)
     }
 
     fn follow_group(&mut self) -> Result<(), Error> {
@@ -173,7 +191,9 @@ impl<'a> Stage<'a> {
         // What was stored when these partitions were revoked is to be among what is read back.
         match self.out.flush(REVOKED_FLUSH_PATIENCE) {
             Err(error) if !error.retryable() => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "a partition is taken over before its last snapshot arrived"),
+            Err(error) => {
+                tracing::warn!(%error, "a partition is taken over before its last snapshot arrived")
+            }
             Ok(()) => {}
         }
         let logs = state::read(&config.kafka, partitions, stop)?;
@@ -196,7 +216,10 @@ impl<'a> Stage<'a> {
         }
         let took = started.elapsed();
         metrics.takeover_seconds.observe(took.as_secs_f64());
-        metrics.assigned.with_label_values(&["tally"]).set(self.seats.len().try_into().unwrap_or(i64::MAX));
+        metrics
+            .assigned
+            .with_label_values(&["tally"])
+            .set(self.seats.len().try_into().unwrap_or(i64::MAX));
         tracing::info!(?partitions, took_ms = took.as_millis(), "partitions taken over");
         self.ready.set();
         Ok(())
@@ -222,7 +245,9 @@ impl<'a> Stage<'a> {
         let topics = &self.setting.config.kafka.topics;
         let mut starts = Vec::with_capacity(self.seats.len());
         for (&partition, seat) in &mut self.seats {
-            let Some(marks) = self.consumer.watermarks_until(partition, &self.setting.stop)? else { return Ok(()) };
+            let Some(marks) = self.consumer.watermarks_until(partition, &self.setting.stop)? else {
+                return Ok(());
+            };
             let next = seat.next_offset();
             if next > marks.high {
                 return Err(Error::LogShrank {
@@ -237,7 +262,13 @@ impl<'a> Stage<'a> {
             }
             if next < marks.low {
                 let lost = marks.low - next;
-                tracing::error!(partition, from = next, to = marks.low, lost, "records are gone before they were counted; the results show the gap");
+                tracing::error!(
+                    partition,
+                    from = next,
+                    to = marks.low,
+                    lost,
+                    "records are gone before they were counted; the results show the gap"
+                );
                 self.setting.metrics.gap_offsets.inc_by(lost.unsigned_abs());
                 seat.record_gap(marks.low);
                 self.unpublished = true;
@@ -249,7 +280,10 @@ impl<'a> Stage<'a> {
 
     fn publish(&mut self) -> Result<(), Error> {
         let now = Instant::now();
-        if !self.unpublished || !self.sent.settled() || !self.pace.due(now, self.quiet) {
+        if !self.unpublished
+            || !self.sent.settled()
+            || !self.pace.wait(now, self.last_read).is_zero()
+        {
             return Ok(());
         }
         for seat in self.seats.values_mut() {
@@ -264,13 +298,13 @@ impl<'a> Stage<'a> {
 
     /// Stores the seat that is due, one at a time so that counting never waits for all of them.
     fn store(&mut self) -> Result<(), Error> {
-        let now = Instant::now();
+        let (now, caught_up) = (Instant::now(), self.caught_up);
         for seat in self.seats.values_mut() {
             if let Some(took) = seat.settle(&self.out)? {
                 self.setting.metrics.snapshot_seconds.observe(took.as_secs_f64());
             }
         }
-        if let Some(seat) = self.seats.values_mut().find(|seat| seat.store_due(now)) {
+        if let Some(seat) = self.seats.values_mut().find(|seat| seat.store_due(now, caught_up)) {
             seat.store_now(&self.out)?;
         }
         Ok(())
@@ -278,10 +312,10 @@ impl<'a> Stage<'a> {
 
     fn report(&mut self) {
         let now = Instant::now();
-        if !self.reports.due(now, false) {
+        if now < self.next_report {
             return;
         }
-        self.reports.done(now, now);
+        self.next_report = now + REPORT_INTERVAL;
         let metrics = &self.setting.metrics;
         self.counted.flush(metrics);
         for (partition, seat) in &mut self.seats {
@@ -340,8 +374,12 @@ impl Counted {
 
     fn flush(&mut self, metrics: &Metrics) {
         let Self { counted, duplicate, undecodable, replayed, bytes } = std::mem::take(self);
-        let outcomes =
-            [("counted", counted), ("duplicate", duplicate), ("undecodable", undecodable), ("replayed", replayed)];
+        let outcomes = [
+            ("counted", counted),
+            ("duplicate", duplicate),
+            ("undecodable", undecodable),
+            ("replayed", replayed),
+        ];
         for (outcome, count) in outcomes {
             metrics.records.with_label_values(&[outcome]).inc_by(count);
         }

@@ -104,7 +104,9 @@ mod tests {
     fn a_key_reads_back_as_what_it_was() {
         let owner = Owner(0xbeef);
         let slice = SliceName { index: 17, checksum: 0x00c0_ffee };
-        for key in [Key::Manifest(owner, Slot::A), Key::Chunk(owner, Slot::B, 12), Key::Slice(slice)] {
+        for key in
+            [Key::Manifest(owner, Slot::A), Key::Chunk(owner, Slot::B, 12), Key::Slice(slice)]
+        {
             let text = key.of(3);
             assert_eq!(Key::parse(3, text.as_bytes()), Some(key), "{text}");
             assert_eq!(Key::parse(4, text.as_bytes()), None, "{text} is of another partition");
@@ -113,7 +115,17 @@ mod tests {
 
     #[test]
     fn what_is_no_key_of_ours_is_not_read() {
-        for text in ["", "3", "3/", "3/slice/", "3/xyz/a", "3/beef/c", "3/beef/a/b", "3/beef/a/1/2", "x/beef/a"] {
+        for text in [
+            "",
+            "3",
+            "3/",
+            "3/slice/",
+            "3/xyz/a",
+            "3/beef/c",
+            "3/beef/a/b",
+            "3/beef/a/1/2",
+            "x/beef/a",
+        ] {
             assert_eq!(Key::parse(3, text.as_bytes()), None, "{text:?}");
         }
         assert_eq!(Key::parse(3, b"3/\xff/a"), None);

@@ -25,7 +25,12 @@ pub struct Candidate {
 impl Log {
     /// The log of `partition`, with nothing in it.
     pub fn new(partition: i32) -> Self {
-        Self { partition, manifests: HashMap::new(), chunks: HashMap::new(), slices: HashMap::new() }
+        Self {
+            partition,
+            manifests: HashMap::new(),
+            chunks: HashMap::new(),
+            slices: HashMap::new(),
+        }
     }
 
     /// Whether nobody has stored anything.
@@ -38,7 +43,9 @@ impl Log {
     pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) {
         match Key::parse(self.partition, key) {
             Some(Key::Manifest(owner, slot)) => put(&mut self.manifests, (owner, slot), value),
-            Some(Key::Chunk(owner, slot, chunk)) => put(&mut self.chunks, (owner, slot, chunk), value),
+            Some(Key::Chunk(owner, slot, chunk)) => {
+                put(&mut self.chunks, (owner, slot, chunk), value)
+            }
             Some(Key::Slice(name)) => put(&mut self.slices, name, value),
             None => {
                 let key = String::from_utf8_lossy(key);
@@ -61,7 +68,8 @@ impl Log {
                 }
             })
             .collect();
-        manifests.sort_unstable_by_key(|(manifest, owner, slot)| (-manifest.next_offset, *owner, *slot));
+        manifests
+            .sort_unstable_by_key(|(manifest, owner, slot)| (-manifest.next_offset, *owner, *slot));
         manifests.into_iter().filter_map(|(manifest, owner, slot)| {
             self.assemble(&manifest, owner, slot).map_err(|why| self.skip(owner, slot, &why)).ok()
         })
@@ -83,7 +91,10 @@ impl Log {
     fn assemble(&self, manifest: &Manifest, owner: Owner, slot: Slot) -> Result<Candidate, String> {
         let mut bytes = Vec::new();
         for chunk in 0..manifest.chunks {
-            let piece = self.chunks.get(&(owner, slot, chunk)).ok_or(format!("chunk {chunk} is missing"))?;
+            let piece = self
+                .chunks
+                .get(&(owner, slot, chunk))
+                .ok_or(format!("chunk {chunk} is missing"))?;
             bytes.extend_from_slice(piece);
         }
         if !manifest.fits(&bytes) {

@@ -11,7 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 use super::Log;
-use crate::group::{self, watermarks};
+use crate::group::{self, Alone, watermarks};
 
 /// How long one wait for a record lasts before the stop signal is looked at again.
 const POLL: Duration = Duration::from_millis(100);
@@ -51,11 +51,15 @@ impl Error {
 ///
 /// # Errors
 /// When the client cannot be made, or the stage is told to stop.
-pub fn read(kafka: &Kafka, partitions: &[i32], stop: &CancellationToken) -> Result<BTreeMap<i32, Log>, Error> {
+pub fn read(
+    kafka: &Kafka,
+    partitions: &[i32],
+    stop: &CancellationToken,
+) -> Result<BTreeMap<i32, Log>, Error> {
     let mut config = kafka.consumer(None, None);
     config.set("enable.partition.eof", "true");
-    let consumer: BaseConsumer = config
-        .create()
+    let consumer: BaseConsumer<Alone> = config
+        .create_with_context(Alone)
         .map_err(|source| group::Error::Create { group: "state reader".to_owned(), source })?;
     loop {
         match attempt(&consumer, &kafka.topics.state, partitions, stop) {
@@ -69,13 +73,14 @@ pub fn read(kafka: &Kafka, partitions: &[i32], stop: &CancellationToken) -> Resu
 }
 
 fn attempt(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<Alone>,
     topic: &str,
     partitions: &[i32],
     stop: &CancellationToken,
 ) -> Result<BTreeMap<i32, Log>, Error> {
     let failed = |source| Error::Read { topic: topic.to_owned(), source };
-    let mut logs: BTreeMap<i32, Log> = partitions.iter().map(|&partition| (partition, Log::new(partition))).collect();
+    let mut logs: BTreeMap<i32, Log> =
+        partitions.iter().map(|&partition| (partition, Log::new(partition))).collect();
     // The end of each partition that is not read through yet.
     let mut ends = BTreeMap::new();
     let mut assignment = TopicPartitionList::new();
@@ -83,7 +88,9 @@ fn attempt(
         let marks = watermarks(consumer, topic, partition)?;
         if marks.low < marks.high {
             ends.insert(partition, marks.high);
-            assignment.add_partition_offset(topic, partition, Offset::Offset(marks.low)).map_err(failed)?;
+            assignment
+                .add_partition_offset(topic, partition, Offset::Offset(marks.low))
+                .map_err(failed)?;
         }
     }
     consumer.assign(&assignment).map_err(failed)?;
@@ -110,7 +117,9 @@ fn attempt(
                     RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
                 )),
             )) => return Err(failed(source)),
-            Some(Err(error)) => tracing::warn!(%error, "reading stored snapshots goes on after a problem"),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "reading stored snapshots goes on after a problem")
+            }
         }
     }
     Ok(logs)

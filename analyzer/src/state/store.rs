@@ -65,6 +65,11 @@ impl Store {
         self.pending.is_some()
     }
 
+    /// Whether this owner has sent a snapshot.
+    pub fn is_used(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
     /// Sends `snapshot`, before it those of `slices` that are not in the topic yet, and returns how
     /// many bytes the snapshot has. [`settle`](Self::settle) does what is left to do after it.
     ///
@@ -129,7 +134,13 @@ impl Store {
         Ok(Some(pending.since.elapsed()))
     }
 
-    fn put(&self, out: &Publisher, key: Key, value: Option<&[u8]>, ticket: &Arc<Ticket>) -> Result<(), Error> {
+    fn put(
+        &self,
+        out: &Publisher,
+        key: Key,
+        value: Option<&[u8]>,
+        ticket: &Arc<Ticket>,
+    ) -> Result<(), Error> {
         let key = key.of(self.partition);
         let partition = Some(self.partition);
         out.send(Record { topic: &self.topic, partition, key: key.as_bytes(), value }, ticket)

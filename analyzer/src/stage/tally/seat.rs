@@ -64,14 +64,25 @@ struct Reported {
 impl Reported {
     fn of(tally: &Tally) -> Self {
         let progress = tally.progress();
-        Self { late: tally.late(), future: progress.future, shortened: progress.shortened, forgotten: tally.forgotten() }
+        Self {
+            late: tally.late(),
+            future: progress.future,
+            shortened: progress.shortened,
+            forgotten: tally.forgotten(),
+        }
     }
 }
 
 impl Seat {
     /// Takes `partition` over: goes on from the newest of the snapshots in `log` and the `parked`
     /// tally, else from the beginning.
-    pub fn take(plan: &Arc<Plan>, config: &Config, partition: i32, log: &Log, parked: Option<Tally>) -> Self {
+    pub fn take(
+        plan: &Arc<Plan>,
+        config: &Config,
+        partition: i32,
+        log: &Log,
+        parked: Option<Tally>,
+    ) -> Self {
         let stored = log.candidates().find_map(|candidate| {
             let next = candidate.snapshot.next_offset();
             match Tally::restore(plan, candidate.snapshot, candidate.slices) {
@@ -91,12 +102,20 @@ impl Seat {
             (Some(stored), None) => stored,
             (None, None) => Tally::new(partition, plan),
         };
-        tracing::info!(partition, next_offset = tally.next_offset(), snapshot = unstored == 0, "counting goes on");
+        tracing::info!(
+            partition,
+            next_offset = tally.next_offset(),
+            snapshot = unstored == 0,
+            "counting goes on"
+        );
+        let mut stores = Pace::new(Duration::from_millis(config.snapshot_interval_ms));
+        let now = Instant::now();
+        stores.done(now, now);
         Self {
             reported: Reported::of(&tally),
             tally,
             store: Store::take_over(config.kafka.topics.state.as_str().into(), partition, log),
-            stores: Pace::new(Duration::from_millis(config.snapshot_interval_ms)),
+            stores,
             patience: config.snapshot_records,
             unstored,
         }
@@ -125,18 +144,35 @@ impl Seat {
     }
 
     /// Sends what has changed.
-    pub fn publish(&mut self, out: &Publisher, outlet: &Outlet, ticket: &Arc<Ticket>) -> Result<(), Error> {
+    pub fn publish(
+        &mut self,
+        out: &Publisher,
+        outlet: &Outlet,
+        ticket: &Arc<Ticket>,
+    ) -> Result<(), Error> {
         self.tally.emit().try_for_each(|partial| outlet.send(out, &partial, ticket))
     }
 
     /// Sends everything.
-    pub fn publish_all(&mut self, out: &Publisher, outlet: &Outlet, ticket: &Arc<Ticket>) -> Result<(), Error> {
+    pub fn publish_all(
+        &mut self,
+        out: &Publisher,
+        outlet: &Outlet,
+        ticket: &Arc<Ticket>,
+    ) -> Result<(), Error> {
         self.tally.emit_all().try_for_each(|partial| outlet.send(out, &partial, ticket))
     }
 
-    /// Whether a snapshot is to be stored now.
-    pub fn store_due(&self, now: Instant) -> bool {
-        self.unstored > 0 && !self.store.busy() && self.stores.due(now, self.unstored >= self.patience)
+    /// Whether a snapshot is to be stored now. It is early when many records are not in the last one,
+    /// and the first one as soon as all that has arrived is read (`caught_up`): who is killed again
+    /// and again shall not replay more and more.
+    pub fn store_due(&self, now: Instant, caught_up: bool) -> bool {
+        if self.unstored == 0 || self.store.busy() {
+            return false;
+        }
+        let early = self.unstored >= self.patience || (caught_up && !self.store.is_used());
+        let news = if early { now.checked_sub(self.stores.shortest()).unwrap_or(now) } else { now };
+        self.stores.wait(now, news).is_zero()
     }
 
     /// Stores a snapshot, if anything has changed since the last.
@@ -165,7 +201,9 @@ impl Seat {
     pub fn report(&mut self, metrics: &Metrics) {
         let now = Reported::of(&self.tally);
         let before = std::mem::replace(&mut self.reported, now);
-        for (cause, count) in [("late", now.late - before.late), ("future", now.future - before.future)] {
+        for (cause, count) in
+            [("late", now.late - before.late), ("future", now.future - before.future)]
+        {
             metrics.unwindowed.with_label_values(&[cause]).inc_by(count);
         }
         metrics.shortened.inc_by(now.shortened - before.shortened);

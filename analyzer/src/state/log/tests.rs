@@ -18,7 +18,12 @@ fn tally(plan: &Arc<Plan>, events: i64) -> Tally {
     let payload = br#"{"rsvp_id":1,"response":"yes","mtime":1425790000000,"group":{"group_topics":[{"topic_name":"Social"}]}}"#;
     for offset in 0..events {
         let id = offset.to_string();
-        tally.apply(Record { offset, timestamp_ms: 1_425_790_000_000, id: Some(id.as_bytes()), payload });
+        tally.apply(Record {
+            offset,
+            timestamp_ms: 1_425_790_000_000,
+            id: Some(id.as_bytes()),
+            payload,
+        });
     }
     tally
 }
@@ -93,7 +98,10 @@ fn a_snapshot_without_one_of_its_slices_is_skipped() {
     replay(&mut log, &records(&tally(&plan, 10), Owner::draw(), Slot::A, 900_000));
     assert_eq!(offsets(&log), [70_000, 10]);
     let best = log.candidates().next().unwrap();
-    assert_eq!(Tally::restore(&plan, best.snapshot, best.slices).unwrap().progress().events, 70_000);
+    assert_eq!(
+        Tally::restore(&plan, best.snapshot, best.slices).unwrap().progress().events,
+        70_000
+    );
 
     let name = full.slices().next().unwrap().name();
     log.replay(Key::Slice(name).of(PARTITION).as_bytes(), None);

@@ -1,0 +1,159 @@
+//! The whole analyzer on librdkafka's in-memory broker. Recovery and rebalances on Apache Kafka are
+//! tested by the package `pipeline-tests`; here, what can be seen without it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::admin::Readiness;
+use common::event::top_n::{Gap, TopN};
+use common::kafka::header;
+use rdkafka::consumer::Consumer;
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Broker {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    config: Config,
+}
+
+impl Broker {
+    fn start() -> Self {
+        let cluster = MockCluster::new(1).unwrap();
+        let mut config = Config { snapshot_interval_ms: 100, ..Config::default() };
+        config.kafka.brokers = cluster.bootstrap_servers();
+        for topic in [Topic::Raw, Topic::Partials, Topic::State, Topic::Results] {
+            cluster
+                .create_topic(config.kafka.name(topic), topic.partitions(&config.kafka), 1)
+                .unwrap();
+        }
+        Self { cluster, config }
+    }
+
+    /// Produces events `ids`, each with the topic that its id ends on and with `padding` bytes more.
+    fn feed(&self, ids: impl Iterator<Item = u32>, padding: usize) {
+        let kafka = &self.config.kafka;
+        let producer: BaseProducer = kafka.producer().create().unwrap();
+        let padding = "x".repeat(padding);
+        for id in ids {
+            let payload = format!(
+                r#"{{"rsvp_id":{id},"response":"yes","mtime":1425790000000,"padding":"{padding}","group":{{"group_country":"us","group_topics":[{{"topic_name":"t{}"}}]}}}}"#,
+                id % 10
+            );
+            let id = format!("{id}:yes");
+            let headers = OwnedHeaders::new().insert(Header { key: header::ID, value: Some(&id) });
+            let record =
+                BaseRecord::to(&kafka.topics.raw).key(&id).payload(&payload).headers(headers);
+            producer.send(record.timestamp(1_425_790_000_000)).unwrap();
+        }
+        producer.flush(PATIENCE).unwrap();
+    }
+
+    /// Results of `query` from the first on, until one satisfies `wanted`, which is returned.
+    fn result(&self, query: &str, wanted: impl Fn(&TopN) -> bool) -> TopN {
+        let topics = &self.config.kafka.topics;
+        let consumer: BaseConsumer = self.config.kafka.consumer(None, None).create().unwrap();
+        let mut start = TopicPartitionList::new();
+        start.add_partition_offset(&topics.results, 0, Offset::Beginning).unwrap();
+        consumer.assign(&start).unwrap();
+        loop {
+            let message = consumer.poll(PATIENCE).expect("another result is published").unwrap();
+            let result: TopN = serde_json::from_slice(message.payload().unwrap()).unwrap();
+            if result.query == query && wanted(&result) {
+                return result;
+            }
+        }
+    }
+
+    fn analyze(&self) -> (Host, JoinHandle<Result<(), Error>>) {
+        let host = Host {
+            registry: prometheus::Registry::new(),
+            readiness: Readiness::default(),
+            shutdown: CancellationToken::new(),
+        };
+        let running = tokio::spawn(run(self.config.clone(), host.clone()));
+        (host, running)
+    }
+}
+
+/// The value of a counter, summed over its labels where there are any.
+fn counter(host: &Host, name: &str) -> f64 {
+    let families = host.registry.gather();
+    let family = families.iter().find(|family| family.name() == name);
+    family.map_or(0.0, |family| {
+        family.get_metric().iter().map(|metric| metric.get_counter().get_value()).sum()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_query_shows_at_once_and_each_event_counts_once_over_a_restart() {
+    let broker = Broker::start();
+    let (host, running) = broker.analyze();
+    for query in ["topics", "topics_30m", "countries"] {
+        assert_eq!(broker.result(query, |_| true).version, 0, "{query}");
+    }
+    broker.feed((0..1_000).chain(0..500), 0);
+    let result = broker.result("topics", |result| result.version == 1_500);
+    assert_eq!((result.events, result.duplicates, result.total), (1_000, 500, 1_000));
+    assert!(host.readiness.unmet().is_empty(), "{:?}", host.readiness.unmet());
+    host.shutdown.cancel();
+    running.await.unwrap().unwrap();
+
+    broker.feed(500..2_000, 0);
+    let (host, running) = broker.analyze();
+    let result = broker.result("topics", |result| result.version == 3_000);
+    assert_eq!((result.events, result.duplicates), (2_000, 1_000));
+    let counts: BTreeMap<_, _> =
+        result.top.iter().map(|ranked| (ranked.item.as_str(), ranked.count)).collect();
+    assert_eq!(counts.len(), 10);
+    assert!(counts.values().all(|&count| count == 200), "{counts:?}");
+    host.shutdown.cancel();
+    running.await.unwrap().unwrap();
+    let records = counter(&host, "millrace_analyzer_records_total");
+    assert!(
+        records <= 1_500.0,
+        "the second run went on from the snapshot, and read {records} records"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_are_gone_before_they_were_read_show_as_a_gap() {
+    let mut broker = Broker::start();
+    // The broker keeps 5 MiB a partition; this is twice as much.
+    broker.config.kafka.properties.insert("compression.type".to_owned(), "none".to_owned());
+    broker.feed(0..400, 100_000);
+    let (host, running) = broker.analyze();
+    let result = broker.result("topics", |result| result.version == 400);
+    let lost: i64 = result.gaps.iter().map(|&Gap { from, to, .. }| to - from).sum();
+    assert_eq!(result.events + lost.unsigned_abs(), 400);
+    assert_eq!(result.gaps.len(), 4, "{:?}", result.gaps);
+    assert!((counter(&host, "millrace_analyzer_gap_offsets_total") - lost as f64).abs() < 0.5);
+    host.shutdown.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_before_what_was_counted_is_refused_with_the_way_out() {
+    let broker = Broker::start();
+    broker.feed(0..100, 0);
+    let (host, running) = broker.analyze();
+    broker.result("topics", |result| result.version == 100);
+    host.shutdown.cancel();
+    running.await.unwrap().unwrap();
+
+    // The same state, with another log.
+    let mut other = broker;
+    other.config.kafka.topics.raw = "raw-made-anew".to_owned();
+    other.cluster.create_topic("raw-made-anew", 4, 1).unwrap();
+    let (_host, running) = other.analyze();
+    let error = running.await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::LogShrank { .. }), "{error}");
+    assert!(error.to_string().contains("delete the topics topn-rsvps-state"), "{error}");
+    assert!(!error.retryable());
+}
