@@ -1,6 +1,6 @@
 //! Starting, stopping, starting again, and what is said when that cannot be.
 
-use std::net::TcpListener;
+use std::{net::TcpListener, os::unix::fs::symlink};
 
 use pipeline_tests::{
     Sandbox, eventually,
@@ -79,7 +79,21 @@ fn a_recording_that_is_not_there_is_named() {
 
 #[test]
 fn without_java_it_names_the_packages_and_the_way_without() {
-    let output = run("millrace", &["up", "--once", "--events", "10"], &[("PATH", "/nonexistent")]);
+    let (_directory, path) = scratch();
+    let commands = std::env::var_os("PATH").expect("a PATH");
+    for command in std::env::split_paths(&commands)
+        .filter_map(|directory| directory.read_dir().ok())
+        .flatten()
+        .flatten()
+    {
+        let name = command.file_name();
+        if name != "java" && name != "mvn" {
+            // Of two commands of one name the first is the one that is run.
+            let _ = symlink(command.path(), path.join(name));
+        }
+    }
+    let without_java = path.to_str().expect("a temporary directory's name is text");
+    let output = run("millrace", &["up", "--once", "--events", "10"], &[("PATH", without_java)]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     for word in ["openjdk-17-jre-headless", "maven", "--memory"] {
