@@ -40,4 +40,4 @@ pub use error::Error;
 pub use server::{Handle, PATH, serve};
 pub use synthetic::SyntheticOptions;
 pub use timeline::Feed;
-pub use truth::{Counted, Truth};
+pub use truth::{Counted, Counts, Truth};

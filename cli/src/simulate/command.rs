@@ -16,6 +16,9 @@ use super::{Error, Feed, Handle, Pace, Progress, SyntheticOptions, serve};
 /// How often progress is shown and the truth catches up.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
+/// So that a feed that is faster than its truth does not hide its progress.
+const CATCH_UP_LINES: u64 = 100_000;
+
 /// Serve an event feed like Meetup's RSVP stream: WebSocket and chunked HTTP at /2/rsvps.
 ///
 /// The feed starts when the first client connects and stands still while nobody is connected. A client
@@ -102,20 +105,29 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
     let mut truth = args.truth.as_deref().map(|path| TruthFile::new(path, &feed)).transpose()?;
     let mut seconds = tokio::time::interval(PROGRESS_EVERY);
     let mut shown = Shown::default();
-    let mut done = false;
-    while shutdown.run_until_cancelled(seconds.tick()).await.is_some() {
-        let progress = feed.progress();
-        shown.show(progress);
-        truth = caught_up(truth).await?;
-        if progress.exhausted() && !done {
-            done = true;
-            truth.as_ref().map_or(Ok(()), TruthFile::write)?;
-            eprintln!("every line was sent; resumes are served until the feed is stopped");
+    let mut outcome = None;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            _ = seconds.tick() => {
+                shown.show(feed.progress());
+                truth = caught_up(truth, CATCH_UP_LINES).await?;
+            }
+            ended = feed.exhausted(), if outcome.is_none() => {
+                truth = caught_up(truth, u64::MAX).await?;
+                truth.as_ref().map_or(Ok(()), TruthFile::write)?;
+                shown.note(&match &ended {
+                    Ok(()) => "every line was sent; resumes are served until the feed is stopped".to_owned(),
+                    Err(error) => format!("{error}; resumes are served until the feed is stopped"),
+                });
+                outcome = Some(ended);
+            }
         }
     }
-    shown.end(feed.progress());
+    shown.note(&text(feed.progress()));
     feed.stopped().await;
-    caught_up(truth).await?.as_ref().map_or(Ok(()), TruthFile::write)
+    caught_up(truth, u64::MAX).await?.as_ref().map_or(Ok(()), TruthFile::write)?;
+    outcome.unwrap_or(Ok(()))
 }
 
 /// The truth of a feed, counted while it is served, and where to write it.
@@ -124,10 +136,13 @@ struct TruthFile<'a> {
     follower: Follower,
 }
 
-async fn caught_up(truth: Option<TruthFile<'_>>) -> Result<Option<TruthFile<'_>>, Error> {
+async fn caught_up(
+    truth: Option<TruthFile<'_>>,
+    lines: u64,
+) -> Result<Option<TruthFile<'_>>, Error> {
     match truth {
         Some(TruthFile { path, follower }) => {
-            Ok(Some(TruthFile { path, follower: follower.catch_up().await? }))
+            Ok(Some(TruthFile { path, follower: follower.catch_up(lines).await? }))
         }
         None => Ok(None),
     }
@@ -176,9 +191,10 @@ impl Shown {
         self.seconds += 1;
     }
 
-    fn end(&self, progress: Progress) {
+    /// A line that stays.
+    fn note(&self, note: &str) {
         let begin = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
-        eprintln!("{begin}{}", text(progress));
+        eprintln!("{begin}{note}");
     }
 }
 

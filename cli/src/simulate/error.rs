@@ -46,6 +46,16 @@ pub enum Error {
         /// The largest share.
         max: f64,
     },
+    /// A start that is no time of our age.
+    #[error(
+        "the start must be from 0 to {latest} milliseconds since 1970, not {given}; leave it out to start now"
+    )]
+    Start {
+        /// The value given.
+        given: i64,
+        /// The latest start.
+        latest: i64,
+    },
     /// A rate that is no rate.
     #[error(
         "the rate must be above 0 and at most {max} lines a second, not {given}; leave it out and say --max for no limit"
@@ -88,6 +98,7 @@ impl Error {
             | Self::Read { .. }
             | Self::LineTooLong { .. }
             | Self::Redelivery { .. }
+            | Self::Start { .. }
             | Self::Rate { .. } => false,
         }
     }

@@ -125,7 +125,7 @@ impl Handle {
     /// # Errors
     /// If the timeline cannot be read again.
     pub async fn truth(&self) -> Result<Truth, Error> {
-        Ok(self.follow()?.catch_up().await?.truth())
+        Ok(self.follow()?.catch_up(u64::MAX).await?.truth())
     }
 
     /// Reads the timeline behind the clients, so that the truth of a long feed is at hand when it ends.

@@ -33,9 +33,12 @@ const MAX_REDELIVERY: f64 = 0.95;
 /// The events of a feed without a rate are a microsecond apart: no reader is so fast that they would lie in the future.
 const MAX_PACE_PER_SECOND: f64 = 1e6;
 
-/// Ids begin at the start's microsecond, so that a feed that is started again never gives one out twice: no feed
-/// is faster than [`MAX_PACE_PER_SECOND`]. Below 2^53 until the year 2255.
+/// Ids begin at the start's microsecond, so that a feed that is started again never gives one out twice:
+/// no feed is faster than [`MAX_PACE_PER_SECOND`].
 const IDS_PER_MS: u64 = 1_000;
+
+/// The year 2255: so that every id is below 2^53, where a double still holds every integer.
+const LATEST_START_MS: i64 = 9_000_000_000_000;
 
 /// Streams of random choices, one per question.
 const REPEAT: u64 = 2;
@@ -111,10 +114,14 @@ impl Default for SyntheticOptions {
 
 impl SyntheticOptions {
     pub(super) fn check(self) -> Result<Self, Error> {
-        if (0.0..=MAX_REDELIVERY).contains(&self.redelivery) {
-            Ok(self)
-        } else {
-            Err(Error::Redelivery { given: self.redelivery, max: MAX_REDELIVERY })
+        if !(0.0..=MAX_REDELIVERY).contains(&self.redelivery) {
+            return Err(Error::Redelivery { given: self.redelivery, max: MAX_REDELIVERY });
+        }
+        match self.start_ms {
+            Some(given) if !(0..=LATEST_START_MS).contains(&given) => {
+                Err(Error::Start { given, latest: LATEST_START_MS })
+            }
+            _ => Ok(self),
         }
     }
 }

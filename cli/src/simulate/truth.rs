@@ -101,11 +101,12 @@ impl Follower {
         Ok(Self { audience, reader, tally: Tally::default() })
     }
 
-    /// Counts what was sent since the last call.
-    pub(super) async fn catch_up(mut self) -> Result<Self, Error> {
+    /// Counts what was sent since the last call, at most `lines` of it.
+    pub(super) async fn catch_up(mut self, lines: u64) -> Result<Self, Error> {
         let counted = tokio::task::spawn_blocking(move || {
-            let sent = self.audience.progress().sent;
-            while self.reader.position() < sent {
+            let end =
+                self.audience.progress().sent.min(self.reader.position().saturating_add(lines));
+            while self.reader.position() < end {
                 let Some(line) = self.reader.next_line()? else { break };
                 self.tally.add(&line.bytes);
             }

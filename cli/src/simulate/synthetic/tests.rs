@@ -191,6 +191,25 @@ fn a_share_that_cannot_be_generated_is_refused() {
     }
 }
 
+#[test]
+fn a_start_beyond_our_age_is_refused() {
+    for start_ms in [-1, i64::MAX] {
+        let options = SyntheticOptions { start_ms: Some(start_ms), ..SyntheticOptions::default() };
+        assert!(matches!(options.check(), Err(Error::Start { .. })), "{start_ms}");
+    }
+}
+
+#[test]
+fn a_feed_that_follows_another_brings_new_events() {
+    let keys = |start_ms: i64| -> HashSet<String> {
+        let options = SyntheticOptions { start_ms: Some(start_ms), ..SyntheticOptions::default() };
+        let generator = Generator::new(&options, Pace::Max);
+        let lines = (0..5_000).filter_map(|position| generator.line(position));
+        lines.map(|line| identify(&line.bytes, &Schema::default()).unwrap().key).collect()
+    };
+    assert!(keys(START_MS).is_disjoint(&keys(START_MS + 5)), "5,000 lines take 5 ms");
+}
+
 /// Pins the bytes: a seed that was written down must go on to mean the same.
 #[test]
 fn the_same_seed_gives_the_same_bytes_in_every_version() {
