@@ -16,6 +16,9 @@ use crate::pipeline::{Conditions, Pipeline};
 use crate::source::websocket::Websocket;
 use crate::source::{Intake, Progress};
 
+#[cfg(test)]
+mod tests;
+
 /// The tier.
 #[derive(Debug)]
 pub struct Collector;

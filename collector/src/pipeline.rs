@@ -41,7 +41,7 @@ mod tests;
 /// At most so much is written with one fsync, so that no source waits for long.
 const BATCH_MESSAGES: usize = 1024;
 const BATCH_BYTES: usize = 8 << 20;
-/// How long the writer sleeps when nothing happens; then it looks whether the log can be truncated.
+/// How long the writer sleeps when nothing happens; then it looks after the log and the producer.
 const TICK: Duration = Duration::from_secs(1);
 
 /// What the writer thread works with.
@@ -76,6 +76,8 @@ pub struct Conditions {
 enum Next {
     Message(Message),
     Settle,
+    /// Nothing for a while.
+    Idle,
     /// The source is gone and its queue is empty.
     Closed,
 }
@@ -96,7 +98,7 @@ impl Pipeline {
         runtime: Handle,
         stop: CancellationToken,
     ) -> Result<Self, Error> {
-        let publisher = Publisher::new(&config.kafka, log.instance())?;
+        let publisher = Publisher::new(&config.kafka, log.instance(), conditions.kafka.clone())?;
         let outcomes = publisher.outcomes();
         let source = config.source.name.as_str().into();
         let burying = HashMap::new();
@@ -152,6 +154,7 @@ impl Pipeline {
             match self.next(messages)? {
                 Next::Message(first) => self.take(first, messages)?,
                 Next::Settle => {}
+                Next::Idle => self.publisher.probe(),
                 Next::Closed => break,
             }
             self.settle()?;
@@ -175,7 +178,7 @@ impl Pipeline {
                 biased;
                 message = messages.recv() => message.map_or(Next::Closed, Next::Message),
                 () = self.outcomes.some() => Next::Settle,
-                () = tokio::time::sleep(TICK) => Next::Settle,
+                () = tokio::time::sleep(TICK) => Next::Idle,
             }
         })
     }

@@ -1,8 +1,11 @@
 //! The Kafka producer: what a record looks like, and what became of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use common::admin::Condition;
 use common::event::Reason;
 use common::kafka::{Kafka, header};
 use common::message_log::{Entry, Sequence};
@@ -10,10 +13,13 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::Notify;
 
 use crate::error::Error;
+
+/// How long a broker that did not answer may take when asked again.
+const PROBE_DEADLINE: Duration = Duration::from_millis(200);
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,16 +83,22 @@ pub struct Publisher {
     dead_letters: String,
 }
 
-struct Deliveries(Arc<Outcomes>);
+/// What librdkafka's threads tell.
+struct Deliveries {
+    outcomes: Arc<Outcomes>,
+    reachable: Condition,
+    down: AtomicBool,
+}
 
 impl Publisher {
-    /// Builds the producer; it connects by itself.
+    /// Builds the producer; it connects by itself. `reachable` does not hold while no broker answers.
     ///
     /// # Errors
     /// When the settings cannot be used.
-    pub fn new(kafka: &Kafka, instance: &str) -> Result<Self, Error> {
+    pub fn new(kafka: &Kafka, instance: &str, reachable: Condition) -> Result<Self, Error> {
         let outcomes = Arc::<Outcomes>::default();
-        let context = Deliveries(Arc::clone(&outcomes));
+        let context =
+            Deliveries { outcomes: Arc::clone(&outcomes), reachable, down: AtomicBool::new(false) };
         let producer = ThreadedProducer::from_config_and_context(&kafka.producer(), context)
             .map_err(Error::Producer)?;
         Ok(Self {
@@ -101,6 +113,17 @@ impl Publisher {
     /// What became of the records of this producer.
     pub fn outcomes(&self) -> Arc<Outcomes> {
         Arc::clone(&self.outcomes)
+    }
+
+    /// Looks whether a Kafka that did not answer does so now: without this, only the next event would
+    /// tell. Blocks for a moment while it does not.
+    pub fn probe(&self) {
+        let client = self.producer.client();
+        if client.context().down.load(Ordering::Relaxed)
+            && client.fetch_metadata(Some(&self.raw), PROBE_DEADLINE).is_ok()
+        {
+            client.context().answered();
+        }
     }
 
     /// Gives an entry to the producer: an event to the topic of raw events, keyed by its subject, a
@@ -169,18 +192,30 @@ pub fn reason_of(reason: &[u8]) -> Option<Reason> {
 
 // === impl Deliveries ===
 
+impl Deliveries {
+    fn answered(&self) {
+        if self.down.swap(false, Ordering::Relaxed) {
+            tracing::info!("kafka answers again");
+            self.reachable.set();
+        }
+    }
+}
+
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
         let outcome = match result {
-            Ok(_) => Outcome::Delivered,
+            Ok(_) => {
+                self.answered();
+                Outcome::Delivered
+            }
             Err((error, _)) => match error.rdkafka_error_code() {
                 Some(code) if refused_for_good(code) => Outcome::Refused(code),
                 code => Outcome::Lost(code.unwrap_or(RDKafkaErrorCode::Unknown)),
             },
         };
-        self.0.push(Sequence::from_opaque(opaque), outcome);
+        self.outcomes.push(Sequence::from_opaque(opaque), outcome);
     }
 }
 
@@ -190,7 +225,16 @@ impl ClientContext for Deliveries {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "kafka");
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            tracing::warn!(%error, reason, "kafka");
+        } else if !self.down.swap(true, Ordering::Relaxed) {
+            // Told once: librdkafka repeats it with every attempt.
+            tracing::warn!(
+                reason,
+                "kafka does not answer; what comes is logged until the queue is full"
+            );
+            self.reachable.unset("no broker answers");
+        }
     }
 }
 

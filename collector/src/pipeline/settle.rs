@@ -83,7 +83,8 @@ impl Pipeline {
         self.conditions.kafka.unset(format!("building a new producer: {why}"));
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         self.pause(backoff.next_delay(&mut rand::rng()))?;
-        let publisher = Publisher::new(&self.config.kafka, self.log.instance())?;
+        let publisher =
+            Publisher::new(&self.config.kafka, self.log.instance(), self.conditions.kafka.clone())?;
         let outcomes = std::mem::replace(&mut self.outcomes, publisher.outcomes());
         // Dropping the old producer answers for all that it holds; its bad news is no news.
         drop(std::mem::replace(&mut self.publisher, publisher));

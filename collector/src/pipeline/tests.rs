@@ -63,7 +63,7 @@ impl Bench {
         );
         let pipeline = pipeline.unwrap();
         let writer = std::thread::spawn(move || pipeline.run(messages));
-        Running { intake, writer, metrics, stop }
+        Running { readiness, intake, writer, metrics, stop }
     }
 
     /// Everything in a topic, read until the brokers have no more.
@@ -103,6 +103,7 @@ impl Bench {
 }
 
 struct Running {
+    readiness: Readiness,
     intake: Intake,
     writer: JoinHandle<Result<(), Error>>,
     metrics: Metrics,
@@ -336,4 +337,25 @@ async fn at_the_drain_deadline_what_is_not_delivered_stays_in_the_log() {
     let metrics = running.drain().await;
     assert_eq!(metrics.published.get(), 2);
     assert_eq!(payloads(&bench.records(RAW)), [rsvp(1), rsvp(2), rsvp(3)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_follows_kafka_also_while_nothing_comes() {
+    let bench = Bench::new();
+    let mut running = bench.start();
+    running.intake.push(rsvp(1).into()).await.unwrap();
+    let ready = |expected: bool| {
+        let readiness = running.readiness.clone();
+        async move {
+            while readiness.unmet().contains_key("kafka") == expected {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    ready(true).await;
+    bench.cluster.broker_down(1).unwrap();
+    ready(false).await;
+    bench.cluster.broker_up(1).unwrap();
+    ready(true).await;
+    assert_eq!(running.drain().await.published.get(), 1);
 }

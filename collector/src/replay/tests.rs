@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use common::admin::Readiness;
 use common::event::identity::Identity;
 use common::message_log::Entry;
 use rdkafka::mocking::MockCluster;
@@ -18,7 +19,8 @@ fn entry(id: u64, reason: Option<Reason>) -> Entry {
 }
 
 async fn publish(kafka: &Kafka, instance: &str, entries: &[(Sequence, Entry)]) {
-    let publisher = Publisher::new(kafka, instance).unwrap();
+    let publisher =
+        Publisher::new(kafka, instance, Readiness::default().condition("kafka")).unwrap();
     for (sequence, entry) in entries {
         publisher.send(*sequence, entry).unwrap();
     }

@@ -90,17 +90,19 @@ impl Store {
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let mut tables = BlockBasedOptions::default();
         tables.set_block_cache(&cache);
-        let family = |name: &str, write_buffer_bytes: usize| {
+        let family = |name: &str, write_buffer_bytes: usize, compression: DBCompressionType| {
             let mut family = rocksdb::Options::default();
             family.set_block_based_table_factory(&tables);
-            family.set_compression_type(DBCompressionType::Lz4);
+            family.set_compression_type(compression);
             family.set_write_buffer_size(write_buffer_bytes);
             ColumnFamilyDescriptor::new(name, family)
         };
+        // Most entries never reach a table file, and those that do are not there for long: compressing
+        // them costs more than it saves.
         let families = [
-            family(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, 1 << 20),
-            family(Family::Transient.name(), options.write_buffer_bytes),
-            family(Family::Failed.name(), 4 << 20),
+            family(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, 1 << 20, DBCompressionType::None),
+            family(Family::Transient.name(), options.write_buffer_bytes, DBCompressionType::None),
+            family(Family::Failed.name(), 4 << 20, DBCompressionType::Lz4),
         ];
         DB::open_cf_descriptors(&database, path, families)
             .map(|db| Self { db })

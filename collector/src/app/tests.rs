@@ -1,0 +1,155 @@
+use common::admin::Readiness;
+use common::config::TierConfig as _;
+use common::event::Reason;
+use futures_util::{SinkExt, StreamExt};
+use prometheus::Registry;
+use rdkafka::mocking::MockCluster;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_tungstenite::accept_async;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::*;
+
+/// The value of a counter or gauge with one label value or none.
+fn value(registry: &Registry, name: &str, label: Option<&str>) -> u64 {
+    let families = registry.gather();
+    let family = families.iter().find(|family| family.name() == name).unwrap();
+    let wanted = |metric: &&prometheus::proto::Metric| {
+        label.is_none_or(|label| metric.get_label().iter().any(|pair| pair.value() == label))
+    };
+    let metric = family.get_metric().iter().find(wanted).unwrap();
+    (metric.get_counter().get_value() + metric.get_gauge().get_value()) as u64
+}
+
+/// A collector in this process, following the feed that `listener` accepts for.
+struct Sandbox {
+    registry: Registry,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+    running: tokio::task::JoinHandle<Result<(), Error>>,
+}
+
+fn run(
+    listener: &TcpListener,
+    cluster: &MockCluster<'_, rdkafka::producer::DefaultProducerContext>,
+    log: &TempDir,
+) -> Sandbox {
+    let mut config = Config::default();
+    config.kafka.brokers = cluster.bootstrap_servers();
+    config.source.url = format!("ws://{}/2/rsvps", listener.local_addr().unwrap());
+    config.source.reconnect_base_ms = 1;
+    config.log.path = log.path().to_owned();
+    config.validate().unwrap();
+    let (registry, readiness, shutdown) =
+        (Registry::new(), Readiness::default(), CancellationToken::new());
+    let host = Host {
+        registry: registry.clone(),
+        readiness: readiness.clone(),
+        shutdown: shutdown.clone(),
+    };
+    Sandbox { registry, readiness, shutdown, running: tokio::spawn(Collector::run(config, host)) }
+}
+
+impl Sandbox {
+    async fn until(&self, name: &str, count: u64) {
+        while self.registry.gather().is_empty() || value(&self.registry, name, None) < count {
+            assert!(!self.running.is_finished(), "the collector ended");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_becomes_dead_letters_and_the_stream_goes_on() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("raw-rsvps", 4, 1).unwrap();
+    cluster.create_topic("raw-rsvps-dlq", 1, 1).unwrap();
+    let (listener, log) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TempDir::new().unwrap());
+    let collector = run(&listener, &cluster, &log);
+    let mut feed = accept_async(listener.accept().await.unwrap().0).await.unwrap();
+
+    let text = |text: &str| Message::text(text.to_owned());
+    let poison = [
+        (text(""), Reason::Empty),
+        (Message::binary(&b"{\"rsvp_id\":1,\"response\":\"\xff\"}"[..]), Reason::InvalidUtf8),
+        (text(r#"{"rsvp_id":1,"response":"yes""#), Reason::NotJson),
+        (text("null"), Reason::NotObject),
+        (text(&"[".repeat(100_000)), Reason::TooDeep),
+        (text(&format!("\"{}\"", "x".repeat(1_000_000))), Reason::TooLarge),
+        (text(r#"{"rsvp_id":1,"rsvp_id":1,"response":"yes"}"#), Reason::DuplicateKey),
+        (text(r#"{"response":"yes"}"#), Reason::MissingId),
+        (text(r#"{"rsvp_id":"1","response":"yes"}"#), Reason::BadId),
+    ];
+    for (number, (message, _)) in poison.iter().enumerate() {
+        feed.send(message.clone()).await.unwrap();
+        feed.send(text(&format!(r#"{{"rsvp_id":{number},"response":"yes"}}"#))).await.unwrap();
+    }
+    collector.until("millrace_collector_published_events_total", poison.len() as u64).await;
+    for (_, reason) in &poison {
+        while value(
+            &collector.registry,
+            "millrace_collector_dead_letters_total",
+            Some(reason.as_str()),
+        ) != 1
+        {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(collector.readiness.unmet(), std::collections::BTreeMap::new());
+    assert_eq!(value(&collector.registry, "millrace_collector_source_connects_total", None), 1);
+
+    collector.shutdown.cancel();
+    assert!(
+        matches!(feed.next().await, Some(Ok(Message::Close(Some(frame)))) if u16::from(frame.code) == 1001)
+    );
+    collector.running.await.unwrap().unwrap();
+    let (_, left) = MessageLog::open(log.path(), common::message_log::Options::default()).unwrap();
+    assert_eq!((left.pending, left.failed), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_collector_asks_for_what_came_after_its_log() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("raw-rsvps", 4, 1).unwrap();
+    cluster.create_topic("raw-rsvps-dlq", 1, 1).unwrap();
+    let (listener, log) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TempDir::new().unwrap());
+    let mut queries = Vec::new();
+    for events in [0, 2, 1] {
+        let collector = run(&listener, &cluster, &log);
+        let mut query = String::new();
+        #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
+        let look = |request: &tokio_tungstenite::tungstenite::handshake::server::Request,
+                    response| {
+            query = request.uri().query().unwrap_or_default().to_owned();
+            Ok(response)
+        };
+        let stream = listener.accept().await.unwrap().0;
+        let mut feed = tokio_tungstenite::accept_hdr_async(stream, look).await.unwrap();
+        queries.push(query);
+        for number in 0..events {
+            let event =
+                format!(r#"{{"rsvp_id":{number},"response":"yes","mtime":{}}}"#, 70 - number);
+            feed.send(Message::text(event)).await.unwrap();
+        }
+        collector.until("millrace_collector_published_events_total", events).await;
+        collector.shutdown.cancel();
+        collector.running.await.unwrap().unwrap();
+    }
+    assert_eq!(queries, ["", "since_mtime=0", "since_mtime=70"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_in_use_is_an_error_that_names_the_directory() {
+    let cluster = MockCluster::new(1).unwrap();
+    let (listener, log) =
+        (TcpListener::bind("127.0.0.1:0").await.unwrap(), TempDir::new().unwrap());
+    let _held = MessageLog::open(log.path(), common::message_log::Options::default()).unwrap();
+    let error = run(&listener, &cluster, &log).running.await.unwrap().unwrap_err().to_string();
+    assert!(
+        error.contains(&log.path().display().to_string()) && error.contains("no other collector"),
+        "{error}"
+    );
+}
