@@ -94,7 +94,7 @@ impl App {
             outcome
         };
         tracing::info!(url = %format!("http://{address}"), "listening");
-        let routes = routes::all(service, &config.allowed_origins);
+        let routes = routes::all(Arc::new(service), &config.allowed_origins);
         let (outcome, ()) = tokio::join!(consumer, server.run(routes, shutdown.clone()));
         outcome
     }

@@ -128,10 +128,13 @@ impl Consumer {
         let Some(stream) = self.persist(|| Stream::open(&self.kafka, &self.metrics))? else {
             return Ok(());
         };
-        let Some((mut next, end)) = self.persist(|| stream.watermarks())? else { return Ok(()) };
+        let Some((mut next, mut end)) = self.persist(|| stream.watermarks())? else {
+            return Ok(());
+        };
         let mut generation = 0;
         self.begin(&stream, generation, next)?;
         let mut malformed: u64 = 0;
+        // Compaction never takes the last record, so that `end` is always reached.
         while !self.shutdown.is_cancelled() {
             if next >= end {
                 self.caught_up.set();
@@ -155,7 +158,6 @@ impl Consumer {
                         }
                     }
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => self.caught_up.set(),
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                     return Err(Error::Fatal(error));
                 }
@@ -165,6 +167,7 @@ impl Consumer {
                     let Some((low, high)) = self.persist(|| stream.watermarks())? else {
                         return Ok(());
                     };
+                    end = high;
                     match Remedy::of(next, low, high) {
                         Remedy::Retry => stream.assign(next)?,
                         Remedy::Skip => {
@@ -260,8 +263,6 @@ impl Stream {
         let topic = kafka.topics.results.clone();
         let consumer: BaseConsumer<Context> = kafka
             .consumer(None, None)
-            // Tells when everything has been read, which an offset cannot when the last record is gone.
-            .set("enable.partition.eof", "true")
             .set("statistics.interval.ms", "1000")
             .create_with_context(Context { metrics: metrics.clone() })
             .map_err(Error::Client)?;

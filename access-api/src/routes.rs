@@ -10,6 +10,7 @@
 //! All of them answer GET and HEAD only. Errors are `{"error":{"code":…,"message":…}}`.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH,
@@ -40,7 +41,7 @@ const SECURITY: [(&str, &str); 4] = [
 
 /// All routes; never rejects.
 pub fn all(
-    service: Service,
+    service: Arc<Service>,
     allowed_origins: &[String],
 ) -> impl Filter<Extract = (WarpResponse,), Error = Infallible> + Clone + Send + Sync + 'static {
     let readable = || warp::get().or(warp::head()).unify();
@@ -52,9 +53,9 @@ pub fn all(
                 .map(|asset| asset.respond(&headers))
                 .ok_or_else(warp::reject)
         });
-    let hub = std::sync::Arc::clone(&service.hub);
+    let hub = Arc::clone(&service.hub);
     let list = warp::path!("v1" / "queries").and(readable()).map({
-        let hub = std::sync::Arc::clone(&hub);
+        let hub = Arc::clone(&hub);
         move || queries::list(&hub)
     });
     let one = warp::path!("v1" / "queries" / String)

@@ -79,7 +79,7 @@ pub fn websocket_config(limits: &Limits) -> WebSocketConfig {
 /// One client.
 pub struct Session<S> {
     socket: WebSocketStream<S>,
-    service: Service,
+    service: Arc<Service>,
     reader: Option<Reader>,
     rung: Rung,
     /// The last cursor acknowledged, once the client has acknowledged any.
@@ -105,7 +105,7 @@ enum Event {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// A client that has shaken hands.
-    pub fn new(socket: WebSocketStream<S>, service: Service) -> Self {
+    pub fn new(socket: WebSocketStream<S>, service: Arc<Service>) -> Self {
         let now = Instant::now();
         Self {
             socket,
@@ -122,12 +122,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Serves the client until one side ends it.
-    pub async fn run(mut self) -> Disconnect {
+    /// Serves the client until one side ends it. What only the end needs is boxed: there are thousands
+    /// of these futures, and each is as large as its largest state.
+    pub async fn run(&mut self) -> Disconnect {
         let disconnect = self.serve().await;
         self.service.metrics.disconnects.with_label_values(&[disconnect.as_str()]).inc();
         match disconnect {
-            Disconnect::Server(reason) => self.farewell(reason).await,
+            Disconnect::Server(reason) => Box::pin(self.farewell(reason)).await,
             Disconnect::Client | Disconnect::Lost | Disconnect::Protocol => {}
         }
         disconnect
@@ -409,7 +410,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             WsError::Utf8(_) => CloseCode::Invalid,
             _ => return Disconnect::Lost,
         };
-        self.close(CloseFrame { code, reason: "protocol violation".into() }).await;
+        Box::pin(self.close(CloseFrame { code, reason: "protocol violation".into() })).await;
         Disconnect::Protocol
     }
 

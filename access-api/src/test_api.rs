@@ -106,7 +106,7 @@ impl Api {
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
         };
-        let routes = routes::all(service, &config.allowed_origins);
+        let routes = routes::all(Arc::new(service), &config.allowed_origins);
         let served = tokio::spawn(server.run(routes, shutdown.clone()));
         Self { hub, metrics, address, shutdown, served, next: 0 }
     }
@@ -139,7 +139,7 @@ impl Api {
     /// A client whose kernel takes little, so that the server soon feels that it does not read.
     pub async fn connect_narrow(&self) -> Client {
         let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
+        socket.set_recv_buffer_size(64 << 10).unwrap();
         let stream = socket.connect(self.address).await.unwrap();
         self.shake_hands(stream, self.request()).await.unwrap()
     }

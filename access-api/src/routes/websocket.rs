@@ -122,7 +122,7 @@ impl Refusal {
 
 /// The route.
 pub fn route(
-    service: Service,
+    service: Arc<Service>,
     allowed_origins: &[String],
 ) -> impl Filter<Extract = (WarpResponse,), Error = Rejection> + Clone + Send + Sync + 'static {
     let allowed: Arc<[Origin]> =
@@ -135,7 +135,7 @@ pub fn route(
         .map(move |headers: HeaderMap, upgrade: Option<OnUpgrade>, connection: Connection| {
             match check(&headers, &allowed).and_then(|accept| Ok((accept, upgrade.ok_or(Refusal::Handshake)?))) {
                 Ok((accept, upgrade)) => {
-                    connection.tasks.clone().spawn(serve(upgrade, connection, service.clone()));
+                    connection.tasks.clone().spawn(serve(upgrade, connection, Arc::clone(&service)));
                     switch(&accept)
                 }
                 Err(refusal) => {
@@ -187,7 +187,7 @@ fn switch(accept: &str) -> WarpResponse {
     response
 }
 
-async fn serve(upgrade: OnUpgrade, connection: Connection, service: Service) {
+async fn serve(upgrade: OnUpgrade, connection: Connection, service: Arc<Service>) {
     let _client = Gauged::new(&service.metrics.clients);
     match upgrade.await {
         Ok(upgraded) => {

@@ -62,6 +62,7 @@ async fn a_subscriber_gets_a_snapshot_of_each_query_and_then_each_newer_result()
         api.publish(query);
     }
     assert_eq!(client.briefs(2).await, ["result topics 4", "result countries 6"]);
+    drop(client);
     api.stop().await;
 }
 
@@ -76,6 +77,7 @@ async fn a_star_subscribes_to_queries_that_do_not_exist_yet() {
     assert!(client.brief().await.ends_with(" topics 0"));
     api.publish("brand new");
     assert_eq!(client.brief().await, "result brand new 1");
+    drop(client);
     api.stop().await;
 }
 
@@ -92,6 +94,7 @@ async fn another_subscription_replaces_the_first() {
     api.publish("topics");
     api.publish("countries");
     assert_eq!(client.brief().await, "result countries 3");
+    drop(client);
     api.stop().await;
 }
 
@@ -112,6 +115,7 @@ async fn a_client_that_comes_back_with_its_cursor_misses_nothing() {
     api.publish("topics");
     assert_eq!(client.brief().await, "result topics 4");
     assert_eq!(api.metrics.resumes.with_label_values(&["resumed"]).get(), 1);
+    drop(client);
     api.stop().await;
 }
 
@@ -134,6 +138,7 @@ async fn a_cursor_that_is_too_old_or_of_another_stream_is_answered_with_a_gap_an
     for outcome in ["too_old", "other_epoch"] {
         assert_eq!(api.metrics.resumes.with_label_values(&[outcome]).get(), 1, "{outcome}");
     }
+    drop(client);
     api.stop().await;
 }
 
@@ -149,6 +154,7 @@ async fn a_stream_that_begins_anew_is_told_to_those_who_watch() {
     assert_eq!(client.brief().await, "gap");
     let frame = client.frame().await;
     assert_eq!(frame.cursor().unwrap(), Cursor { epoch: Epoch(2), seq: 1 });
+    drop(client);
     api.stop().await;
 }
 
@@ -175,6 +181,7 @@ async fn a_result_is_encoded_once_for_all_clients() {
     let encoded = |kind| api.metrics.frames_encoded.with_label_values(&[kind]).get();
     assert_eq!((encoded("result"), encoded("snapshot")), (RESULTS + 1, 1));
     assert_eq!(api.metrics.deliveries.get(), (RESULTS + 1) * CLIENTS as u64);
+    drop(clients);
     api.stop().await;
 }
 
@@ -207,6 +214,7 @@ async fn a_client_that_falls_behind_is_warned_twice_and_then_gets_the_newest_onl
     // And it is in good order again.
     let next = api.publish("topics");
     assert_eq!(slow.brief().await, format!("result topics {next}"));
+    drop((slow, good));
     api.stop().await;
 }
 
@@ -286,6 +294,7 @@ async fn a_client_that_acknowledges_gets_no_more_than_it_acknowledges() {
     let (seqs, skipped) = account(&frames);
     assert_eq!(seqs.len() as u64 + skipped, last);
     assert!(skipped > 20);
+    drop(client);
     api.stop().await;
 }
 
@@ -325,6 +334,7 @@ async fn frames_without_sense_are_answered_and_the_connection_stays() {
     let (frames, close) = client.rest().await;
     assert_eq!(frames.iter().map(brief).collect::<Vec<_>>(), ["error BadFrame", "bye bad_frames"]);
     assert_eq!(close.unwrap().code, CloseCode::Policy);
+    drop(client);
     api.stop().await;
 }
 
@@ -338,6 +348,7 @@ async fn an_unknown_query_is_named_and_comes_when_it_is_published() {
     assert!(refusal.message.contains("`tropics`"), "{}", refusal.message);
     api.publish("tropics");
     assert!(client.brief().await.ends_with(" tropics 0"));
+    drop(client);
     api.stop().await;
 }
 
@@ -349,6 +360,7 @@ async fn a_frame_above_the_limit_ends_the_connection_with_a_reason() {
     let (frames, close) = client.rest().await;
     assert_eq!(frames.iter().map(brief).collect::<Vec<_>>(), ["bye too_large"]);
     assert_eq!(close.unwrap().code, CloseCode::Size);
+    drop(client);
     api.stop().await;
 }
 
@@ -364,6 +376,7 @@ async fn a_client_that_is_silent_even_to_pings_is_closed() {
     let (frames, close) = dead.rest().await;
     assert_eq!(frames.iter().map(brief).collect::<Vec<_>>(), ["bye idle"]);
     assert_eq!(u16::from(close.unwrap().code), 4009);
+    drop(dead);
     api.stop().await;
 }
 

@@ -104,3 +104,15 @@ async fn connections_beyond_the_limit_get_503_until_one_is_free() {
     drop(second);
     api.stop().await;
 }
+
+#[tokio::test]
+async fn a_client_takes_little_memory_besides_its_read_buffer() {
+    let config = Config::default();
+    let (hub, metrics) = crate::test_api::hub(&config);
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let place = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
+    let connection = Connection::new(place, Gauged::new(&metrics.connections), TaskTracker::new());
+    let service = Arc::new(Service { hub, limits: config.limits, metrics, shutdown });
+    let upgrade = hyper::upgrade::on(http::Request::new(()));
+    assert!(std::mem::size_of_val(&serve(upgrade, connection, service)) <= 1200);
+}
