@@ -1,9 +1,10 @@
 //! Time that the core takes for an RSVP of 1.3 kB, without Kafka: `cargo bench -p analyzer --bench core
-//! [-- RECORDING.jsonl]`. Beside it, in the same run, what building a `serde_json::Value` takes.
+//! [-- RECORDING.jsonl]`. Beside it, in the same run, what `serde_json::Value` and sonic-rs take.
 //!
 //! One line a step: name, nanoseconds per record. Each is the best of several rounds, because whatever
 //! else runs on the machine can only add to it.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -16,7 +17,33 @@ use analyzer::partial::Partial;
 use analyzer::plan::{Plan, Settings};
 use analyzer::query::Query;
 use analyzer::summary::Summary;
-use analyzer::tally::{Record, Tally};
+use analyzer::tally::{Outcome, Record, Tally};
+use serde::Deserialize;
+
+/// What the shipped queries read, as a type.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "what is measured is filling it")]
+struct Rsvp<'a> {
+    mtime: i64,
+    #[serde(borrow)]
+    group: Group<'a>,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "likewise")]
+struct Group<'a> {
+    #[serde(borrow)]
+    group_topics: Vec<Topic<'a>>,
+    #[serde(borrow)]
+    group_country: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "likewise")]
+struct Topic<'a> {
+    #[serde(borrow)]
+    topic_name: Cow<'a, str>,
+}
 
 const ROUNDS: usize = 7;
 /// RSVPs that are made when no recording is given.
@@ -46,6 +73,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             .filter(|payload| {
                 serde_json::from_slice::<serde_json::Value>(black_box(payload)).is_ok()
             })
+            .count()
+    });
+    report("sonic-rs, into structs made for RSVPs", payloads.len(), || {
+        payloads
+            .iter()
+            .filter(|payload| sonic_rs::from_slice::<Rsvp<'_>>(black_box(payload)).is_ok())
             .count()
     });
     let decoder =
@@ -85,7 +118,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut tally = Tally::new(0, &plan);
     report("apply", ids.len(), || {
         tally = Tally::new(0, &plan);
-        (0..ids.len()).for_each(|offset| drop(black_box(tally.apply(records(offset)))));
+        (0..ids.len())
+            .for_each(|offset| assert_eq!(tally.apply(records(offset)), Outcome::Counted));
     });
     let mut again = ids.len() as i64;
     report("apply, a duplicate", ids.len(), || {

@@ -1,23 +1,23 @@
 //! From the bytes of an event to the items that the queries ask for, in one pass.
 //!
-//! The pointers of all queries form one trie, walked along with the parser: values off the trie are
+//! The pointers of all queries form one trie, walked along with the text: values off the trie are
 //! skipped, strings at its ends are *mentions*. Nothing is allocated per event: mentions point into the
 //! payload, or, where escapes had to be resolved, into a buffer that is used again.
 //!
 //! Only strings are items; other types in their place are skipped. An item that an event names twice is
-//! counted twice. Lone surrogate escapes read as U+FFFD. The parser (sonic-rs) recurses into skipped
-//! values, so nesting is checked first: deeper than [`MAX_DEPTH`] is not decoded.
+//! counted twice. Lone surrogate escapes read as U+FFFD. What is not an event is refused for the same
+//! reasons as by the collector, except that names are not checked for being unique.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use common::event::{MAX_DEPTH, Pointer, Reason, Step, without_bom};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use common::event::{Pointer, Reason, Step, without_bom};
 
 use crate::hash::hash;
 
+mod reader;
+
 #[cfg(test)]
 mod tests;
+
+use reader::{Raw, Reader, unescape};
 
 /// Longest item that is counted as it is. A longer one is cut to its first characters, then `…` and the
 /// hash of the whole, so that different items stay different.
@@ -101,16 +101,14 @@ impl Decoder {
             return Err(Reason::TooLarge);
         }
         let text = std::str::from_utf8(without_bom(payload)).map_err(|_| Reason::InvalidUtf8)?;
-        check_depth(text.as_bytes())?;
-        match text.bytes().find(|byte| !byte.is_ascii_whitespace()) {
+        let mut reader = Reader::new(text);
+        match reader.peek() {
             Some(b'{') => {}
             Some(_) => return Err(Reason::NotObject),
             None => return Err(Reason::Empty),
         }
-        let mut parser = sonic_rs::Deserializer::from_str(text).utf8_lossy();
-        let walk = Walk { node: &self.root, base: text.as_ptr() as usize, found };
-        walk.deserialize(&mut parser).map_err(|_| Reason::NotJson)?;
-        parser.end().map_err(|_| Reason::NotJson)?;
+        found.walk(&self.root, &mut reader)?;
+        reader.end()?;
         Ok(Event { text, found })
     }
 
@@ -118,36 +116,6 @@ impl Decoder {
     pub fn pointer(&self, query: usize) -> usize {
         self.pointers[query]
     }
-}
-
-/// Brackets in strings count too, so that the usual event is decided by a sum that the compiler makes
-/// of vector instructions; only what has many brackets is read closely.
-fn check_depth(json: &[u8]) -> Result<(), Reason> {
-    // '{' and '[' differ in one bit, which is set in '{'.
-    let opens = |chunk: &[u8]| {
-        chunk.iter().map(|&byte| u8::from(byte | 0x20 == b'{')).fold(0_u8, u8::wrapping_add)
-    };
-    let brackets: usize = json.chunks(255).map(|chunk| usize::from(opens(chunk))).sum();
-    if brackets > MAX_DEPTH && depth(json) > MAX_DEPTH { Err(Reason::TooDeep) } else { Ok(()) }
-}
-
-/// How deep the brackets outside of strings are nested.
-fn depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for &byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_string,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 // === impl Node ===
@@ -170,8 +138,17 @@ impl Node {
         child.at(rest)
     }
 
-    fn child(&self, key: &str) -> Option<&Self> {
-        self.keys.iter().find(|(known, _)| **known == *key).map(|(_, node)| node)
+    #[inline]
+    fn child(&self, text: &str, Raw { start, end, escaped }: Raw) -> Option<&Self> {
+        let find = |name: &[u8]| {
+            self.keys.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, node)| node)
+        };
+        if !escaped {
+            return find(&text.as_bytes()[start..end]);
+        }
+        let mut resolved = String::new();
+        unescape(&text[start..end], &mut resolved);
+        find(resolved.as_bytes())
     }
 }
 
@@ -185,38 +162,78 @@ impl Found {
         self.shortened = 0;
     }
 
-    fn mention(&mut self, pointer: u32, text: Text<'_>) {
-        let (item, base) = match text {
-            Text::Payload { text, base } if text.len() <= MAX_ITEM_BYTES => (text, Some(base)),
-            Text::Payload { text, .. } | Text::Resolved(text) => (text, None),
-        };
-        let (start, len, item_hash) = match base {
-            Some(base) => (item.as_ptr() as usize - base, item.len(), hash(item.as_bytes())),
-            None => {
-                let item = self.shorten(item);
-                let start = self.resolved.len();
-                self.resolved.push_str(&item);
-                (start, item.len(), hash(item.as_bytes()))
+    /// Reads the value at a node. Recurses no deeper than the longest pointer.
+    fn walk(&mut self, node: &Node, reader: &mut Reader<'_>) -> Result<(), Reason> {
+        if !node.keys.is_empty() && reader.open(b'{')? {
+            let mut first = true;
+            while let Some(name) = reader.name(first)? {
+                first = false;
+                match node.child(reader.text(), name) {
+                    Some(child) => self.walk(child, reader)?,
+                    None => reader.skip()?,
+                }
             }
-        };
-        self.mentions.push(Mention {
-            hash: item_hash,
-            start: start as u32,
-            len: len as u32,
-            pointer,
-            in_payload: base.is_some(),
-        });
+        } else if let Some(element) = &node.every
+            && reader.open(b'[')?
+        {
+            let mut first = true;
+            while reader.element(first)? {
+                first = false;
+                self.walk(element, reader)?;
+            }
+        } else if let Some(pointer) = node.pointer
+            && let Some(text) = reader.open_string()?
+        {
+            self.mention(pointer, reader.text(), text);
+        } else if node.is_time && matches!(reader.peek(), Some(b'-' | b'0'..=b'9')) {
+            self.time_ms = milliseconds(reader.scalar()?);
+        } else {
+            reader.skip()?;
+        }
+        Ok(())
     }
 
-    fn shorten<'a>(&mut self, item: &'a str) -> Cow<'a, str> {
-        if item.len() <= MAX_ITEM_BYTES {
-            return Cow::Borrowed(item);
-        }
-        self.shortened += 1;
-        let suffix = format!("…{:016x}", hash(item.as_bytes()));
-        let kept = &item[..item.floor_char_boundary(MAX_ITEM_BYTES - suffix.len())];
-        Cow::Owned(format!("{kept}{suffix}"))
+    fn mention(&mut self, pointer: u32, text: &str, Raw { start, end, escaped }: Raw) {
+        let raw = &text[start..end];
+        let in_payload = !escaped && raw.len() <= MAX_ITEM_BYTES;
+        let (start, item) = if in_payload {
+            (start, raw)
+        } else {
+            let start = self.resolved.len();
+            self.shortened += u64::from(resolve(raw, &mut self.resolved));
+            (start, &self.resolved[start..])
+        };
+        self.mentions.push(Mention {
+            hash: hash(item.as_bytes()),
+            start: start as u32,
+            len: item.len() as u32,
+            pointer,
+            in_payload,
+        });
     }
+}
+
+/// Appends an item with its escapes resolved, cut if it is too long; says whether it was.
+fn resolve(raw: &str, into: &mut String) -> bool {
+    let start = into.len();
+    unescape(raw, into);
+    let item = &into[start..];
+    if item.len() <= MAX_ITEM_BYTES {
+        return false;
+    }
+    let suffix = format!("…{:016x}", hash(item.as_bytes()));
+    let kept = item.floor_char_boundary(MAX_ITEM_BYTES - suffix.len());
+    into.truncate(start + kept);
+    into.push_str(&suffix);
+    true
+}
+
+/// Whole milliseconds, rounded down; `None` beyond [`MAX_TIME_MS`].
+fn milliseconds(number: &str) -> Option<i64> {
+    // Saturates where there is no such i64, and those are beyond the limit.
+    let time_ms =
+        number.parse().ok().or_else(|| number.parse().ok().map(|time: f64| time.floor() as i64))?;
+    (-MAX_TIME_MS..=MAX_TIME_MS).contains(&time_ms).then_some(time_ms)
 }
 
 // === impl Event ===
@@ -241,133 +258,5 @@ impl<'a> Event<'a> {
             let start = mention.start as usize;
             (mention.hash, &source[start..start + mention.len as usize])
         })
-    }
-}
-
-// === the walk ===
-
-enum Text<'a> {
-    /// A part of the payload's text, which begins at the address `base`.
-    Payload { text: &'a str, base: usize },
-    /// Somewhere else, for now.
-    Resolved(&'a str),
-}
-
-/// The value at a node.
-struct Walk<'t, 'f> {
-    node: &'t Node,
-    base: usize,
-    found: &'f mut Found,
-}
-
-/// The name of a member: the node below it, if there is one.
-struct Name<'t>(&'t Node);
-
-impl Walk<'_, '_> {
-    fn text(self, text: Text<'_>) {
-        if let Some(pointer) = self.node.pointer {
-            self.found.mention(pointer, text);
-        }
-    }
-
-    fn time(self, time_ms: Option<i64>) {
-        if self.node.is_time {
-            self.found.time_ms = time_ms.filter(|time| (-MAX_TIME_MS..=MAX_TIME_MS).contains(time));
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<(), E> {
-        let base = self.base;
-        self.text(Text::Payload { text, base });
-        Ok(())
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.text(Text::Resolved(text));
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<(), E> {
-        self.time(Some(number));
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.time(i64::try_from(number).ok());
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        // Saturates where there is no such i64, and those are beyond MAX_TIME_MS.
-        self.time(Some(number.floor() as i64));
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
-        let Self { node, base, found } = self;
-        match &node.every {
-            Some(node) => {
-                while elements.next_element_seed(Walk { node, base, found: &mut *found })?.is_some()
-                {
-                }
-            }
-            None => while elements.next_element::<IgnoredAny>()?.is_some() {},
-        }
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let Self { node, base, found } = self;
-        while let Some(child) = members.next_key_seed(Name(node))? {
-            match child {
-                Some(node) => members.next_value_seed(Walk { node, base, found: &mut *found })?,
-                None => drop(members.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<'de, 't> DeserializeSeed<'de> for Name<'t> {
-    type Value = Option<&'t Node>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl<'t> Visitor<'_> for Name<'t> {
-    type Value = Option<&'t Node>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.child(name))
     }
 }

@@ -1,0 +1,301 @@
+//! JSON as RFC 8259 has it, read from left to right: everything is checked, nothing is built.
+//!
+//! Strings are looked at 8 bytes at a time. Skipping does not recurse: which brackets are open is one bit each, and [`MAX_DEPTH`] of them are
+//! allowed.
+
+use common::event::{MAX_DEPTH, Reason};
+
+/// A JSON text and how far it is read.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+    /// Bit n is set when the bracket at depth n is that of an object.
+    objects: u128,
+}
+
+/// Where a string stands in the text, without its quotes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Raw {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// Whether it has escapes, all of them valid.
+    pub(super) escaped: bool,
+}
+
+// One bit a bracket.
+const _: () = assert!(MAX_DEPTH <= u128::BITS as usize);
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0, objects: 0 }
+    }
+
+    pub(super) fn text(&self) -> &'a str {
+        self.text
+    }
+
+    fn bytes(&self) -> &'a [u8] {
+        self.text.as_bytes()
+    }
+
+    /// The next byte that is not white space.
+    #[inline]
+    pub(super) fn peek(&mut self) -> Option<u8> {
+        loop {
+            match *self.bytes().get(self.at)? {
+                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                byte => return Some(byte),
+            }
+        }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<u8, Reason> {
+        let byte = self.peek().ok_or(Reason::NotJson)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Reason> {
+        if self.next()? == byte { Ok(()) } else { Err(Reason::NotJson) }
+    }
+
+    /// Nothing but white space may follow.
+    pub(super) fn end(&mut self) -> Result<(), Reason> {
+        if self.peek().is_none() { Ok(()) } else { Err(Reason::NotJson) }
+    }
+
+    /// Enters the array or object that comes next, if one does.
+    pub(super) fn open(&mut self, bracket: u8) -> Result<bool, Reason> {
+        if self.peek() != Some(bracket) {
+            return Ok(false);
+        }
+        self.at += 1;
+        self.push(bracket == b'{')?;
+        Ok(true)
+    }
+
+    fn push(&mut self, is_object: bool) -> Result<(), Reason> {
+        if self.depth == MAX_DEPTH {
+            return Err(Reason::TooDeep);
+        }
+        let bit = 1 << self.depth;
+        self.objects = if is_object { self.objects | bit } else { self.objects & !bit };
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// The name of the next member of an object, its colon read too; `None` leaves the object.
+    pub(super) fn name(&mut self, first: bool) -> Result<Option<Raw>, Reason> {
+        match self.next()? {
+            b'}' => {
+                self.depth -= 1;
+                return Ok(None);
+            }
+            b'"' if first => {}
+            b',' if !first => self.expect(b'"')?,
+            _ => return Err(Reason::NotJson),
+        }
+        let name = self.string()?;
+        self.expect(b':')?;
+        Ok(Some(name))
+    }
+
+    /// Whether another element of an array comes; if not, leaves the array.
+    pub(super) fn element(&mut self, first: bool) -> Result<bool, Reason> {
+        match self.peek() {
+            Some(b']') => {
+                self.at += 1;
+                self.depth -= 1;
+                Ok(false)
+            }
+            Some(_) if first => Ok(true),
+            Some(b',') => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(_) | None => Err(Reason::NotJson),
+        }
+    }
+
+    /// The string that comes next, if one does.
+    pub(super) fn open_string(&mut self) -> Result<Option<Raw>, Reason> {
+        if self.peek() != Some(b'"') {
+            return Ok(None);
+        }
+        self.at += 1;
+        self.string().map(Some)
+    }
+
+    /// The rest of a string whose opening quote is read.
+    #[inline]
+    fn string(&mut self) -> Result<Raw, Reason> {
+        let (bytes, start) = (self.bytes(), self.at);
+        let mut escaped = false;
+        loop {
+            let rest = bytes.get(self.at..).unwrap_or_default();
+            self.at += special(rest);
+            match bytes.get(self.at) {
+                Some(b'"') => {
+                    let end = self.at;
+                    self.at += 1;
+                    return Ok(Raw { start, end, escaped });
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.at += escape(&bytes[self.at + 1..]).ok_or(Reason::NotJson)?;
+                }
+                // A control character, or the end of the text.
+                Some(_) | None => return Err(Reason::NotJson),
+            }
+        }
+    }
+
+    /// The number, `true`, `false` or `null` that comes next.
+    pub(super) fn scalar(&mut self) -> Result<&'a str, Reason> {
+        let start = {
+            self.peek();
+            self.at
+        };
+        let rest = &self.bytes()[start..];
+        let len = match rest.first() {
+            Some(b't') => literal(rest, b"true"),
+            Some(b'f') => literal(rest, b"false"),
+            Some(b'n') => literal(rest, b"null"),
+            Some(_) => number(rest),
+            None => None,
+        };
+        self.at += len.ok_or(Reason::NotJson)?;
+        Ok(&self.text[start..self.at])
+    }
+
+    /// Leaves out the value that comes next, whatever it is.
+    pub(super) fn skip(&mut self) -> Result<(), Reason> {
+        let outside = self.depth;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    self.string()?;
+                }
+                Some(bracket @ (b'{' | b'[')) => {
+                    self.at += 1;
+                    self.push(bracket == b'{')?;
+                    if self.enter(true)? {
+                        continue;
+                    }
+                }
+                Some(_) | None => drop(self.scalar()?),
+            }
+            // What was opened above may end here.
+            loop {
+                if self.depth == outside {
+                    return Ok(());
+                }
+                if self.enter(false)? {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Goes to the next value of the innermost object or array; false if that ends.
+    fn enter(&mut self, first: bool) -> Result<bool, Reason> {
+        if self.objects >> (self.depth - 1) & 1 == 1 {
+            Ok(self.name(first)?.is_some())
+        } else {
+            self.element(first)
+        }
+    }
+}
+
+/// How many bytes come before the next quote, backslash or control character, or before the end.
+#[inline]
+fn special(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = ONES << 7;
+    // The top bit of a byte is set where that is less than the limit (at most 128), and perhaps of bytes
+    // after one: the first is exact (Warren, Hacker's Delight, section 6-1).
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & TOPS;
+    let equal = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    let (words, rest) = bytes.as_chunks();
+    for (at, &word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(word);
+        let marks = equal(word, b'"') | equal(word, b'\\') | below(word, b' ');
+        if marks != 0 {
+            return 8 * at + marks.trailing_zeros() as usize / 8;
+        }
+    }
+    let is_special = |&byte: &u8| byte == b'"' || byte == b'\\' || byte < b' ';
+    bytes.len() - rest.len() + rest.iter().position(is_special).unwrap_or(rest.len())
+}
+
+/// Length of the escape sequence whose backslash comes before these bytes.
+fn escape(bytes: &[u8]) -> Option<usize> {
+    match bytes.first()? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
+        b'u' => bytes.get(1..5)?.iter().all(u8::is_ascii_hexdigit).then_some(6),
+        _ => None,
+    }
+}
+
+fn literal(bytes: &[u8], expected: &[u8]) -> Option<usize> {
+    bytes.starts_with(expected).then_some(expected.len())
+}
+
+/// Length of the number at the start, by the grammar of RFC 8259 section 6.
+fn number(bytes: &[u8]) -> Option<usize> {
+    let digits = |from: usize| {
+        let count = bytes.get(from..)?.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        (count > 0).then_some(from + count)
+    };
+    let start = usize::from(bytes.first() == Some(&b'-'));
+    let mut end = if bytes.get(start) == Some(&b'0') { start + 1 } else { digits(start)? };
+    if bytes.get(end) == Some(&b'.') {
+        end = digits(end + 1)?;
+    }
+    if let Some(b'e' | b'E') = bytes.get(end) {
+        let sign = matches!(bytes.get(end + 1), Some(b'+' | b'-'));
+        end = digits(end + 1 + usize::from(sign))?;
+    }
+    Some(end)
+}
+
+/// Appends a string with its escapes resolved. Those are valid; a lone surrogate becomes U+FFFD.
+pub(super) fn unescape(raw: &str, into: &mut String) {
+    let mut rest = raw;
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        into.push_str(plain);
+        let resolved = match escape.as_bytes().first() {
+            Some(b'u') => {
+                let (character, len) = unicode(escape);
+                into.push(character);
+                rest = escape.get(len..).unwrap_or_default();
+                continue;
+            }
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(&same) => char::from(same),
+            None => char::REPLACEMENT_CHARACTER,
+        };
+        into.push(resolved);
+        rest = escape.get(1..).unwrap_or_default();
+    }
+    into.push_str(rest);
+}
+
+/// The character of `uXXXX`, or of `uXXXX\uXXXX` if that is a surrogate pair, and the length read.
+fn unicode(escape: &str) -> (char, usize) {
+    let unit = |from: usize| u16::from_str_radix(escape.get(from..from + 4)?, 16).ok();
+    let first = unit(1).unwrap_or(0xfffd);
+    let pair = [first, unit(7).filter(|_| escape.get(5..7) == Some("\\u")).unwrap_or(0)];
+    match char::decode_utf16(pair).next() {
+        Some(Ok(character)) => (character, if character.len_utf16() == 2 { 11 } else { 5 }),
+        Some(Err(_)) | None => (char::REPLACEMENT_CHARACTER, 5),
+    }
+}
