@@ -122,13 +122,12 @@ async fn print(
                         stall.lag_ms, stall.skipped
                     )
                 }
-                ServerFrame::Gap(gap) => {
-                    let skipped = gap.skipped.map_or_else(
-                        || "another stream".to_owned(),
-                        |skipped| format!("{skipped} results"),
-                    );
-                    format!("missed {skipped} while away; the newest results follow")
-                }
+                ServerFrame::Gap(gap) => match gap.skipped {
+                    Some(skipped) => {
+                        format!("missed {skipped} results while away; the newest follow")
+                    }
+                    None => "cannot go on where it was; the newest results follow".to_owned(),
+                },
                 ServerFrame::Error(refusal) => refusal.message,
                 ServerFrame::Bye(_) => continue,
             },
