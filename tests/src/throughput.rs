@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -32,6 +32,15 @@ use crate::{
 };
 
 const PARTITIONS: i32 = 4;
+/// One query: what a comparison with other systems can ask of all of them.
+const TOPICS_ALONE: &str = r#"
+[[query]]
+name = "topics"
+kind = "top"
+item = "/group/group_topics/*/topic_name"
+n = 50
+window = { kind = "running" }
+"#;
 const RUN: Duration = Duration::from_secs(600);
 
 /// What a job took.
@@ -50,8 +59,10 @@ pub struct Figures {
     pub rsvps: u32,
     /// Their mean size, in bytes.
     pub mean_bytes: u64,
-    /// The analyzer, from its start to the result that reflects all.
+    /// The analyzer with the queries that it comes with, from its start to the result that reflects all.
     pub analyzer: Cost,
+    /// The same with one query, what other systems can be asked too: topics, since the beginning.
+    pub topics_alone: Cost,
     /// Reading and dropping.
     pub drop: Cost,
 }
@@ -82,8 +93,23 @@ pub fn measure(rsvps: u32) -> Figures {
     );
 
     let drop = poll_and_drop(&kafka, &ends);
-    let analyzer = analyze(&kafka, &path, &ends, &truth);
-    Figures { rsvps, mean_bytes, analyzer, drop }
+    let shipped = path.join("shipped.toml");
+    std::fs::write(&shipped, "").expect("writing a configuration");
+    let analyzer = analyze(&apart(&kafka, "shipped"), &shipped, &ends, &truth);
+    let alone = path.join("alone.toml");
+    std::fs::write(&alone, TOPICS_ALONE).expect("writing a configuration");
+    let topics_alone = analyze(&apart(&kafka, "alone"), &alone, &ends, &truth);
+    Figures { rsvps, mean_bytes, analyzer, topics_alone, drop }
+}
+
+/// The same raw records, and nothing that another analyzer left.
+fn apart(kafka: &Kafka, name: &str) -> Kafka {
+    let mut kafka = kafka.clone();
+    for topic in [&mut kafka.topics.partials, &mut kafka.topics.state, &mut kafka.topics.results] {
+        topic.push('-');
+        topic.push_str(name);
+    }
+    kafka
 }
 
 /// Publishes a recording as the collector does.
@@ -154,15 +180,20 @@ struct Reflected {
 
 fn analyze(
     kafka: &Kafka,
-    directory: &Path,
+    config: &Path,
     ends: &std::collections::BTreeMap<i32, i64>,
     truth: &Answer,
 ) -> Cost {
-    let log: PathBuf = directory.join("analyzer.log");
+    let log = config.with_extension("log");
     let start = Instant::now();
     let mut analyzer = Analyzer(
         Command::new(binaries().join("analyzer"))
+            .arg("--config")
+            .arg(config)
             .env("ANALYZER__KAFKA__BROKERS", &kafka.brokers)
+            .env("ANALYZER__KAFKA__TOPICS__PARTIALS", &kafka.topics.partials)
+            .env("ANALYZER__KAFKA__TOPICS__STATE", &kafka.topics.state)
+            .env("ANALYZER__KAFKA__TOPICS__RESULTS", &kafka.topics.results)
             .env("ANALYZER__SERVICE__ADMIN", format!("127.0.0.1:{}", free_port()))
             .env("ANALYZER__INSTANCE_ID", "bench")
             .stdin(Stdio::null())
