@@ -102,6 +102,14 @@ fn apply(tally: &mut Tally, offset: usize, rsvp: &Rsvp) -> Outcome {
     })
 }
 
+/// Applies what the tally does not reflect yet.
+fn catch_up(tally: &mut Tally, log: &[Rsvp]) {
+    let from = tally.next_offset() as usize;
+    for (offset, rsvp) in log.iter().enumerate().skip(from) {
+        apply(tally, offset, rsvp);
+    }
+}
+
 /// The partitions' logs.
 fn logs(rsvps: &[Rsvp]) -> Vec<Vec<Rsvp>> {
     let mut logs = vec![Vec::new(); PARTITIONS];
@@ -252,9 +260,7 @@ fn troubled(
     plans.sort_by_key(|(at, _)| *at);
     for (at, accident) in plans {
         for owner in [Some(&mut tally), zombie.as_mut()].into_iter().flatten() {
-            for offset in owner.next_offset() as usize..at {
-                apply(owner, offset, &log[offset]);
-            }
+            catch_up(owner, &log[..at]);
         }
         match accident {
             Accident::Emit => written.extend(tally.emit()),
@@ -272,9 +278,7 @@ fn troubled(
         }
         written.extend(zombie.iter_mut().flat_map(|zombie| zombie.emit().collect::<Vec<_>>()));
     }
-    for offset in tally.next_offset() as usize..log.len() {
-        apply(&mut tally, offset, &log[offset]);
-    }
+    catch_up(&mut tally, log);
     written.extend(tally.emit());
     written
 }

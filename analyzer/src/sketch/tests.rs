@@ -8,7 +8,7 @@ use crate::hash::hash;
 /// Item number `n`, long enough at times to live outside of its counter.
 fn item(n: u32) -> String {
     let text = format!("item-{n}");
-    if n % 5 == 0 { text.repeat(6) } else { text }
+    if n.is_multiple_of(5) { text.repeat(6) } else { text }
 }
 
 fn add(summary: &mut SpaceSaving, n: u32) {
