@@ -1,7 +1,6 @@
 //! The command `millrace`.
 
-use std::fmt::Display;
-use std::process::ExitCode;
+use std::{fmt::Display, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use cli::{broker, simulate, tap, up};

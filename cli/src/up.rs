@@ -42,7 +42,8 @@ const INTERRUPTED: u8 = 130;
 /// Runs until Ctrl-C, until something is given up, or with `--once` until the answer is printed.
 /// Must be called on the main thread.
 pub fn run(args: Args) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread);
     let outcome = runtime.and_then(|runtime| {
         let outcome = runtime.block_on(up(args));
         // A thread that still waits for Kafka has nothing to say any more.
