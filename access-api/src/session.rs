@@ -46,8 +46,9 @@ mod ladder;
 
 /// Control frames that may wait behind a blocked batch before reading stops.
 const CONTROLS: usize = 16;
-/// Bytes of frames that go out in one write.
-const BATCH: usize = 16 << 10;
+/// Bytes of frames that go out in one write, or one frame: about one result of 50 items. A client's
+/// write buffer stays as large as its largest batch was, so that a larger one costs memory per client.
+const BATCH: usize = 4 << 10;
 /// Each client's read buffer lives as long as it does; its frames are short.
 const READ_BUFFER: usize = 1 << 10;
 /// More than any control frame takes.
