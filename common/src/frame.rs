@@ -246,7 +246,8 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let parse = || {
             let (epoch, seq) = text.split_once('-')?;
-            let cursor = Self { epoch: Epoch(u32::from_str_radix(epoch, 16).ok()?), seq: seq.parse().ok()? };
+            let cursor =
+                Self { epoch: Epoch(u32::from_str_radix(epoch, 16).ok()?), seq: seq.parse().ok()? };
             // One position has one text, so that cursors can be compared as texts.
             (cursor.to_string() == text).then_some(cursor)
         };
