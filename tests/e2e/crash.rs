@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use nix::sys::signal::Signal;
 use pipeline_tests::{
     Sandbox,
     oracle::Oracle,
@@ -90,7 +91,7 @@ fn a_second_analyzer_that_comes_and_goes_costs_nothing() {
     let mut sandbox = stream.start(Sandbox::builder().rate(RATE));
     sandbox.await_total("topics", stream.part(20));
     let second = sandbox.start_analyzer("analyzer-1");
-    sandbox.await_assignment(second);
+    sandbox.await_assignment(second, 1);
     sandbox.await_total("topics", stream.part(60));
     let status = sandbox.stop_analyzer(second);
     assert!(status.success(), "an analyzer that is asked to stop says so: {status}");
@@ -102,9 +103,24 @@ fn a_second_analyzer_that_is_killed_costs_nothing() {
     let stream = Stream::of(LINES, 14);
     let mut sandbox = stream.start(Sandbox::builder().rate(RATE));
     let second = sandbox.start_analyzer("analyzer-1");
-    sandbox.await_assignment(second);
+    sandbox.await_assignment(second, 1);
     sandbox.await_total("topics", stream.part(40));
     sandbox.kill_analyzer(second);
+    stream.assert_exact_end(sandbox);
+}
+
+#[test]
+fn an_analyzer_that_freezes_and_wakes_up_as_a_zombie_costs_nothing() {
+    let stream = Stream::of(LINES, 16);
+    let mut sandbox = stream.start(Sandbox::builder().rate(RATE / 2));
+    let second = sandbox.start_analyzer("analyzer-1");
+    sandbox.await_assignment(second, 1);
+    let first = sandbox.process("analyzer");
+    sandbox.await_total("topics", stream.part(20));
+    first.signal(Signal::SIGSTOP);
+    // The group gives its partitions away, while it still believes that it owns them.
+    sandbox.await_assignment(second, 4);
+    first.signal(Signal::SIGCONT);
     stream.assert_exact_end(sandbox);
 }
 

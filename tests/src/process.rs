@@ -49,9 +49,9 @@ impl Process {
             .collect()
     }
 
-    /// CPU time in user and kernel since its start.
-    pub fn cpu(&self) -> Option<Duration> {
-        cpu(self.pid)
+    /// Its command line, the program included.
+    pub fn arguments(&self) -> Vec<String> {
+        read(self.pid, "cmdline").unwrap_or_default().split('\0').map(str::to_owned).collect()
     }
 
     /// Resident memory now, in KiB.

@@ -200,9 +200,12 @@ impl Sandbox {
         let extra: Vec<u32> = self.extra.iter().map(Child::id).collect();
         eventually(&format!("a process named {name}"), || {
             self.assert_running();
-            self.processes()
-                .into_iter()
-                .find(|one| one.name == name && !extra.contains(&one.pid.cast_unsigned()))
+            // Before it starts anything, `up` asks the analyzer for its queries: that one is gone at once.
+            self.processes().into_iter().find(|one| {
+                one.name == name
+                    && !extra.contains(&one.pid.cast_unsigned())
+                    && !one.arguments().iter().any(|argument| argument == "--dump-config")
+            })
         })
     }
 
@@ -267,13 +270,14 @@ impl Sandbox {
         pid
     }
 
-    /// Waits until an analyzer that [`Sandbox::start_analyzer`] started has partitions to count.
-    pub fn await_assignment(&self, pid: u32) {
+    /// Waits until an analyzer that [`Sandbox::start_analyzer`] started has so many partitions to count.
+    pub fn await_assignment(&mut self, pid: u32, partitions: u32) {
         let process = Process { pid: pid.cast_signed(), name: "analyzer".to_owned() };
-        eventually("partitions for the second analyzer", || {
+        eventually(&format!("{partitions} partitions for the second analyzer"), || {
+            self.assert_running();
             let metrics = self.metrics_of(&process)?;
-            (metrics.sum("millrace_analyzer_assigned_partitions{stage=\"tally\"}") > 0.0)
-                .then_some(())
+            let assigned = metrics.sum("millrace_analyzer_assigned_partitions{stage=\"tally\"}");
+            (assigned >= f64::from(partitions)).then_some(())
         });
     }
 
