@@ -39,6 +39,8 @@ pub(crate) struct QueryState {
     pub(crate) name: String,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) panes: window::State,
+    /// What was lost before it joined the others: offsets `[from, to)`.
+    pub(crate) missed: Vec<(i64, i64)>,
 }
 
 /// A sealed dedupe slice, never changed again; cheap to clone.
@@ -70,12 +72,12 @@ pub enum Error {
     /// The snapshot names a slice that is not there.
     #[error("dedupe slice {0} is missing, so this snapshot cannot be used")]
     MissingSlice(SliceName),
-    /// Made by other settings of a query, or without it.
+    /// It knows none of the queries, or only with other settings.
     #[error(
-        "query '{query}' is new or has other settings than the snapshot: counting anew from the log"
+        "no query has the settings of this snapshot, not even '{query}': counting anew from the log"
     )]
     Changed {
-        /// The query.
+        /// One of the queries.
         query: String,
     },
 }

@@ -2,8 +2,10 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use super::counting::{MAX_GAPS, MAX_TIMESTAMP_MS};
 use super::*;
 use crate::dedupe::SLICE_IDS;
+use crate::merge::Merge;
 use crate::plan::Settings;
 use crate::query::{Query, Window};
 
@@ -211,15 +213,48 @@ fn absurd_timestamps_are_survived() {
 }
 
 #[test]
-fn a_snapshot_of_other_settings_is_refused_by_the_query_that_they_change() {
+fn a_snapshot_that_knows_none_of_the_queries_is_refused() {
     let mut feed = Feed::new();
     feed.at("1", 0, 0);
     let restore = |plan: &Arc<Plan>| Tally::restore(plan, feed.tally.snapshot(), []).map(|_| ());
     assert_eq!(restore(&plan(|_| {})), Ok(()));
     let changed = Error::Changed { query: "topics".to_owned() };
-    assert_eq!(restore(&plan(|settings| settings.capacity = 100)), Err(changed));
+    assert_eq!(restore(&plan(|settings| settings.capacity = 100)), Err(changed.clone()));
     let shipped = Arc::new(Plan::new(&Query::defaults(), Settings::default()).unwrap());
-    assert_eq!(restore(&shipped), Err(Error::Changed { query: "topics".to_owned() }));
+    assert_eq!(restore(&shipped), Err(changed));
+}
+
+#[test]
+fn a_new_query_tells_what_the_log_has_lost_and_the_others_do_not() {
+    let mut feed = Feed::new();
+    assert!((0..10).all(|n| feed.at(&n.to_string(), n, n) == Outcome::Counted));
+    let mut queries: Vec<Query> =
+        plan(|_| {}).queries().iter().map(|planned| planned.query.clone()).collect();
+    queries.push(Query { name: "new".to_owned(), ..queries[0].clone() });
+    let more = Arc::new(Plan::new(&queries, Settings::default()).unwrap());
+    feed.tally = Tally::restore(&more, feed.tally.snapshot(), []).unwrap();
+    feed.tally.record_gap(0, 3);
+    assert_eq!(feed.tally.next_offset(), 4);
+    for n in 4..12 {
+        feed.offset = n;
+        let expected = if n < 10 { Outcome::Replayed } else { Outcome::Counted };
+        assert_eq!(feed.at(&n.to_string(), n, n), expected);
+    }
+    assert_eq!(feed.tally.next_offset(), 12);
+    feed.tally = Tally::restore(&more, feed.tally.snapshot(), []).unwrap();
+    let (mut gaps, mut totals) = (Vec::new(), Vec::new());
+    for planned in more.queries() {
+        let mut merge = Merge::new(planned);
+        for partial in
+            feed.tally.emit_all().filter(|partial| partial.key.query == planned.query.name)
+        {
+            merge.apply(&partial.key, partial.value.as_deref()).unwrap();
+        }
+        gaps.push(merge.result().gaps.iter().map(|gap| (gap.from, gap.to)).collect::<Vec<_>>());
+        totals.push(merge.result().total);
+    }
+    assert_eq!(gaps, [vec![], vec![], vec![(0, 4)]]);
+    assert_eq!(totals, [12, 12, 8]);
 }
 
 #[test]

@@ -1,0 +1,309 @@
+//! The counting itself, of queries that are at the same offset.
+
+use std::sync::Arc;
+
+use common::event::identity;
+
+use super::{Outcome, Record};
+use crate::decode::Found;
+use crate::dedupe::Dedupe;
+use crate::hash::hash;
+use crate::partial::{Head, Key, Part, Partial, Progress, Value};
+use crate::plan::{Plan, Planned};
+use crate::snapshot::{Error, QueryState, Slice, Snapshot};
+use crate::window::Panes;
+
+/// The most holes that are told apart; further ones widen the last.
+pub(super) const MAX_GAPS: usize = 64;
+
+/// The furthest record timestamp, 2^53; Kafka takes any 64-bit number from a producer.
+pub(super) const MAX_TIMESTAMP_MS: i64 = 1 << 53;
+
+/// Some queries, all at the same offset.
+#[derive(Debug)]
+pub(super) struct Counting {
+    partition: i32,
+    plan: Arc<Plan>,
+    progress: Progress,
+    dedupe: Dedupe,
+    queries: Vec<Tallied>,
+    found: Found,
+}
+
+/// One query over the partition.
+#[derive(Debug)]
+struct Tallied {
+    /// Its place in the plan.
+    at: usize,
+    panes: Panes,
+    /// What was lost before it joined the others, on top of what they know of.
+    missed: Vec<(i64, i64)>,
+    /// The progress that was published last is not the present one.
+    head_due: bool,
+}
+
+/// A partial that is due.
+enum Due {
+    Pane(i64),
+    Head,
+    Tombstone(i64),
+}
+
+impl Counting {
+    /// Counts from the beginning of the partition; `queries` are places in the plan, in order.
+    pub(super) fn new(
+        partition: i32,
+        plan: &Arc<Plan>,
+        queries: impl IntoIterator<Item = usize>,
+    ) -> Self {
+        let settings = plan.settings();
+        let tallied = |at| {
+            let panes = Panes::new(&plan.queries()[at]);
+            Tallied { at, panes, missed: Vec::new(), head_due: false }
+        };
+        Self {
+            partition,
+            progress: Progress::default(),
+            dedupe: Dedupe::new(settings.dedupe_capacity, settings.dedupe_horizon_ms),
+            queries: queries.into_iter().map(tallied).collect(),
+            found: Found::default(),
+            plan: Arc::clone(plan),
+        }
+    }
+
+    /// The partition of `raw-rsvps` that is counted.
+    pub(super) fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// What was read, and what happened on the way.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Events too old for the window of a query, summed over the queries.
+    pub(super) fn late(&self) -> u64 {
+        self.queries.iter().map(|query| query.panes.late()).sum()
+    }
+
+    /// Event ids forgotten because of capacity or age.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.dedupe.forgotten()
+    }
+
+    /// Takes a record in. Offsets may jump (compaction and transaction markers leave none behind); what
+    /// is known to be lost is told to [`record_gap`](Self::record_gap).
+    pub(super) fn apply(&mut self, record: Record<'_>) -> Outcome {
+        if record.offset < self.progress.next_offset {
+            return Outcome::Replayed;
+        }
+        let timestamp_ms = record.timestamp_ms.clamp(0, MAX_TIMESTAMP_MS);
+        self.progress.next_offset = record.offset + 1;
+        self.progress.ingested_ms = self.progress.ingested_ms.max(Some(timestamp_ms));
+        self.queries.iter_mut().for_each(|query| query.head_due = true);
+        self.dedupe.advance(timestamp_ms);
+        let outcome = match record.id {
+            Some(id) => self.count(hash(id), timestamp_ms, record.payload),
+            None => match identity::identify(record.payload, &self.plan.settings().schema) {
+                Ok(identity) => {
+                    self.count(hash(identity.id.as_bytes()), timestamp_ms, record.payload)
+                }
+                Err(reason) => Outcome::Undecodable(reason),
+            },
+        };
+        match outcome {
+            Outcome::Counted => self.progress.events += 1,
+            Outcome::Duplicate => self.progress.duplicates += 1,
+            Outcome::Undecodable(_) => self.progress.undecodable += 1,
+            Outcome::Replayed => {}
+        }
+        outcome
+    }
+
+    fn count(&mut self, id: u64, timestamp_ms: i64, payload: &[u8]) -> Outcome {
+        if self.dedupe.contains(id) {
+            return Outcome::Duplicate;
+        }
+        let decoder = self.plan.decoder();
+        let event = match decoder.decode(payload, &mut self.found) {
+            Ok(event) => event,
+            Err(reason) => return Outcome::Undecodable(reason),
+        };
+        self.dedupe.insert(id, timestamp_ms);
+        self.progress.shortened += event.shortened();
+
+        let time_ms = event.time_ms().unwrap_or(timestamp_ms);
+        let latest = timestamp_ms.saturating_add_unsigned(self.plan.settings().max_future_ms);
+        let in_future = time_ms > latest;
+        let watermark_ms = if in_future {
+            self.progress.future += 1;
+            None
+        } else {
+            self.progress.watermark_ms = self.progress.watermark_ms.max(Some(time_ms));
+            self.progress.watermark_ms
+        };
+        for Tallied { at, panes, .. } in &mut self.queries {
+            if let Some(watermark_ms) = watermark_ms {
+                panes.advance(watermark_ms);
+            } else if !panes.is_running() {
+                continue;
+            }
+            let mut mentions = event.mentions(decoder.pointer(*at)).peekable();
+            if mentions.peek().is_some()
+                && let Some(summary) = panes.at(time_ms)
+            {
+                mentions.for_each(|(hash, item)| summary.add(hash, item));
+            }
+        }
+        Outcome::Counted
+    }
+
+    /// The offsets from `from` to `last`, inclusive, were gone before they could be read: counting
+    /// goes on after them, and every result tells of it. What is reflected already is not lost.
+    pub(super) fn record_gap(&mut self, from: i64, last: i64) {
+        let (from, to) = (from.max(self.progress.next_offset), last.saturating_add(1));
+        if from >= to {
+            return;
+        }
+        self.progress.next_offset = to;
+        self.queries.iter_mut().for_each(|query| query.head_due = true);
+        let full = self.progress.gaps.len() == MAX_GAPS;
+        match self.progress.gaps.last_mut() {
+            Some(last) if last.1 == from || full => last.1 = to,
+            _ => self.progress.gaps.push((from, to)),
+        }
+    }
+
+    /// What changed since it was last emitted: of each query the panes, then the head, then tombstones.
+    /// Nothing if no record was applied. What is not taken from the iterator is emitted the next time.
+    pub(super) fn emit(&mut self) -> impl Iterator<Item = Partial> + '_ {
+        let mut due = Vec::new();
+        for (at, query) in self.queries.iter().enumerate().filter(|(_, query)| query.head_due) {
+            due.extend(query.panes.changed().map(|start_ms| (at, Due::Pane(start_ms))));
+            due.push((at, Due::Head));
+            due.extend(query.panes.closed().map(|start_ms| (at, Due::Tombstone(start_ms))));
+        }
+        due.into_iter().filter_map(|(at, due)| match due {
+            Due::Pane(start_ms) => self.emit_pane(at, start_ms),
+            Due::Head => Some(self.emit_head(at)),
+            Due::Tombstone(start_ms) => Some(self.emit_tombstone(at, start_ms)),
+        })
+    }
+
+    /// Everything counts as changed.
+    pub(super) fn touch(&mut self) {
+        for query in &mut self.queries {
+            query.panes.touch();
+            query.head_due = true;
+        }
+    }
+
+    /// Counts the other's queries from here on too. Both reflect the same offsets.
+    pub(super) fn adopt(&mut self, other: Option<Self>) {
+        let Some(Self { queries, progress, .. }) = other else { return };
+        let gaps = progress.gaps;
+        let joined = |query| Tallied { missed: gaps.clone(), head_due: true, ..query };
+        self.queries.extend(queries.into_iter().map(joined));
+        self.queries.sort_by_key(|query| query.at);
+    }
+
+    fn emit_pane(&mut self, at: usize, start_ms: i64) -> Option<Partial> {
+        let key = self.key(at, Part::Pane { start_ms });
+        let (fingerprint, next_offset) = (self.planned(at).fingerprint, self.progress.next_offset);
+        let body = self.queries[at].panes.take(start_ms)?;
+        Some(Partial::new(key, &Value { fingerprint, next_offset, body }))
+    }
+
+    fn emit_head(&mut self, at: usize) -> Partial {
+        let query = &mut self.queries[at];
+        query.head_due = false;
+        let gaps = union(&query.missed, &self.progress.gaps);
+        let progress = Progress { gaps, ..self.progress.clone() };
+        let body = Head { progress, late: query.panes.late() };
+        let (fingerprint, next_offset) = (self.planned(at).fingerprint, self.progress.next_offset);
+        Partial::new(self.key(at, Part::Head), &Value { fingerprint, next_offset, body })
+    }
+
+    fn emit_tombstone(&mut self, at: usize, start_ms: i64) -> Partial {
+        self.queries[at].panes.forget_closed(start_ms);
+        Partial::tombstone(self.key(at, Part::Pane { start_ms }))
+    }
+
+    fn planned(&self, at: usize) -> &Planned {
+        &self.plan.queries()[self.queries[at].at]
+    }
+
+    fn key(&self, at: usize, part: Part) -> Key {
+        Key { query: self.planned(at).query.name.clone(), partition: self.partition, part }
+    }
+
+    /// The state at this offset. To be stored after all [`slices`](Self::slices) that it names.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let queries = self.queries.iter().enumerate().map(|(at, tallied)| QueryState {
+            name: self.planned(at).query.name.clone(),
+            fingerprint: self.planned(at).fingerprint,
+            panes: tallied.panes.state(),
+            missed: tallied.missed.clone(),
+        });
+        Snapshot {
+            partition: self.partition,
+            progress: self.progress.clone(),
+            dedupe: self.dedupe.state(),
+            queries: queries.collect(),
+        }
+    }
+
+    /// The sealed dedupe slices, oldest first. Each is stored once; one that no stored snapshot names may
+    /// be deleted.
+    pub(super) fn slices(&self) -> impl Iterator<Item = Slice> + '_ {
+        self.dedupe.slices()
+    }
+
+    /// Goes on from a snapshot with the queries that it knows; the others are named by their places.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] if it knows none, [`Error::MissingSlice`].
+    pub(super) fn restore(
+        plan: &Arc<Plan>,
+        snapshot: Snapshot,
+        slices: impl IntoIterator<Item = Slice>,
+    ) -> Result<(Self, Vec<usize>), Error> {
+        let Snapshot { progress, partition, dedupe, mut queries } = snapshot;
+        let (mut known, mut new) = (Vec::new(), Vec::new());
+        for (at, planned) in plan.queries().iter().enumerate() {
+            let same = |state: &QueryState| {
+                state.name == planned.query.name && state.fingerprint == planned.fingerprint
+            };
+            match queries.iter().position(same) {
+                Some(stored) => {
+                    let QueryState { panes, missed, .. } = queries.swap_remove(stored);
+                    let panes = Panes::new(planned).restore(panes);
+                    known.push(Tallied { at, panes, missed, head_due: true });
+                }
+                None => new.push(at),
+            }
+        }
+        if let (true, Some(&at)) = (known.is_empty(), new.first()) {
+            return Err(Error::Changed { query: plan.queries()[at].query.name.clone() });
+        }
+        let mut counting = Self::new(partition, plan, []);
+        counting.queries = known;
+        counting.dedupe = counting.dedupe.restore(dedupe, slices).map_err(Error::MissingSlice)?;
+        counting.progress = progress;
+        Ok((counting, new))
+    }
+}
+
+/// The offsets in either list, in order, each once.
+fn union(a: &[(i64, i64)], b: &[(i64, i64)]) -> Vec<(i64, i64)> {
+    let mut gaps = [a, b].concat();
+    gaps.sort_unstable();
+    gaps.dedup_by(|next, before| {
+        let touches = next.0 <= before.1;
+        if touches {
+            before.1 = before.1.max(next.1);
+        }
+        touches
+    });
+    gaps
+}
