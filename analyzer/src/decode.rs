@@ -8,16 +8,13 @@
 //! counted twice. Lone surrogate escapes read as U+FFFD. What is not an event is refused for the same
 //! reasons as by the collector, except that names are not checked for being unique.
 
-use common::event::{Pointer, Reason, Step, without_bom};
+use common::event::json::{Raw, Reader, unescape};
+use common::event::{Pointer, Reason, Step};
 
 use crate::hash::hash;
 
-mod reader;
-
 #[cfg(test)]
 mod tests;
-
-use reader::{Raw, Reader, unescape};
 
 /// Longest item that is counted as it is. A longer one is cut to its first characters, then `…` and the
 /// hash of the whole, so that different items stay different.
@@ -100,16 +97,13 @@ impl Decoder {
         if u32::try_from(payload.len()).is_err() {
             return Err(Reason::TooLarge);
         }
-        let text = std::str::from_utf8(without_bom(payload)).map_err(|_| Reason::InvalidUtf8)?;
-        let mut reader = Reader::new(text);
-        match reader.peek() {
-            Some(b'{') => {}
-            Some(_) => return Err(Reason::NotObject),
-            None => return Err(Reason::Empty),
+        let mut reader = Reader::of_payload(payload)?;
+        if reader.peek() != Some(b'{') {
+            return Err(Reason::NotObject);
         }
         found.walk(&self.root, &mut reader)?;
         reader.end()?;
-        Ok(Event { text, found })
+        Ok(Event { text: reader.text(), found })
     }
 
     /// Which pointer a query reads, see [`Event::mentions`].

@@ -72,7 +72,11 @@ impl Condition {
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub async fn serve(address: SocketAddr, registry: Registry, readiness: Readiness) -> std::io::Result<SocketAddr> {
+pub async fn serve(
+    address: SocketAddr,
+    registry: Registry,
+    readiness: Readiness,
+) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     tokio::spawn(accept(listener, registry, readiness));
@@ -107,7 +111,11 @@ async fn accept(listener: TcpListener, registry: Registry, readiness: Readiness)
     }
 }
 
-fn answer<B>(request: &Request<B>, registry: &Registry, readiness: &Readiness) -> Response<Full<Bytes>> {
+fn answer<B>(
+    request: &Request<B>,
+    registry: &Registry,
+    readiness: &Readiness,
+) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
     }
@@ -118,7 +126,8 @@ fn answer<B>(request: &Request<B>, registry: &Registry, readiness: &Readiness) -
             if unmet.is_empty() {
                 return text(StatusCode::OK, "ready\n".to_owned());
             }
-            let lines = unmet.iter().map(|(name, why)| format!("not ready: {name}: {why}\n")).collect();
+            let lines =
+                unmet.iter().map(|(name, why)| format!("not ready: {name}: {why}\n")).collect();
             text(StatusCode::SERVICE_UNAVAILABLE, lines)
         }
         "/metrics" => match TextEncoder::new().encode_to_string(&registry.gather()) {

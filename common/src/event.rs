@@ -4,6 +4,7 @@
 //! analyzer only what its queries name. Results have a schema of their own, [`top_n`].
 
 pub mod identity;
+pub mod json;
 mod pointer;
 mod reason;
 pub mod top_n;

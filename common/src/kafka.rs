@@ -162,7 +162,10 @@ impl Kafka {
             .set("queued.min.messages", "20000")
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.message.max.bytes", "4194304")
-            .set("receive.message.max.bytes", (2 * Self::MAX_RECORD_BYTES + (64 << 20)).to_string());
+            .set(
+                "receive.message.max.bytes",
+                (2 * Self::MAX_RECORD_BYTES + (64 << 20)).to_string(),
+            );
         if let Some(id) = instance_id {
             consumer.set("group.instance.id", id);
         }
@@ -191,7 +194,8 @@ mod tests {
 
     #[test]
     fn each_problem_names_its_key() {
-        let mut kafka = Kafka { brokers: " ".to_owned(), partitions: 0, replication: 0, ..Kafka::default() };
+        let mut kafka =
+            Kafka { brokers: " ".to_owned(), partitions: 0, replication: 0, ..Kafka::default() };
         kafka.topics.raw = "topn-rsvps".to_owned();
         let problems = kafka.problems();
         for key in ["kafka.brokers", "kafka.partitions", "kafka.replication", "kafka.topics"] {

@@ -276,8 +276,10 @@ impl MessageLog {
     /// As for [`append`](Self::append).
     pub fn truncate(&mut self, now: Instant) -> Result<bool, Error> {
         let settled = self.truncated.settled;
-        let soon =
-            self.truncated.at.is_some_and(|at| now.saturating_duration_since(at) < TRUNCATE_INTERVAL);
+        let soon = self
+            .truncated
+            .at
+            .is_some_and(|at| now.saturating_duration_since(at) < TRUNCATE_INTERVAL);
         if settled == 0 || (settled < TRUNCATE_ENTRIES && soon) {
             return Ok(false);
         }

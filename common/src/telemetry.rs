@@ -11,7 +11,9 @@ use crate::config::{LogFormat, Service};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The filter does not parse.
-    #[error("service.log_filter: '{filter}' is not a log filter ({source}); write for example info or info,analyzer=debug")]
+    #[error(
+        "service.log_filter: '{filter}' is not a log filter ({source}); write for example info or info,analyzer=debug"
+    )]
     Filter {
         /// What was configured.
         filter: String,

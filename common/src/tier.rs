@@ -30,7 +30,10 @@ pub trait Tier {
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Works until `host.shutdown` is cancelled, then drains and returns.
-    fn run(config: Self::Config, host: Host) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    fn run(
+        config: Self::Config,
+        host: Host,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
 /// What a process gives to the tier that runs in it.
@@ -53,7 +56,8 @@ pub fn main<T: Tier>() -> ExitCode {
         "Any key can also come from the environment: {}__SECTION__KEY=value",
         T::NAME.to_uppercase().replace('-', "_")
     ));
-    let flags = Flags::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let flags =
+        Flags::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let environment = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -101,7 +105,9 @@ async fn live<T: Tier>(config: T::Config) -> ExitCode {
     let started = host.readiness.condition("started");
     let address = config.service().admin;
     match admin::serve(address, host.registry.clone(), host.readiness.clone()).await {
-        Ok(bound) => tracing::info!(tier = T::NAME, admin = %bound, version = env!("CARGO_PKG_VERSION"), "starting"),
+        Ok(bound) => {
+            tracing::info!(tier = T::NAME, admin = %bound, version = env!("CARGO_PKG_VERSION"), "starting")
+        }
         Err(error) => {
             tracing::error!(%address, %error, "cannot bind the admin port; set service.admin to a free address");
             return ExitCode::FAILURE;
@@ -109,12 +115,17 @@ async fn live<T: Tier>(config: T::Config) -> ExitCode {
     }
     let deadline = Duration::from_millis(config.service().drain_deadline_ms);
     let shutdown = host.shutdown.clone();
-    started.set();
     let run = T::run(config, host);
     tokio::pin!(run);
+    let asked_to_stop = async {
+        // Polled after the tier, which has added its own conditions by then.
+        started.set();
+        stop_signal().await;
+    };
     let outcome = tokio::select! {
+        biased;
         outcome = &mut run => outcome,
-        () = stop_signal() => {
+        () = asked_to_stop => {
             tracing::info!(deadline_ms = deadline.as_millis(), "stopping");
             shutdown.cancel();
             tokio::select! {

@@ -69,6 +69,14 @@ pub enum Error {
         /// What for.
         awaited: String,
     },
+    /// The broker forgot records before they were counted.
+    #[error(
+        "the answer is incomplete: the broker forgot records before they were counted, see the {gaps} gaps in the results; use Apache Kafka instead of --memory, or a slower --rate"
+    )]
+    Incomplete {
+        /// How many runs of offsets are missing.
+        gaps: usize,
+    },
     /// The answer could not be printed.
     #[error("cannot write to stdout: {0}")]
     Stdout(#[source] io::Error),
@@ -92,6 +100,7 @@ impl Error {
             | Self::Program(_)
             | Self::Truth { .. }
             | Self::KafkaFiles(_)
+            | Self::Incomplete { .. }
             | Self::Stdout(_) => false,
         }
     }
@@ -112,6 +121,7 @@ impl Error {
             | Self::Results(_)
             | Self::KafkaFiles(_)
             | Self::Stalled { .. }
+            | Self::Incomplete { .. }
             | Self::Stdout(_)
             | Self::Thread(_) => ExitCode::FAILURE,
         }

@@ -46,7 +46,8 @@ struct Summary<'a> {
 /// Waits for the answer and prints it.
 ///
 /// # Errors
-/// When the feed breaks off, records are lost, nothing moves any more, or stdout is closed.
+/// When the feed breaks off, records are lost, nothing moves any more, or stdout is closed. An answer
+/// with gaps is printed before it is called incomplete.
 pub async fn answer(
     analysis: &Analysis,
     listen: SocketAddr,
@@ -75,7 +76,11 @@ pub async fn answer(
         outcome = complete => outcome?,
         outcome = ledger.follow(lines, tell, stop.clone()) => outcome?,
     }
-    answer.print(std::io::stdout().lock()).map_err(Error::Stdout)
+    answer.print(std::io::stdout().lock()).map_err(Error::Stdout)?;
+    match answer.results.values().map(|result| result.gaps.len()).max() {
+        Some(gaps @ 1..) => Err(Error::Incomplete { gaps }),
+        _ => Ok(()),
+    }
 }
 
 /// What is known of the answer.

@@ -11,7 +11,9 @@ use super::{Environment, Flags, Invalid, TierConfig};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file is not there or not readable.
-    #[error("cannot read the configuration file {path}: {source}; check the path given by --config")]
+    #[error(
+        "cannot read the configuration file {path}: {source}; check the path given by --config"
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -38,7 +40,11 @@ pub enum Error {
 ///
 /// # Errors
 /// When a layer cannot be read, names an unknown key, or the whole is not valid.
-pub fn load<T: TierConfig>(name: &str, flags: &Flags, environment: &Environment) -> Result<T, Error> {
+pub fn load<T: TierConfig>(
+    name: &str,
+    flags: &Flags,
+    environment: &Environment,
+) -> Result<T, Error> {
     let defaults = to_toml(&T::default())?;
     let mut builder = Config::builder().add_source(File::from_str(&defaults, FileFormat::Toml));
     if let Some(path) = &flags.config {
@@ -72,15 +78,25 @@ pub fn load<T: TierConfig>(name: &str, flags: &Flags, environment: &Environment)
 /// # Errors
 /// When a value has no TOML form: a defect of the config type.
 pub fn to_toml(config: &impl serde::Serialize) -> Result<String, Error> {
-    toml::to_string(config)
-        .map_err(|error| Error::Misfit { origin: "defaults".to_owned(), message: error.to_string() })
+    toml::to_string(config).map_err(|error| Error::Misfit {
+        origin: "defaults".to_owned(),
+        message: error.to_string(),
+    })
 }
 
 type Builder = ::config::ConfigBuilder<::config::builder::DefaultState>;
 
 /// Overrides one key and at once checks that it fits, so that the error names its layer.
-fn set<T: DeserializeOwned>(builder: Builder, key: &str, text: &str, origin: &str) -> Result<Builder, Error> {
-    let misfit = |error: ::config::ConfigError| Error::Misfit { origin: origin.to_owned(), message: error.to_string() };
+fn set<T: DeserializeOwned>(
+    builder: Builder,
+    key: &str,
+    text: &str,
+    origin: &str,
+) -> Result<Builder, Error> {
+    let misfit = |error: ::config::ConfigError| Error::Misfit {
+        origin: origin.to_owned(),
+        message: error.to_string(),
+    };
     let typed = value(text);
     let candidate = builder.clone().set_override(key, typed.clone()).map_err(misfit)?;
     if check::<T>(&candidate, origin).is_ok() {

@@ -66,7 +66,11 @@ fn flags(set: &[&str]) -> Flags {
 #[test]
 fn flags_win_over_the_environment_which_wins_over_the_file_which_wins_over_defaults() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "capacity = 1\ninstance_id = 'file'\n[kafka]\nbrokers = 'file:1'\n").unwrap();
+    std::fs::write(
+        file.path(),
+        "capacity = 1\ninstance_id = 'file'\n[kafka]\nbrokers = 'file:1'\n",
+    )
+    .unwrap();
     let flags = Flags { config: Some(file.path().to_owned()), ..flags(&["kafka.brokers=flag:3"]) };
     let environment = environment(&[
         ("ACCESS_API__CAPACITY", "2"),
@@ -81,7 +85,8 @@ fn flags_win_over_the_environment_which_wins_over_the_file_which_wins_over_defau
 
 #[test]
 fn what_is_dumped_loads_as_the_same_configuration() {
-    let config: Sample = load("t", &flags(&["service.log_format=json", "capacity=7"]), &Environment::new()).unwrap();
+    let config: Sample =
+        load("t", &flags(&["service.log_format=json", "capacity=7"]), &Environment::new()).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), layers::to_toml(&config).unwrap()).unwrap();
     let flags = Flags { config: Some(file.path().to_owned()), ..Flags::default() };
@@ -90,14 +95,16 @@ fn what_is_dumped_loads_as_the_same_configuration() {
 
 #[test]
 fn a_text_that_looks_like_a_number_may_be_given_to_a_text_key() {
-    let config: Sample = load("t", &Flags::default(), &environment(&[("T__INSTANCE_ID", "7")])).unwrap();
+    let config: Sample =
+        load("t", &Flags::default(), &environment(&[("T__INSTANCE_ID", "7")])).unwrap();
     assert_eq!(config.instance_id, "7");
 }
 
 #[test]
 fn an_error_names_the_layer_and_the_key() {
     let no_environment = Environment::new();
-    let error = |flags: &Flags, env: &Environment| load::<Sample>("t", flags, env).unwrap_err().to_string();
+    let error =
+        |flags: &Flags, env: &Environment| load::<Sample>("t", flags, env).unwrap_err().to_string();
     let text = error(&Flags::default(), &environment(&[("T__CAPACTY", "7")]));
     assert!(text.contains("T__CAPACTY") && text.contains("capacty"), "{text}");
     let text = error(&flags(&["capacity=many"]), &no_environment);
@@ -110,6 +117,7 @@ fn an_error_names_the_layer_and_the_key() {
 
 #[test]
 fn an_array_of_tables_can_be_replaced_by_a_flag() {
-    let config: Sample = load("t", &flags(&["query=[{name='a'},{name='b'}]"]), &Environment::new()).unwrap();
+    let config: Sample =
+        load("t", &flags(&["query=[{name='a'},{name='b'}]"]), &Environment::new()).unwrap();
     assert_eq!(config.query.len(), 2);
 }

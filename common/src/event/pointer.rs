@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// A JSON pointer (RFC 6901) in which a step `*` stands for every element of an array:
-/// `/group/group_topics/*/topic_name`.
+/// `/group/group_topics/*/topic_name`. Single elements cannot be named: `/0` is the member `0`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pointer {
@@ -24,7 +24,9 @@ pub enum Step {
 
 /// A text that is not a [`Pointer`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a JSON pointer: write a path such as /group/group_topics/*/topic_name, with ~1 for / and ~0 for ~")]
+#[error(
+    "'{0}' is not a JSON pointer: write a path such as /group/group_topics/*/topic_name, with ~1 for / and ~0 for ~"
+)]
 pub struct InvalidPointer(pub String);
 
 impl Pointer {

@@ -33,7 +33,9 @@ pub enum Error {
     #[error("cannot set up a Kafka client: {0}; check kafka.brokers and kafka.properties")]
     Client(#[source] KafkaError),
     /// The broker does not answer.
-    #[error("no answer from Kafka at {brokers}: {source}; check that the broker runs and that kafka.brokers names it")]
+    #[error(
+        "no answer from Kafka at {brokers}: {source}; check that the broker runs and that kafka.brokers names it"
+    )]
     Unreachable {
         /// The bootstrap servers.
         brokers: String,
@@ -41,7 +43,9 @@ pub enum Error {
         source: KafkaError,
     },
     /// The broker refused to create a topic.
-    #[error("Kafka refused to create the topic {topic}: {code}; create it by hand or grant the right to")]
+    #[error(
+        "Kafka refused to create the topic {topic}: {code}; create it by hand or grant the right to"
+    )]
     Refused {
         /// The topic.
         topic: String,
@@ -148,9 +152,9 @@ impl Kafka {
             }
         }
         let (_, missing) = self.missing(admin, topics).await?;
-        missing.first().map_or(Ok(()), |&topic| {
-            Err(Error::NotListed { topic: self.name(topic).to_owned() })
-        })
+        missing
+            .first()
+            .map_or(Ok(()), |&topic| Err(Error::NotListed { topic: self.name(topic).to_owned() }))
     }
 
     /// Lists all topics, since asking for one by name can make a broker create it with defaults.

@@ -170,12 +170,12 @@ fn a_hundred_thousand_names_are_checked_too() {
 fn other_feeds_name_other_fields() {
     let schema = Schema {
         key: "/did".parse().unwrap(),
-        id: ["/did", "/commit/rev", "/ops/1/path"].map(|pointer| pointer.parse().unwrap()).to_vec(),
+        id: ["/did", "/commit/rev", "/op/path"].map(|pointer| pointer.parse().unwrap()).to_vec(),
         integers: Vec::new(),
         time: "/time_us".parse().unwrap(),
     };
     assert_eq!(schema.problems(), Vec::<String>::new());
-    let payload = r#"{"did":"did:plc:x","commit":{"rev":"3l\\4"},"ops":[{"path":"p0"},{"path":"a:b"}],"time_us":5}"#;
+    let payload = r#"{"did":"did:plc:x","commit":{"rev":"3l\\4"},"op":{"path":"a:b"},"time_us":5}"#;
     assert_eq!(
         identify(payload.as_bytes(), &schema),
         known("did:plc:x", r"did\:plc\:x:3l\\4:a:b", Some(5))

@@ -1,13 +1,19 @@
 //! JSON as RFC 8259 has it, read from left to right: everything is checked, nothing is built.
 //!
-//! Strings are looked at 8 bytes at a time. Skipping does not recurse: which brackets are open is one bit each, and [`MAX_DEPTH`] of them are
-//! allowed.
+//! The collector reads an event's identity with it, the analyzer what its queries name: one reader, so
+//! that what one tier accepts the other can read. Strings are looked at 8 bytes at a time. Skipping does
+//! not recurse: which brackets are open is one bit each, and [`MAX_DEPTH`] of them are allowed.
+//!
+//! Tolerated, because a field that nobody reads must not cost an event: numbers of any size, and lone
+//! surrogate escapes (`"\ud800"`, read as U+FFFD).
 
-use common::event::{MAX_DEPTH, Reason};
+use std::borrow::Cow;
+
+use super::{MAX_DEPTH, Reason, without_bom};
 
 /// A JSON text and how far it is read.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
@@ -17,23 +23,53 @@ pub(super) struct Reader<'a> {
 
 /// Where a string stands in the text, without its quotes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Raw {
-    pub(super) start: usize,
-    pub(super) end: usize,
+pub struct Raw {
+    /// First byte.
+    pub start: usize,
+    /// First byte after it.
+    pub end: usize,
     /// Whether it has escapes, all of them valid.
-    pub(super) escaped: bool,
+    pub escaped: bool,
 }
 
 // One bit a bracket.
 const _: () = assert!(MAX_DEPTH <= u128::BITS as usize);
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    /// At the start of a text.
+    #[inline]
+    pub fn new(text: &'a str) -> Self {
         Self { text, at: 0, depth: 0, objects: 0 }
     }
 
-    pub(super) fn text(&self) -> &'a str {
+    /// At the start of a payload, behind the byte order mark if it has one.
+    ///
+    /// # Errors
+    /// When it is not UTF-8, or holds nothing.
+    #[inline]
+    pub fn of_payload(payload: &'a [u8]) -> Result<Self, Reason> {
+        let text = without_bom(payload);
+        if text.trim_ascii().is_empty() {
+            return Err(Reason::Empty);
+        }
+        std::str::from_utf8(text).map(Self::new).map_err(|_| Reason::InvalidUtf8)
+    }
+
+    /// The whole text.
+    #[inline]
+    pub fn text(&self) -> &'a str {
         self.text
+    }
+
+    /// A string of this text with its escapes resolved.
+    pub fn resolve(&self, raw: Raw) -> Cow<'a, str> {
+        let text = &self.text[raw.start..raw.end];
+        if !raw.escaped {
+            return Cow::Borrowed(text);
+        }
+        let mut resolved = String::with_capacity(text.len());
+        unescape(text, &mut resolved);
+        Cow::Owned(resolved)
     }
 
     fn bytes(&self) -> &'a [u8] {
@@ -42,7 +78,7 @@ impl<'a> Reader<'a> {
 
     /// The next byte that is not white space.
     #[inline]
-    pub(super) fn peek(&mut self) -> Option<u8> {
+    pub fn peek(&mut self) -> Option<u8> {
         loop {
             match *self.bytes().get(self.at)? {
                 b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
@@ -58,17 +94,20 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8) -> Result<(), Reason> {
         if self.next()? == byte { Ok(()) } else { Err(Reason::NotJson) }
     }
 
     /// Nothing but white space may follow.
-    pub(super) fn end(&mut self) -> Result<(), Reason> {
+    #[inline]
+    pub fn end(&mut self) -> Result<(), Reason> {
         if self.peek().is_none() { Ok(()) } else { Err(Reason::NotJson) }
     }
 
     /// Enters the array or object that comes next, if one does.
-    pub(super) fn open(&mut self, bracket: u8) -> Result<bool, Reason> {
+    #[inline]
+    pub fn open(&mut self, bracket: u8) -> Result<bool, Reason> {
         if self.peek() != Some(bracket) {
             return Ok(false);
         }
@@ -77,6 +116,7 @@ impl<'a> Reader<'a> {
         Ok(true)
     }
 
+    #[inline]
     fn push(&mut self, is_object: bool) -> Result<(), Reason> {
         if self.depth == MAX_DEPTH {
             return Err(Reason::TooDeep);
@@ -88,7 +128,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The name of the next member of an object, its colon read too; `None` leaves the object.
-    pub(super) fn name(&mut self, first: bool) -> Result<Option<Raw>, Reason> {
+    #[inline]
+    pub fn name(&mut self, first: bool) -> Result<Option<Raw>, Reason> {
         match self.next()? {
             b'}' => {
                 self.depth -= 1;
@@ -104,7 +145,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether another element of an array comes; if not, leaves the array.
-    pub(super) fn element(&mut self, first: bool) -> Result<bool, Reason> {
+    #[inline]
+    pub fn element(&mut self, first: bool) -> Result<bool, Reason> {
         match self.peek() {
             Some(b']') => {
                 self.at += 1;
@@ -121,7 +163,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The string that comes next, if one does.
-    pub(super) fn open_string(&mut self) -> Result<Option<Raw>, Reason> {
+    #[inline]
+    pub fn open_string(&mut self) -> Result<Option<Raw>, Reason> {
         if self.peek() != Some(b'"') {
             return Ok(None);
         }
@@ -154,7 +197,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The number, `true`, `false` or `null` that comes next.
-    pub(super) fn scalar(&mut self) -> Result<&'a str, Reason> {
+    #[inline]
+    pub fn scalar(&mut self) -> Result<&'a str, Reason> {
         let start = {
             self.peek();
             self.at
@@ -172,7 +216,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Leaves out the value that comes next, whatever it is.
-    pub(super) fn skip(&mut self) -> Result<(), Reason> {
+    #[inline]
+    pub fn skip(&mut self) -> Result<(), Reason> {
         let outside = self.depth;
         loop {
             match self.peek() {
@@ -202,6 +247,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Goes to the next value of the innermost object or array; false if that ends.
+    #[inline]
     fn enter(&mut self, first: bool) -> Result<bool, Reason> {
         if self.objects >> (self.depth - 1) & 1 == 1 {
             Ok(self.name(first)?.is_some())
@@ -264,7 +310,7 @@ fn number(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Appends a string with its escapes resolved. Those are valid; a lone surrogate becomes U+FFFD.
-pub(super) fn unescape(raw: &str, into: &mut String) {
+pub fn unescape(raw: &str, into: &mut String) {
     let mut rest = raw;
     while let Some((plain, escape)) = rest.split_once('\\') {
         into.push_str(plain);
