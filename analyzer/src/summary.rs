@@ -86,7 +86,7 @@ impl Frozen {
         }
     }
 
-    /// Both together, by the [ceiling merge](crate::sketch).
+    /// Both together, by the [ceiling merge](Counters::merge).
     pub fn merge(&self, other: &Self) -> Self {
         let counters = self.counters.merge(&other.counters);
         // Nothing was ever dropped on either side nor now: the counters still are the set.
