@@ -199,11 +199,16 @@ impl<'a> Reader<'a> {
     /// The number, `true`, `false` or `null` that comes next.
     #[inline]
     pub fn scalar(&mut self) -> Result<&'a str, Reason> {
-        let start = {
-            self.peek();
-            self.at
-        };
-        let rest = &self.bytes()[start..];
+        self.peek();
+        let start = self.at;
+        self.skip_scalar()?;
+        Ok(&self.text[start..self.at])
+    }
+
+    /// The same without looking at its text, which would check where characters begin.
+    #[inline]
+    fn skip_scalar(&mut self) -> Result<(), Reason> {
+        let rest = self.bytes().get(self.at..).unwrap_or_default();
         let len = match rest.first() {
             Some(b't') => literal(rest, b"true"),
             Some(b'f') => literal(rest, b"false"),
@@ -212,7 +217,7 @@ impl<'a> Reader<'a> {
             None => None,
         };
         self.at += len.ok_or(Reason::NotJson)?;
-        Ok(&self.text[start..self.at])
+        Ok(())
     }
 
     /// Leaves out the value that comes next, whatever it is.
@@ -232,7 +237,7 @@ impl<'a> Reader<'a> {
                         continue;
                     }
                 }
-                Some(_) | None => drop(self.scalar()?),
+                Some(_) | None => self.skip_scalar()?,
             }
             // What was opened above may end here.
             loop {
