@@ -20,7 +20,9 @@ use super::completion::{Awaited, Span};
 
 const POLL: Duration = Duration::from_millis(50);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
-/// How often the ends of the partitions are asked for once nothing is missing.
+/// How long a broker may be without a leader for a topic when the ledger is opened.
+const OPEN_DEADLINE: Duration = Duration::from_secs(30);
+/// How often Kafka is asked: for the ends of the partitions once nothing is missing, and for an answer at the start.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// What stands in Kafka.
@@ -65,7 +67,8 @@ impl Error {
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Topics(error) => error.retryable(),
-            Self::Kafka { .. } | Self::Forgotten(_) | Self::Broken(_) => false,
+            Self::Kafka { .. } => true,
+            Self::Forgotten(_) | Self::Broken(_) => false,
         }
     }
 }
@@ -91,11 +94,21 @@ impl Ledger {
     /// Notes where the topics stand, which are created when they are missing.
     ///
     /// # Errors
-    /// When Kafka does not allow it.
+    /// When Kafka does not allow it, or has no answer for half a minute.
     pub async fn open(kafka: &Kafka) -> Result<Self, Error> {
         kafka.ensure_topics(&[Topic::Raw, Topic::DeadLetters]).await?;
-        let kafka = kafka.clone();
-        tokio::task::spawn_blocking(move || Self::open_blocking(&kafka)).await?
+        let patience = Instant::now() + OPEN_DEADLINE;
+        loop {
+            let kafka = kafka.clone();
+            match tokio::task::spawn_blocking(move || Self::open_blocking(&kafka)).await? {
+                // A partition that was just created is listed before it has a leader.
+                Err(error) if error.retryable() && Instant::now() < patience => {
+                    tracing::debug!(%error, "waiting for kafka");
+                    tokio::time::sleep(ASK_EVERY).await;
+                }
+                opened => return opened,
+            }
+        }
     }
 
     fn open_blocking(kafka: &Kafka) -> Result<Self, Error> {
@@ -232,6 +245,11 @@ impl Partitions {
         let mut before = BTreeMap::new();
         for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
             before.insert(partition.id(), span(consumer, topic, partition.id()).map_err(failed)?);
+        }
+        if before.is_empty() {
+            return Err(failed(KafkaError::MetadataFetch(
+                RDKafkaErrorCode::UnknownTopicOrPartition,
+            )));
         }
         Ok(Self { topic: topic.to_owned(), before, next: BTreeMap::new() })
     }
