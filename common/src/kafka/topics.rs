@@ -1,6 +1,6 @@
 //! The topics, and their creation where they are missing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -10,6 +10,8 @@ use super::Kafka;
 use crate::backoff::Backoff;
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a cluster that has just started may refuse what it will grant once it has settled.
+const SETTLING: Duration = Duration::from_secs(30);
 
 /// One of the topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +54,14 @@ pub enum Error {
         /// The broker's answer.
         code: RDKafkaErrorCode,
     },
+    /// The cluster cannot create a topic yet: no broker of it has registered, or none leads.
+    #[error("Kafka does not create the topic {topic} yet: {code}")]
+    Unsettled {
+        /// The topic.
+        topic: String,
+        /// The broker's answer.
+        code: RDKafkaErrorCode,
+    },
     /// The broker said a topic was created, but does not list it yet.
     #[error("the topic {topic} is not listed yet")]
     NotListed {
@@ -67,7 +77,7 @@ impl Error {
     /// Whether trying again can help without anybody changing anything.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::NotListed { .. } => true,
+            Self::Unreachable { .. } | Self::Unsettled { .. } | Self::NotListed { .. } => true,
             Self::Client(_) | Self::Refused { .. } | Self::Interrupted => false,
         }
     }
@@ -123,8 +133,12 @@ impl Kafka {
     /// When trying again cannot help, see [`Error::retryable`].
     pub async fn ensure_topics(&self, topics: &[Topic]) -> Result<(), Error> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let started = Instant::now();
         loop {
             match self.try_ensure_topics(topics).await {
+                Err(Error::Unsettled { topic, code }) if started.elapsed() >= SETTLING => {
+                    return Err(Error::Refused { topic, code });
+                }
                 Err(error) if error.retryable() => {
                     tracing::warn!(%error, "waiting for kafka");
                     let delay = backoff.next_delay(&mut rand::rng());
@@ -148,6 +162,9 @@ impl Kafka {
         for outcome in admin.create_topics(&new, &options).await.map_err(unreachable)? {
             match outcome {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) if is_passing(code) => {
+                    return Err(Error::Unsettled { topic, code });
+                }
                 Err((topic, code)) => return Err(Error::Refused { topic, code }),
             }
         }
@@ -181,4 +198,19 @@ impl Kafka {
         let new = NewTopic::new(self.name(topic), topic.partitions(self), replication);
         topic.settings().iter().fold(new, |new, &(key, value)| new.set(key, value))
     }
+}
+
+/// Whether a cluster that is starting gives this answer, and another one later. A replication factor is
+/// refused as too high as long as too few brokers have registered.
+const fn is_passing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::InvalidReplicationFactor
+            | Code::NotController
+            | Code::LeaderNotAvailable
+            | Code::BrokerNotAvailable
+            | Code::RequestTimedOut
+            | Code::OperationTimedOut
+    )
 }
