@@ -58,11 +58,11 @@ pub async fn run(config: Config, host: Host) -> Result<(), Error> {
     };
     topics.set();
     let setting = Setting { config, plan, width: prepared, metrics, stop: stop.clone() };
-    let tally = Running::start("tally", {
+    let tally = Running::start("tally", stop.clone(), {
         let setting = setting.clone();
         move || tally::run(&setting, &tallies)
     })?;
-    let merge = Running::start("merge", move || merge::run(&setting, &merges))?;
+    let merge = Running::start("merge", stop.clone(), move || merge::run(&setting, &merges))?;
 
     let (first, second) = {
         let (tally, merge) = (tally.outcome(), merge.outcome());

@@ -4,13 +4,24 @@
 
 use std::any::Any;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 
 pub mod merge;
 pub mod tally;
+
+/// The longest wait for a record.
+const IDLE_WAIT: Duration = Duration::from_millis(100);
+
+/// The shortest one, while something to publish waits for what was published before it to arrive.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
+/// How long a stop waits for what was sent last to be acknowledged.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A stage at work on its thread.
 #[derive(Debug)]
@@ -22,18 +33,26 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `body` on a thread called `stage`.
+    /// Starts `body` on a thread called `stage`. Once `stop` is cancelled its errors are no errors
+    /// any more: what it could not finish is done by the next start.
     ///
     /// # Errors
     /// When the system has no thread left.
     pub fn start(
         stage: &'static str,
+        stop: CancellationToken,
         body: impl FnOnce() -> Result<(), Error> + Send + 'static,
     ) -> Result<Self, Error> {
         let (alive, ended) = oneshot::channel();
         let work = move || {
             let _alive: oneshot::Sender<()> = alive;
-            body()
+            match body() {
+                Err(error) if stop.is_cancelled() => {
+                    tracing::warn!(stage, %error, "stopped before all was sent; the next start sends it");
+                    Ok(())
+                }
+                outcome => outcome,
+            }
         };
         let thread = thread::Builder::new()
             .name(stage.to_owned())
@@ -67,13 +86,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_stage_that_panics_ends_with_what_it_said() {
-        let running = Running::start("tally", || panic!("slot {} is missing", 3)).unwrap();
+        let running =
+            Running::start("tally", CancellationToken::new(), || panic!("slot {} is missing", 3))
+                .unwrap();
         let error = running.outcome().await.unwrap_err();
         assert!(error.to_string().contains("slot 3 is missing"), "{error}");
     }
 
     #[tokio::test]
     async fn a_stage_that_stops_ends_well() {
-        assert!(Running::start("merge", || Ok(())).unwrap().outcome().await.is_ok());
+        assert!(
+            Running::start("merge", CancellationToken::new(), || Ok(()))
+                .unwrap()
+                .outcome()
+                .await
+                .is_ok()
+        );
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use common::admin::Condition;
 use rdkafka::message::{BorrowedMessage, Message};
 
+use super::{FLUSH_PATIENCE, IDLE_WAIT, SHORTEST_WAIT};
 use crate::app::Setting;
 use crate::error::Error;
 use crate::group::{Change, GroupConsumer, Polled};
@@ -27,29 +28,13 @@ pub const GROUP: &str = "analyzer-merge";
 /// Records read between two looks at the clock; each may be megabytes.
 const BATCH: usize = 64;
 
-/// The longest wait for a record.
-const IDLE_WAIT: Duration = Duration::from_millis(100);
-
-/// The shortest one, while a result waits for the one before it to arrive.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-
-/// How long a stop waits for the last results to be acknowledged.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
-
 /// Runs the stage on the calling thread until it is told to stop. `ready` holds while the group has
 /// given it its partitions (which may be none) and it has read them to their end.
 ///
 /// # Errors
 /// When it cannot go on: the process has to start anew.
 pub fn run(setting: &Setting, ready: &Condition) -> Result<(), Error> {
-    let outcome = Stage::open(setting, ready).and_then(Stage::run);
-    match outcome {
-        Err(error) if setting.stop.is_cancelled() => {
-            tracing::warn!(%error, "the merge stage stopped before all was published; the next start publishes it");
-            Ok(())
-        }
-        outcome => outcome,
-    }
+    Stage::open(setting, ready).and_then(Stage::run)
 }
 
 /// One query that this process publishes.

@@ -19,6 +19,7 @@ use common::admin::Condition;
 use common::kafka::header;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
+use super::{FLUSH_PATIENCE, IDLE_WAIT, SHORTEST_WAIT};
 use crate::app::Setting;
 use crate::error::Error;
 use crate::group::{Change, GroupConsumer, Polled};
@@ -38,17 +39,8 @@ pub const GROUP: &str = "analyzer-tally";
 /// Records read between two looks at the clock: about a millisecond's worth.
 const BATCH: usize = 512;
 
-/// The longest wait for a record.
-const IDLE_WAIT: Duration = Duration::from_millis(100);
-
-/// The shortest one, while partials wait for those before them to arrive.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-
 /// How often gauges are brought up to date.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long a stop waits for the last snapshots to be acknowledged.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a taking-over waits for what was stored at the revocation before it.
 const REVOKED_FLUSH_PATIENCE: Duration = Duration::from_secs(2);
@@ -59,14 +51,7 @@ const REVOKED_FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// When it cannot go on: the process has to start anew.
 pub fn run(setting: &Setting, ready: &Condition) -> Result<(), Error> {
-    let outcome = Stage::open(setting, ready).and_then(Stage::run);
-    match outcome {
-        Err(error) if setting.stop.is_cancelled() => {
-            tracing::warn!(%error, "the tally stage stopped before all was stored; the next start reads it again");
-            Ok(())
-        }
-        outcome => outcome,
-    }
+    Stage::open(setting, ready).and_then(Stage::run)
 }
 
 struct Stage<'a> {
