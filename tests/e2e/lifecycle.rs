@@ -77,6 +77,20 @@ fn a_recording_that_is_not_there_is_named() {
     assert!(output.stdout.is_empty(), "nothing on stdout");
 }
 
+/// Fetches Kafka and prepares its start, as on a machine that never had it.
+#[test]
+fn the_first_start_on_a_machine_gives_the_answer_too() {
+    let (_directory, path) = scratch();
+    let cache = path.join("cache");
+    let recording = path.join("synthetic.jsonl");
+    recording::synthesize(&recording, 500, 61);
+    let truth = Oracle::of(recording::lines(&recording));
+    let cache = cache.to_str().expect("a temporary directory's name is text");
+    let pipeline = Sandbox::builder().environment("XDG_CACHE_HOME", cache).recording(&recording);
+    let (results, _) = pipeline.max().once().start().finish().results();
+    assert_results(&results, &truth);
+}
+
 #[test]
 fn without_java_it_names_the_packages_and_the_way_without() {
     let (_directory, path) = scratch();

@@ -135,7 +135,7 @@ impl<'a> Answer<'a> {
             } else if moved.1.elapsed() >= STALLED {
                 return Err(Error::Stalled { seconds: STALLED.as_secs(), awaited: self.awaited() });
             }
-            if reported.elapsed() >= REPORT_EVERY {
+            if reported.elapsed() >= REPORT_EVERY && !self.is_complete() {
                 reported = Instant::now();
                 self.console.say(format!("waiting for {}", self.awaited()));
             }

@@ -17,6 +17,9 @@ use super::programs;
 /// Longer than a tier's own drain deadline (10 s by default), which it reports itself.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// How often the analyzer is asked for its configuration while something keeps killing it.
+const QUESTIONS: u32 = 10;
+
 const ANALYZER_BROKERS: &str = "ANALYZER__KAFKA__BROKERS";
 
 /// The tiers' programs.
@@ -83,6 +86,9 @@ pub enum Error {
     /// It refused its configuration.
     #[error("the analyzer refuses its configuration:\n{0}")]
     Refused(String),
+    /// Something keeps killing it.
+    #[error("`analyzer --dump-config` was killed {QUESTIONS} times in a row; find out by what")]
+    Killed,
     /// It said something else than we know: another version.
     #[error(
         "cannot read what `analyzer --dump-config` says: {0}; build all programs from the same sources"
@@ -94,6 +100,7 @@ impl Error {
     /// Whether trying again can help.
     pub const fn retryable(&self) -> bool {
         match self {
+            Self::Killed => true,
             Self::Run(_) | Self::Refused(_) | Self::Unknown(_) => false,
         }
     }
@@ -117,14 +124,20 @@ impl Tiers {
     /// # Errors
     /// When it refuses its configuration.
     pub async fn analysis(&self) -> Result<Analysis, Error> {
-        let said =
-            Command::new(&self.analyzer).arg("--dump-config").output().await.map_err(Error::Run)?;
-        if !said.status.success() {
-            return Err(Error::Refused(
-                String::from_utf8_lossy(&said.stderr).trim_end().to_owned(),
-            ));
+        for _ in 0..QUESTIONS {
+            let mut question = Command::new(&self.analyzer);
+            let said = question.arg("--dump-config").output().await.map_err(Error::Run)?;
+            if said.status.success() {
+                return toml::from_str(&String::from_utf8_lossy(&said.stdout))
+                    .map_err(Error::Unknown);
+            }
+            // Without a code a signal ended it: whoever kills tiers by their name has met this one.
+            if said.status.code().is_some() {
+                let why = String::from_utf8_lossy(&said.stderr);
+                return Err(Error::Refused(why.trim_end().to_owned()));
+            }
         }
-        toml::from_str(&String::from_utf8_lossy(&said.stdout)).map_err(Error::Unknown)
+        Err(Error::Killed)
     }
 
     /// The collector.
@@ -189,3 +202,6 @@ fn unless_set<const N: usize>(env: [(&str, OsString); N]) -> Vec<(String, OsStri
         .map(|(key, value)| (key.to_owned(), value))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
