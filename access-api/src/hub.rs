@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use common::event::top_n::{TopN, Window};
-use common::frame::{Cursor, Epoch, Update};
+use common::protocol::{Cursor, Epoch, Update};
+use common::result::{TopN, Window};
 use tokio::sync::watch;
 
 use crate::config::{Config, Limits};

@@ -1,6 +1,6 @@
 //! The access-api's metrics, all named `millrace_access_api_…`.
 
-use common::frame::ByeReason;
+use common::protocol::ByeReason;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Handles to the metrics.

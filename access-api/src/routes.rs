@@ -5,7 +5,7 @@
 //! | `/`, `/assets/…` | the dashboard |
 //! | `/v1/queries` | the queries that have a result |
 //! | `/v1/queries/{name}` | the newest result of one |
-//! | `/v1/ws` | live results, see [`common::frame`] |
+//! | `/v1/ws` | live results, see [`common::protocol`] |
 //!
 //! All of them answer GET and HEAD only. Errors are `{"error":{"code":…,"message":…}}`.
 

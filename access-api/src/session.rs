@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use common::frame::{
+use common::protocol::{
     Bye, ByeReason, ClientFrame, Cursor, Gap, Queries, Refusal, RefusalCode, ServerFrame, SlowDown,
     StallWarning,
 };

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::event::top_n::{Ranked, TopN, Window};
-use common::frame::{ClientFrame, Cursor, Epoch, Queries, ServerFrame};
+use common::protocol::{ClientFrame, Cursor, Epoch, Queries, ServerFrame};
+use common::result::{Ranked, TopN, Window};
 use futures_util::{SinkExt, StreamExt};
 use prometheus::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

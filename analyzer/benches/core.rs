@@ -10,14 +10,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use analyzer::decode::{Decoder, Found};
-use analyzer::hash::hash;
-use analyzer::merge::Merge;
-use analyzer::partial::Partial;
-use analyzer::plan::{Plan, Settings};
-use analyzer::query::Query;
-use analyzer::summary::Summary;
-use analyzer::tally::{Outcome, Record, Tally};
+use analyzer::core::decode::{Decoder, Found};
+use analyzer::core::hash::hash;
+use analyzer::core::merge::Merge;
+use analyzer::core::partial::Partial;
+use analyzer::core::plan::{Plan, Settings};
+use analyzer::core::query::Query;
+use analyzer::core::summary::Summary;
+use analyzer::core::tally::{Outcome, Record, Tally};
 use serde::Deserialize;
 
 /// What the shipped queries read, as a type.

@@ -8,10 +8,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::core::plan::Plan;
 use crate::error::Error;
 use crate::group;
 use crate::metrics::Metrics;
-use crate::plan::Plan;
 use crate::stage::{Running, merge, tally};
 
 /// What both stages are given.

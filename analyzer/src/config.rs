@@ -5,8 +5,8 @@ use common::event::identity::Schema;
 use common::kafka::Kafka;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Plan, Settings};
-use crate::query::Query;
+use crate::core::plan::{Plan, Settings};
+use crate::core::query::Query;
 
 /// The analyzer's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `partition/owner/slot/chunk` | up to 900 kB of an encoded [`Snapshot`](crate::snapshot::Snapshot) |
+//! | `partition/owner/slot/chunk` | up to 900 kB of an encoded [`Snapshot`](crate::core::snapshot::Snapshot) |
 //! | `partition/owner/slot` | the [`Manifest`] of the snapshot in this slot |
 //! | `partition/slice/name` | a sealed dedupe slice |
 //!

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use common::backoff::Backoff;
-use common::frame::{ByeReason, ClientFrame, Cursor, Queries, ServerFrame};
+use common::protocol::{ByeReason, ClientFrame, Cursor, Queries, ServerFrame};
 use futures_util::{SinkExt, StreamExt};
 use http::Uri;
 use tokio::sync::mpsc;

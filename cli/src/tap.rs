@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 
-use common::event::top_n::TopN;
-use common::frame::{Queries, ServerFrame};
+use common::protocol::{Queries, ServerFrame};
+use common::result::TopN;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Event};

@@ -1,13 +1,10 @@
-//! The payloads that tiers exchange through Kafka.
-//!
-//! Raw events are opaque bytes, never altered: the collector reads only their [`identity`], the
-//! analyzer only what its queries name. Results have a schema of their own, [`top_n`].
+//! Raw events: opaque bytes, never altered. The collector reads only their [`identity`], the
+//! analyzer only what its queries name.
 
 pub mod identity;
 pub mod json;
 mod pointer;
 mod reason;
-pub mod top_n;
 
 pub use pointer::{InvalidPointer, Pointer, Step};
 pub use reason::{Reason, UnknownReason};

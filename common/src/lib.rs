@@ -4,8 +4,9 @@
 //!
 //! | module | one home of |
 //! |---|---|
-//! | [`event`] | payloads: identity of a raw event, dead-letter reasons, the published result |
-//! | [`frame`] | what a client of the access-api sends and receives |
+//! | [`event`] | raw events: who they are, when they happened, why one is a dead letter |
+//! | [`result`] | what the analyzer publishes |
+//! | [`protocol`] | what a client of the access-api sends and receives, cursors included |
 //! | [`kafka`] | topics, headers, client settings, creation of topics |
 //! | [`config`] | defaults < file < environment < flags, and validation |
 //! | [`tier`] | the life of a tier's process, from flags to drain |
@@ -18,9 +19,10 @@ pub mod admin;
 pub mod backoff;
 pub mod config;
 pub mod event;
-pub mod frame;
 pub mod kafka;
 #[cfg(feature = "message-log")]
 pub mod message_log;
+pub mod protocol;
+pub mod result;
 pub mod telemetry;
 pub mod tier;

@@ -1,6 +1,6 @@
 use common::admin::Readiness;
-use common::event::top_n::TopN;
-use common::frame::ServerFrame;
+use common::protocol::ServerFrame;
+use common::result::TopN;
 use common::tier::Host;
 use prometheus::Registry;
 use rdkafka::mocking::MockCluster;

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use common::frame::{Cursor, Epoch, Gap, Queries};
+use common::protocol::{Cursor, Epoch, Gap, Queries};
 
 use super::{Frame, Hub, State};
 

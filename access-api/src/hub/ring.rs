@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
-use common::frame::{Cursor, ServerFrame, Update};
+use common::protocol::{Cursor, ServerFrame, Update};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 /// How every result frame begins; a snapshot frame differs in nothing else.

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use common::frame::Queries;
+use common::protocol::Queries;
 use proptest::prelude::*;
 
 use super::reader::{Batch, Outcome};

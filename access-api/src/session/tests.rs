@@ -1,4 +1,4 @@
-use common::frame::{ByeReason, Epoch, RefusalCode, ServerFrame};
+use common::protocol::{ByeReason, Epoch, RefusalCode, ServerFrame};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::*;

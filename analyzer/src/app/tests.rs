@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::admin::Readiness;
-use common::event::top_n::{Gap, TopN};
 use common::kafka::header;
+use common::result::{Gap, TopN};
 use rdkafka::consumer::Consumer;
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::mocking::MockCluster;

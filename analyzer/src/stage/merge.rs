@@ -14,11 +14,11 @@ use rdkafka::message::{BorrowedMessage, Message};
 
 use super::{FLUSH_PATIENCE, IDLE_WAIT, SHORTEST_WAIT};
 use crate::app::Setting;
+use crate::core::merge::{Applied, Merge};
+use crate::core::partial::Key;
 use crate::error::Error;
 use crate::group::{Change, GroupConsumer, Polled};
-use crate::merge::{Applied, Merge};
 use crate::pace::Pace;
-use crate::partial::Key;
 use crate::placement::partition_of;
 use crate::publisher::{Publisher, Record, Ticket};
 

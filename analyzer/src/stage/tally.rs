@@ -21,13 +21,13 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 use super::{FLUSH_PATIENCE, IDLE_WAIT, SHORTEST_WAIT};
 use crate::app::Setting;
+use crate::core::tally::{Outcome, Record, Tally};
 use crate::error::Error;
 use crate::group::{Change, GroupConsumer, Polled};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::publisher::{Publisher, Ticket};
 use crate::state;
-use crate::tally::{Outcome, Record, Tally};
 
 mod seat;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::snapshot::SliceName;
+use crate::core::snapshot::SliceName;
 
 /// Who wrote a snapshot: drawn at random each time a partition is taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Key, Manifest, Owner, Slot};
-use crate::snapshot::{Slice, SliceName, Snapshot};
+use crate::core::snapshot::{Slice, SliceName, Snapshot};
 
 /// The newest value of every key in one partition, and the snapshots that they make.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::snapshot::SliceName;
+use crate::core::snapshot::SliceName;
 
 /// The version that is written.
 const VERSION: u32 = 1;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Key, Log, Manifest, Owner, Slot};
+use crate::core::snapshot::{Slice, SliceName, Snapshot};
 use crate::publisher::{Error, Publisher, Record, Ticket};
-use crate::snapshot::{Slice, SliceName, Snapshot};
 
 /// Size of a chunk: with its key and headers below the 1 MB that brokers take by default.
 const CHUNK_BYTES: usize = 900_000;

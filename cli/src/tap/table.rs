@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use common::event::top_n::{TopN, Window};
+use common::result::{TopN, Window};
 
 /// The result's first `top` items under a line that says what it is; an empty line at its end.
 pub(super) fn table(result: &TopN, lag_ms: u64, top: usize) -> String {

@@ -9,8 +9,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::event::top_n::TopN;
-use common::frame::{Queries, ServerFrame};
+use common::protocol::{Queries, ServerFrame};
+use common::result::TopN;
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};

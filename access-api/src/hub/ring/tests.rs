@@ -1,4 +1,4 @@
-use common::frame::{Epoch, Update};
+use common::protocol::{Epoch, Update};
 use proptest::prelude::*;
 
 use super::*;

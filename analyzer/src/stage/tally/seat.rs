@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use common::kafka::Kafka;
 
 use crate::config::Config;
+use crate::core::partial::Partial;
+use crate::core::plan::Plan;
+use crate::core::tally::{self, Outcome, Tally};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::pace::Pace;
-use crate::partial::Partial;
 use crate::placement::partition_of;
-use crate::plan::Plan;
 use crate::publisher::{Publisher, Record, Ticket};
 use crate::state::{Log, Store};
-use crate::tally::{self, Outcome, Tally};
 
 /// Where partials go.
 pub struct Outlet {

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::plan::{Plan, Settings};
-use crate::query::Query;
+use crate::core::plan::{Plan, Settings};
+use crate::core::query::Query;
+use crate::core::tally::{Record, Tally};
 use crate::state::Key;
-use crate::tally::{Record, Tally};
 
 const PARTITION: i32 = 3;
 

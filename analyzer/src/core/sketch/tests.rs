@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::hash::hash;
+use crate::core::hash::hash;
 
 /// Item number `n`, long enough at times to live outside of its counter.
 fn item(n: u32) -> String {

@@ -11,7 +11,7 @@
 use common::event::json::{Raw, Reader, unescape};
 use common::event::{Pointer, Reason, Step};
 
-use crate::hash::hash;
+use crate::core::hash::hash;
 
 #[cfg(test)]
 mod tests;

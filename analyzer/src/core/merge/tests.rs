@@ -4,11 +4,11 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
-use crate::partial::Partial;
-use crate::plan::{Plan, Settings};
-use crate::query::Query;
-use crate::snapshot::Snapshot;
-use crate::tally::{Outcome, Tally};
+use crate::core::partial::Partial;
+use crate::core::plan::{Plan, Settings};
+use crate::core::query::Query;
+use crate::core::snapshot::Snapshot;
+use crate::core::tally::{Outcome, Tally};
 
 mod model;
 
@@ -141,8 +141,8 @@ proptest! {
             delivered.extend(extra.iter().map(|at| at.get(&written).clone()));
         }
         delivered.sort_by_key(|partial| {
-            let text = format!("{order} {} {:?}", partial.key, partial.value.as_deref().map(crate::hash::hash));
-            crate::hash::hash(text.as_bytes())
+            let text = format!("{order} {} {:?}", partial.key, partial.value.as_deref().map(crate::core::hash::hash));
+            crate::core::hash::hash(text.as_bytes())
         });
         let last = &plan.queries()[1];
         let mut merge = Merge::new(last);
@@ -261,7 +261,7 @@ fn a_head_changes_the_result_a_pane_waits_for_its_head_and_the_rest_is_ignored()
     let key = Key { query: "topics".to_owned(), partition: 0, part: Part::Pane { start_ms: 0 } };
     assert_eq!(merge.apply(&key, None), Ok(Applied::Ignored), "a tombstone");
     assert_eq!(merge.result().total, 2);
-    let other = crate::merge::tests::plan(99);
+    let other = crate::core::merge::tests::plan(99);
     let mut foreign = Tally::new(1, &other);
     apply(&mut foreign, 0, &rsvp);
     for partial in foreign.emit_all().filter(|partial| partial.key.query == "topics") {

@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dedupe::{self, SLICE_IDS};
-use crate::hash::hash;
-use crate::partial::Progress;
-use crate::plan::Fingerprint;
-use crate::window;
+use crate::core::dedupe::{self, SLICE_IDS};
+use crate::core::hash::hash;
+use crate::core::partial::Progress;
+use crate::core::plan::Fingerprint;
+use crate::core::window;
 
 #[cfg(test)]
 mod tests;

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use common::event::Reason;
 
-use crate::partial::{Partial, Progress};
-use crate::plan::Plan;
-use crate::snapshot::{Error, Slice, Snapshot};
+use crate::core::partial::{Partial, Progress};
+use crate::core::plan::Plan;
+use crate::core::snapshot::{Error, Slice, Snapshot};
 
 mod counting;
 

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::{Slice, SliceName};
+use crate::core::snapshot::{Slice, SliceName};
 
 #[cfg(test)]
 mod tests;

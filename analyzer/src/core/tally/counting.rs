@@ -5,13 +5,13 @@ use std::sync::Arc;
 use common::event::identity;
 
 use super::{Outcome, Record};
-use crate::decode::Found;
-use crate::dedupe::Dedupe;
-use crate::hash::hash;
-use crate::partial::{Head, Key, Part, Partial, Progress, Value};
-use crate::plan::{Plan, Planned};
-use crate::snapshot::{Error, QueryState, Slice, Snapshot};
-use crate::window::Panes;
+use crate::core::decode::Found;
+use crate::core::dedupe::Dedupe;
+use crate::core::hash::hash;
+use crate::core::partial::{Head, Key, Part, Partial, Progress, Value};
+use crate::core::plan::{Plan, Planned};
+use crate::core::snapshot::{Error, QueryState, Slice, Snapshot};
+use crate::core::window::Panes;
 
 /// The most holes that are told apart; further ones widen the last.
 pub(super) const MAX_GAPS: usize = 64;

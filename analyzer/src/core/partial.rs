@@ -13,14 +13,14 @@
 //! once it has a head that reflects at least as much. Values replace each other per key, and the one
 //! with the highest offset stays, in whatever order they come.
 //!
-//! Items are at most [`MAX_ITEM_BYTES`](crate::decode::MAX_ITEM_BYTES) long, so that a pane of 10,000
+//! Items are at most [`MAX_ITEM_BYTES`](crate::core::decode::MAX_ITEM_BYTES) long, so that a pane of 10,000
 //! counters is 2.7 MB at worst; 200 kB are usual.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Fingerprint;
+use crate::core::plan::Fingerprint;
 
 #[cfg(test)]
 mod tests;
@@ -89,7 +89,7 @@ pub struct Progress {
     pub undecodable: u64,
     /// Events dated too far beyond their record's timestamp to be given a window.
     pub future: u64,
-    /// Items longer than [`MAX_ITEM_BYTES`](crate::decode::MAX_ITEM_BYTES), counted in a shortened form.
+    /// Items longer than [`MAX_ITEM_BYTES`](crate::core::decode::MAX_ITEM_BYTES), counted in a shortened form.
     pub shortened: u64,
     /// Newest event time that is not in the future: the watermark.
     pub watermark_ms: Option<i64>,

@@ -84,7 +84,7 @@ impl SpaceSaving {
         self.index.insert_unique(hash, slot as u32, |&slot| slots[slot as usize].hash);
     }
 
-    /// Counts a mention. `hash` is [`hash`](crate::hash::hash) of the item.
+    /// Counts a mention. `hash` is [`hash`](crate::core::hash::hash) of the item.
     pub fn add(&mut self, hash: u64, item: &str) {
         if !self.increment(hash, item) {
             self.seat(hash, item);

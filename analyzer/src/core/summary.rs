@@ -9,8 +9,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::hash::hash;
-use crate::sketch::{Counted, Counters, Distinct, Item, SpaceSaving};
+use crate::core::hash::hash;
+use crate::core::sketch::{Counted, Counters, Distinct, Item, SpaceSaving};
 
 #[cfg(test)]
 mod tests;

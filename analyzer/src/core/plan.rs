@@ -6,9 +6,9 @@ use std::fmt;
 use common::event::identity::Schema;
 use serde::{Deserialize, Serialize};
 
-use crate::decode::Decoder;
-use crate::hash::hash;
-use crate::query::{MAX_CAPACITY, Query, Window};
+use crate::core::decode::Decoder;
+use crate::core::hash::hash;
+use crate::core::query::{MAX_CAPACITY, Query, Window};
 
 #[cfg(test)]
 mod tests;

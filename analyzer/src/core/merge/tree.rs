@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::summary::Frozen;
+use crate::core::summary::Frozen;
 
 /// The tree; its shape depends on nothing but the number of leaves.
 #[derive(Debug)]

@@ -4,10 +4,10 @@ use serde_json::json;
 
 use super::counting::{MAX_GAPS, MAX_TIMESTAMP_MS};
 use super::*;
-use crate::dedupe::SLICE_IDS;
-use crate::merge::Merge;
-use crate::plan::Settings;
-use crate::query::{Query, Window};
+use crate::core::dedupe::SLICE_IDS;
+use crate::core::merge::Merge;
+use crate::core::plan::Settings;
+use crate::core::query::{Query, Window};
 
 /// One running and one sliding query (30 s by 10 s) over the field `topics`.
 fn plan(change: impl FnOnce(&mut Settings)) -> Arc<Plan> {

@@ -21,7 +21,7 @@ use super::Item;
 /// An item with the bounds of its count: `count - error <= truth <= count`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted {
-    /// [`hash`](crate::hash::hash) of the text.
+    /// [`hash`](crate::core::hash::hash) of the text.
     pub hash: u64,
     /// Upper bound of the true count.
     pub count: u64,

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::event::top_n::Window;
+use crate::result::Window;
 
 fn cursor(text: &str) -> Cursor {
     text.parse().unwrap()

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::hash::hash;
+use crate::core::hash::hash;
 
 /// Hashes, as ids are: the table takes them for evenly spread.
 fn id(number: u64) -> u64 {

@@ -13,14 +13,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use common::event::top_n::{self, Gap, Ranked, TopN};
+use common::result::{self, Gap, Ranked, TopN};
 
-use crate::partial::{Error, Head, Key, Part, Value};
-use crate::plan::Planned;
-use crate::query::Window;
-use crate::sketch::Counted;
-use crate::summary::Frozen;
-use crate::window::span;
+use crate::core::partial::{Error, Head, Key, Part, Value};
+use crate::core::plan::Planned;
+use crate::core::query::Window;
+use crate::core::sketch::Counted;
+use crate::core::summary::Frozen;
+use crate::core::window::span;
 
 mod tree;
 
@@ -132,10 +132,10 @@ impl Merge {
         self.bring_up_to_date();
         let query = &self.planned.query;
         let window = match query.window {
-            Window::Running => top_n::Window::Running {},
+            Window::Running => result::Window::Running {},
             Window::Sliding { size_ms, slide_ms } => {
                 let (start_ms, end_ms) = self.window;
-                top_n::Window::Sliding {
+                result::Window::Sliding {
                     size_ms: size_ms as i64,
                     slide_ms: slide_ms as i64,
                     start_ms,
@@ -158,7 +158,7 @@ impl Merge {
         });
         let offsets = self.offsets();
         TopN {
-            v: top_n::SCHEMA_VERSION,
+            v: result::SCHEMA_VERSION,
             query: query.name.clone(),
             window,
             version: TopN::version_of(&offsets),

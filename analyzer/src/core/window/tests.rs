@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::{Plan, Settings};
-use crate::query::{Query, Window};
+use crate::core::plan::{Plan, Settings};
+use crate::core::query::{Query, Window};
 
 fn panes(window: Window) -> Panes {
     let query = Query { window, ..Query::defaults().remove(0) };

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use common::event::top_n::{self, TopN};
+use common::result::{self, TopN};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::plan::{Plan, Settings};
-use crate::query::{Query, Window};
-use crate::tally::{Outcome, Record, Tally};
+use crate::core::plan::{Plan, Settings};
+use crate::core::query::{Query, Window};
+use crate::core::tally::{Outcome, Record, Tally};
 
 pub(super) const PARTITIONS: usize = 4;
 pub(super) const SIZE_MS: i64 = 30_000;
@@ -177,7 +177,7 @@ impl Batch {
             let (start_ms, end_ms) = self.window;
             prop_assert_eq!(
                 result.window,
-                top_n::Window::Sliding { size_ms: SIZE_MS, slide_ms: SLIDE_MS, start_ms, end_ms }
+                result::Window::Sliding { size_ms: SIZE_MS, slide_ms: SLIDE_MS, start_ms, end_ms }
             );
         }
         for ranked in &result.top {

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Planned;
-use crate::summary::Summary;
+use crate::core::plan::Planned;
+use crate::core::summary::Summary;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,28 @@
+//! What is counted and how: no clock, no input or output, no threads, no log, no randomness but seeded.
+//! Time is an argument. `.ci/run` refuses anything else below this folder.
+//!
+//! What the core knows of a partition is a function of that partition's records in order, so that a
+//! crash, a replay or two owners at once lead to the same numbers.
+//!
+//! | module | |
+//! |---|---|
+//! | [`query`], [`plan`] | what is asked, checked and compiled |
+//! | [`decode`] | items and time of an event, in one pass over its JSON |
+//! | [`dedupe`] | which events were seen already |
+//! | [`sketch`], [`summary`], [`window`] | counts with their error, and which pane they belong to |
+//! | [`tally`], [`snapshot`], [`partial`] | one partition: its state, stored form, shipped form |
+//! | [`merge`] | a query's result over all partitions |
+//! | [`hash`] | the one hash that all of them use |
+
+pub mod decode;
+pub mod dedupe;
+pub mod hash;
+pub mod merge;
+pub mod partial;
+pub mod plan;
+pub mod query;
+pub mod sketch;
+pub mod snapshot;
+pub mod summary;
+pub mod tally;
+pub mod window;
