@@ -40,9 +40,7 @@ impl Tier for Collector {
         let (mut log, recovered) = MessageLog::open(&config.log.path, config.log.options())?;
         metrics.recovered.inc_by((recovered.pending + recovered.failed) as u64);
         metrics.damaged.inc_by(recovered.damaged as u64);
-        let cursor = log.cursor(&config.source.name);
-        // From now on an interruption is one: the next connect asks for what came in between.
-        log.begin_source(&config.source.name)?;
+        let cursor = log.begin_source(&config.source.name, &config.source.feed)?;
         tracing::info!(
             path = %config.log.path.display(), instance = log.instance(), pending = recovered.pending,
             failed = recovered.failed, damaged = recovered.damaged, cursor, "message log open"

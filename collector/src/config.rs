@@ -31,6 +31,9 @@ pub struct Source {
     pub url: String,
     /// Its name in headers, in metrics and in the log; the resume cursor is kept under it.
     pub name: String,
+    /// Which feed it gives, where its address does not say so: a resume cursor that was kept for
+    /// another feed is not used.
+    pub feed: String,
     /// A file of PEM certificates to trust instead of the public authorities; empty for those.
     pub ca_file: PathBuf,
     /// How long connecting may take, handshakes included, in milliseconds.
@@ -141,6 +144,7 @@ impl Default for Source {
         Self {
             url: "ws://127.0.0.1:8090/2/rsvps".to_owned(),
             name: "rsvps".to_owned(),
+            feed: String::new(),
             ca_file: PathBuf::new(),
             connect_timeout_ms: 10_000,
             ping_interval_ms: 10_000,

@@ -183,19 +183,27 @@ impl MessageLog {
         Ok(())
     }
 
-    /// Notes that a source has been connected to, so that its first interruption can be told from its
-    /// first connection: without any event, its cursor is then 0.
+    /// Notes that a source is being connected to and which feed it gives. Returns the cursor to resume
+    /// at; `None` if this feed was never connected to before.
+    ///
+    /// A cursor says something about one feed only: that of an older one may be newer than all that a
+    /// new one holds, so it is forgotten. Without any event the cursor is 0 from now on, so that an
+    /// interruption can be told from the first connection.
     ///
     /// # Errors
     /// As for [`append`](Self::append).
-    pub fn begin_source(&mut self, source: &str) -> Result<(), Error> {
-        if !self.cursors.contains_key(source) {
+    pub fn begin_source(&mut self, source: &str, feed: &str) -> Result<Option<i64>, Error> {
+        let same = self.store()?.feed(source)? == feed;
+        let cursor = self.cursor(source).filter(|_| same);
+        if cursor.is_none() {
             let mut batch = Batch::default();
-            self.store()?.put_cursor(&mut batch, source, 0);
+            let store = self.store()?;
+            store.put_feed(&mut batch, source, feed);
+            store.put_cursor(&mut batch, source, 0);
             self.commit(batch, true)?;
             self.cursors.insert(source.to_owned(), 0);
         }
-        Ok(())
+        Ok(cursor)
     }
 
     /// The newest event time of what is written of a source, in milliseconds since 1970; `None` if it

@@ -15,6 +15,7 @@ use crate::simulate::{self, Feed, Handle, Pace, Progress};
 pub struct RunningFeed {
     runtime: Option<Runtime>,
     handle: Handle,
+    id: String,
     shutdown: CancellationToken,
     truth: Option<PathBuf>,
 }
@@ -40,12 +41,19 @@ impl RunningFeed {
             Ok::<_, Error>(simulate::serve(feed, pace, listener, stop).await?)
         });
         let handle = served.await.map_err(|error| Error::Thread(error.into()))??;
-        Ok(Self { runtime: Some(runtime), handle, shutdown, truth })
+        let id = format!("{:016x}", rand::random::<u64>());
+        Ok(Self { runtime: Some(runtime), handle, id, shutdown, truth })
     }
 
     /// Where the collector connects.
     pub fn url(&self) -> String {
         self.handle.url()
+    }
+
+    /// Tells this feed from every other one: each begins with its first line, so that a position in
+    /// another one, even of the same recording, says nothing about it.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     /// How far it is.

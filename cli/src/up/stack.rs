@@ -112,7 +112,8 @@ impl Stack {
         let (brokers, broker) = self.start_broker(plan).await?;
         let [collector, analyzer, access_api] = ports::free().map_err(Error::Ports)?;
         let admin = [collector, analyzer, access_api];
-        let wiring = Wiring { brokers, feed: feed.url(), listen: plan.listen, admin };
+        let (listen, feed_id) = (plan.listen, feed.id().to_owned());
+        let wiring = Wiring { brokers, feed: feed.url(), feed_id, listen, admin };
 
         let kafka = plan.analysis.kafka(&wiring.brokers);
         let mut serving = self.start(plan.tiers.access_api(&wiring), broker.clone());

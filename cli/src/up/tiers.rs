@@ -37,6 +37,8 @@ pub struct Wiring {
     pub brokers: String,
     /// The feed that the collector listens to.
     pub feed: String,
+    /// Tells it from the feeds of earlier runs on the same data.
+    pub feed_id: String,
     /// Where the access-api serves.
     pub listen: SocketAddr,
     /// Admin ports of collector, analyzer, access-api.
@@ -148,6 +150,7 @@ impl Tiers {
         let env = [
             ("COLLECTOR__KAFKA__BROKERS", wiring.brokers.clone().into()),
             ("COLLECTOR__SOURCE__URL", feed.into()),
+            ("COLLECTOR__SOURCE__FEED", wiring.feed_id.clone().into()),
             ("COLLECTOR__LOG__PATH", dir.join("collector").into()),
         ];
         tier("collector", &self.collector, wiring.admin[0], env)

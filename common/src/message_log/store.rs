@@ -11,6 +11,7 @@ use rocksdb::{
 use super::{Entry, Error, Sequence};
 
 const CURSOR_PREFIX: &str = "cursor:";
+const FEED_PREFIX: &str = "feed:";
 const WATERMARK: &str = "watermark";
 
 /// Bounds of a log.
@@ -137,6 +138,16 @@ impl Store {
 
     pub(super) fn put_cursor(&self, batch: &mut Batch, source: &str, time_ms: i64) {
         batch.0.put(format!("{CURSOR_PREFIX}{source}"), time_ms.to_be_bytes());
+    }
+
+    pub(super) fn put_feed(&self, batch: &mut Batch, source: &str, feed: &str) {
+        batch.0.put(format!("{FEED_PREFIX}{source}"), feed);
+    }
+
+    /// The feed that the source's cursor belongs to; empty if that was never said.
+    pub(super) fn feed(&self, source: &str) -> Result<String, Error> {
+        let bytes = self.db.get(format!("{FEED_PREFIX}{source}")).map_err(Error::Read)?;
+        String::from_utf8(bytes.unwrap_or_default()).map_err(|_| Error::Metadata { name: "feed" })
     }
 
     pub(super) fn put_watermark(&self, batch: &mut Batch, watermark: Sequence) {

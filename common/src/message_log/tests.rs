@@ -131,16 +131,30 @@ fn the_cursor_is_the_newest_time_of_what_is_written() {
     let directory = TempDir::new().unwrap();
     let (mut log, _) = open(directory.path());
     assert_eq!(log.cursor("feed"), None);
-    log.begin_source("feed").unwrap();
+    assert_eq!(log.begin_source("feed", "").unwrap(), None);
     assert_eq!(log.cursor("feed"), Some(0));
     add(&mut log, [entry(0, Some(70)), entry(1, Some(90)), entry(2, Some(80)), entry(3, None)]);
     add(&mut log, [entry(4, Some(85))]);
-    log.begin_source("feed").unwrap();
+    assert_eq!(log.begin_source("feed", "").unwrap(), Some(90));
     assert_eq!(log.cursor("feed"), Some(90));
     let copy = crash(directory.path());
     let (log, _) = open(copy.path());
     assert_eq!(log.cursor("feed"), Some(90));
     assert_eq!(log.cursor("other"), None);
+}
+
+#[test]
+fn a_cursor_of_another_feed_is_forgotten() {
+    let directory = TempDir::new().unwrap();
+    let (mut log, _) = open(directory.path());
+    assert_eq!(log.begin_source("feed", "newer").unwrap(), None);
+    add(&mut log, [entry(0, Some(90))]);
+    assert_eq!(log.begin_source("feed", "newer").unwrap(), Some(90), "it goes on");
+    assert_eq!(log.begin_source("feed", "older").unwrap(), None, "it begins");
+    add(&mut log, [entry(1, Some(20))]);
+    let copy = crash(directory.path());
+    let (mut log, _) = open(copy.path());
+    assert_eq!(log.begin_source("feed", "older").unwrap(), Some(20), "what was written of it");
 }
 
 #[test]
