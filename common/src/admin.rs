@@ -18,6 +18,8 @@ use prometheus::{Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::accept::Acceptor;
+
 /// More probes at once than any scraper makes; a further connection waits in the listen queue.
 const MAX_CONNECTIONS: usize = 64;
 
@@ -79,20 +81,14 @@ pub async fn serve(
 ) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
-    tokio::spawn(accept(listener, registry, readiness));
+    tokio::spawn(answer_all(Acceptor::new(listener, "admin"), registry, readiness));
     Ok(bound)
 }
 
-async fn accept(listener: TcpListener, registry: Registry, readiness: Readiness) {
+async fn answer_all(mut acceptor: Acceptor, registry: Registry, readiness: Readiness) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept on the admin port");
-                continue;
-            }
-        };
+        let (stream, _) = acceptor.accept().await;
         let (registry, readiness) = (registry.clone(), readiness.clone());
         tokio::spawn(async move {
             let service = service_fn(|request| {

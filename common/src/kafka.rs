@@ -6,13 +6,13 @@
 //! **Consumers** never commit and never jump: a position that is gone is an error that the caller
 //! sees (`auto.offset.reset=error`), not a silent reset.
 
-use std::collections::BTreeMap;
-
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 
+mod properties;
 mod topics;
 
+pub use properties::Properties;
 pub use topics::{Error, Topic};
 
 /// Names of record headers.
@@ -41,8 +41,9 @@ pub struct Kafka {
     pub replication: i32,
     /// Names of the topics.
     pub topics: Topics,
-    /// Any further librdkafka property, such as `security.protocol`; these win.
-    pub properties: BTreeMap<String, String>,
+    /// Any further librdkafka property, such as `security.protocol`; these win, except where they would
+    /// break a promise.
+    pub properties: Properties,
 }
 
 /// Names of the topics. Section `kafka.topics`.
@@ -68,7 +69,7 @@ impl Default for Kafka {
             partitions: 4,
             replication: -1,
             topics: Topics::default(),
-            properties: BTreeMap::new(),
+            properties: Properties::default(),
         }
     }
 }
@@ -110,6 +111,7 @@ impl Kafka {
         if names.len() < Topic::ALL.len() || names.contains(&"") {
             problems.push("kafka.topics: every topic needs a name of its own".to_owned());
         }
+        problems.extend(self.properties.problems());
         problems
     }
 
@@ -173,7 +175,7 @@ impl Kafka {
     }
 
     fn with_properties(&self, mut client: ClientConfig) -> ClientConfig {
-        for (key, value) in &self.properties {
+        for (key, value) in self.properties.iter() {
             client.set(key, value);
         }
         client

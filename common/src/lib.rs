@@ -11,10 +11,13 @@
 //! | [`config`] | defaults < file < environment < flags, and validation |
 //! | [`tier`] | the life of a tier's process, from flags to drain |
 //! | [`admin`] | `/live`, `/ready`, `/metrics` |
+//! | [`accept`] | accepting connections, also without a descriptor left |
+//! | [`secret`] | passwords, tokens and addresses that may hold one: masked wherever they are shown |
 //! | [`backoff`] | full-jitter retry delays |
 //! | [`telemetry`] | log output |
 //! | `message_log` | the hybrid message log (feature `message-log`) |
 
+pub mod accept;
 pub mod admin;
 pub mod backoff;
 pub mod config;
@@ -24,5 +27,6 @@ pub mod kafka;
 pub mod message_log;
 pub mod protocol;
 pub mod result;
+pub mod secret;
 pub mod telemetry;
 pub mod tier;

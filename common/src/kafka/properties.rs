@@ -1,0 +1,186 @@
+//! Further librdkafka properties: which of them are secrets, and which would break a promise.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use rdkafka::ClientConfig;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::secret::MASK;
+
+/// librdkafka properties by their names. The values of those that hold a secret are neither shown nor
+/// serialised.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Properties(BTreeMap<String, String>);
+
+/// Parts of the names of properties whose values are secrets: passwords, private keys, and the
+/// configurations that hold some.
+const SECRET: [&str; 7] =
+    ["password", "passwd", "secret", "token", "credential", ".pem", "sasl.oauthbearer.config"];
+
+/// Properties on which a promise rests, with the values that keep it.
+const FIXED: [(&[&str], &[&str], &str); 6] = [
+    (
+        &["acks", "request.required.acks"],
+        &["all", "-1"],
+        "an event that only one broker has is lost with it",
+    ),
+    (&["enable.idempotence"], &["true"], "without it a retry changes the order and writes twice"),
+    (
+        &["message.timeout.ms", "delivery.timeout.ms"],
+        &["0"],
+        "the producer would drop events during an outage",
+    ),
+    (
+        &["enable.auto.commit", "enable.auto.offset.store"],
+        &["false"],
+        "positions are kept with the results",
+    ),
+    (&["auto.offset.reset"], &["error"], "a position that is lost must be seen"),
+    (
+        &["bootstrap.servers", "metadata.broker.list"],
+        &[],
+        "set kafka.brokers instead, which is what every message names",
+    ),
+];
+
+impl Properties {
+    /// What is wrong with them, each line naming the key.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (names, kept_by, why) in FIXED {
+            for name in names {
+                let Some(value) = self.0.get(*name) else { continue };
+                let value = value.trim().to_lowercase();
+                if !kept_by.contains(&value.as_str()) {
+                    problems.push(format!("kafka.properties: {name} = {value}: {why}; remove it"));
+                }
+            }
+        }
+        for name in ["retries", "message.send.max.retries"] {
+            if self.0.get(name).is_some_and(|value| value.trim() == "0") {
+                problems.push(format!(
+                    "kafka.properties: {name} = 0: an event would be given up at the first failure; remove it"
+                ));
+            }
+        }
+        for (name, value) in &self.0 {
+            // Without the value in the message: it may be a secret, also where the name is mistyped.
+            if ClientConfig::new().set(name, value).create_native_config().is_err() {
+                problems.push(format!(
+                    "kafka.properties: '{name}' is no property of librdkafka, or does not take this value"
+                ));
+            }
+        }
+        problems
+    }
+}
+
+/// Whether the value of the property of this name is a secret.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    SECRET.iter().any(|part| name.contains(part))
+}
+
+impl Deref for Properties {
+    type Target = BTreeMap<String, String>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Properties {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl Serialize for Properties {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, if is_secret(name) { MASK } else { value })?;
+        }
+        map.end()
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let masked = |(name, value): (&String, &String)| {
+            (name.clone(), if is_secret(name) { MASK.to_owned() } else { value.clone() })
+        };
+        f.debug_map().entries(self.0.iter().map(masked)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(entries: &[(&str, &str)]) -> Properties {
+        Properties(
+            entries.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        )
+    }
+
+    #[test]
+    fn secrets_are_masked_and_the_rest_is_shown() {
+        let given = properties(&[
+            ("sasl.password", "s3cret"),
+            ("ssl.key.password", "s3cret"),
+            ("ssl.keystore.password", "s3cret"),
+            ("ssl.key.pem", "s3cret"),
+            ("sasl.oauthbearer.client.secret", "s3cret"),
+            ("sasl.oauthbearer.config", "s3cret"),
+            ("sasl.username", "ada"),
+            ("security.protocol", "sasl_ssl"),
+        ]);
+        for shown in [format!("{given:?}"), toml::to_string(&given).unwrap()] {
+            assert!(!shown.contains("s3cret"), "{shown}");
+            assert!(shown.contains("ada") && shown.contains("sasl_ssl"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_would_break_a_promise_is_refused_by_name() {
+        for (name, value) in [
+            ("acks", "1"),
+            ("acks", "0"),
+            ("request.required.acks", "1"),
+            ("enable.idempotence", "false"),
+            ("message.timeout.ms", "300000"),
+            ("delivery.timeout.ms", "300000"),
+            ("enable.auto.commit", "true"),
+            ("auto.offset.reset", "earliest"),
+            ("bootstrap.servers", "elsewhere:9092"),
+            ("message.send.max.retries", "0"),
+        ] {
+            let problems = properties(&[(name, value)]).problems();
+            assert!(
+                matches!(&problems[..], [one] if one.contains(name)),
+                "{name}={value}: {problems:?}"
+            );
+        }
+        let kept =
+            [("acks", "-1"), ("acks", "all"), ("enable.idempotence", "true"), ("linger.ms", "9")];
+        for one in kept {
+            assert_eq!(properties(&[one]).problems(), Vec::<String>::new(), "{one:?}");
+        }
+    }
+
+    #[test]
+    fn a_mistyped_property_is_refused_without_its_value() {
+        for (name, value) in [("sasl.passwrd", "s3cret"), ("linger.ms", "s3cret")] {
+            let problems = properties(&[(name, value)]).problems();
+            assert!(
+                matches!(&problems[..], [one] if one.contains(name) && !one.contains(value)),
+                "{problems:?}"
+            );
+        }
+    }
+}
