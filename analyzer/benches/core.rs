@@ -82,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .count()
     });
     let decoder =
-        Decoder::new(queries.iter().map(|query| &query.item), &plan.settings().schema.time);
+        Decoder::new(queries.iter().map(|query| &query.item), plan.settings().schema.time.as_ref());
     let mut found = Found::default();
     report("decode", payloads.len(), || {
         payloads

@@ -1,7 +1,7 @@
 //! What the analyzer can be told.
 
 use common::config::{Invalid, Service, TierConfig};
-use common::event::identity::Schema;
+use common::event::Schema;
 use common::kafka::Kafka;
 use serde::{Deserialize, Serialize};
 
@@ -28,14 +28,12 @@ pub struct Config {
     pub dedupe_capacity: usize,
     /// How long an event id is remembered, in milliseconds of record time.
     pub dedupe_horizon_ms: u64,
-    /// How far an event may be dated beyond its record's timestamp and still get a window.
-    pub max_future_ms: u64,
     /// What every tier has.
     pub service: Service,
     /// How to reach Kafka.
     pub kafka: Kafka,
-    /// Where an event's id and time are.
-    pub schema: Schema,
+    /// Who an event is, and when it happened.
+    pub event: Schema,
     /// What is counted.
     pub query: Vec<Query>,
 }
@@ -51,10 +49,9 @@ impl Default for Config {
             snapshot_records: 500_000,
             dedupe_capacity: settings.dedupe_capacity,
             dedupe_horizon_ms: settings.dedupe_horizon_ms,
-            max_future_ms: settings.max_future_ms,
             service: Service::on_port(9102),
             kafka: Kafka::default(),
-            schema: settings.schema,
+            event: settings.schema,
             query: Query::defaults(),
         }
     }
@@ -68,10 +65,9 @@ impl Config {
     pub fn plan(&self) -> Result<Plan, Invalid> {
         let settings = Settings {
             capacity: self.capacity,
-            max_future_ms: self.max_future_ms,
             dedupe_capacity: self.dedupe_capacity,
             dedupe_horizon_ms: self.dedupe_horizon_ms,
-            schema: self.schema.clone(),
+            schema: self.event.clone(),
         };
         Plan::new(&self.query, settings).map_err(Invalid)
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use common::config::{Invalid, Service, TierConfig};
-use common::event::identity::Schema;
+use common::event::Schema;
 use common::kafka::Kafka;
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// Where they come from.
     pub source: Source,
-    /// Who they are.
-    pub identity: Schema,
+    /// Who they are, and when they happened.
+    pub event: Schema,
     /// Where they wait until Kafka has acknowledged them.
     pub log: Log,
 }
@@ -76,9 +76,8 @@ impl TierConfig for Config {
 
     fn validate(&self) -> Result<(), Invalid> {
         let mut problems = self.kafka.problems();
-        problems.extend(
-            self.identity.problems().into_iter().map(|problem| format!("identity.{problem}")),
-        );
+        problems
+            .extend(self.event.problems().into_iter().map(|problem| format!("event.{problem}")));
         let source = &self.source;
         let scheme = source.url.split_once("://").filter(|(_, rest)| !rest.is_empty());
         if !matches!(scheme, Some(("ws" | "wss", _))) {
@@ -133,7 +132,7 @@ impl Default for Config {
             service: Service::on_port(9101),
             kafka: Kafka::default(),
             source: Source::default(),
-            identity: Schema::default(),
+            event: Schema::default(),
             log: Log::default(),
         }
     }
@@ -192,6 +191,32 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_describes_its_events_gets_nothing_from_the_default_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("feed.toml");
+        let load = |text: &str, environment: &[(&str, &str)]| {
+            std::fs::write(&path, text).unwrap();
+            let flags = common::config::Flags { config: Some(path.clone()), ..Default::default() };
+            let environment =
+                environment.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            common::config::load::<Config>("collector", &flags, &environment.collect())
+        };
+        let event = load("[event]\nid = \"none\"", &[]).unwrap().event;
+        assert_eq!((event.id, event.time), (common::event::Id::None, None));
+        let event = load(
+            "[event]\nid = \"payload\"",
+            &[("COLLECTOR__EVENT__TIME__PATH", "/at"), ("COLLECTOR__EVENT__ID", "/a")],
+        );
+        let event = event.unwrap().event;
+        assert_eq!(event.time.unwrap().path, "/at".parse().unwrap());
+        assert_eq!(event.id.pointers(), ["/a".parse().unwrap()]);
+        let untouched = load("[source]\nname = \"feed\"", &[]).unwrap();
+        assert_eq!(untouched.event, Schema::default());
+        let error = load("[identity]\nid = [\"/a\"]", &[]).unwrap_err().to_string();
+        assert!(error.contains("identity"), "{error}");
+    }
+
+    #[test]
     fn each_problem_names_its_key() {
         let mut config = Config::default();
         config.source.url = "http://feed/2/rsvps".to_owned();
@@ -199,7 +224,7 @@ mod tests {
         config.source.ping_interval_ms = 0;
         config.source.reconnect_cap_ms = 1;
         config.source.max_message_bytes = 100 << 20;
-        config.identity.id.clear();
+        config.event.id = common::event::Id::Fields(Vec::new());
         config.log.path = PathBuf::new();
         let Err(Invalid(problems)) = config.validate() else { panic!("must be invalid") };
         for key in [
@@ -208,7 +233,7 @@ mod tests {
             "source.ping_interval_ms",
             "source.reconnect_cap_ms",
             "source.max_message_bytes",
-            "identity.id",
+            "event.id",
             "log.path",
         ] {
             assert!(problems.iter().any(|problem| problem.starts_with(key)), "{key}: {problems:?}");

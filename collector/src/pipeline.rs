@@ -227,7 +227,7 @@ impl Pipeline {
         let known = if payload.len() > self.config.source.max_event_bytes {
             Err(Reason::TooLarge)
         } else {
-            identify(&payload, &self.config.identity)
+            identify(&payload, &self.config.event)
         };
         let (identity, reason) = match known {
             Ok(identity) => (Some(identity), None),

@@ -139,8 +139,9 @@ impl Publisher {
             let own = std::mem::replace(&mut headers, OwnedHeaders::new_with_capacity(0));
             headers = own.insert(Header { key, value: Some(value) });
         };
-        if let Some(identity) = &entry.identity {
-            add(header::ID, &identity.id);
+        let identity = entry.identity.as_ref();
+        if let Some(id) = identity.and_then(|identity| identity.id.as_deref()) {
+            add(header::ID, id);
         }
         add(header::SOURCE, &entry.source);
         add(header::SEQ, &seq);
@@ -153,8 +154,9 @@ impl Publisher {
             .payload(&entry.payload[..])
             .timestamp(entry.received_ms)
             .headers(headers);
-        if let Some(identity) = &entry.identity {
-            record = record.key(identity.key.as_str());
+        // Without a key, the producer spreads the records over the partitions.
+        if let Some(key) = identity.and_then(|identity| identity.key.as_deref()) {
+            record = record.key(key);
         }
         self.producer.send(record).map_err(|(error, _record)| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => Unsent::Full,

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub mod duration;
 mod layers;
 
 pub use layers::{Error, load, to_toml};

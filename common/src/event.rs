@@ -1,13 +1,18 @@
-//! Raw events: opaque bytes, never altered. The collector reads only their [`identity`], the
-//! analyzer only what its queries name.
+//! Raw events: opaque bytes, never altered. The [`Schema`] says where an event's id, key and time are; the
+//! collector reads only those ([`identity`]), the analyzer also what its queries name.
 
 pub mod identity;
 pub mod json;
 mod pointer;
 mod reason;
+mod schema;
+pub mod time;
+mod value;
 
 pub use pointer::{InvalidPointer, Pointer, Step};
 pub use reason::{Reason, UnknownReason};
+pub use schema::{Id, Schema, Time};
+pub use value::Value;
 
 /// The deepest nesting of objects and arrays that an event may have; deeper ones are dead-lettered.
 pub const MAX_DEPTH: usize = 128;

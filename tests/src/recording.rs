@@ -141,7 +141,7 @@ pub fn bad_lines() -> Vec<(Vec<u8>, &'static str)> {
         text("{}", "missing_id"),
         text(r#"{"response":"yes"}"#, "missing_id"),
         text(r#"{"rsvp_id":1}"#, "missing_id"),
-        text(r#"{"rsvp_id":"1","response":"yes"}"#, "bad_id"),
+        text(r#"{"rsvp_id":[1],"response":"yes"}"#, "bad_id"),
         text(r#"{"rsvp_id":1.5,"response":"yes"}"#, "bad_id"),
         text(r#"{"rsvp_id":null,"response":"yes"}"#, "bad_id"),
         text(r#"{"rsvp_id":{},"response":"yes"}"#, "bad_id"),

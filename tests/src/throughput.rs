@@ -13,7 +13,7 @@ use std::{
 };
 
 use common::{
-    event::identity::{self, Schema},
+    event::{Schema, identity::identify},
     kafka::{Kafka, Topic, header},
 };
 use nix::sys::signal::Signal;
@@ -120,14 +120,14 @@ fn fill(kafka: &Kafka, recording: &Path) {
         kafka.producer().create().expect("a producer");
     let schema = Schema::default();
     for (sequence, line) in recording::each_line(recording).enumerate() {
-        let event = identity::identify(&line, &schema).expect("the simulator makes events");
+        let event = identify(&line, &schema).expect("the simulator makes events");
         let sequence = format!("bench:{sequence}");
         let headers = OwnedHeaders::new()
-            .insert(Header { key: header::ID, value: Some(&event.id) })
+            .insert(Header { key: header::ID, value: event.id.as_ref() })
             .insert(Header { key: header::SOURCE, value: Some("bench") })
             .insert(Header { key: header::SEQ, value: Some(&sequence) });
-        let mut record =
-            BaseRecord::to(&kafka.topics.raw).key(&event.key).payload(&line).headers(headers);
+        let key = event.key.as_deref().expect("an RSVP has a key");
+        let mut record = BaseRecord::to(&kafka.topics.raw).key(key).payload(&line).headers(headers);
         while let Err((error, back)) = producer.send(record) {
             assert_eq!(
                 error,

@@ -9,7 +9,8 @@
 //! reasons as by the collector, except that names are not checked for being unique.
 
 use common::event::json::{Raw, Reader, unescape};
-use common::event::{Pointer, Reason, Step};
+use common::event::time::{self, Unit};
+use common::event::{Pointer, Reason, Step, Time, Value};
 
 use crate::core::hash::hash;
 
@@ -19,9 +20,6 @@ mod tests;
 /// Longest item that is counted as it is. A longer one is cut to its first characters, then `…` and the
 /// hash of the whole, so that different items stay different.
 pub const MAX_ITEM_BYTES: usize = 256;
-
-/// Times beyond this are taken for absent: arithmetic on the others cannot overflow. 2^53.
-const MAX_TIME_MS: i64 = 1 << 53;
 
 /// What to look for in an event, compiled.
 #[derive(Debug)]
@@ -38,7 +36,7 @@ struct Node {
     every: Option<Box<Node>>,
     /// The pointer that ends here.
     pointer: Option<u32>,
-    is_time: bool,
+    time: Option<Unit>,
 }
 
 /// What was found in an event. Made once, used for every event.
@@ -72,7 +70,7 @@ pub struct Event<'a> {
 
 impl Decoder {
     /// For the items of queries, in their order, and the time of events.
-    pub fn new<'a>(items: impl IntoIterator<Item = &'a Pointer>, time: &Pointer) -> Self {
+    pub fn new<'a>(items: impl IntoIterator<Item = &'a Pointer>, time: Option<&Time>) -> Self {
         let mut root = Node::default();
         let mut different: Vec<&Pointer> = Vec::new();
         let mut pointers = Vec::new();
@@ -84,7 +82,9 @@ impl Decoder {
             });
             pointers.push(at);
         }
-        root.at(time.steps()).is_time = true;
+        if let Some(Time { path, unit }) = time {
+            root.at(path.steps()).time = Some(*unit);
+        }
         Self { root, pointers }
     }
 
@@ -175,12 +175,19 @@ impl Found {
                 first = false;
                 self.walk(element, reader)?;
             }
-        } else if let Some(pointer) = node.pointer
+        } else if (node.pointer.is_some() || node.time == Some(Unit::Rfc3339))
             && let Some(text) = reader.open_string()?
         {
-            self.mention(pointer, reader.text(), text);
-        } else if node.is_time && matches!(reader.peek(), Some(b'-' | b'0'..=b'9')) {
-            self.time_ms = milliseconds(reader.scalar()?);
+            if let Some(unit) = node.time {
+                self.time_ms = time::milliseconds(&Value::Text(reader.resolve(text)), unit).ok();
+            }
+            if let Some(pointer) = node.pointer {
+                self.mention(pointer, reader.text(), text);
+            }
+        } else if let Some(unit) = node.time
+            && matches!(reader.peek(), Some(b'-' | b'0'..=b'9'))
+        {
+            self.time_ms = time::milliseconds(&Value::Number(reader.scalar()?), unit).ok();
         } else {
             reader.skip()?;
         }
@@ -220,14 +227,6 @@ fn resolve(raw: &str, into: &mut String) -> bool {
     into.truncate(start + kept);
     into.push_str(&suffix);
     true
-}
-
-/// Whole milliseconds, rounded down; `None` beyond [`MAX_TIME_MS`].
-fn milliseconds(number: &str) -> Option<i64> {
-    // Saturates where there is no such i64, and those are beyond the limit.
-    let time_ms =
-        number.parse().ok().or_else(|| number.parse().ok().map(|time: f64| time.floor() as i64))?;
-    (-MAX_TIME_MS..=MAX_TIME_MS).contains(&time_ms).then_some(time_ms)
 }
 
 // === impl Event ===

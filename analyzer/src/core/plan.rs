@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use common::event::identity::Schema;
+use common::event::Schema;
 use serde::{Deserialize, Serialize};
 
 use crate::core::decode::Decoder;
@@ -21,8 +21,6 @@ const STATE_VERSION: u32 = 1;
 pub struct Settings {
     /// Counters kept per query, partition and window where the query does not say.
     pub capacity: usize,
-    /// How far an event may be dated beyond its record's timestamp and still get a window.
-    pub max_future_ms: u64,
     /// Event ids remembered per partition.
     pub dedupe_capacity: usize,
     /// How long an event id is remembered, in record time.
@@ -61,7 +59,6 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             capacity: 10_000,
-            max_future_ms: 60_000,
             dedupe_capacity: 4_000_000,
             dedupe_horizon_ms: 7 * 86_400_000,
             schema: Schema::default(),
@@ -72,7 +69,7 @@ impl Default for Settings {
 impl Settings {
     fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> =
-            self.schema.problems().into_iter().map(|p| format!("schema.{p}")).collect();
+            self.schema.problems().into_iter().map(|p| format!("event.{p}")).collect();
         if self.capacity == 0 || self.capacity > MAX_CAPACITY {
             problems.push(format!(
                 "capacity: is {}; set it between 1 and {MAX_CAPACITY}",
@@ -123,7 +120,8 @@ impl Plan {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let decoder = Decoder::new(queries.iter().map(|query| &query.item), &settings.schema.time);
+        let decoder =
+            Decoder::new(queries.iter().map(|query| &query.item), settings.schema.time.as_ref());
         let queries = queries.iter().map(|query| Planned::new(query, &settings)).collect();
         Ok(Self { queries, settings, decoder })
     }
@@ -148,12 +146,7 @@ impl Plan {
 impl Planned {
     fn new(query: &Query, settings: &Settings) -> Self {
         let capacity = query.capacity.unwrap_or(settings.capacity);
-        let shared = (
-            settings.max_future_ms,
-            settings.dedupe_capacity,
-            settings.dedupe_horizon_ms,
-            &settings.schema,
-        );
+        let shared = (settings.dedupe_capacity, settings.dedupe_horizon_ms, &settings.schema);
         // The text form of plain data; its only use is to differ when the data differs.
         let shape = format!(
             "{STATE_VERSION} {:?} {} {:?} {capacity} {shared:?}",

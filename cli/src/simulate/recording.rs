@@ -6,7 +6,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::event::identity::{Schema, identify};
+use common::event::Schema;
+use common::event::identity::identify;
 use flate2::bufread::MultiGzDecoder;
 
 use super::Error;

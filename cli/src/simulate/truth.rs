@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use common::event::identity::{Schema, identify};
-use common::event::without_bom;
+use common::event::identity::identify;
+use common::event::{Schema, without_bom};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
@@ -137,7 +137,7 @@ impl Tally {
             self.bad += 1;
             return;
         };
-        if !self.seen.insert(xxh3_128(identity.id.as_bytes())) {
+        if !self.seen.insert(xxh3_128(identity.id.unwrap_or_default().as_bytes())) {
             return;
         }
         let event: Option<Rsvp<'_>> = serde_json::from_slice(without_bom(line)).ok();

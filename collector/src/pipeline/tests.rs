@@ -146,8 +146,8 @@ fn entry(id: u64) -> Entry {
         source: "rsvps".into(),
         received_ms: 1_700_000_000_000,
         identity: Some(Identity {
-            key: id.to_string(),
-            id: format!("{id}:yes"),
+            key: Some(id.to_string()),
+            id: Some(format!("{id}:yes")),
             time_ms: Some(1000),
         }),
         reason: None,

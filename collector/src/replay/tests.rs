@@ -12,7 +12,11 @@ fn entry(id: u64, reason: Option<Reason>) -> Entry {
     Entry {
         source: Arc::from("rsvps"),
         received_ms: 1_700_000_000_000,
-        identity: Some(Identity { key: id.to_string(), id: id.to_string(), time_ms: None }),
+        identity: Some(Identity {
+            key: Some(id.to_string()),
+            id: Some(id.to_string()),
+            time_ms: None,
+        }),
         reason,
         payload: bytes::Bytes::from_static(b"{}"),
     }

@@ -36,6 +36,10 @@ pub enum Error {
     Invalid(#[from] Invalid),
 }
 
+/// The section that a file replaces as a whole, instead of key by key: a file that describes its own events
+/// is not to get the time of other ones.
+const WHOLE: &str = "event";
+
 /// Loads the configuration of the tier `name` (`access-api`: variables `ACCESS_API__…`).
 ///
 /// # Errors
@@ -45,12 +49,17 @@ pub fn load<T: TierConfig>(
     flags: &Flags,
     environment: &Environment,
 ) -> Result<T, Error> {
-    let defaults = to_toml(&T::default())?;
-    let mut builder = Config::builder().add_source(File::from_str(&defaults, FileFormat::Toml));
+    let mut builder = layer(&to_toml(&T::default())?);
     if let Some(path) = &flags.config {
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::Unreadable { path: path.clone(), source })?;
         let origin = path.display().to_string();
+        if layer(&text).build().is_ok_and(|file| file.get_table(WHOLE).is_ok()) {
+            let mut defaults: toml::Table =
+                toml::from_str(&to_toml(&T::default())?).unwrap_or_default();
+            defaults.remove(WHOLE);
+            builder = layer(&defaults.to_string());
+        }
         builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
         check::<T>(&builder, &origin)?;
     }
@@ -82,6 +91,10 @@ pub fn to_toml(config: &impl serde::Serialize) -> Result<String, Error> {
         origin: "defaults".to_owned(),
         message: error.to_string(),
     })
+}
+
+fn layer(text: &str) -> Builder {
+    Config::builder().add_source(File::from_str(text, FileFormat::Toml))
 }
 
 type Builder = ::config::ConfigBuilder<::config::builder::DefaultState>;

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::event::Reason;
 use crate::event::identity::Identity;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// Every identity had a key and an id.
+const FORMAT_BEFORE: u8 = 1;
 
 /// A received message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,18 +28,21 @@ pub struct Entry {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Header<'a> {
+struct Header<'a, Name> {
     source: &'a str,
     received_ms: i64,
-    #[serde(borrow)]
-    identity: Option<(&'a str, &'a str, Option<i64>)>,
+    /// Key, id and time.
+    identity: Option<(Name, Name, Option<i64>)>,
     /// By name: the order of the reasons may change.
     reason: Option<&'a str>,
 }
 
 impl Entry {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let identity = self.identity.as_ref().map(|known| (&*known.key, &*known.id, known.time_ms));
+        let identity = self
+            .identity
+            .as_ref()
+            .map(|known| (known.key.as_deref(), known.id.as_deref(), known.time_ms));
         let reason = self.reason.map(Reason::as_str);
         let header =
             Header { source: &self.source, received_ms: self.received_ms, identity, reason };
@@ -54,11 +59,22 @@ impl Entry {
 
     /// `None` if `bytes` are not what [`encode`](Self::encode) wrote.
     pub(super) fn decode(bytes: Bytes) -> Option<Self> {
-        let (&FORMAT, rest) = bytes.split_first()? else { return None };
-        let (header, payload) = postcard::take_from_bytes::<Header<'_>>(rest).ok()?;
+        match bytes.split_first()? {
+            (&FORMAT, rest) => Self::parse::<Option<&str>>(&bytes, rest, |name| name),
+            (&FORMAT_BEFORE, rest) => Self::parse::<&str>(&bytes, rest, Some),
+            _ => None,
+        }
+    }
+
+    fn parse<'a, Name: Deserialize<'a>>(
+        bytes: &Bytes,
+        rest: &'a [u8],
+        name: impl Fn(Name) -> Option<&'a str>,
+    ) -> Option<Self> {
+        let (header, payload) = postcard::take_from_bytes::<Header<'_, Name>>(rest).ok()?;
         let identity = header.identity.map(|(key, id, time_ms)| Identity {
-            key: key.to_owned(),
-            id: id.to_owned(),
+            key: name(key).map(str::to_owned),
+            id: name(id).map(str::to_owned),
             time_ms,
         });
         let reason = header.reason.map(str::parse).transpose().ok()?;

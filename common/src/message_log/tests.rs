@@ -11,7 +11,11 @@ fn entry(number: u64, time_ms: Option<i64>) -> Entry {
     Entry {
         source: "feed".into(),
         received_ms: 1_000 + number as i64,
-        identity: Some(Identity { key: number.to_string(), id: format!("{number}:yes"), time_ms }),
+        identity: Some(Identity {
+            key: Some(number.to_string()),
+            id: Some(format!("{number}:yes")),
+            time_ms,
+        }),
         reason: None,
         payload: Bytes::from(format!("payload {number}")),
     }

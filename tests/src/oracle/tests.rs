@@ -23,7 +23,7 @@ fn what_is_no_event_is_bad() {
         "[1]",
         "{}",
         "{\"rsvp_id\":1}",
-        r#"{"rsvp_id":"1","response":"yes"}"#,
+        r#"{"rsvp_id":[1],"response":"yes"}"#,
         r#"{"rsvp_id":1,"rsvp_id":1,"response":"yes"}"#,
     ];
     let oracle = Oracle::of(bad);

@@ -1,4 +1,4 @@
-use common::event::MAX_DEPTH;
+use common::event::{MAX_DEPTH, Schema};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::*;
 
 fn decoder(items: &[&str]) -> Decoder {
     let items: Vec<Pointer> = items.iter().map(|item| item.parse().unwrap()).collect();
-    Decoder::new(&items, &"/mtime".parse().unwrap())
+    Decoder::new(&items, Schema::default().time.as_ref())
 }
 
 fn topics_and_countries() -> Decoder {
@@ -228,7 +228,10 @@ proptest! {
     ) {
         let event = Value::Object(root.into_iter().collect());
         let pointers: Vec<Pointer> = paths.iter().map(|path| path.parse().unwrap()).collect();
-        let decoder = Decoder::new(&pointers, &"/a".parse().unwrap());
+        let decoder = Decoder::new(
+            &pointers,
+            Some(&Time { path: "/a".parse().unwrap(), unit: Unit::Ms }),
+        );
         let text = event.to_string();
         let mut found = Found::default();
         let decoded = decoder.decode(text.as_bytes(), &mut found).unwrap();
@@ -238,7 +241,7 @@ proptest! {
             // Several pointers may meet in one array, where the order is still that of the text.
             prop_assert_eq!(items(decoded, decoder.pointer(query)), expected);
         }
-        let time = event["a"].as_i64().filter(|time| time.abs() <= MAX_TIME_MS);
+        let time = event["a"].as_i64().filter(|at| at.abs() <= time::MAX_MS);
         prop_assert_eq!(decoded.time_ms(), time);
     }
 

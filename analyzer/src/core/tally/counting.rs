@@ -103,10 +103,11 @@ impl Counting {
         self.queries.iter_mut().for_each(|query| query.head_due = true);
         self.dedupe.advance(timestamp_ms);
         let outcome = match record.id {
-            Some(id) => self.count(hash(id), timestamp_ms, record.payload),
+            Some(id) => self.count(Some(hash(id)), timestamp_ms, record.payload),
             None => match identity::identify(record.payload, &self.plan.settings().schema) {
                 Ok(identity) => {
-                    self.count(hash(identity.id.as_bytes()), timestamp_ms, record.payload)
+                    let id = identity.id.map(|id| hash(id.as_bytes()));
+                    self.count(id, timestamp_ms, record.payload)
                 }
                 Err(reason) => Outcome::Undecodable(reason),
             },
@@ -120,8 +121,8 @@ impl Counting {
         outcome
     }
 
-    fn count(&mut self, id: u64, timestamp_ms: i64, payload: &[u8]) -> Outcome {
-        if self.dedupe.contains(id) {
+    fn count(&mut self, id: Option<u64>, timestamp_ms: i64, payload: &[u8]) -> Outcome {
+        if id.is_some_and(|id| self.dedupe.contains(id)) {
             return Outcome::Duplicate;
         }
         let decoder = self.plan.decoder();
@@ -129,11 +130,14 @@ impl Counting {
             Ok(event) => event,
             Err(reason) => return Outcome::Undecodable(reason),
         };
-        self.dedupe.insert(id, timestamp_ms);
+        if let Some(id) = id {
+            self.dedupe.insert(id, timestamp_ms);
+        }
         self.progress.shortened += event.shortened();
 
         let time_ms = event.time_ms().unwrap_or(timestamp_ms);
-        let latest = timestamp_ms.saturating_add_unsigned(self.plan.settings().max_future_ms);
+        let latest = timestamp_ms
+            .saturating_add_unsigned(self.plan.settings().schema.max_future.as_millis() as u64);
         let in_future = time_ms > latest;
         let watermark_ms = if in_future {
             self.progress.future += 1;

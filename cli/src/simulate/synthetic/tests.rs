@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet};
 
-use common::event::identity::{Schema, identify};
+use common::event::Schema;
+use common::event::identity::identify;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -175,7 +176,7 @@ fn a_feed_without_redeliveries_has_none() {
         ..SyntheticOptions::default()
     };
     let generator = Generator::new(&options, Pace::Max);
-    let ids: HashSet<String> = (0..10_000)
+    let ids: HashSet<Option<String>> = (0..10_000)
         .map(|position| {
             identify(&generator.line(position).unwrap().bytes, &Schema::default()).unwrap().key
         })
@@ -201,7 +202,7 @@ fn a_start_beyond_our_age_is_refused() {
 
 #[test]
 fn a_feed_that_follows_another_brings_new_events() {
-    let keys = |start_ms: i64| -> HashSet<String> {
+    let keys = |start_ms: i64| -> HashSet<Option<String>> {
         let options = SyntheticOptions { start_ms: Some(start_ms), ..SyntheticOptions::default() };
         let generator = Generator::new(&options, Pace::Max);
         let lines = (0..5_000).filter_map(|position| generator.line(position));

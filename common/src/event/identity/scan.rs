@@ -3,24 +3,13 @@
 use std::borrow::Cow;
 
 use crate::event::json::Reader;
-use crate::event::{Reason, Step};
+use crate::event::{Reason, Step, Value};
 
 /// A place to look at, and what stood there.
 #[derive(Debug)]
 pub(super) struct Field<'s, 'p> {
     steps: &'s [Step],
-    pub(super) found: Option<Found<'p>>,
-}
-
-/// A value of interest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found<'p> {
-    /// A number as written.
-    Number(&'p str),
-    /// A string, escapes resolved.
-    Text(Cow<'p, str>),
-    /// `true`, `false`, `null`, an object or an array.
-    Other,
+    pub(super) found: Option<Value<'p>>,
 }
 
 /// Checks that `payload` is one JSON object and fills in `fields`.
@@ -63,13 +52,13 @@ impl<'p> Scan<'p, '_, '_> {
     /// than the reader lets brackets open.
     fn value(&mut self, depth: usize, here: &[usize]) -> Result<(), Reason> {
         if let Some(raw) = self.reader.open_string()? {
-            let text = |scan: &Self| Found::Text(scan.reader.resolve(raw));
+            let text = |scan: &Self| Value::Text(scan.reader.resolve(raw));
             self.keep(depth, here, text);
         } else if self.reader.open(b'{')? {
-            self.keep(depth, here, |_| Found::Other);
+            self.keep(depth, here, |_| Value::Other);
             self.members(depth, here)?;
         } else if self.reader.open(b'[')? {
-            self.keep(depth, here, |_| Found::Other);
+            self.keep(depth, here, |_| Value::Other);
             let mut first = true;
             while self.reader.element(first)? {
                 first = false;
@@ -79,7 +68,7 @@ impl<'p> Scan<'p, '_, '_> {
             let scalar = self.reader.scalar()?;
             let is_number =
                 scalar.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-            let found = if is_number { Found::Number(scalar) } else { Found::Other };
+            let found = if is_number { Value::Number(scalar) } else { Value::Other };
             self.keep(depth, here, |_| found.clone());
         }
         Ok(())
@@ -106,7 +95,7 @@ impl<'p> Scan<'p, '_, '_> {
     }
 
     /// Notes a value for the fields that end here.
-    fn keep(&mut self, depth: usize, here: &[usize], found: impl Fn(&Self) -> Found<'p>) {
+    fn keep(&mut self, depth: usize, here: &[usize], found: impl Fn(&Self) -> Value<'p>) {
         for &field in here {
             if self.fields[field].steps.len() == depth {
                 self.fields[field].found = Some(found(self));
