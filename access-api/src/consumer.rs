@@ -4,7 +4,7 @@
 //! compaction keeps at least the newest result of each query. Publishing to the hub waits for nobody,
 //! so no client can hold the thread up.
 //!
-//! The stream's [`Epoch`] is a hash of the cluster's id and the topic's name, the same in every
+//! The stream's [`StreamId`] is a hash of the cluster's id and the topic's name, the same in every
 //! process. A topic that was created anew under our feet (its end is before what was read) begins
 //! another epoch; a process that starts after that has the first one, and what its clients bring along
 //! is answered with a gap, not with silence.
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use common::admin::Condition;
 use common::backoff::Backoff;
 use common::kafka::Kafka;
-use common::protocol::Epoch;
+use common::protocol::StreamId;
 use common::result::{SCHEMA_VERSION, TopN};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -353,9 +353,9 @@ fn decode(payload: &[u8]) -> Result<TopN, String> {
     Ok(result)
 }
 
-fn epoch(cluster: &str, topic: &str, generation: u32) -> Epoch {
+fn epoch(cluster: &str, topic: &str, generation: u32) -> StreamId {
     let identity = format!("{cluster}\0{topic}\0{generation}");
-    Epoch(xxhash_rust::xxh3::xxh3_64(identity.as_bytes()) as u32)
+    StreamId(xxhash_rust::xxh3::xxh3_64(identity.as_bytes()))
 }
 
 /// Kafka's offsets of records and watermarks are never negative.

@@ -4,14 +4,14 @@
 //! as long as it takes to copy a few pointers, never across I/O. Readers are woken by a `watch`, in
 //! which a writer never waits.
 //!
-//! **Invariants.** A query's version never goes backwards while the epoch stays. A result is encoded
+//! **Invariants.** A query's version never goes backwards while the stream stays. A result is encoded
 //! once as `result` and at most once as `snapshot`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use common::protocol::{Cursor, Epoch, Update};
+use common::protocol::{Cursor, StreamId, Update};
 use common::result::{TopN, Window};
 use tokio::sync::watch;
 
@@ -36,9 +36,9 @@ pub struct Hub {
 /// What is shown now.
 #[derive(Debug)]
 pub struct State {
-    epoch: Epoch,
+    stream: StreamId,
     ring: Ring,
-    /// By index; an index is never given to another query while the epoch stays.
+    /// By index; an index is never given to another query while the stream stays.
     queries: Vec<Query>,
     indices: HashMap<String, usize>,
 }
@@ -99,7 +99,7 @@ impl Hub {
     /// An empty hub.
     pub fn new(config: &Config, metrics: Metrics) -> Self {
         let state = State {
-            epoch: Epoch(0),
+            stream: StreamId(0),
             ring: Ring::new(config.ring),
             queries: Vec::new(),
             indices: HashMap::new(),
@@ -113,9 +113,9 @@ impl Hub {
     }
 
     /// Another stream begins at sequence `end`: nothing of the one before is shown any more.
-    pub fn begin(&self, epoch: Epoch, end: u64) {
+    pub fn begin(&self, stream: StreamId, end: u64) {
         let mut state = self.write();
-        state.epoch = epoch;
+        state.stream = stream;
         state.ring.clear(end);
         state.queries.clear();
         state.indices.clear();
@@ -165,7 +165,7 @@ impl Hub {
             1.. => u64::try_from(now_ms - result.ingested_ms).unwrap_or(0),
             _ => 0,
         };
-        let cursor = Cursor { epoch: state.epoch, seq };
+        let cursor = Cursor { stream: state.stream, seq };
         let update = Update { query: result.query.clone(), cursor, lag_ms, result };
         let frame = match Frame::encode(update, index, nth) {
             Ok(frame) if frame.bytes() <= self.limits.frame_bytes() => Arc::new(frame),

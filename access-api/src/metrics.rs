@@ -26,7 +26,7 @@ pub struct Metrics {
     pub bad_frames: IntCounter,
     /// WebSocket clients gone, by `reason`, see [`Disconnect`].
     pub disconnects: IntCounterVec,
-    /// Cursors given with `subscribe`, by `outcome`: `resumed`, `too_old`, `other_epoch`, `ahead`.
+    /// Cursors given with `subscribe`, by `outcome`: `resumed`, `too_old`, `other_stream`, `ahead`.
     pub resumes: IntCounterVec,
     /// Results read from Kafka and shown.
     pub results: IntCounter,

@@ -254,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         let outstanding = reader
             .cursor()
-            .is_some_and(|sent| sent.epoch == acknowledged.epoch && sent.seq > acknowledged.seq);
+            .is_some_and(|sent| sent.stream == acknowledged.stream && sent.seq > acknowledged.seq);
         outstanding
             && reader.percent_unacknowledged(&self.service.hub, acknowledged) >= ladder::STALL
     }
@@ -353,7 +353,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let Some(sent) = self.cursor() else {
             return self.refuse("an ack before anything was sent; subscribe first");
         };
-        if cursor.epoch == sent.epoch {
+        if cursor.stream == sent.stream {
             let seq = cursor.seq.min(sent.seq);
             let before = self.acknowledged.map_or(0, |acknowledged| acknowledged.seq);
             self.acknowledged = Some(Cursor { seq: seq.max(before), ..sent });

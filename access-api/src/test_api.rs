@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::protocol::{ClientFrame, Cursor, Epoch, Queries, ServerFrame};
+use common::protocol::{ClientFrame, Cursor, Queries, ServerFrame, StreamId};
 use common::result::{Ranked, TopN, Window};
 use futures_util::{SinkExt, StreamExt};
 use prometheus::Registry;
@@ -31,7 +31,7 @@ use crate::session::Service;
 /// Nothing here takes as long; only a test that fails does.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-pub const EPOCH: Epoch = Epoch(0xe);
+pub const STREAM: StreamId = StreamId(0xe);
 
 pub struct Api {
     pub hub: Arc<Hub>,
@@ -74,12 +74,12 @@ pub fn payload(result: &TopN) -> Bytes {
 pub fn hub(config: &Config) -> (Arc<Hub>, Metrics) {
     let metrics = Metrics::new(&Registry::new()).unwrap();
     let hub = Arc::new(Hub::new(config, metrics.clone()));
-    hub.begin(EPOCH, 0);
+    hub.begin(STREAM, 0);
     (hub, metrics)
 }
 
 pub fn cursor(seq: u64) -> Cursor {
-    Cursor { epoch: EPOCH, seq }
+    Cursor { stream: STREAM, seq }
 }
 
 /// Waits for a condition that nothing announces.
@@ -246,6 +246,7 @@ pub fn brief(frame: &ServerFrame) -> String {
         ServerFrame::SlowDown(_) => "slow_down".to_owned(),
         ServerFrame::StallWarning(_) => "stall_warning".to_owned(),
         ServerFrame::Gap(_) => "gap".to_owned(),
+        ServerFrame::Status(status) => format!("status {:?}", status.kafka),
         ServerFrame::Error(refusal) => format!("error {:?}", refusal.code),
         ServerFrame::Bye(bye) => format!("bye {}", bye.reason.as_str()),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 
-use common::protocol::{Queries, ServerFrame};
+use common::protocol::{KafkaState, Queries, ServerFrame};
 use common::result::TopN;
 use tokio_util::sync::CancellationToken;
 
@@ -127,6 +127,11 @@ async fn print(
                         format!("missed {skipped} results while away; the newest follow")
                     }
                     None => "cannot go on where it was; the newest results follow".to_owned(),
+                },
+                ServerFrame::Status(status) => match status.kafka {
+                    KafkaState::Away => "the server has no connection to kafka".to_owned(),
+                    KafkaState::Reading => "the server is reading the results anew".to_owned(),
+                    KafkaState::Connected | KafkaState::Other => continue,
                 },
                 ServerFrame::Error(refusal) => refusal.message,
                 ServerFrame::Bye(_) => continue,

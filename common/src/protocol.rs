@@ -9,7 +9,11 @@
 //!   `slow_down`, then `stall_warning`, from which on it gets only the newest result of each query.
 //!   `skipped` counts the results that it will never get; over a connection the results sent and
 //!   those reported as skipped add up to those published.
+//! - `status` says what the server knows of Kafka: with each `subscribe`, and whenever that changes.
 //! - Before the server closes, it sends `bye`.
+//!
+//! A reader passes over fields and frame types that it does not know, and takes a reason or code that
+//! it does not know as `Other`, so that an older client can talk to a newer server.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +26,10 @@ mod cursor;
 #[cfg(test)]
 mod tests;
 
-pub use cursor::{Cursor, Epoch, InvalidCursor};
+pub use cursor::{Cursor, InvalidCursor, InvalidStreamId, StreamId};
+
+/// The WebSocket subprotocol that this module describes. A client need not ask for it.
+pub const SUBPROTOCOL: &str = "millrace.v1+json";
 
 /// What a client says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +74,8 @@ pub enum ServerFrame<T = TopN> {
     StallWarning(StallWarning),
     /// The cursor given with `subscribe` cannot be resumed from; snapshots follow.
     Gap(Gap),
+    /// What the server knows of Kafka.
+    Status(Status),
     /// Something in a client's frame was wrong; the connection stays.
     Error(Refusal),
     /// The server closes the connection.
@@ -126,9 +135,40 @@ pub struct Gap {
     /// The oldest cursor that could be resumed from now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Cursor>,
-    /// How many sequences lie between; absent when the cursor is of another stream.
+    /// How many results of the client's queries it will never get; absent when that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<u64>,
+}
+
+/// See [`ServerFrame::Status`]. Times are those of the server's clock, in milliseconds since 1970; they
+/// are to be compared with `now_ms`, not with the client's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The server's clock.
+    pub now_ms: i64,
+    /// Whether the server can read results.
+    pub kafka: KafkaState,
+    /// Since when Kafka has not answered; absent while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka_away_since_ms: Option<i64>,
+    /// When the newest result of any query was published; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_result_ms: Option<i64>,
+}
+
+/// Whether the server can read results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KafkaState {
+    /// It has read all that there was, and reads on.
+    Connected,
+    /// It reads what there is; results follow once it has come to the end.
+    Reading,
+    /// Kafka does not answer; nothing new comes.
+    Away,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// See [`ServerFrame::Error`].
@@ -148,6 +188,9 @@ pub enum RefusalCode {
     BadFrame,
     /// No result of that query has been published yet; should one be, it is sent.
     UnknownQuery,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
 }
 
 /// See [`ServerFrame::Bye`].
@@ -176,6 +219,9 @@ pub enum ByeReason {
     BadFrames,
     /// A frame above the size limit. Close code 1009.
     TooLarge,
+    /// Something that this version does not know; no server of this version sends it.
+    #[serde(other)]
+    Other,
 }
 
 impl<T> ServerFrame<T> {
@@ -183,7 +229,11 @@ impl<T> ServerFrame<T> {
     pub const fn cursor(&self) -> Option<Cursor> {
         match self {
             Self::Snapshot(update) | Self::Result(update) => Some(update.cursor),
-            Self::SlowDown(_) | Self::StallWarning(_) | Self::Gap(_) | Self::Error(_) => None,
+            Self::SlowDown(_)
+            | Self::StallWarning(_)
+            | Self::Gap(_)
+            | Self::Status(_)
+            | Self::Error(_) => None,
             Self::Bye(bye) => bye.cursor,
         }
     }
@@ -198,6 +248,7 @@ impl ByeReason {
             Self::Idle => "idle",
             Self::BadFrames => "bad_frames",
             Self::TooLarge => "too_large",
+            Self::Other => "other",
         }
     }
 
@@ -209,6 +260,7 @@ impl ByeReason {
             Self::Idle => 4009,
             Self::BadFrames => 1008,
             Self::TooLarge => 1009,
+            Self::Other => 1000,
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use common::protocol::{Cursor, Epoch, Gap, Queries};
+use common::protocol::{Cursor, Gap, Queries, StreamId};
 
 use super::{Frame, Hub, State};
 
@@ -16,7 +16,7 @@ use super::{Frame, Hub, State};
 #[derive(Debug)]
 pub struct Reader {
     queries: Queries,
-    epoch: Epoch,
+    stream: StreamId,
     /// Everything up to here has been given; none before the first frame.
     position: Option<u64>,
     mode: Mode,
@@ -58,7 +58,7 @@ pub enum Outcome {
     /// Something after it is not there any more.
     TooOld,
     /// It is of another stream.
-    OtherEpoch,
+    OtherStream,
     /// It is of this stream, but this process has not read as far.
     Ahead,
 }
@@ -69,7 +69,7 @@ impl Outcome {
         match self {
             Self::Resumed => "resumed",
             Self::TooOld => "too_old",
-            Self::OtherEpoch => "other_epoch",
+            Self::OtherStream => "other_stream",
             Self::Ahead => "ahead",
         }
     }
@@ -100,7 +100,7 @@ impl Hub {
         let outcome = cursor.map(|cursor| state.judge(cursor));
         let mut reader = Reader {
             queries,
-            epoch: state.epoch,
+            stream: state.stream,
             position: None,
             mode: Mode::Snapshots,
             settled: Vec::new(),
@@ -112,7 +112,7 @@ impl Hub {
         }
         let gap = match outcome {
             None | Some(Outcome::Resumed) => None,
-            Some(Outcome::TooOld | Outcome::OtherEpoch | Outcome::Ahead) => {
+            Some(Outcome::TooOld | Outcome::OtherStream | Outcome::Ahead) => {
                 cursor.map(|from| state.gap(from))
             }
         };
@@ -126,8 +126,8 @@ impl State {
     }
 
     fn judge(&self, cursor: Cursor) -> Outcome {
-        if cursor.epoch != self.epoch {
-            Outcome::OtherEpoch
+        if cursor.stream != self.stream {
+            Outcome::OtherStream
         } else if cursor.seq >= self.ring.end() {
             Outcome::Ahead
         } else if cursor.seq + 1 < self.ring.floor() {
@@ -138,8 +138,8 @@ impl State {
     }
 
     fn gap(&self, from: Cursor) -> Gap {
-        let floor = self.ring.floor().checked_sub(1).map(|seq| Cursor { epoch: self.epoch, seq });
-        let skipped = (from.epoch == self.epoch)
+        let floor = self.ring.floor().checked_sub(1).map(|seq| Cursor { stream: self.stream, seq });
+        let skipped = (from.stream == self.stream)
             .then(|| self.ring.floor().saturating_sub(from.seq.saturating_add(1)));
         Gap { from, floor, skipped }
     }
@@ -148,7 +148,7 @@ impl State {
 impl Reader {
     /// Up to here everything has been given.
     pub fn cursor(&self) -> Option<Cursor> {
-        self.position.map(|seq| Cursor { epoch: self.epoch, seq })
+        self.position.map(|seq| Cursor { stream: self.stream, seq })
     }
 
     /// How far behind the hub the position is, in percent of the ring.
@@ -158,7 +158,7 @@ impl Reader {
 
     /// How far behind the hub `seq` is: the last sequence that the client acknowledged.
     pub fn percent_unacknowledged(&self, hub: &Hub, acknowledged: Cursor) -> u8 {
-        if acknowledged.epoch != self.epoch {
+        if acknowledged.stream != self.stream {
             return 0;
         }
         self.percent_behind_from(hub, Some(acknowledged.seq))
@@ -167,7 +167,7 @@ impl Reader {
     fn percent_behind_from(&self, hub: &Hub, seq: Option<u64>) -> u8 {
         let state = hub.read();
         match seq {
-            Some(seq) if state.epoch == self.epoch => {
+            Some(seq) if state.stream == self.stream => {
                 state.ring.percent_behind(seq.saturating_add(1))
             }
             // Snapshots come next, whatever the ring holds.
@@ -182,7 +182,7 @@ impl Reader {
             self.mode = Mode::Conflated;
         }
         let state = hub.read();
-        if state.epoch != self.epoch {
+        if state.stream != self.stream {
             return 0;
         }
         let passed: u64 = self.owed(&state).map(|(_, _, passed)| passed).sum();
@@ -195,9 +195,9 @@ impl Reader {
     pub fn take(&mut self, hub: &Hub, budget: usize) -> Batch {
         let state = hub.read();
         let mut batch = Batch::default();
-        if state.epoch != self.epoch {
+        if state.stream != self.stream {
             batch.gap = self.cursor().map(|from| state.gap(from));
-            self.epoch = state.epoch;
+            self.stream = state.stream;
             self.restart(&state);
         }
         if self.mode == Mode::InOrder && self.next() < state.ring.floor() {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::reader::{Batch, Outcome};
 use super::*;
 use crate::config;
-use crate::test_api::{EPOCH, cursor, hub, payload, top_n};
+use crate::test_api::{STREAM, cursor, hub, payload, top_n};
 
 fn with_ring(frames: usize, bytes: usize) -> Config {
     Config { ring: config::Ring { frames, bytes }, ..Config::default() }
@@ -40,12 +40,12 @@ fn a_version_that_goes_backwards_is_not_shown() {
 }
 
 #[test]
-fn another_epoch_may_begin_at_any_version() {
+fn another_stream_may_begin_at_any_version() {
     let (hub, _) = hub(&Config::default());
     publish(&hub, 7, "topics");
     let mut reader = hub.subscribe(Queries::All, None).reader;
     assert_eq!(seqs(&reader.take(&hub, usize::MAX)), [7]);
-    hub.begin(Epoch(2), 0);
+    hub.begin(StreamId(2), 0);
     assert!(hub.newest("topics").is_none());
     assert_eq!(publish(&hub, 0, "topics"), Published::Shown);
     let batch = reader.take(&hub, usize::MAX);
@@ -55,7 +55,7 @@ fn another_epoch_may_begin_at_any_version() {
         batch
             .frames
             .iter()
-            .all(|(frame, as_snapshot)| *as_snapshot && frame.cursor.epoch == Epoch(2))
+            .all(|(frame, as_snapshot)| *as_snapshot && frame.cursor.stream == StreamId(2))
     );
     assert_eq!(batch.frames.len(), 1);
 }
@@ -130,8 +130,8 @@ fn a_cursor_is_judged_by_what_is_left_after_it() {
     assert_eq!((outcome, gap.floor, gap.skipped), (Outcome::TooOld, Some(cursor(2)), Some(1)));
     assert_eq!(judge(cursor(6)).0, Outcome::Ahead);
     assert_eq!(judge(cursor(u64::MAX)).0, Outcome::Ahead);
-    let (outcome, gap) = judge(Cursor { epoch: Epoch(9), seq: 4 });
-    assert_eq!((outcome, gap.unwrap().skipped), (Outcome::OtherEpoch, None));
+    let (outcome, gap) = judge(Cursor { stream: StreamId(9), seq: 4 });
+    assert_eq!((outcome, gap.unwrap().skipped), (Outcome::OtherStream, None));
 }
 
 #[test]
@@ -318,6 +318,6 @@ proptest! {
             prop_assert_eq!(snapshots, newest.len());
             prop_assert_eq!(given, newest);
         }
-        prop_assert_eq!(EPOCH, hub.read().epoch);
+        prop_assert_eq!(STREAM, hub.read().stream);
     }
 }

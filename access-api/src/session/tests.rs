@@ -1,4 +1,4 @@
-use common::protocol::{ByeReason, Epoch, RefusalCode, ServerFrame};
+use common::protocol::{ByeReason, RefusalCode, ServerFrame, StreamId};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::*;
@@ -25,6 +25,7 @@ fn account(frames: &[ServerFrame]) -> (Vec<u64>, u64) {
             ServerFrame::StallWarning(warning) => skipped += warning.skipped,
             ServerFrame::SlowDown(_)
             | ServerFrame::Gap(_)
+            | ServerFrame::Status(_)
             | ServerFrame::Error(_)
             | ServerFrame::Bye(_) => {}
         }
@@ -131,11 +132,11 @@ async fn a_cursor_that_is_too_old_or_of_another_stream_is_answered_with_a_gap_an
     let ServerFrame::Gap(gap) = client.frame().await else { panic!("no gap") };
     assert_eq!((gap.from, gap.floor, gap.skipped), (cursor(0), Some(cursor(2)), Some(2)));
     assert_eq!(client.brief().await, "snapshot topics 4");
-    client.subscribe(["topics"], Some(Cursor { epoch: Epoch(1), seq: 3 })).await;
+    client.subscribe(["topics"], Some(Cursor { stream: StreamId(1), seq: 3 })).await;
     let ServerFrame::Gap(gap) = client.frame().await else { panic!("no gap") };
     assert_eq!(gap.skipped, None);
     assert_eq!(client.brief().await, "snapshot topics 4");
-    for outcome in ["too_old", "other_epoch"] {
+    for outcome in ["too_old", "other_stream"] {
         assert_eq!(api.metrics.resumes.with_label_values(&[outcome]).get(), 1, "{outcome}");
     }
     drop(client);
@@ -149,11 +150,11 @@ async fn a_stream_that_begins_anew_is_told_to_those_who_watch() {
     let mut client = api.connect().await;
     client.subscribe(["*"], None).await;
     assert_eq!(client.brief().await, "snapshot topics 0");
-    api.hub.begin(Epoch(2), 1);
+    api.hub.begin(StreamId(2), 1);
     api.publish("topics");
     assert_eq!(client.brief().await, "gap");
     let frame = client.frame().await;
-    assert_eq!(frame.cursor().unwrap(), Cursor { epoch: Epoch(2), seq: 1 });
+    assert_eq!(frame.cursor().unwrap(), Cursor { stream: StreamId(2), seq: 1 });
     drop(client);
     api.stop().await;
 }

@@ -2,6 +2,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, accept_async};
 
+use common::protocol::StreamId;
+
 use super::*;
 
 /// A server that says what it is told to.
@@ -23,9 +25,14 @@ impl Server {
     }
 }
 
+fn cursor(seq: u64) -> Cursor {
+    Cursor { stream: StreamId(0xe), seq }
+}
+
 pub(crate) fn result(query: &str, seq: u64, total: u64) -> Message {
     let frame = format!(
-        r#"{{"type":"result","query":"{query}","cursor":"0000000e-{seq}","lag_ms":5,"result":{{"v":1,"query":"{query}","window":{{"kind":"running"}},"version":{seq},"final":false,"revised":false,"as_of_ms":1425788568167,"offsets":{{"0":1}},"total":{total},"distinct":2,"distinct_error":0.0,"ceiling":0,"late":0,"shed_rate":0.0,"top":[{{"item":"Social","count":{total},"error":0}},{{"item":"a\u001bb","count":1,"error":1}}]}}}}"#
+        r#"{{"type":"result","query":"{query}","cursor":"{}","lag_ms":5,"result":{{"v":1,"query":"{query}","window":{{"kind":"running"}},"version":{seq},"final":false,"revised":false,"as_of_ms":1425788568167,"offsets":{{"0":1}},"total":{total},"distinct":2,"distinct_error":0.0,"ceiling":0,"late":0,"shed_rate":0.0,"top":[{{"item":"Social","count":{total},"error":0}},{{"item":"a\u001bb","count":1,"error":1}}]}}}}"#,
+        cursor(seq)
     );
     Message::text(frame)
 }
@@ -77,7 +84,8 @@ async fn a_goodbye_says_where_to_resume() {
     let (server, url) = Server::new().await;
     let mut events = follow(&url, Queries::All, CancellationToken::new()).unwrap();
     let (mut socket, _) = server.accept().await;
-    let bye = r#"{"type":"bye","reason":"shutdown","cursor":"0000000e-41","retry_ms":1}"#;
+    let at = cursor(41);
+    let bye = format!(r#"{{"type":"bye","reason":"shutdown","cursor":"{at}","retry_ms":1}}"#);
     socket.send(Message::text(bye)).await.unwrap();
     assert_eq!(next_cursor(&mut events).await, (Some(41), 0));
     let (_socket, subscribe) = server.accept().await;

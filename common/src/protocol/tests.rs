@@ -1,10 +1,12 @@
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::result::Window;
 
-fn cursor(text: &str) -> Cursor {
-    text.parse().unwrap()
+fn cursor(seq: u64) -> Cursor {
+    Cursor { stream: StreamId(0xe), seq }
 }
 
 fn top_n() -> TopN {
@@ -34,13 +36,9 @@ fn top_n() -> TopN {
 
 #[test]
 fn every_server_frame_reads_back_as_it_was_written() {
-    let update = Update {
-        query: "topics".to_owned(),
-        cursor: cursor("0000000e-12"),
-        lag_ms: 5,
-        result: top_n(),
-    };
-    let at = Some(cursor("0000000e-9"));
+    let update =
+        Update { query: "topics".to_owned(), cursor: cursor(12), lag_ms: 5, result: top_n() };
+    let at = Some(cursor(9));
     let frames: Vec<ServerFrame> = vec![
         ServerFrame::Snapshot(update.clone()),
         ServerFrame::Result(update),
@@ -51,7 +49,13 @@ fn every_server_frame_reads_back_as_it_was_written() {
             skipped: 7,
             cursor: None,
         }),
-        ServerFrame::Gap(Gap { from: cursor("0000000e-1"), floor: at, skipped: Some(7) }),
+        ServerFrame::Gap(Gap { from: cursor(1), floor: at, skipped: Some(7) }),
+        ServerFrame::Status(Status {
+            now_ms: 5,
+            kafka: KafkaState::Away,
+            kafka_away_since_ms: Some(3),
+            newest_result_ms: None,
+        }),
         ServerFrame::Error(Refusal { code: RefusalCode::UnknownQuery, message: "no".to_owned() }),
         ServerFrame::Bye(Bye { reason: ByeReason::Shutdown, cursor: at, retry_ms: 10 }),
     ];
@@ -66,12 +70,12 @@ fn a_writer_need_not_own_the_result() {
     let result = top_n();
     let borrowed = ServerFrame::Result(Update {
         query: "topics".to_owned(),
-        cursor: cursor("0000000e-12"),
+        cursor: cursor(12),
         lag_ms: 5,
         result: &result,
     });
     let text = serde_json::to_string(&borrowed).unwrap();
-    assert!(text.starts_with(r#"{"type":"result","query":"topics","cursor":"0000000e-12","lag_ms":5,"result":{"v":1,"#), "{text}");
+    assert!(text.starts_with(r#"{"type":"result","query":"topics","cursor":"AQAAAAAAAAAOAAAAAAAAAAw","lag_ms":5,"result":{"v":1,"#), "{text}");
     let ServerFrame::Result(read) = serde_json::from_str::<ServerFrame>(&text).unwrap() else {
         panic!("{text}")
     };
@@ -98,28 +102,62 @@ fn queries_are_names_or_a_star() {
 }
 
 #[test]
-fn a_cursor_has_one_text() {
-    assert_eq!(cursor("00c0ffee-7"), Cursor { epoch: Epoch(0x00c0_ffee), seq: 7 });
-    for text in [
-        "",
-        "-",
-        "7",
-        "00c0ffee",
-        "00c0ffee-",
-        "c0ffee-7",
-        "00C0FFEE-7",
-        "00c0ffee-07",
-        "00c0ffee--7",
-        "00c0ffee-+7",
-        "x-7",
-        "00c0ffee-18446744073709551616",
-    ] {
+fn a_cursor_has_one_text_and_nothing_else_is_one() {
+    let text = cursor(12).to_string();
+    assert_eq!(text, "AQAAAAAAAAAOAAAAAAAAAAw");
+    let other_version = text.replacen("AQ", "Ag", 1);
+    let stray_bits = text.replace("Aw", "Ax");
+    let padded = format!("{text}=");
+    for text in ["", "-", "7", "00c0ffee-7", &text[..20], &other_version, &stray_bits, &padded, "é"]
+    {
         assert!(text.parse::<Cursor>().is_err(), "{text}");
     }
     let error = serde_json::from_str::<ClientFrame>(r#"{"type":"ack","cursor":"seven"}"#)
         .unwrap_err()
         .to_string();
     assert!(error.contains("`seven` is no cursor"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn every_cursor_reads_back_and_no_two_share_a_text(
+        a in any::<(u64, u64)>(),
+        b in any::<(u64, u64)>(),
+    ) {
+        let [a, b] = [a, b].map(|(stream, seq)| Cursor { stream: StreamId(stream), seq });
+        prop_assert_eq!(a.to_string().parse(), Ok(a));
+        prop_assert_eq!(a == b, a.to_string() == b.to_string());
+    }
+
+    #[test]
+    fn any_text_that_is_a_cursor_is_the_text_of_that_cursor(text in "AQ[A-Za-z0-9_-]{21}") {
+        if let Ok(cursor) = text.parse::<Cursor>() {
+            prop_assert_eq!(cursor.to_string(), text);
+        }
+    }
+}
+
+#[test]
+fn a_stream_names_itself_by_a_key() {
+    let stream = StreamId(0xc0ffee);
+    assert_eq!(stream.key(), "stream/0000000000c0ffee");
+    assert_eq!(StreamId::from_key(stream.key().as_bytes()), Some(stream));
+    for key in
+        ["stream/", "stream/c0ffee", "stream/0000000000C0FFEE", "topics", "stream/+000000000c0ffee"]
+    {
+        assert_eq!(StreamId::from_key(key.as_bytes()), None, "{key}");
+    }
+}
+
+#[test]
+fn what_a_newer_server_says_is_read_as_far_as_it_is_known() {
+    let read = |text: &str| serde_json::from_str::<ServerFrame>(text).unwrap();
+    let bye = read(r#"{"type":"bye","reason":"moved","retry_ms":5,"to":"elsewhere"}"#);
+    assert!(matches!(bye, ServerFrame::Bye(Bye { reason: ByeReason::Other, retry_ms: 5, .. })));
+    let error = read(r#"{"type":"error","code":"bad_filter","message":"no"}"#);
+    assert!(matches!(error, ServerFrame::Error(Refusal { code: RefusalCode::Other, .. })));
+    let status = read(r#"{"type":"status","now_ms":1,"kafka":"throttled","analyzer":"live"}"#);
+    assert!(matches!(status, ServerFrame::Status(Status { kafka: KafkaState::Other, .. })));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use common::protocol::{Epoch, Update};
+use common::protocol::{StreamId, Update};
 use proptest::prelude::*;
 
 use super::*;
@@ -7,7 +7,7 @@ use crate::config;
 fn frame(seq: u64, bytes: usize) -> Arc<Frame> {
     let update = Update {
         query: "topics".to_owned(),
-        cursor: Cursor { epoch: Epoch(1), seq },
+        cursor: Cursor { stream: StreamId(1), seq },
         lag_ms: 0,
         result: "x".repeat(bytes),
     };
@@ -20,7 +20,7 @@ fn a_snapshot_differs_from_a_result_in_its_type_only_and_is_made_once() {
     let result = frame.result();
     assert_eq!(
         result.as_str(),
-        r#"{"type":"result","query":"topics","cursor":"00000001-7","lag_ms":0,"result":"xxx"}"#
+        r#"{"type":"result","query":"topics","cursor":"AQAAAAAAAAABAAAAAAAAAAc","lag_ms":0,"result":"xxx"}"#
     );
     let mut made = 0;
     for _ in 0..3 {
