@@ -2,9 +2,9 @@
 // Rely on: items reach the page as text only; a row has a fixed height, so a change of a number moves nothing else;
 // the document's order is the order of rank, so that a screen reader and a test see what the eye sees.
 
-import { hashOf, itemText } from './format.js';
+import { colourOf } from './colours.js';
+import { itemText } from './format.js';
 
-const COLOURS = 12; // .row[data-colour] in bars.css
 const ROWS_PER_COLUMN = 25;
 const ROOMY_ROWS = 12; // up to these, a name may take two lines
 const FEWEST_LINES = 8; // a few rows do not grow to fill a screen
@@ -16,23 +16,11 @@ export function createBars(list, format, calm) {
   let order = [];
   let reorderedAt = -Infinity;
 
-  // An item's own colour where no bar has it, so that it is the same on every screen; else the next that is free.
-  function colourFor(item) {
-    const taken = new Set(Array.from(rows.values(), (row) => row.colour));
-    const own = hashOf(item) % COLOURS;
-    for (let step = 0; step < COLOURS; step += 1) {
-      const colour = (own + step * 5) % COLOURS;
-      if (!taken.has(colour)) return colour;
-    }
-    return own;
-  }
-
   function createRow(item) {
     const element = document.createElement('li');
     element.className = 'row';
     element.dataset.item = item;
-    const colour = colourFor(item);
-    element.dataset.colour = colour;
+    for (const [name, value] of Object.entries(colourOf(item))) element.style.setProperty(`--${name}`, value);
     const part = (tag, className, parent = element) => {
       const node = document.createElement(tag);
       node.className = className;
@@ -58,7 +46,7 @@ export function createBars(list, format, calm) {
     name.textContent = shown.text;
     name.title = shown.text;
     if (shown.named) name.classList.add('named');
-    return { element, colour, rank, arrow, moved, upTo, certain, count, bounds, atLeast, gliding: null, seen: {} };
+    return { element, rank, arrow, moved, upTo, certain, count, bounds, atLeast, gliding: null, seen: {} };
   }
 
   // Writes to the document only where what is shown changes.

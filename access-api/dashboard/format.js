@@ -60,12 +60,3 @@ export function itemText(item) {
   if (!/[^\s\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u2800\u3164]/u.test(item)) return { text: '(invisible text)', named: true };
   return { text: item, named: false };
 }
-
-// FNV-1a over UTF-16 units, mixed once more: the same number for the same item on every screen and after every reload.
-export function hashOf(item) {
-  let hash = 0x811c9dc5;
-  for (let i = 0; i < item.length; i += 1) {
-    hash = Math.imul(hash ^ item.charCodeAt(i), 0x01000193) >>> 0;
-  }
-  return (hash ^ (hash >>> 15)) >>> 0;
-}

@@ -1,6 +1,6 @@
 // The figures beside the bars and the line of messages per second.
 // Rely on: each figure stands in [data-testid=NAME] with the envelope's number in data-value and words in its <dd>;
-// a figure that is there only to warn (gaps, shed, future, skipped) is hidden while it is zero.
+// a figure that is there only to warn (gaps, future, untimed, skipped) is hidden while it is zero.
 
 const SPARK = { width: 180, height: 40, headroom: 4, atLeastMs: 30_000 };
 
@@ -25,8 +25,9 @@ export function createTotals(root, format) {
   }
 
   function render(result, { lagMs, skipped }) {
-    const lost = result.gaps.reduce((sum, gap) => sum + (gap.to - gap.from), 0);
-    const where = result.gaps.map((gap) => `partition ${gap.partition}, offsets ${gap.from} to ${gap.to - 1}`).join('; ');
+    const gaps = result.gaps ?? [];
+    const lost = gaps.reduce((sum, gap) => sum + (gap.to - gap.from), 0);
+    const where = gaps.map((gap) => `partition ${gap.partition}, offsets ${gap.from} to ${gap.to - 1}`).join('; ');
     put('events', result.events, format.count(result.events));
     root.style.setProperty('--hero-digits', format.count(result.events).length);
     put('total', result.total, format.count(result.total), 'Every item of every event in the window, counted once');
@@ -39,11 +40,11 @@ export function createTotals(root, format) {
       result.distinct_error > 0 ? `Estimated; standard error ${format.percent(result.distinct_error)}` : 'Exact',
     );
     put('duplicates', result.duplicates, format.count(result.duplicates), 'Messages that the source sent again: not counted twice');
-    put('late', result.late, format.count(result.late), 'Events older than any window that is kept');
+    put('late', result.late, format.count(result.late), 'Mentions that came after their window was closed');
     put('version', result.version, format.count(result.version), 'Messages read so far, re-deliveries included');
-    put('lag', lagMs ?? '', lagMs === null ? '–' : format.duration(lagMs), 'From the receipt of the newest event to the sending of its result');
-    putUnlessZero('future', result.future, format.count(result.future), 'Dated too far ahead to belong to a window');
-    putUnlessZero('shed', result.shed_rate, format.percent(result.shed_rate), 'Share of events left out under load; counts are scaled and their error is widened');
+    put('lag', lagMs ?? '', lagMs === null ? '–' : format.duration(lagMs), 'Of the query that is shown: from the receipt of its newest event to the sending of its result');
+    putUnlessZero('future', result.future ?? 0, format.count(result.future ?? 0), 'Events dated so far ahead that they wait to be confirmed, or belong to no window');
+    putUnlessZero('untimed', result.untimed ?? 0, format.count(result.untimed ?? 0), 'Events whose time is missing or cannot be read');
     putUnlessZero('gaps', lost, format.count(lost), where);
     putUnlessZero('skipped', skipped, format.count(skipped), 'Updates that were replaced by newer ones before they reached this page');
   }

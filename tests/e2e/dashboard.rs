@@ -14,6 +14,14 @@ use serde_json::Value;
 /// What the page shows: the bars in order, as (item, count, error).
 const BARS: &str = "return [...document.querySelectorAll('li[data-item]')].map(bar => [bar.dataset.item, Number(bar.dataset.count), Number(bar.dataset.error), Number(bar.dataset.rank)])";
 
+/// True while the page shows the newest that there is: results come, or came until the feed ended.
+const CURRENT: &str = "return ['live', 'quiet'].includes(document.body.dataset.state)";
+
+/// Keeps every state that the page shows from now on in `states`: one may be over before a test looks.
+const RECORD_STATES: &str = "window.states = [];
+    new MutationObserver(() => states.push(document.body.dataset.state))
+        .observe(document.body, { attributes: true, attributeFilter: ['data-state'] })";
+
 /// Fails on whatever the page has logged as wrong, except what the browser itself says of a socket that was refused
 /// while the access-api was away.
 fn assert_clean(log: &[LogEntry], restarted: bool) {
@@ -49,7 +57,7 @@ fn bars(page: &Browser) -> Vec<(String, u64, u64)> {
 /// Waits until the page shows the truth: ten items at least with their counts, in order, without error. Places follow
 /// the counts only every 1.5 s, so that a reader's eye can follow them.
 fn assert_truth(page: &Browser, truth: &Oracle) {
-    page.until("it says that it is live", "return document.body.dataset.state === 'live'");
+    page.until("it shows what the server has", CURRENT);
     let wanted: Vec<(String, u64, u64)> =
         truth.topics().top(50).into_iter().map(|(item, count)| (item, count, 0)).collect();
     eventually(&format!("the bars show {:?}", &wanted[..10]), || {
@@ -99,8 +107,9 @@ fn the_dashboard_shows_the_truth_and_survives_a_restart_of_the_access_api() {
         page.screenshot(&artifacts().join(format!("dashboard-{scheme}-{width}.png")));
     }
 
+    page.execute(RECORD_STATES);
     let killed = sandbox.kill9("access-api");
-    page.until("it says that it is not live", "return document.body.dataset.state !== 'live'");
+    page.until("it said that there is no server", "return states.includes('offline')");
     eventually("up starts the access-api again", || {
         (sandbox.process("access-api").pid != killed.pid).then_some(())
     });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createFormat, hashOf, itemText } from '../format.js';
+import { createFormat, itemText } from '../format.js';
 
 const format = createFormat('en-GB', 'UTC');
 
@@ -35,9 +35,4 @@ test('an item that cannot be seen is named, any other is left as it is', () => {
   for (const item of ['\u200b\u200b', ' \t\n', '\u202e', '\u0000']) assert.deepEqual(itemText(item), { text: '(invisible text)', named: true });
   assert.deepEqual(itemText(''), { text: '(empty text)', named: true });
   for (const item of ['<b>x</b>', 'עברית', '👩‍👩‍👧', 'x\u202e']) assert.deepEqual(itemText(item), { text: item, named: false });
-});
-
-test('an item has the same number everywhere', () => {
-  assert.equal(hashOf('Social'), hashOf('Soc' + 'ial'));
-  assert.ok(new Set(['Social', 'Hiking', 'Wine', 'us', 'gb', 'ca'].map((item) => hashOf(item) % 12)).size > 2);
 });

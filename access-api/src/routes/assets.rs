@@ -29,20 +29,29 @@ macro_rules! assets {
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     assets! {
         "/" => "index.html", HTML;
+        "/assets/announcer.js" => "announcer.js", SCRIPT;
         "/assets/app.js" => "app.js", SCRIPT;
         "/assets/bars.css" => "bars.css", STYLE;
         "/assets/bars.js" => "bars.js", SCRIPT;
-        "/assets/feed.js" => "feed.js", SCRIPT;
+        "/assets/colours.js" => "colours.js", SCRIPT;
         "/assets/format.js" => "format.js", SCRIPT;
         "/assets/history.js" => "history.js", SCRIPT;
         "/assets/icon.svg" => "icon.svg", SVG;
         "/assets/layout.css" => "layout.css", STYLE;
-        "/assets/model.js" => "model.js", SCRIPT;
+        "/assets/page.js" => "page.js", SCRIPT;
+        "/assets/picker.js" => "picker.js", SCRIPT;
         "/assets/prefs.js" => "prefs.js", SCRIPT;
-        "/assets/status.js" => "status.js", SCRIPT;
+        "/assets/results.js" => "results.js", SCRIPT;
+        "/assets/retry.js" => "retry.js", SCRIPT;
+        "/assets/server.js" => "server.js", SCRIPT;
+        "/assets/socket.js" => "socket.js", SCRIPT;
+        "/assets/state.js" => "state.js", SCRIPT;
         "/assets/theme.css" => "theme.css", STYLE;
         "/assets/theme.js" => "theme.js", SCRIPT;
         "/assets/totals.js" => "totals.js", SCRIPT;
+        "/assets/view.js" => "view.js", SCRIPT;
+        "/assets/watchdog.js" => "watchdog.js", SCRIPT;
+        "/assets/wording.js" => "wording.js", SCRIPT;
     }
     .into()
 });
@@ -96,10 +105,20 @@ mod tests {
     }
 
     #[test]
+    fn no_address_is_absolute_so_that_the_page_works_below_a_path() {
+        for asset in ASSETS.iter() {
+            let text = std::str::from_utf8(asset.body).unwrap();
+            for absolute in ["\"/assets/", "'/assets/", "\"/v1/", "'/v1/", "url(/"] {
+                assert!(!text.contains(absolute), "{} has {absolute}…", asset.path);
+            }
+        }
+    }
+
+    #[test]
     fn every_file_that_a_file_names_is_served() {
         for asset in ASSETS.iter().filter(|asset| asset.content_type != SVG) {
             let text = std::str::from_utf8(asset.body).unwrap();
-            for prefix in ["\"/assets/", "'/assets/", "from './", "from \"./"] {
+            for prefix in ["\"assets/", "'assets/", "from './", "from \"./"] {
                 for rest in text.split(prefix).skip(1) {
                     let name: String =
                         rest.chars().take_while(|&c| c != '"' && c != '\'').collect();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { backoffMs, createFeed } from '../feed.js';
-import { frame } from './fixtures.js';
+import { createSocket } from '../socket.js';
+import { frame, snapshot } from './fixtures.js';
 
 // A clock that only moves when told, and sockets that do only what a test says.
 let sockets;
@@ -23,8 +23,8 @@ class Socket {
 }
 
 const clock = {
-  Date: { now: () => time },
-  Math: { random: () => 0.5 },
+  now: () => time,
+  random: () => 0.5,
   setTimeout: (run, ms) => timers.push({ run, due: time + ms, live: true }),
   clearTimeout: (id) => { if (id) timers[id - 1].live = false; },
 };
@@ -42,17 +42,17 @@ function advance(ms) {
 }
 
 function start(options = {}) {
-  const feed = createFeed({
+  const socket = createSocket({
     url: 'ws://here/v1/ws',
     WebSocket: Socket,
     clock,
     onFrame: (each) => frames.push(each),
-    onPhase: (status) => phases.push(status.phase),
+    onPhase: (status) => phases.push(status),
     ...options,
   });
-  feed.subscribe(['topics']);
-  feed.start();
-  return feed;
+  socket.subscribe(['topics']);
+  socket.start();
+  return socket;
 }
 
 const newest = () => sockets.at(-1);
@@ -74,50 +74,59 @@ beforeEach(() => {
   frames = [];
 });
 
-test('the wait grows to a cap, is jittered, and never drops below the floor', () => {
-  assert.equal(backoffMs(0, 0), 250);
-  assert.equal(backoffMs(0, 1), 600);
-  assert.equal(backoffMs(50, 1), 15_000);
-  assert.equal(backoffMs(50, 0), 250);
-});
-
 test('a socket that breaks is replaced, and the stream resumes after the newest cursor', () => {
   start();
   newest().open();
   assert.deepEqual(newest().sent, [{ type: 'subscribe', queries: ['topics'] }]);
-  newest().say(frame({ cursor: '0000000e-7' }));
-  newest().say(frame({ cursor: '0000000e-9' }));
+  newest().say(snapshot({ cursor: 'seven' }));
+  newest().say(frame({ cursor: 'nine' }));
   newest().drop();
   nextAttempt();
   newest().open();
-  assert.deepEqual(newest().sent, [{ type: 'subscribe', queries: ['topics'], cursor: '0000000e-9' }]);
+  assert.deepEqual(newest().sent, [{ type: 'subscribe', queries: ['topics'], cursor: 'nine' }]);
+  assert.equal(phases.at(-1).resuming, true);
   assert.equal(frames.length, 2);
 });
 
 test('another subscription starts from the snapshots, even when the socket breaks before they come', () => {
-  const feed = start();
+  const socket = start();
   newest().open();
-  newest().say(frame({ cursor: '0000000e-7' }));
-  feed.subscribe(['countries']);
-  newest().say(frame({ cursor: '0000000e-8' })); // of the old subscription, on its way
+  newest().say(snapshot({ cursor: 'seven' }));
+  socket.subscribe(['countries']);
+  newest().say(frame({ cursor: 'eight' })); // of the old subscription, on its way
   newest().drop();
   nextAttempt();
   newest().open();
   assert.deepEqual(newest().sent, [{ type: 'subscribe', queries: ['countries'] }]);
 });
 
-test('subscribing to the same again sends nothing', () => {
-  const feed = start();
+test('a wider subscription takes no cursor from the one before, which says nothing of the queries that are new', () => {
+  const socket = start();
   newest().open();
-  feed.subscribe(['topics']);
+  newest().say(snapshot({ cursor: 'twenty' }));
+  socket.subscribe(['*']);
+  newest().say(frame({ cursor: 'twenty-one' })); // of the old subscription, on its way
+  socket.acknowledge();
+  assert.equal(newest().sent.length, 2);
+  newest().say(snapshot({ cursor: 'five', query: 'countries' }));
+  newest().drop();
+  nextAttempt();
+  newest().open();
+  assert.deepEqual(newest().sent, [{ type: 'subscribe', queries: ['*'], cursor: 'five' }]);
+});
+
+test('subscribing to the same again sends nothing', () => {
+  const socket = start();
+  newest().open();
+  socket.subscribe(['topics']);
   assert.equal(newest().sent.length, 1);
 });
 
 test('after a gap the old cursor is not given again', () => {
   start();
   newest().open();
-  newest().say(frame({ cursor: '0000000e-7' }));
-  newest().say({ type: 'gap', from: '0000000e-7' });
+  newest().say(snapshot({ cursor: 'seven' }));
+  newest().say({ type: 'gap', from: 'seven' });
   newest().drop();
   nextAttempt();
   newest().open();
@@ -151,15 +160,36 @@ test('attempts become rarer while nothing answers, and start over after a frame'
   assert.ok(nextAttempt() <= 600);
 });
 
-test('without a network nothing is tried until the browser has one', () => {
-  let network = false;
-  const feed = start({ online: () => network });
+test('attempts go on whatever the browser believes of the network', () => {
+  const before = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
+  Object.defineProperty(globalThis, 'navigator', { value: { onLine: false }, configurable: true });
+  try {
+    start();
+    newest().drop();
+    nextAttempt();
+    newest().open();
+    assert.equal(phases.at(-1).phase, 'open');
+  } finally {
+    if (before) Object.defineProperty(globalThis, 'navigator', before);
+    else delete globalThis.navigator;
+  }
+});
+
+test('a wall clock that is set back an hour delays no attempt', (context) => {
+  start();
   newest().drop();
-  advance(600_000);
-  assert.equal(sockets.length, 1);
-  network = true;
-  feed.retryNow();
-  assert.equal(sockets.length, 2);
+  context.mock.method(Date, 'now', () => -3_600_000);
+  assert.ok(nextAttempt() <= 600);
+});
+
+test('an attempt that fails is told apart from a socket that breaks', () => {
+  start();
+  newest().drop();
+  assert.equal(phases.at(-1).refused, true);
+  nextAttempt();
+  newest().open();
+  newest().drop();
+  assert.equal(phases.at(-1).refused, false);
 });
 
 test('a handshake that never ends is given up', () => {
@@ -171,22 +201,37 @@ test('a handshake that never ends is given up', () => {
 });
 
 test('a socket that was given up is not heard any more', () => {
-  const feed = start();
+  const socket = start();
   const first = newest();
   first.open();
-  first.say(frame({ cursor: '0000000e-7' }));
-  feed.renew();
+  first.say(snapshot({ cursor: 'seven' }));
+  socket.renew();
   assert.equal(first.onmessage, null);
-  assert.equal(phases.at(-1), 'waiting');
+  assert.equal(phases.at(-1).phase, 'waiting');
   nextAttempt();
   newest().open();
   assert.deepEqual(newest().sent, [{ type: 'subscribe', queries: ['topics'] }]);
 });
 
-test('an acknowledgement goes out only over an open socket', () => {
-  const feed = start();
-  feed.ack('0000000e-1');
+test('nothing is acknowledged before a result came, nor twice, nor again over the next socket', () => {
+  const socket = start();
+  const acks = () => newest().sent.filter((message) => message.type === 'ack').map((message) => message.cursor);
+  socket.acknowledge();
   newest().open();
-  feed.ack('0000000e-2');
-  assert.deepEqual(newest().sent.slice(1), [{ type: 'ack', cursor: '0000000e-2' }]);
+  socket.acknowledge();
+  newest().say({ type: 'status' });
+  socket.acknowledge();
+  assert.deepEqual(acks(), []);
+  newest().say(snapshot({ cursor: 'seven' }));
+  socket.acknowledge();
+  socket.acknowledge();
+  assert.deepEqual(acks(), ['seven']);
+  newest().drop();
+  nextAttempt();
+  newest().open();
+  socket.acknowledge();
+  assert.deepEqual(acks(), []);
+  newest().say(frame({ cursor: 'eight' }));
+  socket.acknowledge();
+  assert.deepEqual(acks(), ['eight']);
 });

@@ -1,28 +1,55 @@
-// Words for the states: the connection, the empty page, the error of the counts. Pure text, no DOM.
+// The page's words: for the state of the connection, for the empty page, for the error of the counts. Pure text, no DOM.
 // Rely on: every state has a word of its own, so that nothing depends on colour.
 
 export const STATE_WORDS = {
   connecting: 'Connecting',
-  live: 'Live',
-  'catching-up': 'Catching up',
-  stale: 'Stale',
   offline: 'Offline',
+  reading: 'Reading',
+  'kafka-away': 'Kafka away',
+  waiting: 'Waiting',
+  stale: 'Stale',
+  slow: 'Too slow',
+  'catching-up': 'Catching up',
+  quiet: 'Quiet',
+  live: 'Live',
 };
 
-export function detailText(format, { state, quietMs, lagMs, retryInMs, networkGone }) {
+// What the state means now. Resuming and gaps are events, told for some seconds beside a state that has nothing to add.
+export function detailText(format, { state, quietMs, lagMs, retryInMs, kafkaAwaySinceMs, event, wallMs }) {
   switch (state) {
     case 'connecting':
-      return 'waiting for the first result';
-    case 'live':
-      return quietMs > 0 ? `quiet: nothing new for ${format.duration(quietMs)}` : '';
-    case 'catching-up':
-      return lagMs !== null && lagMs >= 1000 ? `working off a backlog, ${format.duration(lagMs)} behind` : 'working off a backlog';
+      return 'to the server';
+    case 'offline':
+      return retryInMs === null ? 'reconnecting' : `reconnecting in ${Math.max(1, Math.ceil(retryInMs / 1000))} s`;
+    case 'reading':
+      return 'the server reads the results from Kafka';
+    case 'kafka-away':
+      return `since ${format.clock(kafkaAwaySinceMs, wallMs)}; the results shown are from before`;
+    case 'waiting':
+      return 'for the first result';
     case 'stale':
       return 'newer results are not arriving';
+    case 'slow':
+      return 'this page is behind; the server sends it only the newest results';
+    case 'catching-up':
+      return lagMs !== null && lagMs >= 1000 ? `working off a backlog, ${format.duration(lagMs)} behind` : 'working off a backlog';
+    case 'quiet':
+      return `no result for ${format.duration(quietMs)}`;
     default:
-      if (networkGone) return 'this device has no network';
-      return retryInMs === null ? 'reconnecting' : `reconnecting in ${Math.max(1, Math.ceil(retryInMs / 1000))} s`;
+      return eventText(format, event);
   }
+}
+
+function eventText(format, event) {
+  if (event?.kind === 'resumed') return 'resumed where the connection broke';
+  if (event?.kind !== 'gap') return '';
+  return event.skipped === null ? 'some updates were missed' : `${format.count(event.skipped)} updates were missed`;
+}
+
+// What the reader has to be told beside the state, or null.
+export function noticeText(results, wanted) {
+  if (results.unranked.has(wanted)) return `This page cannot draw the results of “${wanted}”, because they are not a ranking.`;
+  return results.problem === null ? null : `The server refused: ${results.problem.message}`;
 }
 
 // What to say, and to do, when there is no bar to show. `result` is null while the query has none.
@@ -68,7 +95,6 @@ export function legendText(format, result, shown) {
   let text = 'Exact: every event counted once.';
   if (result.ceiling > 0) text = `The counts shown are exact. Whatever is not held any more has at most ${ceiling}.`;
   if (uncertain) text = `Hatched: uncertain. The true count ends within the hatched part. Whatever is not listed has at most ${ceiling}.`;
-  if (result.shed_rate > 0) text = `Estimated from a sample: ${format.percent(result.shed_rate)} of the events were left out under load.`;
-  if (result.gaps.length > 0) text += ' Messages that were lost before they could be read are not counted.';
+  if ((result.gaps ?? []).length > 0) text += ' Messages that were lost before they could be read are not counted.';
   return { uncertain, text };
 }

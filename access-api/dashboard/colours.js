@@ -1,0 +1,35 @@
+// The colour of a bar: chosen by the item's name alone, so that an item has one colour on every screen, after every
+// reload and at every rank. Two items may share a colour; their names stand beside the bars.
+// Pure: the numbers are used by `.row` in theme.css, which gives lightness and chroma of the light and the dark theme.
+
+// Twelve hues, each in two tones. `chroma` is the share of the theme's chroma that the hue keeps, because screens (sRGB)
+// cannot show every hue equally strong: what a screen would clip, a gradient shows as a kink.
+const HUES = [
+  { hue: 195, chroma: 0.69 },
+  { hue: 25, chroma: 1 },
+  { hue: 260, chroma: 1 },
+  { hue: 150, chroma: 1 },
+  { hue: 305, chroma: 1 },
+  { hue: 70, chroma: 0.9 },
+  { hue: 225, chroma: 0.77 },
+  { hue: 350, chroma: 1 },
+  { hue: 120, chroma: 0.92 },
+  { hue: 280, chroma: 1 },
+  { hue: 48, chroma: 1 },
+  { hue: 172, chroma: 0.8 },
+];
+
+export const COLOURS = [0, 1].flatMap((tone) => HUES.map((hue) => ({ ...hue, tone })));
+
+export function colourOf(item) {
+  return COLOURS[hashOf(item) % COLOURS.length];
+}
+
+// FNV-1a over UTF-16 units, mixed once more: the same number for the same item in every browser.
+export function hashOf(item) {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < item.length; i += 1) {
+    hash = Math.imul(hash ^ item.charCodeAt(i), 0x01000193) >>> 0;
+  }
+  return (hash ^ (hash >>> 15)) >>> 0;
+}

@@ -1,0 +1,150 @@
+// The WebSocket to the server: subscribe, acknowledge, resume by cursor, reconnect.
+// Rely on:
+// - There is one socket at a time. After a break the last subscription is sent again with the newest cursor received
+//   for it. A cursor is opaque: the newest is the one that came last.
+// - A subscription's cursor is taken from its own frames only. Frames of the subscription before may still be on their
+//   way; its snapshots, which come first, tell where the new one begins.
+// - Nothing is acknowledged that did not come over this socket for this subscription.
+// - Attempts go on whatever the browser believes of the network: it knows nothing of a server on the same machine.
+// - Times are of a clock that is never set (`performance.now`).
+// Nothing here writes to the console. The browser itself logs each attempt that fails, which cannot be suppressed, so
+// attempts are few: see retry.js.
+
+import { retryAfterMs } from './retry.js';
+
+const HANDSHAKE_MS = 10_000;
+const CONNECTING = 0;
+const OPEN = 1;
+
+const BROWSER = {
+  now: () => performance.now(),
+  random: () => Math.random(),
+  setTimeout: (run, ms) => globalThis.setTimeout(run, ms),
+  clearTimeout: (timer) => globalThis.clearTimeout(timer),
+};
+
+// onFrame(frame) for every frame but `bye`; onPhase({ phase, retryAt, everOpen, resuming, refused }) at each change:
+//   phase    'connecting' | 'open' | 'waiting' for the next attempt, which comes at retryAt
+//   resuming this socket began with a cursor
+//   refused  the last attempt ended before the socket was open
+export function createSocket({ url, onFrame, onPhase, WebSocket = globalThis.WebSocket, clock = BROWSER }) {
+  let socket = null;
+  let timer = null;
+  let failedAttempts = 0;
+  let retryAtLeastMs = 0;
+  let subscription = null; // { queries, cursor, before }; before: the queries whose frames may still be on their way
+  let acknowledged = null;
+  const status = { phase: 'connecting', retryAt: null, everOpen: false, resuming: false, refused: false };
+
+  function enter(phase, changes = {}) {
+    Object.assign(status, { phase, retryAt: null }, changes);
+    onPhase({ ...status });
+  }
+
+  function send(message) {
+    if (socket !== null && socket.readyState === OPEN) socket.send(JSON.stringify(message));
+  }
+
+  function sendSubscription() {
+    if (subscription === null) return;
+    const { queries, cursor } = subscription;
+    acknowledged = cursor;
+    send(cursor === null ? { type: 'subscribe', queries } : { type: 'subscribe', queries, cursor });
+  }
+
+  function connect() {
+    clock.clearTimeout(timer);
+    const mine = new WebSocket(url);
+    socket = mine;
+    enter('connecting');
+    timer = clock.setTimeout(() => lose(mine), HANDSHAKE_MS);
+    mine.onopen = () => {
+      if (mine !== socket) return;
+      clock.clearTimeout(timer);
+      const resuming = subscription !== null && subscription.cursor !== null;
+      if (subscription !== null) subscription.before = null;
+      sendSubscription();
+      enter('open', { everOpen: true, resuming, refused: false });
+    };
+    mine.onmessage = (message) => {
+      if (mine === socket) receive(JSON.parse(message.data));
+    };
+    mine.onclose = () => lose(mine);
+  }
+
+  function receive(frame) {
+    failedAttempts = 0;
+    if (frame.type === 'bye') {
+      retryAtLeastMs = frame.retry_ms ?? 0;
+      return;
+    }
+    if (frame.type === 'gap' && subscription !== null) {
+      subscription.cursor = null; // what it pointed at is gone; snapshots follow
+      acknowledged = null;
+    } else if ((frame.type === 'snapshot' || frame.type === 'result') && belongsToSubscription(frame)) {
+      subscription.cursor = frame.cursor;
+    }
+    onFrame(frame);
+  }
+
+  function belongsToSubscription(frame) {
+    if (subscription === null || !includes(subscription.queries, frame.query)) return false;
+    const { before } = subscription;
+    if (before !== null && frame.type === 'result' && includes(before, frame.query)) return false;
+    subscription.before = null;
+    return true;
+  }
+
+  function lose(which) {
+    if (which !== socket) return;
+    const refused = status.phase === 'connecting';
+    detach();
+    const wait = retryAfterMs(failedAttempts, clock.random(), retryAtLeastMs);
+    retryAtLeastMs = 0;
+    failedAttempts += 1;
+    timer = clock.setTimeout(connect, wait);
+    enter('waiting', { retryAt: clock.now() + wait, refused });
+  }
+
+  // A socket that is given up on must not speak again, and may take minutes to close.
+  function detach() {
+    clock.clearTimeout(timer);
+    const old = socket;
+    socket = null;
+    if (old === null) return;
+    old.onopen = null;
+    old.onmessage = null;
+    old.onclose = null;
+    if (old.readyState === CONNECTING || old.readyState === OPEN) old.close();
+  }
+
+  return {
+    start: connect,
+    // Replaces the subscription; its newest results come as snapshots.
+    subscribe(queries) {
+      if (subscription !== null && String(subscription.queries) === String(queries)) return;
+      subscription = { queries, cursor: null, before: subscription?.queries ?? null };
+      sendSubscription();
+    },
+    // Tells the server that everything received so far has been shown.
+    acknowledge() {
+      const cursor = subscription?.cursor ?? null;
+      if (cursor === null || cursor === acknowledged || status.phase !== 'open') return;
+      acknowledged = cursor;
+      send({ type: 'ack', cursor });
+    },
+    retryNow() {
+      if (status.phase === 'waiting') connect();
+    },
+    // The socket is open but says nothing true any more: take another, from the snapshots.
+    renew() {
+      if (status.phase !== 'open') return;
+      if (subscription !== null) subscription.cursor = null;
+      lose(socket);
+    },
+  };
+}
+
+function includes(queries, name) {
+  return queries.includes('*') || queries.includes(name);
+}

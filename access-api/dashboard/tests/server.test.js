@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { askForQueries, socketUrl } from '../server.js';
+
+const answering = (status, body) => async () => new Response(body, { status });
+const PAGE = 'http://here/';
+
+test('the socket is beside the page, at the root and below a path, with the page’s own security', () => {
+  assert.equal(socketUrl('http://here:8080/'), 'ws://here:8080/v1/ws');
+  assert.equal(socketUrl('http://here/#q=topics&n=10'), 'ws://here/v1/ws');
+  assert.equal(socketUrl('https://example.org/stats/millrace/?theme=x'), 'wss://example.org/stats/millrace/v1/ws');
+});
+
+test('the list is asked for beside the page', async () => {
+  let asked;
+  await askForQueries('https://example.org/stats/', async (url) => {
+    asked = String(url);
+    return new Response('{"queries":[]}');
+  });
+  assert.equal(asked, 'https://example.org/stats/v1/queries');
+});
+
+test('a list, a refusal, and nobody are three answers', async () => {
+  assert.deepEqual(await askForQueries(PAGE, answering(200, '{"queries":[{"name":"topics"}]}')), { kind: 'list', queries: [{ name: 'topics' }] });
+  assert.deepEqual(await askForQueries(PAGE, answering(503, '{"error":{"code":"too_many_connections"}}')), { kind: 'refused', reading: false });
+  assert.deepEqual(await askForQueries(PAGE, answering(503, '{"error":{"code":"reading"}}')), { kind: 'refused', reading: true });
+  assert.deepEqual(await askForQueries(PAGE, answering(502, '<html>')), { kind: 'refused', reading: false });
+  assert.deepEqual(await askForQueries(PAGE, async () => { throw new TypeError('refused'); }), { kind: 'none' });
+});
+
+test('an answer that is not what was asked for is no list', async () => {
+  assert.deepEqual(await askForQueries(PAGE, answering(200, 'hello')), { kind: 'refused', reading: false });
+  assert.deepEqual(await askForQueries(PAGE, answering(200, 'null')), { kind: 'refused', reading: false });
+});

@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createFormat } from '../format.js';
+import { createResults } from '../results.js';
+import { STATES } from '../watchdog.js';
+import { detailText, emptyText, legendText, noticeText, STATE_WORDS } from '../wording.js';
+import { result } from './fixtures.js';
+
+const format = createFormat('en-GB', 'UTC');
+const calm = { quietMs: 0, lagMs: null, retryInMs: null, kafkaAwaySinceMs: null, event: null, wallMs: Date.UTC(2026, 0, 1, 14) };
+const detail = (fields) => detailText(format, { ...calm, ...fields });
+
+test('every state has a word of its own', () => {
+  assert.deepEqual(Object.keys(STATE_WORDS).sort(), [...STATES].sort());
+  assert.equal(new Set(Object.values(STATE_WORDS)).size, STATES.length);
+});
+
+test('offline counts down and never to zero', () => {
+  assert.equal(detail({ state: 'offline', retryInMs: 3_200 }), 'reconnecting in 4 s');
+  assert.equal(detail({ state: 'offline', retryInMs: 0 }), 'reconnecting in 1 s');
+  assert.equal(detail({ state: 'offline' }), 'reconnecting');
+});
+
+test('a quiet stream says for how long no result came', () => {
+  assert.equal(detail({ state: 'quiet', quietMs: 25_000 }), 'no result for 25 s');
+  assert.equal(detail({ state: 'quiet', quietMs: 125_000 }), 'no result for 2 min');
+});
+
+test('Kafka is away since a time of day, and since a day when it was another one', () => {
+  assert.match(detail({ state: 'kafka-away', kafkaAwaySinceMs: Date.UTC(2026, 0, 1, 13, 3, 22) }), /^since 13:03:22;/);
+  assert.match(detail({ state: 'kafka-away', kafkaAwaySinceMs: Date.UTC(2025, 11, 31, 13, 3, 22) }), /^since 31 Dec 2025, 13:03:22;/);
+});
+
+test('resuming and gaps are told in words while nothing else has to be', () => {
+  assert.equal(detail({ state: 'live' }), '');
+  assert.equal(detail({ state: 'live', event: { kind: 'resumed' } }), 'resumed where the connection broke');
+  assert.equal(detail({ state: 'live', event: { kind: 'gap', skipped: 1_200 } }), '1,200 updates were missed');
+  assert.equal(detail({ state: 'live', event: { kind: 'gap', skipped: null } }), 'some updates were missed');
+  assert.match(detail({ state: 'quiet', quietMs: 11_000, event: { kind: 'resumed' } }), /^no result/);
+});
+
+test('each kind of emptiness says what to do', () => {
+  const sliding = { kind: 'sliding', size_ms: 1_800_000, slide_ms: 5_000, start_ms: 0, end_ms: 0 };
+  const titles = [null, result({ events: 0, top: [] }), result({ events: 9, top: [], window: sliding }), result({ events: 9, top: [] })]
+    .map((each) => emptyText(format, 'topics', each))
+    .map(({ title, text, steps }) => {
+      assert.ok(text.length > 0 && steps.length > 0);
+      return title;
+    });
+  assert.equal(new Set(titles).size, 4);
+});
+
+test('the legend claims exactness only where every count shown is exact', () => {
+  const exact = [{ item: 'a', count: 5, error: 0 }];
+  assert.equal(legendText(format, result(), exact).text, 'Exact: every event counted once.');
+  assert.match(legendText(format, result({ ceiling: 3 }), exact).text, /at most 3/);
+  assert.deepEqual(legendText(format, result({ ceiling: 31 }), [{ item: 'a', count: 5, error: 1 }]).uncertain, true);
+  assert.match(legendText(format, result({ gaps: [{ partition: 0, from: 1, to: 3 }] }), exact).text, /lost/);
+});
+
+test('a notice tells what was refused, and what cannot be drawn', () => {
+  const results = createResults();
+  assert.equal(noticeText(results, 'topics'), null);
+  results.problem = { message: 'no such query' };
+  assert.equal(noticeText(results, 'topics'), 'The server refused: no such query');
+  results.unranked.add('prices');
+  assert.match(noticeText(results, 'prices'), /“prices”/);
+});
