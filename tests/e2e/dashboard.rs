@@ -1,10 +1,13 @@
 //! The dashboard in a real browser.
 
+use nix::sys::signal::Signal;
 use pipeline_tests::{
     Sandbox, artifacts,
+    broker::Broker,
     browser::{self, Browser, LogEntry},
-    eventually,
+    eventually, looks,
     oracle::Oracle,
+    path_proxy::PathProxy,
     recording,
     sandbox::scratch,
     skip,
@@ -14,6 +17,13 @@ use serde_json::Value;
 /// What the page shows: the bars in order, as (item, count, error).
 const BARS: &str = "return [...document.querySelectorAll('li[data-item]')].map(bar => [bar.dataset.item, Number(bar.dataset.count), Number(bar.dataset.error), Number(bar.dataset.rank)])";
 
+/// From the start of everything, Kafka included, to the first bars: 45 to 60 looks on a machine with nothing else to do.
+const LOOKS_TO_FIRST_BARS: u32 = 300;
+
+/// The screens that the page is looked at on.
+const SCREENS: [(&str, u32, u32); 4] =
+    [("light", 390, 844), ("dark", 390, 844), ("light", 1600, 1000), ("dark", 1600, 1000)];
+
 /// True while the page shows the newest that there is: results come, or came until the feed ended.
 const CURRENT: &str = "return ['live', 'quiet'].includes(document.body.dataset.state)";
 
@@ -22,8 +32,8 @@ const RECORD_STATES: &str = "window.states = [];
     new MutationObserver(() => states.push(document.body.dataset.state))
         .observe(document.body, { attributes: true, attributeFilter: ['data-state'] })";
 
-/// Fails on whatever the page has logged as wrong, except what the browser itself says of a socket that was refused
-/// while the access-api was away.
+/// Fails on whatever the page has logged as wrong, except what the browser itself says of a request that was refused
+/// while the access-api was away, or was reading.
 fn assert_clean(log: &[LogEntry], restarted: bool) {
     let expected = |entry: &LogEntry| {
         restarted
@@ -33,6 +43,7 @@ fn assert_clean(log: &[LogEntry], restarted: bool) {
                 "ERR_CONNECTION_RESET",
                 "ERR_INCOMPLETE_CHUNKED_ENCODING",
                 "closed before the connection is established",
+                "503",
             ]
             .iter()
             .any(|reason| entry.message.contains(reason))
@@ -66,46 +77,77 @@ fn assert_truth(page: &Browser, truth: &Oracle) {
     });
 }
 
+/// A browser of this size, or the loud word that there is none.
+fn open(width: u32, height: u32) -> Option<Browser> {
+    match browser::find() {
+        Ok(installed) => Some(Browser::open(&installed, width, height)),
+        Err(missing) => {
+            skip(&format!("the dashboard in a browser: {missing}"));
+            None
+        }
+    }
+}
+
+/// Stores what the page looks like on each screen.
+fn picture(page: &Browser, name: &str, screens: &[(&str, u32, u32)]) {
+    for &(scheme, width, height) in screens {
+        page.prefer(scheme);
+        page.resize(width, height);
+        let settled = format!(
+            "return document.documentElement.dataset.theme === '{scheme}'
+                && document.getAnimations().every(one => one.playState !== 'running' || one.effect.getTiming().iterations === Infinity)"
+        );
+        page.until(&format!("{scheme}, {width} wide, at rest"), &settled);
+        page.screenshot(&artifacts().join(format!("{name}-{scheme}-{width}.png")));
+    }
+}
+
+fn await_state(page: &Browser, state: &str) {
+    page.until(
+        &format!("the page says {state}"),
+        &format!("return document.body.dataset.state === '{state}'"),
+    );
+}
+
+/// What the page says beside its state.
+fn detail(page: &Browser) -> String {
+    let text = page.execute("return document.querySelector('[data-testid=detail]').textContent");
+    text.as_str().expect("a text").to_owned()
+}
+
 #[test]
 fn the_dashboard_shows_the_truth_and_survives_a_restart_of_the_access_api() {
-    if let Some(name) = browser::missing() {
-        return skip(&format!("the browser test: {name} is not installed"));
-    }
+    // The browser is there first, as a reader's is: what is measured is the pipeline.
+    let Some(page) = open(1600, 1000) else { return };
+    page.prefer("dark");
     let (_directory, path) = scratch();
     let path = path.join("synthetic.jsonl");
     recording::synthesize(&path, 3_000, 51);
     let truth = Oracle::of(recording::lines(&path));
 
-    // The browser is there first, as a reader's is: what is measured is the pipeline.
-    let page = Browser::open(1600, 1000);
-    page.prefer("dark");
     let mut sandbox = Sandbox::builder().recording(&path).rate(1_000).start();
     let url = sandbox.url("/");
-    eventually("the dashboard", || {
+    let ((), to_page) = looks(LOOKS_TO_FIRST_BARS, "the dashboard", || {
         sandbox.assert_running();
-        sandbox.get("/")
+        sandbox.get("/").map(drop)
     });
     page.goto(&url);
-    page.until("a first bar", "return document.querySelector('li[data-item]') !== null");
-    let seconds = sandbox.started().elapsed().as_secs_f64();
-    println!("from `millrace up` to first bars: {seconds:.1} s");
-    std::fs::write(artifacts().join("first-bars-seconds.txt"), format!("{seconds:.2}\n"))
-        .expect("storing a figure");
+    let ((), to_bars) = looks(LOOKS_TO_FIRST_BARS - to_page, "first bars", || {
+        page.execute("return document.querySelector('li[data-item]') !== null")
+            .as_bool()
+            .filter(|&there| there)
+            .map(drop)
+    });
+    let figure = format!(
+        "{} looks, {:.1} s from `millrace up` to first bars\n",
+        to_page + to_bars,
+        sandbox.started().elapsed().as_secs_f64()
+    );
+    std::fs::write(artifacts().join("first-bars.txt"), figure).expect("storing a figure");
 
     assert_truth(&page, &truth);
     assert_clean(&page.log(), false);
-    for (scheme, width, height) in
-        [("light", 390, 844), ("dark", 390, 844), ("light", 1600, 1000), ("dark", 1600, 1000)]
-    {
-        page.prefer(scheme);
-        page.resize(width, height);
-        let settled = format!(
-            "return document.documentElement.dataset.theme === '{scheme}' && innerWidth === {width}
-                && document.getAnimations().every(one => one.playState !== 'running')"
-        );
-        page.until(&format!("{scheme}, {width} wide, at rest"), &settled);
-        page.screenshot(&artifacts().join(format!("dashboard-{scheme}-{width}.png")));
-    }
+    picture(&page, "dashboard", &SCREENS);
 
     page.execute(RECORD_STATES);
     let killed = sandbox.kill9("access-api");
@@ -114,5 +156,45 @@ fn the_dashboard_shows_the_truth_and_survives_a_restart_of_the_access_api() {
         (sandbox.process("access-api").pid != killed.pid).then_some(())
     });
     assert_truth(&page, &truth);
+    assert_clean(&page.log(), true);
+}
+
+#[test]
+fn below_a_path_the_dashboard_says_when_kafka_is_away_and_when_no_result_comes() {
+    let Some(page) = open(1600, 1000) else { return };
+    let mut broker = Broker::start();
+    let mut sandbox = Sandbox::builder().brokers(&broker.address()).rate(200).start();
+    let proxy = PathProxy::to(sandbox.address());
+    eventually("the dashboard", || {
+        sandbox.assert_running();
+        sandbox.get("/")
+    });
+    page.goto(&proxy.url());
+    await_state(&page, "live");
+    assert_clean(&page.log(), true);
+
+    // The analyzer stops in mid-word, as one does that waits for a disk or a lock.
+    let analyzer = sandbox.process("analyzer");
+    analyzer.signal(Signal::SIGSTOP);
+    await_state(&page, "quiet");
+    let said = detail(&page);
+    picture(&page, "quiet", &SCREENS);
+    analyzer.signal(Signal::SIGCONT);
+    assert!(said.starts_with("no result for "), "{said}");
+    await_state(&page, "live");
+
+    broker.kill();
+    await_state(&page, "kafka-away");
+    let said = detail(&page);
+    assert!(said.starts_with("since ") && said.contains(':'), "a time of day: {said}");
+    let (status, _) = sandbox.admin("access-api", "/ready").expect("an answer");
+    assert_eq!(status, 503, "what the page says, /ready says");
+    picture(&page, "kafka-away", &SCREENS);
+
+    broker.start_again();
+    await_state(&page, "live");
+    eventually("the access-api is ready again", || {
+        sandbox.admin("access-api", "/ready").filter(|(status, _)| *status == 200)
+    });
     assert_clean(&page.log(), true);
 }

@@ -1,5 +1,5 @@
-//! Headless Chromium through chromedriver: the few calls of the WebDriver protocol (W3C) that the tests need, which
-//! is plain HTTP and JSON.
+//! A browser without a screen, through its driver: the few calls of the WebDriver protocol (W3C) that the tests need,
+//! which is plain HTTP and JSON. Chromium, Chrome or Firefox, whichever is [`installed`].
 
 use std::{
     path::Path,
@@ -14,8 +14,13 @@ use tokio::runtime::Runtime;
 
 use crate::{eventually, free_port, process};
 
+mod installed;
+
+pub use installed::{Installed, Kind, find};
+
 /// A browser with one page. Ends with everything it started when dropped.
 pub struct Browser {
+    kind: Kind,
     driver: Child,
     session: String,
     http: reqwest::Client,
@@ -35,16 +40,9 @@ pub struct LogEntry {
     pub message: String,
 }
 
-/// What is missing to run a browser here, if anything.
-pub fn missing() -> Option<&'static str> {
-    let there =
-        |name: &str| Command::new(name).arg("--version").stdin(Stdio::null()).output().is_ok();
-    ["chromium", "chromedriver"].into_iter().find(|name| !there(name))
-}
-
 impl Browser {
     /// Starts a browser with a window of this size.
-    pub fn open(width: u32, height: u32) -> Self {
+    pub fn open(installed: &Installed, width: u32, height: u32) -> Self {
         let profile = tempfile::Builder::new()
             .prefix("millrace-browser-")
             .tempdir()
@@ -52,14 +50,15 @@ impl Browser {
         let marker =
             profile.path().to_str().expect("a temporary directory's name is text").to_owned();
         let port = free_port();
-        let driver = Command::new("chromedriver")
+        let driver = Command::new(&installed.driver)
             .arg(format!("--port={port}"))
             .env(process::MARKER, &marker)
+            .env("TMPDIR", profile.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("starting chromedriver");
+            .unwrap_or_else(|error| panic!("starting {}: {error}", installed.driver.display()));
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(60))
             .no_proxy()
@@ -67,27 +66,15 @@ impl Browser {
             .expect("an HTTP client");
         let base = format!("http://127.0.0.1:{port}");
         let runtime = Runtime::new().expect("a runtime");
-        let mut browser = Self { driver, session: String::new(), http, runtime, marker, profile };
-        eventually("chromedriver listens", || {
+        let kind = installed.kind;
+        let mut browser =
+            Self { kind, driver, session: String::new(), http, runtime, marker, profile };
+        eventually("the browser's driver listens", || {
             let status = async { browser.http.get(format!("{base}/status")).send().await };
             browser.runtime.block_on(status).ok()
         });
-        let arguments = [
-            "--headless=new".to_owned(),
-            "--no-sandbox".to_owned(),
-            "--disable-gpu".to_owned(),
-            "--disable-background-networking".to_owned(),
-            "--disable-component-update".to_owned(),
-            "--disable-sync".to_owned(),
-            "--no-first-run".to_owned(),
-            "--hide-scrollbars".to_owned(),
-            format!("--window-size={width},{height}"),
-            format!("--user-data-dir={}", browser.profile.path().display()),
-        ];
-        let capabilities = json!({"capabilities": {"alwaysMatch": {
-            "goog:chromeOptions": {"args": arguments},
-            "goog:loggingPrefs": {"browser": "ALL"},
-        }}});
+        let wanted = installed.capabilities(width, height, browser.profile.path());
+        let capabilities = json!({"capabilities": {"alwaysMatch": wanted}});
         let created = browser.call_at(&format!("{base}/session"), Some(capabilities));
         let id = created["sessionId"].as_str().expect("a session has an id");
         browser.session = format!("{base}/session/{id}");
@@ -96,11 +83,20 @@ impl Browser {
 
     /// Lets the page believe that its reader prefers `light` or `dark`.
     pub fn prefer(&self, scheme: &str) {
-        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
-        self.call(
-            "/goog/cdp/execute",
-            Some(json!({"cmd": "Emulation.setEmulatedMedia", "params": media})),
-        );
+        match self.kind {
+            Kind::Chromium => {
+                let media =
+                    json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+                self.devtools("Emulation.setEmulatedMedia", &media);
+            }
+            Kind::Firefox => {
+                let value = if scheme == "dark" { 0 } else { 1 };
+                let name = "layout.css.prefers-color-scheme.content-override";
+                self.call("/moz/context", Some(json!({"context": "chrome"})));
+                self.execute(&format!("Services.prefs.setIntPref('{name}', {value})"));
+                self.call("/moz/context", Some(json!({"context": "content"})));
+            }
+        }
     }
 
     /// Goes to a page; returns when it has loaded.
@@ -121,14 +117,18 @@ impl Browser {
         })
     }
 
-    /// Gives the page another size, as another screen would.
+    /// Gives the page another size, as another screen would. Firefox has a least width, about that of a large phone.
     pub fn resize(&self, width: u32, height: u32) {
-        let metrics =
-            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
-        self.call(
-            "/goog/cdp/execute",
-            Some(json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics})),
-        );
+        match self.kind {
+            Kind::Chromium => {
+                let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+                self.devtools("Emulation.setDeviceMetricsOverride", &metrics);
+                self.until("the new width", &format!("return innerWidth === {width}"));
+            }
+            Kind::Firefox => {
+                self.call("/window/rect", Some(json!({"width": width, "height": height})));
+            }
+        }
     }
 
     /// Stores what the page looks like, as PNG.
@@ -140,8 +140,11 @@ impl Browser {
         std::fs::write(path, png).expect("storing a screenshot");
     }
 
-    /// What the browser has logged since the last look.
+    /// What the browser has logged since the last look. Firefox does not tell it.
     pub fn log(&self) -> Vec<LogEntry> {
+        if self.kind == Kind::Firefox {
+            return Vec::new();
+        }
         let entries = self.call("/se/log", Some(json!({"type": "browser"})));
         let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
         let entry = |entry| LogEntry {
@@ -150,6 +153,10 @@ impl Browser {
             message: text(entry, "message"),
         };
         entries.as_array().expect("a log is a list").iter().map(entry).collect()
+    }
+
+    fn devtools(&self, command: &str, parameters: &Value) {
+        self.call("/goog/cdp/execute", Some(json!({"cmd": command, "params": parameters})));
     }
 
     fn call(&self, path: &str, body: Option<Value>) -> Value {
@@ -164,9 +171,9 @@ impl Browser {
         let mut answer: Value = self
             .runtime
             .block_on(async { request.send().await?.json().await })
-            .unwrap_or_else(|error| panic!("asking chromedriver: {error}"));
+            .unwrap_or_else(|error| panic!("asking the browser's driver: {error}"));
         let value = answer["value"].take();
-        assert!(value.get("error").is_none(), "chromedriver refused {url}: {value}");
+        assert!(value.get("error").is_none(), "the browser's driver refused {url}: {value}");
         value
     }
 }

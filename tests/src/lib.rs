@@ -4,7 +4,7 @@
 //!   HTTP, Kafka), breaks it (`kill -9`), and leaves nothing behind, also when the test panics.
 //! - [`oracle`] answers for a recording by code of its own: it shares nothing with what it judges.
 //! - [`recording`] finds, makes and mangles recordings; [`feed`] is a WebSocket server for what no recording holds.
-//! - [`browser`] drives headless Chromium.
+//! - [`browser`] drives a browser without a screen; [`path_proxy`] puts the pipeline below a path, as a gateway does.
 //!
 //! Nothing here asserts on time. Waiting is for a condition ([`eventually`]), with a limit far beyond what it takes.
 #![expect(
@@ -17,6 +17,7 @@ pub mod browser;
 pub mod feed;
 pub mod oracle;
 pub mod outcome;
+pub mod path_proxy;
 pub mod process;
 pub mod recording;
 pub mod sandbox;
@@ -53,9 +54,22 @@ pub fn within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Opt
     }
 }
 
+/// Looks at most `at_most` times, a tenth of a second apart, until `condition` gives something; gives that and how many
+/// looks it took. For what has to be quick: a busy machine slows the looks down as it slows down what is looked at.
+pub fn looks<T>(at_most: u32, what: &str, mut condition: impl FnMut() -> Option<T>) -> (T, u32) {
+    for look in 1..=at_most {
+        if let Some(found) = condition() {
+            return (found, look);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("not within {at_most} looks: {what}")
+}
+
 /// Says loudly that a test, or a part of it, could not be done here; `tests/run` lists these at its end.
 pub fn skip(what: &str) {
-    eprintln!("SKIPPED: {what}");
+    // Past the macros, whose output is kept from sight where a test passes.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
     if let Some(list) = std::env::var_os("MILLRACE_SKIPPED") {
         let mut list = std::fs::OpenOptions::new()
             .append(true)

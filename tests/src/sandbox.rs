@@ -164,9 +164,14 @@ impl Sandbox {
         Builder::default()
     }
 
-    /// A port of the dashboard and the API.
+    /// Host and port of the dashboard and the API.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// An address of the dashboard and the API.
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://{}{path}", self.address())
     }
 
     /// When `up` was started.
