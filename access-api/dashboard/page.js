@@ -41,9 +41,10 @@ export function createPage(format, calm) {
     write(part['as-of'], asOf.text);
   }
 
-  function drawEmpty({ empty, result, legend }) {
+  function drawEmpty({ empty, result, legend, state }) {
     part.empty.hidden = empty === null;
-    part.bars.parentElement.hidden = empty !== null;
+    // The bars of the query before stay for the moment until those of this one come, and no longer.
+    part.bars.parentElement.hidden = empty !== null || (result === null && state !== 'waiting');
     totalsBox.hidden = result === null;
     part.legend.hidden = legend === null;
     if (empty === null) return;
