@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use common::admin::Condition;
+use common::clock::Clock;
 use common::kafka::Topic;
 use common::tier::{Host, Tier};
 
@@ -82,9 +83,16 @@ impl App {
                 ensured = config.kafka.ensure_topics(&[Topic::Results]) => ensured?,
                 () = shutdown.cancelled() => return Ok(()),
             }
-            Consumer::new(config.kafka.clone(), hub, metrics, caught_up, shutdown.clone())
-                .run()
-                .await?;
+            Consumer::new(
+                config.kafka.clone(),
+                hub,
+                metrics,
+                caught_up,
+                Clock::new(&config.service),
+                shutdown.clone(),
+            )
+            .run()
+            .await?;
             Ok(())
         };
         // Whoever ends first, the other one drains too.

@@ -10,18 +10,20 @@
 //! is answered with a gap, not with silence.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::admin::Condition;
 use common::backoff::Backoff;
-use common::kafka::Kafka;
+use common::clock::Clock;
+use common::kafka::reader::{self, ANSWER_DEADLINE, Polled};
+use common::kafka::{Kafka, Reader};
 use common::protocol::StreamId;
 use common::result::{SCHEMA_VERSION, TopN};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{ClientContext, Message, Offset, Statistics, TopicPartitionList};
+use rdkafka::{ClientContext, Message, Statistics};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -32,24 +34,13 @@ use crate::metrics::Metrics;
 const PARTITION: i32 = 0;
 /// How long the thread may not notice that it is to stop.
 const POLL: Duration = Duration::from_millis(100);
-const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Why the results cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A consumer cannot be built from the settings.
-    #[error("cannot set up a kafka consumer: {0}; check kafka.brokers and kafka.properties")]
-    Client(#[source] KafkaError),
-    /// The broker does not answer, or not with what is needed.
-    #[error(
-        "cannot ask kafka about {topic}: {source}; check that the broker runs and the topic exists"
-    )]
-    Unanswered {
-        /// The topic.
-        topic: String,
-        /// What librdkafka says.
-        source: KafkaError,
-    },
+    /// Kafka cannot be read.
+    #[error(transparent)]
+    Read(#[from] reader::Error),
     /// A position is one offset, so there can be one partition only.
     #[error(
         "the topic {topic} has {partitions} partitions, and must have 1; delete it, or name another in kafka.topics.results"
@@ -60,9 +51,6 @@ pub enum Error {
         /// How many it has.
         partitions: usize,
     },
-    /// The consumer is broken for good.
-    #[error("the kafka consumer failed for good: {0}; start again")]
-    Fatal(#[source] KafkaError),
     /// The system gives no thread.
     #[error("cannot start the consumer's thread: {0}")]
     Thread(#[source] std::io::Error),
@@ -75,12 +63,8 @@ impl Error {
     /// Whether trying again can help without anybody changing anything.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Unanswered { .. } => true,
-            Self::Client(_)
-            | Self::Partitions { .. }
-            | Self::Fatal(_)
-            | Self::Thread(_)
-            | Self::Died => false,
+            Self::Read(error) => error.retryable(),
+            Self::Partitions { .. } | Self::Thread(_) | Self::Died => false,
         }
     }
 }
@@ -91,6 +75,7 @@ pub struct Consumer {
     hub: Arc<Hub>,
     metrics: Metrics,
     caught_up: Condition,
+    clock: Clock,
     shutdown: CancellationToken,
 }
 
@@ -102,9 +87,10 @@ impl Consumer {
         hub: Arc<Hub>,
         metrics: Metrics,
         caught_up: Condition,
+        clock: Clock,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { kafka, hub, metrics, caught_up, shutdown }
+        Self { kafka, hub, metrics, caught_up, clock, shutdown }
     }
 
     /// Reads in a thread of its own until `shutdown`, or until it cannot go on.
@@ -139,9 +125,9 @@ impl Consumer {
             if next >= end {
                 self.caught_up.set();
             }
-            match stream.consumer.poll(POLL) {
-                None => {}
-                Some(Ok(record)) => {
+            match stream.reader.poll(POLL)? {
+                Polled::Nothing | Polled::End(_) => {}
+                Polled::Record(record) => {
                     let seq = sequence(record.offset());
                     next = seq + 1;
                     if let Err(error) = self.show(seq, &record) {
@@ -158,12 +144,15 @@ impl Consumer {
                         }
                     }
                 }
-                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-                    return Err(Error::Fatal(error));
-                }
-                Some(Err(error)) if is_position_lost(&error) => {
+                // librdkafka reconnects by itself.
+                Polled::Trouble(error) if !is_topic_gone(&error) => {
                     self.metrics.consumer_errors.inc();
-                    self.caught_up.unset(format!("position lost: {error}"));
+                    tracing::debug!(%error, "kafka consumer");
+                }
+                Polled::PositionLost | Polled::Trouble(_) => {
+                    self.metrics.consumer_errors.inc();
+                    self.caught_up
+                        .unset("the position in the results is lost; looking where they stand");
                     let Some((low, high)) = self.persist(|| stream.watermarks())? else {
                         return Ok(());
                     };
@@ -189,11 +178,6 @@ impl Consumer {
                             self.begin(&stream, generation, low)?;
                         }
                     }
-                }
-                // librdkafka reconnects by itself.
-                Some(Err(error)) => {
-                    self.metrics.consumer_errors.inc();
-                    tracing::debug!(%error, "kafka consumer");
                 }
             }
         }
@@ -236,7 +220,8 @@ impl Consumer {
                 return Err(error);
             }
         };
-        let published = self.hub.publish(seq, &result, Bytes::copy_from_slice(payload), now_ms());
+        let published =
+            self.hub.publish(seq, &result, Bytes::copy_from_slice(payload), self.clock.now_ms());
         if let Some(reason) = published.dropped_as() {
             self.metrics.results_dropped.with_label_values(&[reason]).inc();
             tracing::debug!(
@@ -253,7 +238,7 @@ impl Consumer {
 
 /// The topic, connected.
 struct Stream {
-    consumer: BaseConsumer<Context>,
+    reader: Reader<Context>,
     topic: String,
     cluster: String,
 }
@@ -261,47 +246,32 @@ struct Stream {
 impl Stream {
     fn open(kafka: &Kafka, metrics: &Metrics) -> Result<Self, Error> {
         let topic = kafka.topics.results.clone();
-        let consumer: BaseConsumer<Context> = kafka
-            .consumer(None, None)
-            .set("statistics.interval.ms", "1000")
-            .create_with_context(Context { metrics: metrics.clone() })
-            .map_err(Error::Client)?;
-        let metadata = consumer
-            .fetch_metadata(Some(&topic), ANSWER_DEADLINE)
-            .map_err(|source| Error::Unanswered { topic: topic.clone(), source })?;
-        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-        match partitions {
-            1 => {}
-            0 => {
-                let source = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
-                return Err(Error::Unanswered { topic, source });
-            }
-            _ => return Err(Error::Partitions { topic, partitions }),
+        let context = Context { metrics: metrics.clone() };
+        let reader = Reader::with_context(kafka, context, &[("statistics.interval.ms", "1000")])?;
+        let partitions = reader.partitions(&topic)?.len();
+        if partitions != 1 {
+            return Err(Error::Partitions { topic, partitions });
         }
-        let cluster = consumer.client().fetch_cluster_id(ANSWER_DEADLINE).unwrap_or_else(|| {
-            tracing::warn!(
-                brokers = kafka.brokers,
-                "the broker names no cluster id; cursors hold while kafka.brokers stays as it is"
-            );
-            kafka.brokers.clone()
-        });
-        Ok(Self { consumer, topic, cluster })
+        let cluster =
+            reader.consumer().client().fetch_cluster_id(ANSWER_DEADLINE).unwrap_or_else(|| {
+                tracing::warn!(
+                    brokers = kafka.brokers,
+                    "the broker names no cluster id; cursors hold while kafka.brokers stays as it is"
+                );
+                kafka.brokers.clone()
+            });
+        Ok(Self { reader, topic, cluster })
     }
 
     /// The oldest sequence there is, and the one that comes next.
     fn watermarks(&self) -> Result<(u64, u64), Error> {
-        let (low, high) =
-            self.consumer
-                .fetch_watermarks(&self.topic, PARTITION, ANSWER_DEADLINE)
-                .map_err(|source| Error::Unanswered { topic: self.topic.clone(), source })?;
-        Ok((sequence(low), sequence(high)))
+        let span = self.reader.span(&self.topic, PARTITION)?;
+        Ok((sequence(span.start), sequence(span.end)))
     }
 
     fn assign(&self, next: u64) -> Result<(), Error> {
-        let offset = Offset::Offset(i64::try_from(next).unwrap_or(i64::MAX));
-        let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(&self.topic, PARTITION, offset).map_err(Error::Fatal)?;
-        self.consumer.assign(&assignment).map_err(Error::Fatal)
+        let offset = i64::try_from(next).unwrap_or(i64::MAX);
+        Ok(self.reader.assign([(self.topic.as_str(), PARTITION, offset)])?)
     }
 }
 
@@ -328,13 +298,11 @@ impl Remedy {
     }
 }
 
-const fn is_position_lost(error: &KafkaError) -> bool {
+fn is_topic_gone(error: &KafkaError) -> bool {
     matches!(
-        error,
-        KafkaError::MessageConsumption(
-            RDKafkaErrorCode::AutoOffsetReset
-                | RDKafkaErrorCode::OffsetOutOfRange
-                | RDKafkaErrorCode::UnknownTopicOrPartition
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownPartition
                 | RDKafkaErrorCode::UnknownTopic
         )
@@ -363,11 +331,6 @@ fn sequence(offset: i64) -> u64 {
     u64::try_from(offset).unwrap_or(0)
 }
 
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 struct Context {
     metrics: Metrics,
 }
@@ -380,6 +343,10 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // What a poll returns is told here as well, the end of the partition among it.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         self.metrics.consumer_errors.inc();
         tracing::warn!(%error, reason, "kafka");
     }

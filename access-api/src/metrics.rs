@@ -1,7 +1,8 @@
 //! The access-api's metrics, all named `millrace_access_api_…`.
 
+use common::metrics::Factory;
 use common::protocol::ByeReason;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
 /// Handles to the metrics.
 #[derive(Debug, Clone)]
@@ -70,59 +71,41 @@ impl Metrics {
     /// # Errors
     /// When one is registered already.
     pub fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let opts = |name: &str, help: &str| Opts::new(format!("millrace_access_api_{name}"), help);
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::with_opts(opts(name, help))?;
-            registry.register(Box::new(counter.clone()))?;
-            prometheus::Result::Ok(counter)
-        };
-        let counters = |name: &str, help: &str, label: &str| {
-            let counters = IntCounterVec::new(opts(name, help), &[label])?;
-            registry.register(Box::new(counters.clone()))?;
-            prometheus::Result::Ok(counters)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::with_opts(opts(name, help))?;
-            registry.register(Box::new(gauge.clone()))?;
-            prometheus::Result::Ok(gauge)
-        };
+        let make = Factory::new(registry, "access_api");
         Ok(Self {
-            clients: gauge("clients", "WebSocket clients connected")?,
-            connections: gauge("connections", "connections open, of any kind")?,
-            connections_refused: counter(
-                "connections_refused_total",
+            clients: make.gauge("clients", "WebSocket clients connected")?,
+            connections: make.gauge("connections", "connections open, of any kind")?,
+            connections_refused: make.counter(
+                "connections_refused",
                 "connections answered 503 because too many were open",
             )?,
-            handshakes_refused: counters(
-                "handshakes_refused_total",
+            handshakes_refused: make.counters(
+                "handshakes_refused",
                 "WebSocket handshakes refused",
                 "reason",
             )?,
-            frames_encoded: counters(
-                "frames_encoded_total",
+            frames_encoded: make.counters(
+                "frames_encoded",
                 "frames of results turned into text",
                 "kind",
             )?,
-            deliveries: counter(
-                "deliveries_total",
-                "frames of results handed to clients' sockets",
-            )?,
-            results_skipped: counter(
-                "results_skipped_total",
-                "results that slow clients were not sent",
-            )?,
-            warnings: counters("warnings_total", "warnings sent to clients", "kind")?,
-            bad_frames: counter("bad_frames_total", "clients' frames that made no sense")?,
-            disconnects: counters("disconnects_total", "WebSocket clients gone", "reason")?,
-            resumes: counters("resumes_total", "cursors given with subscribe", "outcome")?,
-            results: counter("results_total", "results read from Kafka and shown")?,
-            results_dropped: counters(
-                "results_dropped_total",
+            deliveries: make
+                .counter("deliveries", "frames of results handed to clients' sockets")?,
+            results_skipped: make
+                .counter("results_skipped", "results that slow clients were not sent")?,
+            warnings: make.counters("warnings", "warnings sent to clients", "kind")?,
+            bad_frames: make.counter("bad_frames", "clients' frames that made no sense")?,
+            disconnects: make.counters("disconnects", "WebSocket clients gone", "reason")?,
+            resumes: make.counters("resumes", "cursors given with subscribe", "outcome")?,
+            results: make.counter("results", "results read from Kafka and shown")?,
+            results_dropped: make.counters(
+                "results_dropped",
                 "results read from Kafka and not shown",
                 "reason",
             )?,
-            consumer_lag: gauge("consumer_lag_records", "results in Kafka that are not read yet")?,
-            consumer_errors: counter("consumer_errors_total", "errors of the Kafka client")?,
+            consumer_lag: make
+                .gauge("consumer_lag_records", "results in Kafka that are not read yet")?,
+            consumer_errors: make.counter("consumer_errors", "errors of the Kafka client")?,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! How the analyzer fails.
 
-use crate::{group, publisher, state};
+use crate::{group, publisher};
 
 /// Why the analyzer ended.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum Error {
     Publisher(#[from] publisher::Error),
     /// The stored state could not be read.
     #[error(transparent)]
-    State(#[from] state::Error),
+    State(#[from] common::kafka::reader::Error),
     /// The log ends before the offset that was counted up to: it is not the log that was counted.
     #[error(
         "{raw}/{partition} ends at offset {end}, but the stored results already reflect {next} records of it: the topic \

@@ -232,7 +232,7 @@ impl GroupConsumer {
 ///
 /// # Errors
 /// When the broker does not answer within ten seconds.
-pub fn watermarks<C: ConsumerContext>(
+fn watermarks<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
     partition: i32,
@@ -242,17 +242,6 @@ pub fn watermarks<C: ConsumerContext>(
         .map_err(|source| Error::Watermarks { topic: topic.to_owned(), partition, source })?;
     Ok(Watermarks { low, high })
 }
-
-/// The callbacks of a consumer that has no group.
-pub struct Alone;
-
-impl ClientContext for Alone {
-    fn error(&self, error: KafkaError, reason: &str) {
-        quietly(&error, reason);
-    }
-}
-
-impl ConsumerContext for Alone {}
 
 /// rdkafka tells a consumer's errors twice, and the end of a partition among them: what matters is
 /// logged where the poll returns it.

@@ -1,9 +1,7 @@
 //! What the analyzer counts of itself. Names: `millrace_analyzer_<noun>_<unit>`, `_total` on counters.
 
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
-    histogram_opts,
-};
+use common::metrics::Factory;
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
 /// The analyzer's metrics; cloning shares them.
 #[derive(Debug, Clone)]
@@ -46,77 +44,58 @@ impl Metrics {
     /// # Errors
     /// When one of the names is taken.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
-            let counter = IntCounter::new(format!("millrace_analyzer_{name}_total"), help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
-        let counters =
-            |name: &str, help: &str, label: &str| -> Result<IntCounterVec, prometheus::Error> {
-                let counters = IntCounterVec::new(
-                    Opts::new(format!("millrace_analyzer_{name}_total"), help),
-                    &[label],
-                )?;
-                registry.register(Box::new(counters.clone()))?;
-                Ok(counters)
-            };
-        let gauges = |name: &str,
-                      help: &str,
-                      label: &str|
-         -> Result<IntGaugeVec, prometheus::Error> {
-            let gauges =
-                IntGaugeVec::new(Opts::new(format!("millrace_analyzer_{name}"), help), &[label])?;
-            registry.register(Box::new(gauges.clone()))?;
-            Ok(gauges)
-        };
-        let seconds = |name: &str, help: &str| -> Result<Histogram, prometheus::Error> {
-            let options: HistogramOpts = histogram_opts!(
-                format!("millrace_analyzer_{name}_seconds"),
+        let make = Factory::new(registry, "analyzer");
+        let seconds = |name, help| {
+            make.seconds(
+                name,
                 help,
-                vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
-            );
-            let histogram = Histogram::with_opts(options)?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok(histogram)
+                &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+            )
         };
         Ok(Self {
-            records: counters(
+            records: make.counters(
                 "records",
                 "records of the raw topic, by what became of them",
                 "outcome",
             )?,
-            undecodable: counters("undecodable_records", "records that are no event", "reason")?,
-            raw_bytes: counter("raw_bytes", "bytes of payload read from the raw topic")?,
-            unwindowed: counters(
+            undecodable: make.counters(
+                "undecodable_records",
+                "records that are no event",
+                "reason",
+            )?,
+            raw_bytes: make.counter("raw_bytes", "bytes of payload read from the raw topic")?,
+            unwindowed: make.counters(
                 "unwindowed_events",
                 "distinct events dated outside every window kept",
                 "cause",
             )?,
-            shortened: counter(
+            shortened: make.counter(
                 "shortened_items",
                 "items so long that they are counted in a shortened form",
             )?,
-            forgotten: counter(
+            forgotten: make.counter(
                 "forgotten_ids",
                 "event ids forgotten for their age or for want of room",
             )?,
-            gap_offsets: counter(
-                "gap_offsets",
-                "offsets that were lost before they could be read",
-            )?,
-            lag: gauges(
+            gap_offsets: make
+                .counter("gap_offsets", "offsets that were lost before they could be read")?,
+            lag: make.gauges(
                 "lag_records",
                 "records between the last one reflected and the log's end",
                 "partition",
             )?,
-            assigned: gauges("assigned_partitions", "partitions owned by this process", "stage")?,
-            published_bytes: counters(
+            assigned: make.gauges(
+                "assigned_partitions",
+                "partitions owned by this process",
+                "stage",
+            )?,
+            published_bytes: make.counters(
                 "published_bytes",
                 "bytes of values sent, before compression",
                 "topic",
             )?,
-            results: counters("results", "results published", "query")?,
-            damaged_partials: counter(
+            results: make.counters("results", "results published", "query")?,
+            damaged_partials: make.counter(
                 "damaged_partials",
                 "records of the partials topic that could not be read",
             )?,

@@ -32,5 +32,5 @@ mod store;
 pub use key::{Key, Owner, Slot};
 pub use log::{Candidate, Log};
 pub use manifest::Manifest;
-pub use reader::{Error, read};
+pub use reader::read;
 pub use store::Store;

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use common::clock::Clock;
 use common::message_log::MessageLog;
 use common::tier::{Host, Tier};
 use tokio::runtime::Handle;
@@ -47,7 +48,7 @@ impl Tier for Collector {
         );
 
         let (progress, progressed) = watch::channel(Progress::default());
-        let (intake, messages) = Intake::new(progressed);
+        let (intake, messages) = Intake::new(progressed, Clock::new(&config.service));
         let source_stop = host.shutdown.child_token();
         let source = config.source.clone();
         let source =

@@ -16,13 +16,8 @@ pub enum Error {
     #[error("cannot set up the Kafka producer: {0}; check kafka.brokers and kafka.properties")]
     Producer(#[source] KafkaError),
     /// The end of a topic could not be read back.
-    #[error("cannot read back the end of {topic}: {source}")]
-    ReadBack {
-        /// The topic.
-        topic: String,
-        /// What librdkafka says.
-        source: KafkaError,
-    },
+    #[error("cannot read back what reached Kafka: {0}")]
+    ReadBack(#[from] kafka::reader::Error),
     /// The authorities to trust could not be read.
     #[error("source.ca_file: cannot read certificates from {path}: {why}", path = path.display())]
     Authorities {
@@ -51,7 +46,7 @@ impl Error {
         match self {
             Self::Log(error) => error.retryable(),
             Self::Topics(error) => error.retryable(),
-            Self::ReadBack { .. } => true,
+            Self::ReadBack(error) => error.retryable(),
             Self::Producer(_)
             | Self::Authorities { .. }
             | Self::Metrics(_)

@@ -17,7 +17,7 @@
 //! | [`source`] | how a message gets from a source into the pipeline; the sources |
 //! | [`pipeline`] | the writer thread: log and publish what came, settle what Kafka answered |
 //! | [`publisher`] | the Kafka producer, what a record looks like, which refusals are for good |
-//! | [`replay`] | which of the log's entries did reach Kafka before a crash |
+//! | [`read_back`] | which of the log's entries did reach Kafka before a crash |
 //! | [`app`] | building it, and stopping it |
 
 pub mod app;
@@ -26,7 +26,7 @@ pub mod error;
 pub mod metrics;
 pub mod pipeline;
 pub mod publisher;
-pub mod replay;
+pub mod read_back;
 pub mod source;
 
 pub use app::Collector;

@@ -3,7 +3,8 @@
 //! Once nothing is in the channel: received + recovered = published + dead letters + pending + failed.
 
 use common::event::Reason;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use common::metrics::Factory;
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 
 /// The collector's metrics; all start at 0 with the process.
 #[derive(Debug, Clone)]
@@ -52,92 +53,70 @@ impl Metrics {
     /// # Errors
     /// When one is registered already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(format!("millrace_collector_{name}_total"), help)?;
-            registry.register(Box::new(counter.clone())).map(|()| counter)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(format!("millrace_collector_{name}"), help)?;
-            registry.register(Box::new(gauge.clone())).map(|()| gauge)
-        };
-        let dead_letters = IntCounterVec::new(
-            Opts::new(
-                "millrace_collector_dead_letters_total",
-                "Dead letters that Kafka acknowledged, by reason",
-            ),
-            &["reason"],
+        let make = Factory::new(registry, "collector");
+        let dead_letters = make.counters(
+            "dead_letters",
+            "Dead letters that Kafka acknowledged, by reason",
+            "reason",
         )?;
-        registry.register(Box::new(dead_letters.clone()))?;
         for reason in Reason::ALL {
             // Shown from the start, so that the first one is an increase.
             dead_letters.with_label_values(&[reason.as_str()]);
         }
-        let log_sync = Histogram::with_opts(
-            HistogramOpts::new(
-                "millrace_collector_log_sync_seconds",
-                "Duration of a write of the message log, fsync included",
-            )
-            .buckets(vec![
-                0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-                1.0, 2.5,
-            ]),
-        )?;
-        registry.register(Box::new(log_sync.clone()))?;
         Ok(Self {
-            received: counter("received_messages", "Messages taken from the source")?,
-            received_bytes: counter(
-                "received_bytes",
-                "Bytes of the messages taken from the source",
-            )?,
-            recovered: counter(
-                "recovered_entries",
-                "Entries that the message log held at the start",
-            )?,
-            read_back: counter(
+            received: make.counter("received_messages", "Messages taken from the source")?,
+            received_bytes: make
+                .counter("received_bytes", "Bytes of the messages taken from the source")?,
+            recovered: make
+                .counter("recovered_entries", "Entries that the message log held at the start")?,
+            read_back: make.counter(
                 "read_back_entries",
                 "Recovered entries that were found in Kafka and not sent again",
             )?,
-            damaged: counter(
+            damaged: make.counter(
                 "damaged_entries",
                 "Entries of the message log that could not be read at the start",
             )?,
-            published: counter("published_events", "Events that Kafka acknowledged")?,
+            published: make.counter("published_events", "Events that Kafka acknowledged")?,
             dead_letters,
-            pending: gauge(
+            pending: make.gauge(
                 "pending_entries",
                 "Entries in the message log that Kafka has not acknowledged",
             )?,
-            failed: gauge(
+            failed: make.gauge(
                 "failed_entries",
                 "Entries that Kafka refused and whose dead letter is not acknowledged",
             )?,
-            evicted: counter(
+            evicted: make.counter(
                 "evicted_entries",
                 "Refused entries that were removed because too many were kept",
             )?,
-            log_sync,
-            log_errors: counter(
-                "log_errors",
-                "Write errors after which the message log was reopened",
+            log_sync: make.seconds(
+                "log_sync",
+                "Duration of a write of the message log, fsync included",
+                &[
+                    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+                    0.5, 1.0, 2.5,
+                ],
             )?,
-            producer_rebuilds: counter(
-                "producer_rebuilds",
-                "Kafka producers that were given up for a new one",
-            )?,
-            queue_full: counter(
+            log_errors: make
+                .counter("log_errors", "Write errors after which the message log was reopened")?,
+            producer_rebuilds: make
+                .counter("producer_rebuilds", "Kafka producers that were given up for a new one")?,
+            queue_full: make.counter(
                 "queue_full_waits",
                 "Times the writer waited because the producer's queue was full",
             )?,
-            connects: counter("source_connects", "Established connections to the source")?,
-            disconnects: counter(
+            connects: make.counter("source_connects", "Established connections to the source")?,
+            disconnects: make.counter(
                 "source_disconnects",
                 "Connections to the source that ended, and attempts that failed",
             )?,
-            gaps: counter(
+            gaps: make.counter(
                 "source_gaps",
                 "Times the source could not be asked to resume where it stopped",
             )?,
-            cursor: gauge(
+            cursor: make.gauge(
                 "source_cursor_milliseconds",
                 "Newest event time of what is logged, since 1970",
             )?,

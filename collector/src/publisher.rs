@@ -241,7 +241,7 @@ impl ClientContext for Deliveries {
 }
 
 /// Passes on what librdkafka logs; a broker that cannot be reached is not the end of the world.
-pub fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
+fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     use RDKafkaLogLevel as Level;
     match level {
         Level::Emerg | Level::Alert | Level::Critical | Level::Error => {

@@ -5,9 +5,9 @@
 //! needs to resume: everything up to the cursor is safe, everything after it must come again.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use common::clock::Clock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 pub mod websocket;
@@ -47,15 +47,19 @@ pub struct Intake {
     queue: mpsc::Sender<Message>,
     bytes: Arc<Semaphore>,
     progress: watch::Receiver<Progress>,
+    clock: Clock,
     pushed: u64,
 }
 
 impl Intake {
     /// An intake, and the writer thread's end of it.
-    pub fn new(progress: watch::Receiver<Progress>) -> (Self, mpsc::Receiver<Message>) {
+    pub fn new(
+        progress: watch::Receiver<Progress>,
+        clock: Clock,
+    ) -> (Self, mpsc::Receiver<Message>) {
         let (queue, messages) = mpsc::channel(QUEUE_MESSAGES);
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
-        (Self { queue, bytes, progress, pushed: 0 }, messages)
+        (Self { queue, bytes, progress, clock, pushed: 0 }, messages)
     }
 
     /// Hands a message to the pipeline, waiting while it is full.
@@ -65,7 +69,7 @@ impl Intake {
     pub async fn push(&mut self, payload: Bytes) -> Result<(), Closed> {
         let share = u32::try_from(payload.len()).unwrap_or(QUEUE_BYTES).min(QUEUE_BYTES);
         let share = Arc::clone(&self.bytes).acquire_many_owned(share).await.map_err(|_| Closed)?;
-        let message = Message { payload, received_ms: now_ms(), _share: share };
+        let message = Message { payload, received_ms: self.clock.now_ms(), _share: share };
         self.queue.send(message).await.map_err(|_| Closed)?;
         self.pushed += 1;
         Ok(())
@@ -85,10 +89,4 @@ impl Intake {
     pub async fn closed(&self) {
         self.queue.closed().await;
     }
-}
-
-fn now_ms() -> i64 {
-    // Before 1970 a clock is not set at all.
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -32,6 +32,8 @@ pub struct Service {
     pub log_filter: String,
     /// How long a clean stop may take before the process gives up, in milliseconds.
     pub drain_deadline_ms: u64,
+    /// Added to what the system's clock says, in milliseconds: to try what a wrong clock does.
+    pub clock_offset_ms: i64,
 }
 
 impl Service {
@@ -48,6 +50,7 @@ impl Default for Service {
             log_format: LogFormat::Text,
             log_filter: "info".to_owned(),
             drain_deadline_ms: 10_000,
+            clock_offset_ms: 0,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Kafka, as all tiers use it: the names of topics and headers, the settings of clients, and the
-//! creation of topics.
+//! Kafka, as all tiers use it: the names of topics and headers, the settings of clients, reading without a
+//! group, and the creation of topics.
 //!
 //! **Producers** are idempotent with `acks=all`, never give a message up by themselves
 //! (`message.timeout.ms=0`) and hold a bounded queue: when it is full the caller waits.
@@ -9,25 +9,14 @@
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 
+pub mod header;
 mod properties;
+pub mod reader;
 mod topics;
 
 pub use properties::Properties;
+pub use reader::Reader;
 pub use topics::{Error, Topic};
-
-/// Names of record headers.
-pub mod header {
-    /// The event's id; copies of one event have the same.
-    pub const ID: &str = "mr-id";
-    /// The source that the collector had it from.
-    pub const SOURCE: &str = "mr-source";
-    /// `instance:sequence` of the collector's message log.
-    pub const SEQ: &str = "mr-seq";
-    /// Why the record was dead-lettered, a [`Reason`](crate::event::Reason).
-    pub const REASON: &str = "mr-reason";
-    /// Where in its source the dead letter stood: the collector's sequence.
-    pub const OFFSET: &str = "mr-offset";
-}
 
 /// How to reach Kafka and what the topics are called. Section `kafka`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

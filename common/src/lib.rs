@@ -7,24 +7,28 @@
 //! | [`event`] | raw events: who they are, when they happened, why one is a dead letter |
 //! | [`result`] | what the analyzer publishes |
 //! | [`protocol`] | what a client of the access-api sends and receives, cursors included |
-//! | [`kafka`] | topics, headers, client settings, creation of topics |
+//! | [`kafka`] | topics, headers, client settings, creation of topics, reading without a group |
 //! | [`config`] | defaults < file < environment < flags, and validation |
 //! | [`tier`] | the life of a tier's process, from flags to drain |
 //! | [`admin`] | `/live`, `/ready`, `/metrics` |
 //! | [`accept`] | accepting connections, also without a descriptor left |
 //! | [`secret`] | passwords, tokens and addresses that may hold one: masked wherever they are shown |
 //! | [`backoff`] | full-jitter retry delays |
+//! | [`clock`] | the time of day |
+//! | [`metrics`] | how metrics are named and made |
 //! | [`telemetry`] | log output |
 //! | `message_log` | the hybrid message log (feature `message-log`) |
 
 pub mod accept;
 pub mod admin;
 pub mod backoff;
+pub mod clock;
 pub mod config;
 pub mod event;
 pub mod kafka;
 #[cfg(feature = "message-log")]
 pub mod message_log;
+pub mod metrics;
 pub mod protocol;
 pub mod result;
 pub mod secret;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use common::admin::Condition;
 use common::kafka::header;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 
 use super::{FLUSH_PATIENCE, IDLE_WAIT, SHORTEST_WAIT};
 use crate::app::Setting;
@@ -323,13 +323,10 @@ impl<'a> Stage<'a> {
 }
 
 fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
-    let id = message.headers().and_then(|headers| {
-        headers.iter().find(|header| header.key == header::ID).and_then(|header| header.value)
-    });
     Record {
         offset: message.offset(),
         timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
-        id,
+        id: header::value(message, header::ID),
         payload: message.payload().unwrap_or_default(),
     }
 }

@@ -13,7 +13,8 @@
 //! | 15 % of RSVPs | no `venue` |
 
 use std::fmt::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use common::clock::Clock;
 
 use super::timeline::Line;
 use super::{Error, Pace};
@@ -128,7 +129,7 @@ impl SyntheticOptions {
 
 impl Generator {
     pub(super) fn new(options: &SyntheticOptions, pace: Pace) -> Self {
-        let start_ms = options.start_ms.unwrap_or_else(now_ms);
+        let start_ms = options.start_ms.unwrap_or_else(|| Clock::default().now_ms());
         let per_second = match pace {
             Pace::Rate(rate) => rate,
             Pace::Max => MAX_PACE_PER_SECOND,
@@ -294,9 +295,4 @@ fn distance(share: f64) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 1 to 1,714")]
     let lines = between.round() as u64;
     lines.max(1)
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use common::kafka::reader::Span;
+
 /// The lines that were read from Kafka against those of the recording, by content hash and with
 /// multiplicity. 16 bytes a distinct line.
 #[derive(Debug, Default)]
@@ -47,27 +49,6 @@ pub fn covers(offsets: &BTreeMap<i32, i64>, spans: &BTreeMap<i32, Span>) -> bool
     spans.iter().all(|(partition, span)| {
         span.is_empty() || offsets.get(partition).is_some_and(|&last| last >= span.end - 1)
     })
-}
-
-/// What a partition holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Span {
-    /// Its first offset.
-    pub start: i64,
-    /// The offset after its last.
-    pub end: i64,
-}
-
-impl Span {
-    /// Whether it holds nothing.
-    pub const fn is_empty(self) -> bool {
-        self.end <= self.start
-    }
-
-    /// How many records it holds, since ours are neither compacted nor transactional.
-    pub fn records(self) -> u64 {
-        u64::try_from(self.end - self.start).unwrap_or(0)
-    }
 }
 
 #[cfg(test)]

@@ -6,20 +6,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use common::kafka::{Kafka, Topic, header};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
-use rdkafka::{Offset, TopicPartitionList};
+use common::kafka::reader::{self, Polled, Span};
+use common::kafka::{Kafka, Reader, Topic, header};
+use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::completion::{Awaited, Span};
+use super::completion::Awaited;
 
 const POLL: Duration = Duration::from_millis(50);
-const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a broker may be without a leader for a topic when the ledger is opened.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 /// How often Kafka is asked: for the ends of the partitions once nothing is missing, and for an answer at the start.
@@ -44,14 +41,9 @@ pub enum Error {
     /// The topics could not be made ready.
     #[error(transparent)]
     Topics(#[from] common::kafka::Error),
-    /// Kafka said no.
-    #[error("cannot read {topic}: {source}")]
-    Kafka {
-        /// The topic.
-        topic: String,
-        /// What librdkafka says.
-        source: KafkaError,
-    },
+    /// Kafka cannot be read.
+    #[error(transparent)]
+    Kafka(#[from] reader::Error),
     /// The broker no longer has what was not read yet.
     #[error(
         "the broker forgot records of {0} before they were read; the in-memory broker keeps 5 MiB a partition: use Apache Kafka, or a slower --rate"
@@ -67,7 +59,7 @@ impl Error {
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Topics(error) => error.retryable(),
-            Self::Kafka { .. } => true,
+            Self::Kafka(error) => error.retryable(),
             Self::Forgotten(_) | Self::Broken(_) => false,
         }
     }
@@ -75,7 +67,7 @@ impl Error {
 
 /// The position from which the ledger reads.
 pub struct Ledger {
-    consumer: BaseConsumer,
+    reader: Reader,
     raw: Partitions,
     dead: Partitions,
     awaited: Awaited,
@@ -112,22 +104,15 @@ impl Ledger {
     }
 
     fn open_blocking(kafka: &Kafka) -> Result<Self, Error> {
-        let failed = |source| Error::Kafka { topic: kafka.topics.raw.clone(), source };
-        let consumer: BaseConsumer = kafka.consumer(None, None).create().map_err(failed)?;
-        let raw = Partitions::before(&consumer, &kafka.topics.raw)?;
+        let reader = Reader::new(kafka)?;
+        let raw = Partitions::before(&reader, &kafka.topics.raw)?;
         // All dead letters are counted, those of earlier runs too: they are in the results' past as well.
-        let dead = Partitions::before(&consumer, &kafka.topics.dead_letters)?;
-        let mut from = TopicPartitionList::new();
-        for (&partition, span) in &raw.before {
-            from.add_partition_offset(&raw.topic, partition, Offset::Offset(span.end))
-                .map_err(failed)?;
-        }
-        for (&partition, span) in &dead.before {
-            from.add_partition_offset(&dead.topic, partition, Offset::Offset(span.start))
-                .map_err(failed)?;
-        }
-        consumer.assign(&from).map_err(failed)?;
-        Ok(Self { consumer, raw, dead, awaited: Awaited::default(), written: Written::default() })
+        let dead = Partitions::before(&reader, &kafka.topics.dead_letters)?;
+        let new = raw.before.iter().map(|(&partition, span)| (&*raw.topic, partition, span.end));
+        let all =
+            dead.before.iter().map(|(&partition, span)| (&*dead.topic, partition, span.start));
+        reader.assign(new.chain(all))?;
+        Ok(Self { reader, raw, dead, awaited: Awaited::default(), written: Written::default() })
     }
 
     /// Reads until `stop` and tells how far it is. `lines` are the feed's, content hash to copies, as
@@ -154,16 +139,20 @@ impl Ledger {
         while !stop.is_cancelled() {
             let mut wait = POLL;
             // What is there is taken at once; then it is told.
-            while let Some(polled) = self.consumer.poll(wait) {
-                match polled {
-                    Ok(message) => note(
+            loop {
+                match self.reader.poll(wait)? {
+                    Polled::Record(message) => note(
                         &message,
                         &mut self.raw,
                         &mut self.dead,
                         &mut self.awaited,
                         &mut self.written,
                     ),
-                    Err(error) => self.judge(error)?,
+                    Polled::PositionLost => return Err(Error::Forgotten(self.raw.topic.clone())),
+                    // A broker that is away comes back; what it forgot does not.
+                    Polled::Trouble(error) => tracing::debug!(%error, "waiting for kafka"),
+                    Polled::End(_) => {}
+                    Polled::Nothing => break,
                 }
                 wait = Duration::ZERO;
                 if self.written.read.is_multiple_of(1_000) {
@@ -191,22 +180,9 @@ impl Ledger {
 
     /// What the raw partitions hold, if everything in both topics has been read.
     fn ends(&self) -> Option<BTreeMap<i32, Span>> {
-        let dead = self.dead.now(&self.consumer)?;
-        let raw = self.raw.now(&self.consumer)?;
+        let dead = self.dead.now(&self.reader)?;
+        let raw = self.raw.now(&self.reader)?;
         (self.dead.is_read_to(&dead) && self.raw.is_read_to(&raw)).then_some(raw)
-    }
-
-    /// A broker that is away comes back; what it forgot does not.
-    fn judge(&self, error: KafkaError) -> Result<(), Error> {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                Err(Error::Forgotten(self.raw.topic.clone()))
-            }
-            _ => {
-                tracing::debug!(%error, "waiting for kafka");
-                Ok(())
-            }
-        }
     }
 }
 
@@ -232,32 +208,20 @@ fn note(
 }
 
 fn reason(message: &BorrowedMessage<'_>) -> String {
-    let value = message
-        .headers()
-        .and_then(|headers| headers.iter().find(|h| h.key == header::REASON)?.value);
+    let value = header::value(message, header::REASON);
     value.map_or_else(|| "unknown".to_owned(), |value| String::from_utf8_lossy(value).into_owned())
 }
 
 impl Partitions {
-    fn before(consumer: &BaseConsumer, topic: &str) -> Result<Self, Error> {
-        let failed = |source| Error::Kafka { topic: topic.to_owned(), source };
-        let metadata = consumer.fetch_metadata(Some(topic), ANSWER_DEADLINE).map_err(failed)?;
-        let mut before = BTreeMap::new();
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-            before.insert(partition.id(), span(consumer, topic, partition.id()).map_err(failed)?);
-        }
-        if before.is_empty() {
-            return Err(failed(KafkaError::MetadataFetch(
-                RDKafkaErrorCode::UnknownTopicOrPartition,
-            )));
-        }
+    fn before(reader: &Reader, topic: &str) -> Result<Self, Error> {
+        let before = reader.spans(topic, &reader.partitions(topic)?)?;
         Ok(Self { topic: topic.to_owned(), before, next: BTreeMap::new() })
     }
 
     /// What they hold now, from where they began; `None` while the broker does not answer.
-    fn now(&self, consumer: &BaseConsumer) -> Option<BTreeMap<i32, Span>> {
+    fn now(&self, reader: &Reader) -> Option<BTreeMap<i32, Span>> {
         let now = self.before.iter().map(|(&partition, before)| {
-            let end = span(consumer, &self.topic, partition).ok()?.end;
+            let end = reader.span(&self.topic, partition).ok()?.end;
             Some((partition, Span { end, ..*before }))
         });
         now.collect()
@@ -269,9 +233,4 @@ impl Partitions {
             begun || self.next.get(partition).is_some_and(|&next| next >= span.end)
         })
     }
-}
-
-fn span(consumer: &BaseConsumer, topic: &str, partition: i32) -> Result<Span, KafkaError> {
-    let (start, end) = consumer.fetch_watermarks(topic, partition, ANSWER_DEADLINE)?;
-    Ok(Span { start, end })
 }

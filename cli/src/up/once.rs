@@ -9,6 +9,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use common::kafka::reader::Span;
 use common::protocol::{Queries, ServerFrame};
 use common::result::TopN;
 use serde::Serialize;
@@ -17,7 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-use super::completion::{Span, covers};
+use super::completion::covers;
 use super::console::Console;
 use super::feed::RunningFeed;
 use super::ledger::{Ledger, Written};

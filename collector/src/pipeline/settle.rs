@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use common::backoff::Backoff;
 use common::event::Reason;
-use common::kafka::Topic;
+use common::kafka::{Topic, reader};
 use common::message_log::{Family, Sequence};
 
 use super::Pipeline;
 use crate::error::Error;
 use crate::publisher::{Outcome, Publisher};
-use crate::replay::{Arrived, read_back};
+use crate::read_back::{Arrived, read_back};
 
 /// Entries that are read from the log at once when it is replayed.
 const REPLAY_PAGE: usize = 256;
@@ -148,11 +148,12 @@ impl Pipeline {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             match read_back(&self.config.kafka, &self.log, oldest, &self.stop) {
+                Err(reader::Error::Stopped(_)) => return Err(Error::Interrupted),
                 Err(error) if error.retryable() => {
                     tracing::warn!(%error, "reading back again");
                     self.pause(backoff.next_delay(&mut rand::rng()))?;
                 }
-                outcome => return outcome,
+                outcome => return Ok(outcome?),
             }
         }
     }

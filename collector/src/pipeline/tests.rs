@@ -50,7 +50,7 @@ impl Bench {
         let conditions =
             Conditions { log: readiness.condition("log"), kafka: readiness.condition("kafka") };
         let (progress, progressed) = watch::channel(Progress::default());
-        let (intake, messages) = Intake::new(progressed);
+        let (intake, messages) = Intake::new(progressed, common::clock::Clock::default());
         let stop = CancellationToken::new();
         let pipeline = Pipeline::new(
             self.config.clone(),

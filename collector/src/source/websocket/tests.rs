@@ -61,7 +61,7 @@ fn follow(feed: &Feed, cursor: Option<i64>, change: impl FnOnce(&mut Source)) ->
     };
     change(&mut config);
     let (progress, progressed) = watch::channel(Progress { logged: 0, cursor });
-    let (intake, messages) = Intake::new(progressed);
+    let (intake, messages) = Intake::new(progressed, common::clock::Clock::default());
     let metrics = Metrics::new(&Registry::new()).unwrap();
     let readiness = Readiness::default();
     let shutdown = CancellationToken::new();

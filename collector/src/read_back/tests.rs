@@ -36,21 +36,6 @@ async fn publish(kafka: &Kafka, instance: &str, entries: &[(Sequence, Entry)]) {
     assert!(delivered.iter().all(|(_, outcome)| *outcome == Outcome::Delivered), "{delivered:?}");
 }
 
-/// From the beginning, since the broker that is part of librdkafka does not look up times.
-fn ends(consumer: &BaseConsumer<Quiet>, topic: &str, partitions: i32) -> BTreeMap<i32, i64> {
-    let mut assignment = TopicPartitionList::new();
-    let mut ends = BTreeMap::new();
-    for partition in 0..partitions {
-        let (start, end) = consumer.fetch_watermarks(topic, partition, ANSWER_DEADLINE).unwrap();
-        if start < end {
-            assignment.add_partition_offset(topic, partition, Offset::Offset(start)).unwrap();
-            ends.insert(partition, end);
-        }
-    }
-    consumer.assign(&assignment).unwrap();
-    ends
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn entries_of_this_log_are_found_and_those_of_others_are_not() {
     let cluster = MockCluster::new(1).unwrap();
@@ -71,15 +56,13 @@ async fn entries_of_this_log_are_found_and_those_of_others_are_not() {
     publish(&kafka, "other", &[(sequence(2), entry(2, None)), (sequence(4), entry(4, None))]).await;
 
     let mut arrived = Arrived::new();
-    for (topic, partitions) in [("raw", 3), ("dead", 1)] {
-        let mut config = kafka.consumer(None, None);
-        config.set("enable.partition.eof", "true");
-        let consumer: BaseConsumer<Quiet> = config.create_with_context(Quiet).unwrap();
-        let ends = ends(&consumer, topic, partitions);
-        while_reading(&consumer, ends, &CancellationToken::new(), |record| {
-            arrived.extend(own(record, "mine"))
-        })
-        .unwrap();
+    let reader = Reader::new(&kafka).unwrap();
+    for topic in ["raw", "dead"] {
+        // All of it: the broker that is part of librdkafka looks up no times.
+        let partitions = reader.partitions(topic).unwrap();
+        let spans = reader.spans(topic, &partitions).unwrap();
+        let look = |record: &BorrowedMessage<'_>| arrived.extend(own(record, "mine"));
+        reader.read_to_end(topic, &spans, &CancellationToken::new(), look).unwrap();
     }
     let expected: Arrived =
         mine.iter().map(|(sequence, entry)| (*sequence, entry.reason)).collect();

@@ -1,0 +1,53 @@
+//! Names of record headers, and reading them from records that others may have written.
+//!
+//! rdkafka panics as soon as it is asked for a header whose name is not UTF-8, and offers no other way to
+//! look: see `docs/adr/0023-foreign-headers.md`. A record with such a header has none, as far as
+//! [`value`] is concerned: all names that a tier writes are UTF-8.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+
+/// The event's id; copies of one event have the same.
+pub const ID: &str = "mr-id";
+/// The source that the collector had it from.
+pub const SOURCE: &str = "mr-source";
+/// `instance:sequence` of the collector's message log.
+pub const SEQ: &str = "mr-seq";
+/// Why the record was dead-lettered, a [`Reason`](crate::event::Reason).
+pub const REASON: &str = "mr-reason";
+/// Where in its source the dead letter stood: the collector's sequence.
+pub const OFFSET: &str = "mr-offset";
+
+/// The value of the first header of this name; `None` if there is none, or if a name before it is not UTF-8.
+pub fn value<'m>(record: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m [u8]> {
+    let headers = record.headers()?;
+    quietly(|| headers.iter().find(|header| header.key == name).and_then(|header| header.value))?
+}
+
+thread_local! {
+    static EXPECTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What `read` returns, or `None` if it panics, of which nothing is printed.
+fn quietly<T>(read: impl FnOnce() -> T) -> Option<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !EXPECTED.get() {
+                print(panic);
+            }
+        }));
+    });
+    EXPECTED.set(true);
+    // Nothing is left half done: `read` only looks at what librdkafka holds.
+    let outcome = catch_unwind(AssertUnwindSafe(read));
+    EXPECTED.set(false);
+    outcome.ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,381 @@
+//! Reading partitions without a consumer group: from the offsets that the caller names, as far as it likes.
+//!
+//! A reader commits nothing and never jumps. A position that is not in the log any more (records expired, or
+//! the topic was made anew) is told as [`Polled::PositionLost`] or [`Error::PositionLost`], and the caller
+//! decides. What librdkafka mends by itself, such as a broker that is away, is told as [`Polled::Trouble`]
+//! and needs no answer.
+//!
+//! "To the end" always means the end that stood when the reading began: what is written meanwhile is not
+//! waited for.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
+
+use super::Kafka;
+
+#[cfg(test)]
+mod tests;
+
+/// How long Kafka may take to answer a question, and how long [`Reader::read_to_end`] waits for the next
+/// record.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a wait for a record lasts before the stop signal is looked at again.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Why a topic cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The client could not be made.
+    #[error("cannot set up a kafka consumer: {0}; check kafka.brokers and kafka.properties")]
+    Client(#[source] KafkaError),
+    /// Kafka did not say how a topic stands.
+    #[error("kafka does not say {what} of {topic}: {source}; check that the broker runs")]
+    Unanswered {
+        /// What was asked for.
+        what: &'static str,
+        /// The topic.
+        topic: String,
+        /// What librdkafka said.
+        source: KafkaError,
+    },
+    /// There is no such topic, or it was only just created.
+    #[error("kafka knows no topic {0}; create it, or start the tier that does")]
+    NoTopic(String),
+    /// The partitions could not be taken.
+    #[error("cannot read {topic}: {source}")]
+    Assign {
+        /// The topic.
+        topic: String,
+        /// What librdkafka said.
+        source: KafkaError,
+    },
+    /// The client is broken for good.
+    #[error("the kafka consumer failed for good: {0}; start again")]
+    Fatal(#[source] KafkaError),
+    /// Records went before they were read.
+    #[error(
+        "{topic}/{partition} does not hold offset {offset} any more: records expired, or the topic was created anew"
+    )]
+    PositionLost {
+        /// The topic.
+        topic: String,
+        /// The partition; -1 where librdkafka does not say.
+        partition: i32,
+        /// The next offset that was wanted; -1 where it is not known.
+        offset: i64,
+    },
+    /// Nothing came although the end was not reached.
+    #[error("nothing came from {topic} for {} s, {left} partitions before their end; check that the broker runs", .waited.as_secs())]
+    Silent {
+        /// The topic.
+        topic: String,
+        /// How many partitions were not read to their end.
+        left: usize,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The caller was told to stop.
+    #[error("stopped while reading {0}")]
+    Stopped(String),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody's help.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Unanswered { .. }
+            | Self::NoTopic(_)
+            | Self::PositionLost { .. }
+            | Self::Silent { .. } => true,
+            Self::Client(_) | Self::Assign { .. } | Self::Fatal(_) | Self::Stopped(_) => false,
+        }
+    }
+}
+
+/// What a partition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// The first offset that is still there.
+    pub start: i64,
+    /// The offset that the next record will get.
+    pub end: i64,
+}
+
+impl Span {
+    /// Whether it holds nothing.
+    pub const fn is_empty(self) -> bool {
+        self.start >= self.end
+    }
+
+    /// How many records it holds, if none was compacted away and none belongs to a transaction.
+    pub fn records(self) -> u64 {
+        u64::try_from(self.end - self.start).unwrap_or(0)
+    }
+}
+
+/// What a poll gave.
+#[derive(Debug)]
+pub enum Polled<'a> {
+    /// A record.
+    Record(BorrowedMessage<'a>),
+    /// All there was of this partition is read.
+    End(i32),
+    /// A position is not in the log any more.
+    PositionLost,
+    /// Something that librdkafka mends by itself.
+    Trouble(KafkaError),
+    /// Nothing came in time.
+    Nothing,
+}
+
+/// A consumer that joins no group.
+pub struct Reader<C: ConsumerContext + 'static = Quiet> {
+    consumer: BaseConsumer<C>,
+}
+
+impl Reader {
+    /// A reader that has nothing assigned yet.
+    ///
+    /// # Errors
+    /// When the client cannot be made.
+    pub fn new(kafka: &Kafka) -> Result<Self, Error> {
+        Self::with_context(kafka, Quiet, &[])
+    }
+}
+
+impl<C: ConsumerContext + 'static> Reader<C> {
+    /// A reader with librdkafka's callbacks and properties of the caller's.
+    ///
+    /// # Errors
+    /// When the client cannot be made.
+    pub fn with_context(
+        kafka: &Kafka,
+        context: C,
+        properties: &[(&str, &str)],
+    ) -> Result<Self, Error> {
+        let mut config = kafka.consumer(None, None);
+        config.set("enable.partition.eof", "true");
+        for (key, value) in properties {
+            config.set(*key, *value);
+        }
+        config.create_with_context(context).map(|consumer| Self { consumer }).map_err(Error::Client)
+    }
+
+    /// The consumer, for what is asked of it besides reading.
+    pub const fn consumer(&self) -> &BaseConsumer<C> {
+        &self.consumer
+    }
+
+    /// The partitions of a topic.
+    ///
+    /// # Errors
+    /// When Kafka does not say, or there is no such topic.
+    pub fn partitions(&self, topic: &str) -> Result<Vec<i32>, Error> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(topic), ANSWER_DEADLINE)
+            .map_err(unanswered("the partitions", topic))?;
+        let partitions: Vec<i32> = metadata
+            .topics()
+            .iter()
+            .flat_map(|topic| topic.partitions())
+            .map(|partition| partition.id())
+            .collect();
+        if partitions.is_empty() {
+            return Err(Error::NoTopic(topic.to_owned()));
+        }
+        Ok(partitions)
+    }
+
+    /// What a partition holds now.
+    ///
+    /// # Errors
+    /// When Kafka does not say.
+    pub fn span(&self, topic: &str, partition: i32) -> Result<Span, Error> {
+        self.consumer
+            .fetch_watermarks(topic, partition, ANSWER_DEADLINE)
+            .map(|(start, end)| Span { start, end })
+            .map_err(unanswered("the offsets", topic))
+    }
+
+    /// What each of these partitions holds now.
+    ///
+    /// # Errors
+    /// When Kafka does not say.
+    pub fn spans(&self, topic: &str, partitions: &[i32]) -> Result<BTreeMap<i32, Span>, Error> {
+        partitions.iter().map(|&partition| Ok((partition, self.span(topic, partition)?))).collect()
+    }
+
+    /// What each partition holds that was written since `time_ms` (or a little before); those that hold
+    /// nothing since then are left out.
+    ///
+    /// # Errors
+    /// When Kafka does not say.
+    pub fn spans_since(&self, topic: &str, time_ms: i64) -> Result<BTreeMap<i32, Span>, Error> {
+        let mut times = TopicPartitionList::new();
+        for partition in self.partitions(topic)? {
+            // The "offset" asked for is a time; librdkafka wants none below 0.
+            times
+                .add_partition_offset(topic, partition, Offset::Offset(time_ms.max(0)))
+                .map_err(unanswered("the offsets by time", topic))?;
+        }
+        let found = self
+            .consumer
+            .offsets_for_times(times, ANSWER_DEADLINE)
+            .map_err(unanswered("the offsets by time", topic))?;
+        let mut spans = BTreeMap::new();
+        for found in found.elements() {
+            found.error().map_err(unanswered("the offsets by time", topic))?;
+            // Without a record since then, the answer is no offset but the end.
+            if let Offset::Offset(start) = found.offset() {
+                let end = self.span(topic, found.partition())?.end;
+                spans.insert(found.partition(), Span { start, end });
+            }
+        }
+        Ok(spans)
+    }
+
+    /// Reads these partitions from these offsets on, and no others any more.
+    ///
+    /// # Errors
+    /// When librdkafka does not take it.
+    pub fn assign<'t>(
+        &self,
+        starts: impl IntoIterator<Item = (&'t str, i32, i64)>,
+    ) -> Result<(), Error> {
+        let mut assignment = TopicPartitionList::new();
+        for (topic, partition, offset) in starts {
+            assignment
+                .add_partition_offset(topic, partition, Offset::Offset(offset))
+                .map_err(|source| Error::Assign { topic: topic.to_owned(), source })?;
+        }
+        let topics =
+            || assignment.elements().first().map_or("", |element| element.topic()).to_owned();
+        self.consumer
+            .assign(&assignment)
+            .map_err(|source| Error::Assign { topic: topics(), source })
+    }
+
+    /// The next record of what is assigned, within `timeout`.
+    ///
+    /// # Errors
+    /// When the client is broken for good.
+    pub fn poll(&self, timeout: Duration) -> Result<Polled<'_>, Error> {
+        Ok(match self.consumer.poll(timeout) {
+            None => Polled::Nothing,
+            Some(Ok(record)) => Polled::Record(record),
+            Some(Err(KafkaError::PartitionEOF(partition))) => Polled::End(partition),
+            Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                return Err(Error::Fatal(error));
+            }
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                    Polled::PositionLost
+                }
+                _ => Polled::Trouble(error),
+            },
+        })
+    }
+
+    /// Shows `look` every record of `spans`, in the order of each partition.
+    ///
+    /// # Errors
+    /// When records are gone before they were read, when nothing comes for [`ANSWER_DEADLINE`], or when
+    /// `stop` is cancelled. What was shown until then was there.
+    pub fn read_to_end(
+        &self,
+        topic: &str,
+        spans: &BTreeMap<i32, Span>,
+        stop: &CancellationToken,
+        mut look: impl FnMut(&BorrowedMessage<'_>),
+    ) -> Result<(), Error> {
+        let mut left = spans.clone();
+        left.retain(|_, span| !span.is_empty());
+        self.assign(left.iter().map(|(&partition, span)| (topic, partition, span.start)))?;
+        let mut heard = Instant::now();
+        while !left.is_empty() {
+            if stop.is_cancelled() {
+                return Err(Error::Stopped(topic.to_owned()));
+            }
+            let partition = match self.poll(POLL)? {
+                Polled::Record(record) => {
+                    let partition = record.partition();
+                    let Some(span) = left.get_mut(&partition) else { continue };
+                    if record.offset() < span.end {
+                        look(&record);
+                    }
+                    span.start = record.offset() + 1;
+                    partition
+                }
+                // Compaction and transactions leave no record at the last offsets. But a topic that was made
+                // anew has an end too, and not the one that was wanted.
+                Polled::End(partition) => {
+                    let Some(span) = left.get_mut(&partition) else { continue };
+                    if self.span(topic, partition)?.end < span.end {
+                        let offset = span.start;
+                        return Err(Error::PositionLost {
+                            topic: topic.to_owned(),
+                            partition,
+                            offset,
+                        });
+                    }
+                    span.start = span.end;
+                    partition
+                }
+                Polled::PositionLost => {
+                    return Err(Error::PositionLost {
+                        topic: topic.to_owned(),
+                        partition: -1,
+                        offset: -1,
+                    });
+                }
+                unheard @ (Polled::Trouble(_) | Polled::Nothing) => {
+                    if let Polled::Trouble(error) = unheard {
+                        tracing::debug!(%error, topic, "reading goes on after a problem");
+                    }
+                    let waited = heard.elapsed();
+                    if waited > ANSWER_DEADLINE {
+                        let left = left.len();
+                        return Err(Error::Silent { topic: topic.to_owned(), left, waited });
+                    }
+                    continue;
+                }
+            };
+            heard = Instant::now();
+            if left.get(&partition).is_some_and(|span| span.is_empty()) {
+                left.remove(&partition);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unanswered(what: &'static str, topic: &str) -> impl Fn(KafkaError) -> Error + use<> {
+    let topic = topic.to_owned();
+    move |source| Error::Unanswered { what, topic: topic.clone(), source }
+}
+
+/// Callbacks of a client whose troubles are told by its return values.
+#[derive(Debug, Clone, Copy)]
+pub struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
