@@ -5,6 +5,7 @@
 //! - [`oracle`] answers for a recording by code of its own: it shares nothing with what it judges.
 //! - [`recording`] finds, makes and mangles recordings; [`feed`] is a WebSocket server for what no recording holds.
 //! - [`browser`] drives a browser without a screen; [`path_proxy`] puts the pipeline below a path, as a gateway does.
+//! - [`structure`] reads the workspace's own sources: which file imports which.
 //!
 //! Nothing here asserts on time. Waiting is for a condition ([`eventually`]), with a limit far beyond what it takes.
 #![expect(
@@ -21,6 +22,7 @@ pub mod path_proxy;
 pub mod process;
 pub mod recording;
 pub mod sandbox;
+pub mod structure;
 pub mod throughput;
 pub mod topics;
 
