@@ -10,4 +10,5 @@ mod crash;
 mod dashboard;
 mod exact;
 mod lifecycle;
+mod state;
 mod throughput;
