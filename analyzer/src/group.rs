@@ -23,7 +23,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 /// How long the broker may take to answer a question.
-pub const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to wait before asking again.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
