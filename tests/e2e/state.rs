@@ -92,7 +92,7 @@ impl Bed {
         let topic = NewTopic::new(RAW, PARTITIONS, TopicReplication::Fixed(1));
         eventually("the raw topic", || {
             let created = self.admin().create_topics([&topic], &AdminOptions::new());
-            let created = self.runtime.block_on(async { created.await }).ok()?;
+            let created = self.runtime.block_on(created).ok()?;
             created.into_iter().all(|outcome| outcome.is_ok()).then_some(())
         });
     }
@@ -213,7 +213,7 @@ fn a_raw_topic_made_anew_is_refused_also_when_it_is_longer_than_what_was_counted
 
     let deleted = bed.admin();
     let deletion = deleted.delete_topics(&[RAW], &AdminOptions::new());
-    bed.runtime.block_on(async { deletion.await }).expect("deleting a topic");
+    bed.runtime.block_on(deletion).expect("deleting a topic");
     bed.create_raw();
     bed.feed(5_000..5_600);
     bed.start(TOPICS_ALONE);
@@ -240,7 +240,7 @@ fn two_configurations_by_turns_keep_each_others_counts_though_the_log_is_gone() 
     }
     let admin = bed.admin();
     let deletion = admin.delete_records(&before, &AdminOptions::new());
-    bed.runtime.block_on(async { deletion.await }).expect("deleting records");
+    bed.runtime.block_on(deletion).expect("deleting records");
 
     // One that knows fewer queries goes further, stores that several times, and dies.
     bed.feed(500..1_000);
@@ -292,7 +292,7 @@ fn what_a_zombie_writes_last_is_not_what_a_compacted_topic_ends_on() {
         .set("segment.ms", "500");
     let admin = bed.admin();
     let altered = admin.alter_configs([&settings], &AdminOptions::new());
-    bed.runtime.block_on(async { altered.await }).expect("altering a topic");
+    bed.runtime.block_on(altered).expect("altering a topic");
     let key = of_zombie.last().expect("a record").key.clone();
     eventually("compaction keeps the zombie's last record of a key", || {
         // A segment is closed, and so can be compacted, when a later record comes.
