@@ -5,12 +5,9 @@
 //! | [`core`](crate::core) | what is counted and how: pure, with walls around it |
 //! | [`stage`] | the two threads that poll, count, publish and store |
 //! | [`state`] | snapshots in a compacted topic, and recovery from them |
-//! | [`group`], [`reader`], [`publisher`] | consumer with membership as events; a topic from start to end; bounded producer |
+//! | [`group`], [`publisher`] | consumer with membership as events; bounded producer |
 //! | [`pace`], [`placement`] | how often to publish; where a query's partials go |
 //! | [`app`], [`config`], [`metrics`], [`error`] | the process |
-
-// The shell may use what `clippy.toml` lists; the core, which may not, refuses it for itself.
-#![allow(clippy::disallowed_types)]
 
 use common::tier::{Host, Tier};
 
@@ -23,7 +20,6 @@ pub mod metrics;
 pub mod pace;
 pub mod placement;
 pub mod publisher;
-pub mod reader;
 pub mod stage;
 pub mod state;
 

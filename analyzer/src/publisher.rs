@@ -78,13 +78,13 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// A batch with nothing in it.
+    /// A batch with nothing in it: settled.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
     /// Whether every record sent with this ticket was acknowledged.
-    pub fn acknowledged(&self) -> bool {
+    pub fn settled(&self) -> bool {
         self.outstanding.load(Ordering::Acquire) == 0
     }
 
@@ -112,8 +112,8 @@ pub struct Record<'a> {
 
 /// The producer of one stage.
 pub struct Publisher {
-    producer: ThreadedProducer<DeliveryContext>,
-    deliveries: Arc<Deliveries>,
+    producer: ThreadedProducer<Deliveries>,
+    deliveries: Arc<Outcome>,
     stop: CancellationToken,
     bytes: IntCounterVec,
 }
@@ -128,9 +128,9 @@ impl Publisher {
         stop: CancellationToken,
         bytes: IntCounterVec,
     ) -> Result<Self, Error> {
-        let deliveries = Arc::new(Deliveries::default());
+        let deliveries = Arc::new(Outcome::default());
         let producer = config
-            .create_with_context(DeliveryContext(Arc::clone(&deliveries)))
+            .create_with_context(Deliveries(Arc::clone(&deliveries)))
             .map_err(Error::Create)?;
         Ok(Self { producer, deliveries, stop, bytes })
     }
@@ -180,7 +180,7 @@ impl Publisher {
     /// # Errors
     /// The first refusal.
     pub fn check(&self) -> Result<(), Error> {
-        match &*self.deliveries.refused() {
+        match &self.deliveries.state().refused {
             None => Ok(()),
             Some((topic, reason)) => {
                 Err(Error::Refused { topic: topic.clone(), reason: reason.clone() })
@@ -221,34 +221,38 @@ fn refusal(error: &KafkaError, record: &Record<'_>) -> Error {
     }
 }
 
-/// What became of the records that were sent.
 #[derive(Default)]
-struct Deliveries {
+struct Outcome {
     /// Everything that was sent.
     all: Ticket,
-    /// Topic and reason of the first record that was refused.
-    refused: Mutex<Option<(String, String)>>,
+    state: Mutex<State>,
     changed: Condvar,
 }
 
-impl Deliveries {
-    fn refused(&self) -> MutexGuard<'_, Option<(String, String)>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+#[derive(Default)]
+struct State {
+    /// Topic and reason of the first record that was refused.
+    refused: Option<(String, String)>,
+}
+
+impl Outcome {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until something was delivered, at most `patience`.
     fn wait(&self, patience: Duration) {
-        let guard = self.refused();
+        let guard = self.state();
         drop(self.changed.wait_timeout(guard, patience).unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 /// What the polling thread calls for every delivery.
-struct DeliveryContext(Arc<Deliveries>);
+struct Deliveries(Arc<Outcome>);
 
-impl ClientContext for DeliveryContext {}
+impl ClientContext for Deliveries {}
 
-impl ProducerContext for DeliveryContext {
+impl ProducerContext for Deliveries {
     type DeliveryOpaque = Arc<Ticket>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Arc<Ticket>) {
@@ -258,7 +262,7 @@ impl ProducerContext for DeliveryContext {
                 && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PurgeInflight)
             {
                 let reason = (message.topic().to_owned(), error.to_string());
-                self.0.refused().get_or_insert(reason);
+                self.0.state().refused.get_or_insert(reason);
             }
         } else {
             ticket.remove();

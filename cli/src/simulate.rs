@@ -2,8 +2,8 @@
 //! or with a recording.
 //!
 //! One **timeline** for all clients: an indexable, re-readable sequence of lines. Nothing that was sent
-//! is kept; what a resume asks for is generated or read again, so that memory does not grow with what
-//! was sent, and no resume is ever too old. A client is a position in the timeline, never a queue.
+//! is kept in memory; what a resume asks for is generated or read again from the recording or its copy on
+//! disk, so that no resume is ever too old. A client is a position in the timeline, never a queue.
 //!
 //! - The timeline starts when the first client connects, and stands still while nobody is connected.
 //! - `sent` is the position of the client that is farthest; a line is sent once it was handed to a socket.
@@ -15,7 +15,9 @@
 //!
 //! | module | question |
 //! |---|---|
-//! | `timeline` | what are the lines? ([`Feed`], `recording`, `synthetic`) |
+//! | `timeline` | what are the lines? ([`Feed`]) |
+//! | `recording` | the lines of a file or a pipe |
+//! | `synthetic` | generated lines |
 //! | `clock` | when is a line due? ([`Pace`]) |
 //! | `mtimes` | which is the first line with this `mtime`? |
 //! | `audience` | how far is the timeline, and who listens? |
@@ -26,6 +28,7 @@ mod audience;
 mod clock;
 mod command;
 mod error;
+mod line;
 mod mtimes;
 mod recording;
 mod server;

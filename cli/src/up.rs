@@ -18,6 +18,7 @@ mod console;
 pub mod data_dir;
 mod error;
 mod feed;
+mod first_line;
 pub mod kafka;
 mod ledger;
 mod once;

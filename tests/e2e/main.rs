@@ -10,5 +10,5 @@ mod crash;
 mod dashboard;
 mod exact;
 mod lifecycle;
-mod state;
+mod recordings;
 mod throughput;

@@ -49,6 +49,8 @@ pub struct Summary {
     pub published: u64,
     /// Re-deliveries among them.
     pub duplicates: u64,
+    /// Lines that were left out, since they are longer than the collector takes.
+    pub left_out: u64,
     /// Records in `raw-rsvps-dlq`, by reason.
     pub dead_letters: BTreeMap<String, u64>,
 }

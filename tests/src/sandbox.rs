@@ -44,6 +44,7 @@ pub struct Sandbox {
 /// What to start. By default: Apache Kafka, the synthetic feed, until it is stopped.
 #[derive(Default)]
 pub struct Builder {
+    input: Option<Stdio>,
     arguments: Vec<OsString>,
     environment: Vec<(String, String)>,
 }
@@ -79,6 +80,12 @@ impl Builder {
     /// Ends when the feed does and prints the results.
     pub fn once(self) -> Self {
         self.argument("--once")
+    }
+
+    /// With this as its standard input; with none by default.
+    pub fn input(mut self, input: impl Into<Stdio>) -> Self {
+        self.input = Some(input.into());
+        self
     }
 
     /// Any argument of `up`.
@@ -140,7 +147,7 @@ impl Builder {
             .arg(directory.join("data"))
             .env(MARKER, directory)
             .envs(self.environment)
-            .stdin(Stdio::null())
+            .stdin(self.input.unwrap_or_else(Stdio::null))
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

@@ -11,18 +11,26 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::clock::Clock;
+use super::line::{Line, Next};
 use super::mtimes::Mtimes;
-use super::timeline::{Line, Reader, Timeline};
+use super::timeline::{Feed, Reader, Timeline};
 use super::{Error, Pace};
 
 /// What is read before it is written, per client: so many bytes, or one line if that is longer.
 const BATCH_BYTES: usize = 64 << 10;
 
 /// How far a feed is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Lines sent so far, each counted once however often it was served again.
+    /// Lines sent so far, each counted once however often it was served again; those that were left out
+    /// among them.
     pub sent: u64,
+    /// Lines that were left out, since they are longer than a message may be.
+    pub left_out: u64,
+    /// Lines that were read again to tell what was sent.
+    pub read_again: u64,
+    /// The recording is a pipe that has not given its next line yet.
+    pub waits: bool,
     /// All lines there are; `None` as long as that is not known.
     pub total: Option<u64>,
     /// Clients that are connected.
@@ -48,11 +56,23 @@ pub(super) struct Batch {
     pub cut: bool,
 }
 
+/// What a batch ends at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// A line that is not due yet, or one that is too much for the batch.
+    Due,
+    /// A line that is not there yet.
+    Later,
+    /// The end of the timeline.
+    End,
+}
+
 /// The state that the clients of a feed share.
 #[derive(Debug)]
 pub(super) struct Audience {
     timeline: Timeline,
     break_every: Option<u64>,
+    max_message_bytes: usize,
     state: Mutex<State>,
     outcome: watch::Sender<Option<Result<(), Error>>>,
 }
@@ -87,13 +107,16 @@ impl Progress {
 }
 
 impl Audience {
-    pub(super) fn new(timeline: Timeline, pace: Pace, break_every: Option<u64>) -> Self {
-        let progress = Progress { sent: 0, total: timeline.total(), clients: 0 };
+    pub(super) fn new(feed: Feed, pace: Pace) -> Self {
+        let (break_every, max_message_bytes) = (feed.breaks(), feed.longest_message());
+        let timeline = feed.open(pace);
+        let progress = Progress { total: timeline.total(), ..Progress::default() };
         let outcome = progress.exhausted().then_some(Ok(()));
         let state = State { clock: Clock::new(pace), mtimes: Mtimes::new(), progress };
         Self {
             timeline,
             break_every,
+            max_message_bytes,
             state: Mutex::new(state),
             outcome: watch::Sender::new(outcome),
         }
@@ -154,6 +177,8 @@ impl Audience {
         for line in lines.iter().skip(known) {
             state.mtimes.push(line.mtime_ms);
             state.progress.sent += 1;
+            state.progress.left_out += u64::from(!self.takes(line));
+            state.progress.waits = false;
         }
         if ended {
             state.progress.total = Some(state.progress.sent);
@@ -163,6 +188,16 @@ impl Audience {
         if exhausted {
             self.settle(Ok(()));
         }
+    }
+
+    /// Whether the line is short enough to be a message.
+    pub(super) const fn takes(&self, line: &Line) -> bool {
+        line.bytes.len() <= self.max_message_bytes
+    }
+
+    /// Counts lines that were read again.
+    pub(super) fn add_read_again(&self, lines: u64) {
+        self.state().progress.read_again += lines;
     }
 
     /// The first outcome is the one that stays.
@@ -206,8 +241,15 @@ impl Listener {
                 return std::future::pending().await;
             }
             if position < due {
-                let (batch, ended) = self.read(due, progress.sent)?;
-                self.seat.0.advance(position, &batch.lines, ended);
+                // A recording's end is met once: what happens to its file later changes nothing.
+                let due = due.min(progress.total.unwrap_or(u64::MAX));
+                let (mut batch, stop) = self.read(due, progress.sent)?;
+                self.seat.0.advance(position, &batch.lines, stop == Stop::End);
+                if batch.lines.is_empty() && stop == Stop::Later {
+                    self.seat.0.state().progress.waits = true;
+                    self.reader.grown().await;
+                }
+                batch.lines.retain(|line| self.seat.0.takes(line));
                 if !batch.lines.is_empty() {
                     return Ok(batch);
                 }
@@ -220,21 +262,22 @@ impl Listener {
         }
     }
 
-    /// Reads up to the line that is not due yet, and says whether the timeline ended there.
-    fn read(&mut self, due: u64, sent: u64) -> Result<(Batch, bool), Error> {
+    /// Reads up to the line that is not due yet or not there, and says what stopped it.
+    fn read(&mut self, due: u64, sent: u64) -> Result<(Batch, Stop), Error> {
         let mut batch = Batch { lines: Vec::new(), cut: false };
         let mut bytes = 0;
         while self.position() < due && bytes < BATCH_BYTES && !batch.cut {
             match self.next_line() {
-                Ok(Some(line)) => {
+                Ok(Next::Line(line)) => {
                     bytes += line.bytes.len().max(1);
-                    batch.lines.push(line);
                     let position = self.position();
                     let breaks = self.seat.0.break_every;
-                    batch.cut = position > sent
-                        && breaks.is_some_and(|every| position.is_multiple_of(every));
+                    let breaks = breaks.is_some_and(|every| position.is_multiple_of(every));
+                    batch.cut = breaks && position > sent && self.seat.0.takes(&line);
+                    batch.lines.push(line);
                 }
-                Ok(None) => return Ok((batch, true)),
+                Ok(Next::Later) => return Ok((batch, Stop::Later)),
+                Ok(Next::End) => return Ok((batch, Stop::End)),
                 Err(error) if batch.lines.is_empty() => return Err(error),
                 Err(error) => {
                     self.failed = Some(error);
@@ -242,13 +285,13 @@ impl Listener {
                 }
             }
         }
-        Ok((batch, false))
+        Ok((batch, Stop::Due))
     }
 
     /// Goes on to the first line with `mtime >= since_ms` before `end`, or to `end`. Blocks.
     fn seek(&mut self, since_ms: i64, end: u64) -> Result<(), Error> {
         while since_ms > 0 && self.position() < end {
-            let Some(line) = self.next_line()? else { break };
+            let Next::Line(line) = self.next_line()? else { break };
             if line.mtime_ms.is_some_and(|mtime| mtime >= since_ms) {
                 self.peeked = Some(line);
                 break;
@@ -261,9 +304,9 @@ impl Listener {
         self.reader.position() - self.peeked.is_some() as u64
     }
 
-    fn next_line(&mut self) -> Result<Option<Line>, Error> {
+    fn next_line(&mut self) -> Result<Next, Error> {
         match self.peeked.take() {
-            Some(line) => Ok(Some(line)),
+            Some(line) => Ok(Next::Line(line)),
             None => self.reader.next_line().inspect_err(|error| self.seat.0.settle(Err(error))),
         }
     }

@@ -32,7 +32,9 @@ pub(super) struct Clock {
 }
 
 impl Pace {
-    pub(super) fn check(self) -> Result<Self, Error> {
+    /// # Errors
+    /// If it is no rate at which lines can be sent.
+    pub fn check(self) -> Result<Self, Error> {
         match self {
             Self::Rate(given) if !(given > 0.0 && given <= MAX_RATE) => {
                 Err(Error::Rate { given, max: MAX_RATE })

@@ -29,12 +29,13 @@ pub struct Args {
     #[arg(long, default_value = "127.0.0.1:8900", value_name = "HOST:PORT")]
     pub listen: SocketAddr,
 
-    /// Serve the lines of this file as they are (plain or gzip) instead of synthetic events
+    /// Serve the lines of this file as they are (plain, gzip or zstd; - is the standard input) instead of
+    /// synthetic events
     #[arg(long, value_name = "FILE", conflicts_with_all = ["events", "seed", "redelivery", "start"])]
     pub recording: Option<PathBuf>,
 
     /// Lines a second [default: 10]
-    #[arg(long, value_name = "N", conflicts_with = "max")]
+    #[arg(long, value_name = "N", conflicts_with = "max", allow_negative_numbers = true)]
     pub rate: Option<f64>,
 
     /// As fast as the client reads
@@ -75,7 +76,7 @@ impl Args {
 
     fn feed(&self) -> Result<Feed, Error> {
         let feed = match &self.recording {
-            Some(path) => Feed::recording(path)?,
+            Some(path) => Feed::recording(path, &scratch())?,
             None => Feed::synthetic(SyntheticOptions {
                 seed: self.seed,
                 events: self.events,
@@ -94,6 +95,9 @@ impl Args {
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
     let pace = args.pace().check()?;
     let feed = args.feed()?;
+    if let Some(scratch) = feed.scratch() {
+        say(&format!("the recording is copied to {} while it is served", scratch.display()));
+    }
     let listen = |source| Error::Listen { address: args.listen, source: Arc::new(source) };
     let listener = TcpListener::bind(args.listen).await.map_err(listen)?;
     let stop = shutdown.child_token();
@@ -183,9 +187,10 @@ impl Shown {
     fn show(&mut self, progress: Progress) {
         let rate = (progress.sent - self.sent) / PROGRESS_EVERY.as_secs();
         if io::stderr().is_terminal() {
-            eprint!("\r\x1b[K{}, {rate}/s", text(progress));
+            // Nobody may be reading stderr; the feed is served nevertheless.
+            let _ = write!(io::stderr(), "\r\x1b[K{}, {rate}/s", text(progress));
         } else if self.seconds.is_multiple_of(Self::SECONDS_BETWEEN_LINES) {
-            eprintln!("{}, {rate}/s", text(progress));
+            say(&format!("{}, {rate}/s", text(progress)));
         }
         self.sent = progress.sent;
         self.seconds += 1;
@@ -194,12 +199,24 @@ impl Shown {
     /// A line that stays.
     fn note(&self, note: &str) {
         let begin = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
-        eprintln!("{begin}{note}");
+        say(&format!("{begin}{note}"));
     }
 }
 
 fn text(progress: Progress) -> String {
-    let Progress { sent, total, clients } = progress;
+    let Progress { sent, total, clients, .. } = progress;
     let total = total.map_or_else(String::new, |total| format!(" of {total}"));
     format!("sent {sent}{total}, clients {clients}")
+}
+
+/// A line on stderr, whether somebody reads it or not.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Where a pipe is copied to: `TMPDIR` if that is set; else a place that is not in memory, as /tmp may be.
+fn scratch() -> PathBuf {
+    let asked = std::env::var_os("TMPDIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let on_disk = || Some(PathBuf::from("/var/tmp")).filter(|place| place.is_dir());
+    asked.or_else(on_disk).unwrap_or_else(std::env::temp_dir)
 }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::audience::{Audience, Progress, Since};
+use super::line::Next;
 use super::truth::{self, Truth};
 use super::{Error, Feed, Pace};
 
@@ -41,16 +42,7 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// After a failed accept (too many open files), until the next one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-type Body = UnsyncBoxBody<Bytes, Cut>;
-
-/// Why a chunked answer ends without its last chunk.
-#[derive(Debug, Clone, thiserror::Error)]
-enum Cut {
-    #[error("cut on purpose, as asked for with --break-every")]
-    OnPurpose,
-    #[error(transparent)]
-    Feed(#[from] Error),
-}
+type Body = UnsyncBoxBody<Bytes, chunked::Cut>;
 
 /// A feed that is being served. It goes on when the handle is dropped; `shutdown` ends it.
 #[derive(Debug)]
@@ -75,11 +67,10 @@ pub async fn serve(
         .local_addr()
         .map_err(|source| Error::Listen { address: unknown, source: Arc::new(source) })?;
     let pace = pace.check()?;
-    let breaks = feed.breaks();
-    let timeline = tokio::task::spawn_blocking(move || feed.open(pace))
+    let audience = tokio::task::spawn_blocking(move || Audience::new(feed, pace))
         .await
         .map_err(|error| Error::Stopped(Arc::new(error)))?;
-    let audience = Arc::new(Audience::new(timeline, pace, breaks));
+    let audience = Arc::new(audience);
     let tasks = TaskTracker::new();
     let server = Server { audience: Arc::clone(&audience), tasks: tasks.clone(), shutdown };
     tasks.spawn(server.accept(listener));
@@ -107,17 +98,29 @@ impl Handle {
     }
 
     /// The lines sent so far: hash (`xxh3_64` of the line's bytes) to how often it was sent, resumes not
-    /// counted. Reads the timeline again.
+    /// counted. Reads the timeline again, and counts what it has read in [`Progress::read_again`].
+    ///
+    /// # Errors
+    /// If the timeline cannot be read again, or is not what it was.
+    pub async fn expected(&self) -> Result<HashMap<u64, u64>, Error> {
+        let audience = Arc::clone(&self.audience);
+        let hashed = tokio::task::spawn_blocking(move || truth::hashes(&audience));
+        hashed.await.map_err(|error| Error::Stopped(Arc::new(error))).flatten()
+    }
+
+    /// The first line; `None` if there is none. Reads the timeline again.
     ///
     /// # Errors
     /// If the timeline cannot be read again.
-    pub async fn expected(&self) -> Result<HashMap<u64, u64>, Error> {
+    pub async fn first_line(&self) -> Result<Option<Bytes>, Error> {
         let audience = Arc::clone(&self.audience);
-        let hashed = tokio::task::spawn_blocking(move || {
-            let sent = audience.progress().sent;
-            truth::hashes(&mut audience.timeline().reader(0)?, sent)
+        let read = tokio::task::spawn_blocking(move || {
+            match audience.timeline().reader(0)?.next_line()? {
+                Next::Line(line) => Ok(Some(line.bytes)),
+                Next::Later | Next::End => Ok(None),
+            }
         });
-        hashed.await.map_err(|error| Error::Stopped(Arc::new(error))).flatten()
+        read.await.map_err(|error| Error::Stopped(Arc::new(error))).flatten()
     }
 
     /// The right answer for the lines sent so far. Reads the timeline again.

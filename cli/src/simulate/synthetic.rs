@@ -16,7 +16,7 @@ use std::fmt::Write;
 
 use common::clock::Clock;
 
-use super::timeline::Line;
+use super::line::Line;
 use super::{Error, Pace};
 
 mod dice;

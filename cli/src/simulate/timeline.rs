@@ -1,10 +1,12 @@
 //! What are the lines? A timeline can be read from any position, again and again, with the same answer.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use common::event::Schema;
 
+use super::line::Next;
+use super::recording::Recording;
 use super::synthetic::{self, SyntheticOptions};
 use super::{Error, Pace, recording};
 
@@ -13,31 +15,23 @@ use super::{Error, Pace, recording};
 pub struct Feed {
     source: Source,
     break_every: Option<u64>,
+    max_message_bytes: usize,
 }
 
 #[derive(Debug, Clone)]
 enum Source {
-    Recording(PathBuf),
+    Recording(Recording),
     Synthetic(SyntheticOptions),
-}
-
-/// One message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Line {
-    /// As it stands in the recording, without its `\n`.
-    pub bytes: Bytes,
-    /// Its event time as the collector reads it; `None` if it is no event or has none.
-    pub mtime_ms: Option<i64>,
 }
 
 /// An opened feed.
 #[derive(Debug, Clone)]
 pub(super) enum Timeline {
-    Recording(PathBuf),
+    Recording(Recording),
     Synthetic(Arc<synthetic::Generator>),
 }
 
-/// Reads a timeline in order. Reading blocks for as long as the disk does.
+/// Reads a timeline in order. Reading blocks for as long as the disk does, never for a pipe.
 #[derive(Debug)]
 pub(super) enum Reader {
     Recording(recording::Reader),
@@ -45,15 +39,14 @@ pub(super) enum Reader {
 }
 
 impl Feed {
-    /// Serves the lines of a file as they are, bad ones too: split at `\n` only; gzip is recognised by
-    /// its first bytes, whatever the name says. The file must not change while it is served.
+    /// Serves the lines of a file or a pipe as they are, bad ones too: split at `\n` only; gzip and zstd
+    /// are recognised by their first bytes, whatever the name says; `-` is the standard input. A pipe or
+    /// a packed file is copied into the directory `scratch` while it is served.
     ///
     /// # Errors
-    /// If the file cannot be opened and read.
-    pub fn recording(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let path = path.into();
-        recording::Reader::open(&path)?;
-        Ok(Self { source: Source::Recording(path), break_every: None })
+    /// If the file cannot be opened, or holds something else than lines.
+    pub fn recording(path: &Path, scratch: &Path) -> Result<Self, Error> {
+        Ok(Self::of(Source::Recording(Recording::open(path, scratch)?)))
     }
 
     /// Serves generated RSVPs; the same options and pace give the same bytes.
@@ -61,7 +54,11 @@ impl Feed {
     /// # Errors
     /// If the options cannot be met.
     pub fn synthetic(options: SyntheticOptions) -> Result<Self, Error> {
-        Ok(Self { source: Source::Synthetic(options.check()?), break_every: None })
+        Ok(Self::of(Source::Synthetic(options.check()?)))
+    }
+
+    const fn of(source: Source) -> Self {
+        Self { source, break_every: None, max_message_bytes: usize::MAX }
     }
 
     /// Cuts the connection in the middle of every `lines`-th message when it is sent for the first time,
@@ -75,13 +72,51 @@ impl Feed {
         self
     }
 
+    /// Leaves out, and counts, lines that are longer: a client that refuses such a message closes the
+    /// connection, and would meet it again whenever it comes back.
+    #[must_use]
+    pub const fn max_message_bytes(mut self, bytes: usize) -> Self {
+        self.max_message_bytes = bytes;
+        self
+    }
+
+    /// Lines of a recording say when they happened where `schema` says, which is what a resume asks by.
+    #[must_use]
+    pub fn event(mut self, schema: Schema) -> Self {
+        if let Source::Recording(recording) = self.source {
+            self.source = Source::Recording(recording.with_schema(schema));
+        }
+        self
+    }
+
+    /// Where a recording is copied to, if it has to be.
+    pub fn scratch(&self) -> Option<&Path> {
+        match &self.source {
+            Source::Recording(recording) => recording.scratch(),
+            Source::Synthetic(_) => None,
+        }
+    }
+
+    /// The name of the recording, as it was given.
+    pub fn recorded(&self) -> Option<&Path> {
+        match &self.source {
+            Source::Recording(recording) => Some(recording.path()),
+            Source::Synthetic(_) => None,
+        }
+    }
+
     pub(super) const fn breaks(&self) -> Option<u64> {
         self.break_every
     }
 
+    /// What a longer line is left out for, in bytes.
+    pub const fn longest_message(&self) -> usize {
+        self.max_message_bytes
+    }
+
     pub(super) fn open(self, pace: Pace) -> Timeline {
         match self.source {
-            Source::Recording(path) => Timeline::Recording(path),
+            Source::Recording(recording) => Timeline::Recording(recording),
             Source::Synthetic(options) => {
                 Timeline::Synthetic(Arc::new(synthetic::Generator::new(&options, pace)))
             }
@@ -90,14 +125,11 @@ impl Feed {
 }
 
 impl Timeline {
-    /// A reader whose next line is the one at `position` (from 0).
+    /// A reader whose next line is the one at `position` (from 0), which was read before or is the first
+    /// that was not.
     pub(super) fn reader(&self, position: u64) -> Result<Reader, Error> {
         match self {
-            Self::Recording(path) => {
-                let mut reader = recording::Reader::open(path)?;
-                reader.skip_to(position)?;
-                Ok(Reader::Recording(reader))
-            }
+            Self::Recording(recording) => Ok(Reader::Recording(recording.reader(position)?)),
             Self::Synthetic(generator) => {
                 Ok(Reader::Synthetic { generator: Arc::clone(generator), position })
             }
@@ -111,18 +143,34 @@ impl Timeline {
             Self::Synthetic(generator) => generator.events(),
         }
     }
+
+    /// Whether what was read would be read again.
+    pub(super) fn check_unchanged(&self) -> Result<(), Error> {
+        match self {
+            Self::Recording(recording) => recording.check_unchanged(),
+            Self::Synthetic(_) => Ok(()),
+        }
+    }
 }
 
 impl Reader {
-    /// The next line; `None` after the last one.
-    pub(super) fn next_line(&mut self) -> Result<Option<Line>, Error> {
+    /// The next line, if it is there.
+    pub(super) fn next_line(&mut self) -> Result<Next, Error> {
         match self {
             Self::Recording(reader) => reader.next_line(),
             Self::Synthetic { generator, position } => {
-                let line = generator.line(*position);
-                *position += u64::from(line.is_some());
-                Ok(line)
+                let Some(line) = generator.line(*position) else { return Ok(Next::End) };
+                *position += 1;
+                Ok(Next::Line(line))
             }
+        }
+    }
+
+    /// Waits until there may be more after [`Next::Later`].
+    pub(super) async fn grown(&self) {
+        match self {
+            Self::Recording(reader) => reader.grown().await,
+            Self::Synthetic { .. } => {}
         }
     }
 

@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::Error;
 use super::audience::Audience;
+use super::line::{Line, Next};
 use super::timeline::Reader;
 
 #[cfg(test)]
@@ -22,7 +23,7 @@ mod tests;
 pub struct Truth {
     /// Lines.
     pub sent: u64,
-    /// Lines that are no event.
+    /// Lines that are no event, and those that were left out since they are too long.
     pub bad: u64,
     /// Distinct events.
     pub events: u64,
@@ -107,9 +108,14 @@ impl Follower {
             let end =
                 self.audience.progress().sent.min(self.reader.position().saturating_add(lines));
             while self.reader.position() < end {
-                let Some(line) = self.reader.next_line()? else { break };
-                self.tally.add(&line.bytes);
+                let line = again(&mut self.reader, end)?;
+                if self.audience.takes(&line) {
+                    self.tally.add(&line.bytes);
+                } else {
+                    self.tally.add_left_out();
+                }
             }
+            self.audience.timeline().check_unchanged()?;
             Ok(self)
         });
         counted.await.map_err(|error| Error::Stopped(Arc::new(error))).flatten()
@@ -120,17 +126,41 @@ impl Follower {
     }
 }
 
-/// The content hashes of the first `sent` lines and how often each occurs.
-pub(super) fn hashes(reader: &mut Reader, sent: u64) -> Result<HashMap<u64, u64>, Error> {
+/// The next of `sent` lines, which was read before.
+fn again(reader: &mut Reader, sent: u64) -> Result<Line, Error> {
+    match reader.next_line()? {
+        Next::Line(line) => Ok(line),
+        Next::Later | Next::End => Err(Error::Fewer { sent, read: reader.position() }),
+    }
+}
+
+/// The content hashes of the lines that were sent and how often each occurs.
+pub(super) fn hashes(audience: &Audience) -> Result<HashMap<u64, u64>, Error> {
+    /// How many lines are read between two notes of progress.
+    const PORTION: u64 = 1_000;
+    let sent = audience.progress().sent;
+    let mut reader = audience.timeline().reader(0)?;
     let mut hashes = HashMap::new();
     while reader.position() < sent {
-        let Some(line) = reader.next_line()? else { break };
-        *hashes.entry(xxh3_64(&line.bytes)).or_insert(0) += 1;
+        let line = again(&mut reader, sent)?;
+        if audience.takes(&line) {
+            *hashes.entry(xxh3_64(&line.bytes)).or_insert(0) += 1;
+        }
+        if reader.position().is_multiple_of(PORTION) {
+            audience.add_read_again(PORTION);
+        }
     }
+    audience.timeline().check_unchanged()?;
     Ok(hashes)
 }
 
 impl Tally {
+    /// A line that is longer than a message may be.
+    fn add_left_out(&mut self) {
+        self.sent += 1;
+        self.bad += 1;
+    }
+
     fn add(&mut self, line: &[u8]) {
         self.sent += 1;
         let Ok(identity) = identify(line, &self.schema) else {

@@ -15,6 +15,7 @@ Examples:
   millrace up                                       a synthetic feed of 25 RSVPs a second, on Apache Kafka
   millrace up --recording rsvps.jsonl.gz --rate 200 a recording instead, 200 lines a second
   millrace up --once --recording rsvps.jsonl.gz     the exact answer for a recording, as JSON lines
+  xz -dc rsvps.xz | millrace up --recording -       a recording from a pipe
   millrace up --memory                              no Java, nothing kept
   millrace up --brokers kafka:9092                  a Kafka that is there already
 
@@ -29,12 +30,13 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT")]
     pub brokers: Option<String>,
 
-    /// Serve the lines of this file (plain or gzip) instead of synthetic events
+    /// Serve the lines of this file (plain, gzip or zstd; - is the standard input) instead of synthetic
+    /// events; a pipe or a packed file is copied into the data directory while it is served
     #[arg(long, value_name = "FILE")]
     pub recording: Option<PathBuf>,
 
     /// Events a second [default: 25; with --once as fast as it goes]
-    #[arg(long, value_name = "N", conflicts_with = "max")]
+    #[arg(long, value_name = "N", conflicts_with = "max", allow_negative_numbers = true)]
     pub rate: Option<f64>,
 
     /// As fast as it goes

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::first_line::FirstLine;
 use super::{data_dir, ledger, process, programs, tiers};
 use crate::{client, simulate};
 
@@ -77,6 +78,20 @@ pub enum Error {
         /// How many runs of offsets are missing.
         gaps: usize,
     },
+    /// A recording that holds no event.
+    #[error("no line of the recording {} is an event: {first_line}", recording.display())]
+    NoEvents {
+        /// The recording.
+        recording: PathBuf,
+        /// What it begins with.
+        first_line: FirstLine,
+    },
+    /// A recording that holds nothing.
+    #[error("the recording {} is empty; name one that holds events, one JSON object a line", recording.display())]
+    NoLines {
+        /// The recording.
+        recording: PathBuf,
+    },
     /// The answer could not be printed.
     #[error("cannot write to stdout: {0}")]
     Stdout(#[source] io::Error),
@@ -101,6 +116,8 @@ impl Error {
             | Self::Truth { .. }
             | Self::KafkaFiles(_)
             | Self::Incomplete { .. }
+            | Self::NoEvents { .. }
+            | Self::NoLines { .. }
             | Self::Stdout(_) => false,
         }
     }
@@ -113,6 +130,7 @@ impl Error {
             | Self::DataDir(_)
             | Self::Program(_)
             | Self::Analysis(_) => ExitCode::from(64),
+            Self::Feed(error) if error.is_usage() => ExitCode::from(64),
             Self::Ports(_)
             | Self::Feed(_)
             | Self::Truth { .. }
@@ -122,6 +140,8 @@ impl Error {
             | Self::KafkaFiles(_)
             | Self::Stalled { .. }
             | Self::Incomplete { .. }
+            | Self::NoEvents { .. }
+            | Self::NoLines { .. }
             | Self::Stdout(_)
             | Self::Thread(_) => ExitCode::FAILURE,
         }

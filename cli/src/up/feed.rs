@@ -2,20 +2,73 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use common::event::Schema;
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::first_line::FirstLine;
 use super::{Error, ports};
 use crate::simulate::{self, Feed, Handle, Pace, Progress};
 
+#[cfg(test)]
+mod tests;
+
+/// What the collector says of the messages it takes: its effective configuration, as far as it matters here.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Taken {
+    #[serde(default)]
+    event: Schema,
+    source: Source,
+}
+
+/// The one source that is configured, with a name or without.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Source {
+    Plain { max_message_bytes: usize },
+    Named(HashMap<String, Limit>),
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Limit {
+    max_message_bytes: usize,
+}
+
+impl Taken {
+    /// Reads what `collector --dump-config` says.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// The feed that gives what the collector takes.
+    pub fn fit(self, feed: Feed) -> Feed {
+        let longest = match self.source {
+            Source::Plain { max_message_bytes } => max_message_bytes,
+            Source::Named(sources) => {
+                sources.values().map(|limit| limit.max_message_bytes).min().unwrap_or(usize::MAX)
+            }
+        };
+        feed.event(self.event).max_message_bytes(longest)
+    }
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Named(HashMap::new())
+    }
+}
+
 /// A feed that is being served.
 pub struct RunningFeed {
-    runtime: Option<Runtime>,
+    _thread: Thread,
     handle: Handle,
     id: String,
+    recorded: Option<PathBuf>,
     shutdown: CancellationToken,
     truth: Option<PathBuf>,
 }
@@ -32,9 +85,11 @@ impl RunningFeed {
             .enable_all()
             .build()
             .map_err(Error::Thread)?;
+        let thread = Thread(Some(runtime));
+        let recorded = feed.recorded().map(Path::to_owned);
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
-        let served = runtime.spawn(async move {
+        let served = thread.spawn(async move {
             let [port] = ports::free().map_err(Error::Ports)?;
             let listener =
                 TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(Error::Ports)?;
@@ -42,7 +97,7 @@ impl RunningFeed {
         });
         let handle = served.await.map_err(|error| Error::Thread(error.into()))??;
         let id = format!("{:016x}", rand::random::<u64>());
-        Ok(Self { runtime: Some(runtime), handle, id, shutdown, truth })
+        Ok(Self { _thread: thread, handle, id, recorded, shutdown, truth })
     }
 
     /// Where the collector connects.
@@ -77,6 +132,19 @@ impl RunningFeed {
         Ok(self.handle.expected().await?)
     }
 
+    /// The name of the recording that it serves, as it was given.
+    pub fn recorded(&self) -> Option<&Path> {
+        self.recorded.as_deref()
+    }
+
+    /// What the first line looks like; `None` if there is none.
+    ///
+    /// # Errors
+    /// When the recording cannot be read again.
+    pub async fn first_line(&self) -> Result<Option<FirstLine>, Error> {
+        Ok(self.handle.first_line().await?.map(|line| FirstLine::of(&line)))
+    }
+
     /// Writes the truth about what was sent so far, if that is wanted.
     ///
     /// # Errors
@@ -96,10 +164,23 @@ impl RunningFeed {
     }
 }
 
-impl Drop for RunningFeed {
+/// A runtime that may be dropped within another one.
+struct Thread(Option<Runtime>);
+
+impl Thread {
+    fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        #[expect(clippy::expect_used, reason = "only dropping takes it")]
+        self.0.as_ref().expect("the runtime").spawn(work)
+    }
+}
+
+impl Drop for Thread {
     fn drop(&mut self) {
-        // A runtime cannot be dropped within another one, since that would block it.
-        if let Some(runtime) = self.runtime.take() {
+        // A runtime cannot simply be dropped within another one, since that would block it.
+        if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
     }

@@ -27,6 +27,8 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 pub struct Written {
     /// Records read since the start, any topic: moves as long as the collector works.
     pub read: u64,
+    /// Events among them that were written since then.
+    pub events: u64,
     /// Lines of the feed that were not seen yet; `None` until the feed has said what to expect.
     pub missing: Option<u64>,
     /// What the raw partitions hold, asked after nothing was missing; all of it has been read.
@@ -196,6 +198,7 @@ fn note(
     written.read += 1;
     let (partition, offset) = (message.partition(), message.offset());
     let topic = if message.topic() == raw.topic {
+        written.events += 1;
         raw
     } else {
         *written.dead_letters.entry(reason(message)).or_default() += 1;

@@ -24,6 +24,7 @@ use super::feed::RunningFeed;
 use super::ledger::{Ledger, Written};
 use super::tiers::Analysis;
 use crate::client::{self, Event};
+use crate::simulate::Progress;
 
 const TICK: Duration = Duration::from_secs(1);
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -41,6 +42,8 @@ struct Summary<'a> {
     received: u64,
     published: u64,
     duplicates: u64,
+    /// Lines that are longer than the collector takes.
+    left_out: u64,
     dead_letters: &'a BTreeMap<String, u64>,
 }
 
@@ -63,7 +66,13 @@ pub async fn answer(
 
     let feeding = async {
         feed.through().await?;
-        console.say(format!("the feed is through: {} lines", feed.progress().sent));
+        let Progress { sent, left_out, .. } = feed.progress();
+        console.say(format!("the feed is through: {sent} lines"));
+        if left_out > 0 {
+            console.say(format!(
+                "{left_out} of them were left out: longer than source.max_message_bytes of the collector"
+            ));
+        }
         // Nobody takes it when the reading failed, which is told already.
         let _told = expect.send(feed.lines().await?);
         Ok::<_, Error>(())
@@ -78,6 +87,7 @@ pub async fn answer(
         outcome = ledger.follow(lines, tell, stop.clone()) => outcome?,
     }
     answer.print(std::io::stdout().lock()).map_err(Error::Stdout)?;
+    answer.check_events().await?;
     match answer.results.values().map(|result| result.gaps.len()).max() {
         Some(gaps @ 1..) => Err(Error::Incomplete { gaps }),
         _ => Ok(()),
@@ -99,6 +109,7 @@ struct Answer<'a> {
 #[derive(Debug, PartialEq, Eq)]
 struct Movement {
     sent: u64,
+    read_again: u64,
     read: u64,
     missing: Option<u64>,
     reflected: u64,
@@ -131,7 +142,9 @@ impl<'a> Answer<'a> {
                 _ = tick.tick() => {}
             }
             let movement = self.movement();
-            if movement != moved.0 {
+            // A pipe may give nothing for as long as its writer likes.
+            let waits = self.feed.progress().waits;
+            if movement != moved.0 || waits {
                 moved = (movement, Instant::now());
             } else if moved.1.elapsed() >= STALLED {
                 return Err(Error::Stalled { seconds: STALLED.as_secs(), awaited: self.awaited() });
@@ -177,10 +190,25 @@ impl<'a> Answer<'a> {
         self.queries.iter().map(String::as_str).filter(|query| !covered(query)).collect()
     }
 
+    /// Whether a line was counted at all. A recording without any event is no success.
+    async fn check_events(&self) -> Result<(), Error> {
+        let Some(recording) = self.feed.recorded() else { return Ok(()) };
+        if self.written.borrow().events > 0 {
+            return Ok(());
+        }
+        let recording = recording.to_owned();
+        Err(match self.feed.first_line().await? {
+            Some(first_line) => Error::NoEvents { recording, first_line },
+            None => Error::NoLines { recording },
+        })
+    }
+
     fn movement(&self) -> Movement {
         let written = self.written.borrow();
+        let progress = self.feed.progress();
         Movement {
-            sent: self.feed.progress().sent,
+            sent: progress.sent,
+            read_again: progress.read_again,
             read: written.read,
             missing: written.missing,
             reflected: self.results.values().map(|result| result.version).sum(),
@@ -194,9 +222,17 @@ impl<'a> Answer<'a> {
             (None, _) => {
                 let progress = self.feed.progress();
                 let of = progress.total.map_or_else(String::new, |total| format!(" of {total}"));
+                let Progress { sent, clients, read_again, waits, .. } = progress;
+                let now = match (waits, progress.exhausted()) {
+                    (true, _) => {
+                        "; the recording is a pipe that has not given its next line".into()
+                    }
+                    (false, true) => format!("; {read_again} lines read again to compare them"),
+                    (false, false) => String::new(),
+                };
+                let read = written.read;
                 format!(
-                    "the feed: {}{of} lines sent to {} client(s), {} in kafka",
-                    progress.sent, progress.clients, written.read
+                    "the feed: {sent}{of} lines sent to {clients} client(s), {read} in kafka{now}"
                 )
             }
             (Some(0), Some(spans)) => {
@@ -220,6 +256,7 @@ impl<'a> Answer<'a> {
             received: published + dead,
             published,
             duplicates: self.results.values().map(|result| result.duplicates).max().unwrap_or(0),
+            left_out: self.feed.progress().left_out,
             dead_letters: &written.dead_letters,
         };
         serde_json::to_writer(&mut out, &LastLine { summary })?;

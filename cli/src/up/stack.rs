@@ -44,8 +44,14 @@ impl Plan {
         if args.once && args.recording.is_none() && args.events.is_none() {
             return Err(Error::Endless);
         }
+        args.pace().check()?;
+        let dir = if args.keeps_data() {
+            DataDir::kept(args.data_dir.as_deref())?
+        } else {
+            DataDir::temporary()?
+        };
         let feed = match &args.recording {
-            Some(recording) => Feed::recording(recording)?,
+            Some(recording) => Feed::recording(recording, dir.path())?,
             None => Feed::synthetic(SyntheticOptions {
                 events: args.events,
                 ..SyntheticOptions::default()
@@ -53,12 +59,8 @@ impl Plan {
         };
         let tiers = Tiers::find()?;
         let analysis = tiers.analysis().await?;
+        let feed = tiers.taken().await?.fit(feed);
         let listen = listen(args.dashboard_port())?;
-        let dir = if args.keeps_data() {
-            DataDir::kept(args.data_dir.as_deref())?
-        } else {
-            DataDir::temporary()?
-        };
         Ok(Self { args, feed, tiers, analysis, dir, listen })
     }
 }
@@ -106,6 +108,9 @@ impl Stack {
     pub async fn run(&mut self, plan: &Plan) -> Result<(), Error> {
         let began = Instant::now();
         self.console.say(format!("data in {}", plan.dir.path().display()));
+        if plan.feed.scratch().is_some() {
+            self.console.say("the recording is copied there while it is served");
+        }
         let feed = RunningFeed::start(plan.feed.clone(), plan.args.pace(), plan.args.truth.clone())
             .await?;
         let feed = Arc::clone(self.feed.insert(Arc::new(feed)));

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::data_dir::DataDir;
+use super::feed::Taken;
 use super::probe::Probe;
 use super::process::Spec;
 use super::programs;
@@ -83,17 +84,30 @@ impl Analysis {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It could not be asked.
-    #[error("cannot run `analyzer --dump-config`: {0}")]
-    Run(#[source] std::io::Error),
+    #[error("cannot run `{tier} --dump-config`: {source}")]
+    Run {
+        /// The tier.
+        tier: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// It refused its configuration.
-    #[error("the analyzer refuses its configuration:\n{0}")]
-    Refused(String),
+    #[error("the {tier} refuses its configuration:\n{why}")]
+    Refused {
+        /// The tier.
+        tier: &'static str,
+        /// Its words.
+        why: String,
+    },
     /// Something keeps killing it.
-    #[error("`analyzer --dump-config` was killed {QUESTIONS} times in a row; find out by what")]
-    Killed,
+    #[error("`{tier} --dump-config` was killed {QUESTIONS} times in a row; find out by what")]
+    Killed {
+        /// The tier.
+        tier: &'static str,
+    },
     /// It said something else than we know: another version.
     #[error(
-        "cannot read what `analyzer --dump-config` says: {0}; build all programs from the same sources"
+        "cannot read what a tier's `--dump-config` says: {0}; build all programs from the same sources"
     )]
     Unknown(#[source] toml::de::Error),
 }
@@ -102,8 +116,8 @@ impl Error {
     /// Whether trying again can help.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Killed => true,
-            Self::Run(_) | Self::Refused(_) | Self::Unknown(_) => false,
+            Self::Killed { .. } => true,
+            Self::Run { .. } | Self::Refused { .. } | Self::Unknown(_) => false,
         }
     }
 }
@@ -126,20 +140,15 @@ impl Tiers {
     /// # Errors
     /// When it refuses its configuration.
     pub async fn analysis(&self) -> Result<Analysis, Error> {
-        for _ in 0..QUESTIONS {
-            let mut question = Command::new(&self.analyzer);
-            let said = question.arg("--dump-config").output().await.map_err(Error::Run)?;
-            if said.status.success() {
-                return toml::from_str(&String::from_utf8_lossy(&said.stdout))
-                    .map_err(Error::Unknown);
-            }
-            // Without a code a signal ended it: whoever kills tiers by their name has met this one.
-            if said.status.code().is_some() {
-                let why = String::from_utf8_lossy(&said.stderr);
-                return Err(Error::Refused(why.trim_end().to_owned()));
-            }
-        }
-        Err(Error::Killed)
+        toml::from_str(&ask("analyzer", &self.analyzer).await?).map_err(Error::Unknown)
+    }
+
+    /// Asks the collector what it takes, given the environment as it is.
+    ///
+    /// # Errors
+    /// When it refuses its configuration.
+    pub async fn taken(&self) -> Result<Taken, Error> {
+        Taken::parse(&ask("collector", &self.collector).await?).map_err(Error::Unknown)
     }
 
     /// The collector.
@@ -173,6 +182,23 @@ impl Tiers {
         ];
         tier("access-api", &self.access_api, wiring.admin[2], env)
     }
+}
+
+/// What a tier says with `--dump-config`.
+async fn ask(tier: &'static str, program: &std::path::Path) -> Result<String, Error> {
+    for _ in 0..QUESTIONS {
+        let said = Command::new(program).arg("--dump-config").output().await;
+        let said = said.map_err(|source| Error::Run { tier, source })?;
+        if said.status.success() {
+            return Ok(String::from_utf8_lossy(&said.stdout).into_owned());
+        }
+        // Without a code a signal ended it: whoever kills tiers by their name has met this one.
+        if said.status.code().is_some() {
+            let why = String::from_utf8_lossy(&said.stderr).trim_end().to_owned();
+            return Err(Error::Refused { tier, why });
+        }
+    }
+    Err(Error::Killed { tier })
 }
 
 fn tier<const N: usize>(

@@ -4,8 +4,17 @@ use futures_util::stream::{self, Stream};
 use hyper::body::{Bytes, Frame};
 use tokio_util::sync::CancellationToken;
 
-use super::Cut;
+use crate::simulate::Error;
 use crate::simulate::audience::{Batch, Listener};
+
+/// Why a chunked answer ends without its last chunk.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum Cut {
+    #[error("cut on purpose, as asked for with --break-every")]
+    OnPurpose,
+    #[error(transparent)]
+    Feed(#[from] Error),
+}
 
 /// The body of an answer: a chunk per batch, until `shutdown`.
 pub(super) fn lines(

@@ -27,10 +27,14 @@ async fn listener() -> TcpListener {
 async fn recording(content: &[u8], pace: Pace) -> Served {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(content).unwrap();
-    let feed = Feed::recording(file.path()).unwrap();
+    let feed = opened(file.path());
     let mut served = served(feed, pace).await;
     served.file = Some(file);
     served
+}
+
+fn opened(path: &std::path::Path) -> Feed {
+    Feed::recording(path, &std::env::temp_dir()).unwrap()
 }
 
 async fn served(feed: Feed, pace: Pace) -> Served {
@@ -116,7 +120,10 @@ async fn every_line_arrives_as_it_stands_in_the_recording() {
         assert_eq!(message.into_data(), line);
     }
     feed.handle.exhausted().await.unwrap();
-    assert_eq!(feed.handle.progress(), Progress { sent: 7, total: Some(7), clients: 1 });
+    assert_eq!(
+        feed.handle.progress(),
+        Progress { sent: 7, total: Some(7), clients: 1, ..Progress::default() }
+    );
 }
 
 #[tokio::test]
@@ -243,7 +250,7 @@ async fn a_broken_connection_leaves_half_a_message_which_comes_whole_on_a_resume
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(&lines.join(&b'\n')).unwrap();
     let every = std::num::NonZeroU64::new(10);
-    let feed = served(Feed::recording(file.path()).unwrap().break_every(every), Pace::Max).await;
+    let feed = served(opened(file.path()).break_every(every), Pace::Max).await;
 
     let mut client = feed.connect("").await;
     assert_eq!(take(&mut client, 9).await, lines[..9]);
@@ -263,7 +270,7 @@ async fn a_broken_answer_over_http_ends_with_an_error() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"one\ntwo\nthree").unwrap();
     let every = std::num::NonZeroU64::new(2);
-    let feed = served(Feed::recording(file.path()).unwrap().break_every(every), Pace::Max).await;
+    let feed = served(opened(file.path()).break_every(every), Pace::Max).await;
     let mut answer = reqwest::get(feed.http("")).await.unwrap();
     let mut body = Vec::new();
     let ended = loop {
@@ -300,6 +307,57 @@ async fn a_recording_that_breaks_off_is_served_up_to_there_and_then_said() {
     assert!(
         matches!(feed.handle.exhausted().await, Err(Error::Read { line, .. }) if line == received as u64 + 1)
     );
+}
+
+#[tokio::test]
+async fn a_pipe_is_served_as_it_comes_and_served_again_on_a_resume() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+    let feed = served(opened(std::path::Path::new(&path)), Pace::Max).await;
+    let mut client = feed.connect("").await;
+    writer.write_all(b"one\ntwo\nth").unwrap();
+    assert_eq!(take(&mut client, 2).await, [b"one", b"two"]);
+    feed.until(|progress| progress.waits).await;
+    assert_eq!(take(&mut feed.connect("?since_mtime=0").await, 2).await, [b"one", b"two"]);
+    writer.write_all(b"ree").unwrap();
+    drop((writer, reader));
+    assert_eq!(next(&mut client).await, b"three");
+    feed.handle.exhausted().await.unwrap();
+    assert_eq!(feed.handle.expected().await.unwrap().len(), 3);
+    assert_eq!(feed.handle.first_line().await.unwrap().unwrap(), "one");
+    let all = [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()];
+    assert_eq!(take(&mut feed.connect("?since_count=3").await, 3).await, all);
+}
+
+#[tokio::test]
+async fn a_line_that_no_client_takes_is_left_out_and_counted() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let long = "x".repeat(1_001);
+    write!(file, "one\n{long}\ntwo\n{long}").unwrap();
+    let feed = served(opened(file.path()).max_message_bytes(1_000), Pace::Max).await;
+    let mut client = feed.connect("").await;
+    assert_eq!(take(&mut client, 2).await, [b"one", b"two"]);
+    feed.handle.exhausted().await.unwrap();
+    let progress = feed.handle.progress();
+    assert_eq!((progress.sent, progress.left_out, progress.total), (4, 2, Some(4)));
+    assert_eq!(take(&mut feed.connect("?since_mtime=0").await, 2).await, [b"one", b"two"]);
+    assert_eq!(feed.handle.progress().left_out, 2, "a resume counts nothing again");
+    assert_eq!(feed.handle.expected().await.unwrap().len(), 2);
+    let truth = feed.handle.truth().await.unwrap();
+    assert_eq!((truth.sent, truth.bad), (4, 4));
+}
+
+#[tokio::test]
+async fn a_recording_that_was_changed_after_it_was_served_is_told_not_guessed() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"one\ntwo\n").unwrap();
+    let feed = served(opened(file.path()), Pace::Max).await;
+    take(&mut feed.connect("").await, 2).await;
+    feed.handle.exhausted().await.unwrap();
+    file.write_all(b"three\n").unwrap();
+    assert!(feed.handle.expected().await.is_err());
+    assert!(feed.handle.truth().await.is_err());
+    assert_eq!(take(&mut feed.connect("?since_count=2").await, 2).await, [b"one", b"two"]);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ async fn an_analyzer_that_is_killed_while_it_is_asked_is_asked_again() {
 async fn an_analyzer_that_is_always_killed_is_given_up() {
     let (directory, tiers) = analyzer("echo >> asked; kill -9 $$");
     let error = tiers.analysis().await.unwrap_err();
-    assert!(matches!(error, Error::Killed), "{error}");
+    assert!(matches!(error, Error::Killed { .. }), "{error}");
     let asked = std::fs::read(directory.path().join("asked")).unwrap();
     assert_eq!(asked.len(), QUESTIONS as usize);
 }

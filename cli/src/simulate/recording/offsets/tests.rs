@@ -1,0 +1,30 @@
+use proptest::prelude::*;
+
+use super::*;
+
+proptest! {
+    /// Lines of random lengths: what is found is a line's real place, at or before the one asked for, and not far.
+    #[test]
+    fn the_nearest_known_line_begins_where_it_is_said_to(
+        lengths in prop::collection::vec(1_u64..50, 0..3_000),
+        max_places in 2_usize..40,
+    ) {
+        let mut offsets = Offsets::with_places(max_places);
+        let mut begins = vec![0];
+        for (at, length) in lengths.iter().enumerate() {
+            begins.push(begins[at] + length);
+            let position = at as u64 + 1;
+            if position.is_multiple_of(STRIDE) {
+                offsets.add(position, begins[at + 1]);
+                // Another reader that comes by later adds nothing.
+                offsets.add(position, 7);
+            }
+        }
+        prop_assert!(offsets.places.len() < max_places.max(3));
+        for position in 0..begins.len() as u64 {
+            let (line, offset) = offsets.before(position);
+            prop_assert!(line <= position && position < line + 2 * offsets.stride);
+            prop_assert_eq!(offset, begins[line as usize]);
+        }
+    }
+}
