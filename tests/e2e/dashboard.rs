@@ -32,6 +32,23 @@ const RECORD_STATES: &str = "window.states = [];
     new MutationObserver(() => states.push(document.body.dataset.state))
         .observe(document.body, { attributes: true, attributeFilter: ['data-state'] })";
 
+/// Draws the picker of queries, in a form of its own, while more queries appear and the one that has the keyboard's focus
+/// retires; `picker` is then what had the focus after each, and what there was to choose.
+const DRAW_PICKER: &str = "import(new URL('assets/picker.js', document.baseURI)).then(({ createPicker }) => {
+    const form = document.body.appendChild(document.createElement('form'));
+    const draw = createPicker(form);
+    const seen = [];
+    const look = () => seen.push(document.activeElement.value, [...form.elements].map(one => one.value).join());
+    draw(['b', 'd'], 'b');
+    form.querySelector('[value=d]').focus();
+    draw(['a', 'b', 'c', 'd', 'e'], 'b');
+    look();
+    draw(['a', 'b', 'e'], 'b');
+    look();
+    form.remove();
+    window.picker = seen;
+})";
+
 /// Fails on whatever the page has logged as wrong, except what the browser itself says of a request that was refused
 /// while the access-api was away, or was reading.
 fn assert_clean(log: &[LogEntry], restarted: bool) {
@@ -146,6 +163,9 @@ fn the_dashboard_shows_the_truth_and_survives_a_restart_of_the_access_api() {
     std::fs::write(artifacts().join("first-bars.txt"), figure).expect("storing a figure");
 
     assert_truth(&page, &truth);
+    page.execute(DRAW_PICKER);
+    let picker = page.until("the picker was drawn", "return window.picker ?? false");
+    assert_eq!(picker, serde_json::json!(["d", "a,b,c,d,e", "b", "a,b,e"]));
     assert_clean(&page.log(), false);
     picture(&page, "dashboard", &SCREENS);
 
