@@ -17,8 +17,9 @@ use serde_json::Value;
 /// What the page shows: the bars in order, as (item, count, error).
 const BARS: &str = "return [...document.querySelectorAll('li[data-item]')].map(bar => [bar.dataset.item, Number(bar.dataset.count), Number(bar.dataset.error), Number(bar.dataset.rank)])";
 
-/// From the start of everything, Kafka included, to the first bars: 45 to 60 looks on a machine with nothing else to do.
-const LOOKS_TO_FIRST_BARS: u32 = 300;
+/// From the dashboard's first answer to its first bars; all three tiers start meanwhile. Kafka's start is not counted: it
+/// may have to be fetched first.
+const LOOKS_TO_FIRST_BARS: u32 = 150;
 
 /// The screens that the page is looked at on.
 const SCREENS: [(&str, u32, u32); 4] =
@@ -144,21 +145,20 @@ fn the_dashboard_shows_the_truth_and_survives_a_restart_of_the_access_api() {
 
     let mut sandbox = Sandbox::builder().recording(&path).rate(1_000).start();
     let url = sandbox.url("/");
-    let ((), to_page) = looks(LOOKS_TO_FIRST_BARS, "the dashboard", || {
+    eventually("the dashboard", || {
         sandbox.assert_running();
-        sandbox.get("/").map(drop)
+        sandbox.get("/")
     });
     page.goto(&url);
-    let ((), to_bars) = looks(LOOKS_TO_FIRST_BARS - to_page, "first bars", || {
+    let ((), taken) = looks(LOOKS_TO_FIRST_BARS, "first bars", || {
         page.execute("return document.querySelector('li[data-item]') !== null")
             .as_bool()
             .filter(|&there| there)
             .map(drop)
     });
+    let seconds = sandbox.started().elapsed().as_secs_f64();
     let figure = format!(
-        "{} looks, {:.1} s from `millrace up` to first bars\n",
-        to_page + to_bars,
-        sandbox.started().elapsed().as_secs_f64()
+        "first bars {seconds:.1} s after the start of `millrace up`, {taken} looks after the page\n"
     );
     std::fs::write(artifacts().join("first-bars.txt"), figure).expect("storing a figure");
 
