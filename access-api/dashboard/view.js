@@ -9,12 +9,14 @@ import { detailText, emptyText, legendText, noticeText, STATE_WORDS } from './wo
 export function viewOf(state, format, now, wallMs) {
   const picture = shown(state);
   const result = picture?.result ?? null;
-  const connection = connectionState(state.watchdog, picture !== null, now);
+  // The analyzer publishes a result before it has read an event, with version 0.
+  const counts = result !== null && result.version > 0;
+  const connection = connectionState(state.watchdog, counts, now);
   const top = result === null ? [] : result.top.slice(0, state.wanted.n);
   return {
     state: connection.state,
     word: STATE_WORDS[connection.state],
-    detail: detailText(format, { ...connection, lagMs: picture?.lagMs ?? null, wallMs }),
+    detail: detailText(format, { ...connection, hasResult: result !== null, lagMs: picture?.lagMs ?? null, wallMs }),
     canRetry: connection.state === 'offline' && connection.retryInMs !== null,
     notice: noticeText(state.results, wantedQuery(state)),
     query: state.chosen,

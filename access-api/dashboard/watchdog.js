@@ -18,7 +18,7 @@ export const STATES = [
   'offline', // no socket, after there was one or an attempt failed
   'reading', // the server has not read the results from Kafka yet
   'kafka-away', // the server cannot reach Kafka: whatever it sends may be old
-  'waiting', // connected, and the query that is shown has no result yet
+  'waiting', // connected, and nothing was counted yet for the query that is shown
   'stale', // the server has a newer result than is shown, or does not answer
   'slow', // the server told that this page is too slow, and skips results
   'catching-up', // results arrive late: someone works off a backlog
@@ -143,8 +143,8 @@ function silentMs(watchdog, now) {
 
 // === what to say
 
-// The state, one of STATES, with what its words need. `hasResult`: the chosen query has a result to show.
-export function connectionState(watchdog, hasResult, now) {
+// The state, one of STATES, with what its words need. `counts`: something was counted for the chosen query.
+export function connectionState(watchdog, counts, now) {
   const { phase, retryAt, everOpen, refused } = watchdog.socket;
   const quietMs = watchdog.resultAt === null ? 0 : Math.max(0, now - watchdog.resultAt);
   const about = {
@@ -161,7 +161,7 @@ export function connectionState(watchdog, hasResult, now) {
     if (phase === 'connecting') return 'connecting';
     if (watchdog.kafkaAwaySinceMs !== null) return 'kafka-away';
     if (longerThanGrace(watchdog.behindSince) || longerThanGrace(watchdog.unansweredSince)) return 'stale';
-    if (!hasResult) return 'waiting';
+    if (!counts) return 'waiting';
     if (held(watchdog.slowAt)) return 'slow';
     if (held(watchdog.lateAt)) return 'catching-up';
     return quietMs >= QUIET_AFTER_MS ? 'quiet' : 'live';

@@ -15,7 +15,7 @@ export const STATE_WORDS = {
 };
 
 // What the state means now. Resuming and gaps are events, told for some seconds beside a state that has nothing to add.
-export function detailText(format, { state, quietMs, lagMs, retryInMs, kafkaAwaySinceMs, event, wallMs }) {
+export function detailText(format, { state, hasResult, quietMs, lagMs, retryInMs, kafkaAwaySinceMs, event, wallMs }) {
   switch (state) {
     case 'connecting':
       return 'to the server';
@@ -26,7 +26,7 @@ export function detailText(format, { state, quietMs, lagMs, retryInMs, kafkaAway
     case 'kafka-away':
       return `since ${format.clock(kafkaAwaySinceMs, wallMs)}; the results shown are from before`;
     case 'waiting':
-      return 'for the first result';
+      return hasResult ? 'for the first event' : 'for the first result';
     case 'stale':
       return 'newer results are not arriving';
     case 'slow':

@@ -33,6 +33,13 @@ test('before any result the page says that it waits, and what to do', () => {
   assert.deepEqual([view().state, view().empty], ['waiting', null]);
 });
 
+test('a result that counts nothing yet is not live', () => {
+  receiveFrame(state, frame({}, { version: 0, events: 0, top: [] }), 500);
+  assert.deepEqual([view().state, view().detail, view().empty.title], ['waiting', 'for the first event', 'Waiting for the first event']);
+  receiveFrame(state, frame({}, { version: 1 }), 600);
+  assert.equal(view().state, 'live');
+});
+
 test('a query that retired gives way to the first that there is', () => {
   receiveFrame(state, snapshot(), 0);
   receiveAnswer(state, list('cities', 'countries'), 10, 20);

@@ -20,7 +20,7 @@ const WALL = 1_700_000_000_000; // the reader's clock when the test's own clock 
 
 const arrive = (each, said, now) => frameArrived(watchdog, each, said, 'topics', now, WALL + now);
 const status = (fields, now) => arrive({ type: 'status', now_ms: 5_000_000, kafka: 'connected', ...fields }, NOTHING, now);
-const at = (now, hasResult = true) => connectionState(watchdog, hasResult, now).state;
+const at = (now, counts = true) => connectionState(watchdog, counts, now).state;
 
 function answer(what, behind, now) {
   asked(watchdog, now);
