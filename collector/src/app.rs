@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::pipeline::{Conditions, Pipeline};
 use crate::source::websocket::Websocket;
-use crate::source::{Intake, Progress};
+use crate::source::{Intake, Logged};
 
 #[cfg(test)]
 mod tests;
@@ -41,25 +41,25 @@ impl Tier for Collector {
         let (mut log, recovered) = MessageLog::open(&config.log.path, config.log.options())?;
         metrics.recovered.inc_by((recovered.pending + recovered.failed) as u64);
         metrics.damaged.inc_by(recovered.damaged as u64);
-        let cursor = log.begin_source(&config.source.name, &config.source.feed)?;
+        let (name, source) = config.source.only().map_err(Error::Address)?;
+        let cursor = log.begin_source(name, &source.cursor_of())?;
         tracing::info!(
             path = %config.log.path.display(), instance = log.instance(), pending = recovered.pending,
             failed = recovered.failed, damaged = recovered.damaged, cursor, "message log open"
         );
 
-        let (progress, progressed) = watch::channel(Progress::default());
-        let (intake, messages) = Intake::new(progressed, Clock::new(&config.service));
+        let (logged, whenever_logged) = watch::channel(Logged::default());
+        let (intake, messages) = Intake::new(whenever_logged, Clock::new(&config.service));
         let source_stop = host.shutdown.child_token();
-        let source = config.source.clone();
         let source =
-            Websocket::new(source, intake, metrics.clone(), connected, source_stop.clone())?;
+            Websocket::new(name, source, intake, metrics.clone(), connected, source_stop.clone())?;
 
         // Some time must be left to close the log after the producer was given up.
         let drain = Duration::from_millis(config.service.drain_deadline_ms).mul_f64(0.8);
         let stop = CancellationToken::new();
         let runtime = Handle::current();
         let pipeline =
-            Pipeline::new(config, log, progress, metrics, conditions, runtime, stop.clone())?;
+            Pipeline::new(config, log, logged, metrics, conditions, runtime, stop.clone())?;
         let (done, finished) = oneshot::channel();
         thread::Builder::new()
             .name("writer".to_owned())

@@ -26,6 +26,12 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// The source's address cannot be used.
+    #[error("source.NAME.url: {0}")]
+    Address(String),
+    /// The source's headers cannot be used.
+    #[error("source.NAME: {0}")]
+    Headers(String),
     /// A metric is registered twice.
     #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -49,6 +55,8 @@ impl Error {
             Self::ReadBack(error) => error.retryable(),
             Self::Producer(_)
             | Self::Authorities { .. }
+            | Self::Address(_)
+            | Self::Headers(_)
             | Self::Metrics(_)
             | Self::Thread(_)
             | Self::Writer

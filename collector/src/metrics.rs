@@ -41,9 +41,11 @@ pub struct Metrics {
     pub connects: IntCounter,
     /// Connections that ended, and attempts that failed.
     pub disconnects: IntCounter,
-    /// Times that the source could not be asked to resume where it stopped.
+    /// Interruptions of the source whose messages are missing.
     pub gaps: IntCounter,
-    /// Newest event time of what is logged.
+    /// How long they were, from the last message before to the first one after, in milliseconds.
+    pub gap_ms: IntCounter,
+    /// Where the source would resume.
     pub cursor: IntGauge,
 }
 
@@ -112,13 +114,14 @@ impl Metrics {
                 "source_disconnects",
                 "Connections to the source that ended, and attempts that failed",
             )?,
-            gaps: make.counter(
-                "source_gaps",
-                "Times the source could not be asked to resume where it stopped",
+            gaps: make.counter("source_gaps", "Interruptions of the source whose messages are missing")?,
+            gap_ms: make.counter(
+                "source_gap_milliseconds",
+                "Length of those interruptions, from the last message before to the first one after",
             )?,
             cursor: make.gauge(
                 "source_cursor_milliseconds",
-                "Newest event time of what is logged, since 1970",
+                "Where the source would resume: an event time, or when its last message came; since 1970",
             )?,
         })
     }

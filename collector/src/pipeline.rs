@@ -31,7 +31,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::publisher::{Outcome, Outcomes, Publisher, Unsent};
-use crate::source::{Message, Progress};
+use crate::source::cursor::Cursor;
+use crate::source::{Logged, Message};
 
 mod journal;
 mod settle;
@@ -48,6 +49,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Pipeline {
     config: Config,
     source: Arc<str>,
+    max_event_bytes: usize,
+    cursor: Cursor,
     log: MessageLog,
     publisher: Publisher,
     outcomes: Arc<Outcomes>,
@@ -55,7 +58,7 @@ pub struct Pipeline {
     burying: HashMap<Sequence, Reason>,
     /// The producer lost a record or takes none: see [`rebuild`](Self::rebuild).
     broken: Option<String>,
-    progress: watch::Sender<Progress>,
+    logged: watch::Sender<Logged>,
     metrics: Metrics,
     conditions: Conditions,
     runtime: Handle,
@@ -92,7 +95,7 @@ impl Pipeline {
     pub fn new(
         config: Config,
         log: MessageLog,
-        progress: watch::Sender<Progress>,
+        logged: watch::Sender<Logged>,
         metrics: Metrics,
         conditions: Conditions,
         runtime: Handle,
@@ -100,18 +103,23 @@ impl Pipeline {
     ) -> Result<Self, Error> {
         let publisher = Publisher::new(&config.kafka, log.instance(), conditions.kafka.clone())?;
         let outcomes = publisher.outcomes();
-        let source = config.source.name.as_str().into();
+        let (name, source) = config.source.only().map_err(Error::Address)?;
+        let max_event_bytes = source.max_event_bytes;
+        let cursor = Cursor::new(&source.resume, log.cursor(name).unwrap_or_default());
+        let source = name.into();
         let burying = HashMap::new();
         let broken = None;
         Ok(Self {
             config,
             source,
+            max_event_bytes,
+            cursor,
             log,
             publisher,
             outcomes,
             burying,
             broken,
-            progress,
+            logged,
             metrics,
             conditions,
             runtime,
@@ -124,7 +132,7 @@ impl Pipeline {
     /// # Errors
     /// What cannot be mended by trying again; what is not delivered is in the log in any case.
     pub fn run(mut self, mut messages: mpsc::Receiver<Message>) -> Result<(), Error> {
-        self.progress.send_modify(|progress| progress.cursor = self.log.cursor(&self.source));
+        self.logged.send_modify(|logged| logged.cursor = self.cursor.position());
         let outcome = self.work(&mut messages);
         match outcome {
             Err(Error::Interrupted) => {
@@ -140,7 +148,7 @@ impl Pipeline {
         drop(self.publisher);
         for (sequence, outcome) in self.outcomes.take() {
             if outcome == Outcome::Delivered {
-                self.log.delivered(sequence)?;
+                self.log.acknowledge(sequence)?;
             }
         }
         Ok(self.log.close()?)
@@ -210,10 +218,14 @@ impl Pipeline {
             }
             sent += 1;
         }
+        for (_, entry) in &entries {
+            let time_ms = entry.identity.as_ref().and_then(|identity| identity.time_ms);
+            self.cursor.observe(entry.received_ms, time_ms);
+        }
         self.append(&entries)?;
-        self.progress.send_modify(|progress| {
-            progress.logged += batch.len() as u64;
-            progress.cursor = self.log.cursor(&self.source);
+        self.logged.send_modify(|logged| {
+            logged.messages += batch.len() as u64;
+            logged.cursor = self.cursor.position();
         });
         drop(batch);
         for (sequence, entry) in &entries[sent..] {
@@ -224,10 +236,10 @@ impl Pipeline {
 
     fn entry(&self, message: &Message) -> Entry {
         let payload = message.payload.clone();
-        let known = if payload.len() > self.config.source.max_event_bytes {
-            Err(Reason::TooLarge)
-        } else {
-            identify(&payload, &self.config.event)
+        let known = match message.refused {
+            Some(reason) => Err(reason),
+            None if payload.len() > self.max_event_bytes => Err(Reason::TooLarge),
+            None => identify(&payload, &self.config.event),
         };
         let (identity, reason) = match known {
             Ok(identity) => (Some(identity), None),

@@ -1,15 +1,18 @@
 //! How a message gets from a source into the pipeline.
 //!
 //! A source pushes what it receives into its [`Intake`] and waits while the intake is full: the wait
-//! is how the pipeline slows it down. [`Progress`] tells it what is logged, which is what a source
+//! is how the pipeline slows it down. [`Logged`] tells it what is logged, which is what a source
 //! needs to resume: everything up to the cursor is safe, everything after it must come again.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use common::clock::Clock;
+use common::event::Reason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+pub mod cursor;
+pub mod framing;
 pub mod websocket;
 
 /// Messages that wait for the writer thread; then the source waits.
@@ -24,17 +27,19 @@ pub struct Message {
     pub payload: Bytes,
     /// When, in milliseconds since 1970.
     pub received_ms: i64,
+    /// Why it is no event whatever it holds, if its source knows that.
+    pub refused: Option<Reason>,
     /// Its share of the bytes that may wait, given back when it is logged.
     _share: OwnedSemaphorePermit,
 }
 
-/// How far the pipeline is.
+/// What is in the message log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct Logged {
     /// How many of the messages pushed since the process started are logged.
-    pub logged: u64,
-    /// Newest event time of all that is logged, in milliseconds since 1970.
-    pub cursor: Option<i64>,
+    pub messages: u64,
+    /// Where the source goes on after them, see [`cursor::Cursor`]; in milliseconds since 1970.
+    pub cursor: i64,
 }
 
 /// The pipeline is gone; there is nobody to push to.
@@ -46,30 +51,27 @@ pub struct Closed;
 pub struct Intake {
     queue: mpsc::Sender<Message>,
     bytes: Arc<Semaphore>,
-    progress: watch::Receiver<Progress>,
+    logged: watch::Receiver<Logged>,
     clock: Clock,
     pushed: u64,
 }
 
 impl Intake {
     /// An intake, and the writer thread's end of it.
-    pub fn new(
-        progress: watch::Receiver<Progress>,
-        clock: Clock,
-    ) -> (Self, mpsc::Receiver<Message>) {
+    pub fn new(logged: watch::Receiver<Logged>, clock: Clock) -> (Self, mpsc::Receiver<Message>) {
         let (queue, messages) = mpsc::channel(QUEUE_MESSAGES);
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
-        (Self { queue, bytes, progress, clock, pushed: 0 }, messages)
+        (Self { queue, bytes, logged, clock, pushed: 0 }, messages)
     }
 
     /// Hands a message to the pipeline, waiting while it is full.
     ///
     /// # Errors
     /// When the pipeline is gone.
-    pub async fn push(&mut self, payload: Bytes) -> Result<(), Closed> {
+    pub async fn push(&mut self, payload: Bytes, refused: Option<Reason>) -> Result<(), Closed> {
         let share = u32::try_from(payload.len()).unwrap_or(QUEUE_BYTES).min(QUEUE_BYTES);
         let share = Arc::clone(&self.bytes).acquire_many_owned(share).await.map_err(|_| Closed)?;
-        let message = Message { payload, received_ms: self.clock.now_ms(), _share: share };
+        let message = Message { payload, received_ms: self.now_ms(), refused, _share: share };
         self.queue.send(message).await.map_err(|_| Closed)?;
         self.pushed += 1;
         Ok(())
@@ -79,10 +81,15 @@ impl Intake {
     ///
     /// # Errors
     /// When the pipeline is gone.
-    pub async fn logged(&mut self) -> Result<Option<i64>, Closed> {
+    pub async fn logged(&mut self) -> Result<i64, Closed> {
         let pushed = self.pushed;
-        let progress = self.progress.wait_for(|progress| progress.logged >= pushed).await;
-        progress.map(|progress| progress.cursor).map_err(|_| Closed)
+        let logged = self.logged.wait_for(|logged| logged.messages >= pushed).await;
+        logged.map(|logged| logged.cursor).map_err(|_| Closed)
+    }
+
+    /// What a message that is received now gets for its time.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
     }
 
     /// Resolves when the pipeline is gone.

@@ -18,7 +18,7 @@
 //! # Invariants
 //!
 //! - What [`MessageLog::append`] returned `Ok` for survives any crash, power loss included, until it
-//!   was [`delivered`](MessageLog::delivered).
+//!   was [`delivered`](MessageLog::acknowledge).
 //! - An entry is in one family: the move to `failed` is one batch.
 //! - A [`Sequence`] is never used twice, not even for an entry that was given one but never written:
 //!   every opening starts an epoch of its own, on disk before the first sequence is given out.
@@ -37,7 +37,7 @@
 //! | `default` | `instance` | random id of this log, 16 hex digits |
 //! | | `epoch` | number of openings (big-endian u64) |
 //! | | `watermark` | everything below this sequence is done (big-endian u64) |
-//! | | `cursor:` source | newest event time of the source's written prefix, ms (big-endian i64) |
+//! | | `cursor:` source | where the source goes on, ms (big-endian i64) |
 //!
 //! A sequence is the epoch (24 bits) and a count (40 bits): scans are in order of arrival, and random
 //! keys, which would scatter them, are not needed. Only appends are synced: losing a removal or a
@@ -156,29 +156,29 @@ impl MessageLog {
         sequence
     }
 
-    /// Writes `entries` and their sources' cursors in one batch, and returns when it is on disk.
-    /// Writing an entry again is harmless.
+    /// Writes `entries` and the cursor of the source that they came from in one batch, and returns when it
+    /// is on disk. Writing an entry again is harmless.
     ///
     /// # Errors
     /// When the write or the fsync fails; then nothing may be assumed of `entries`, and the log
     /// refuses everything until [`reopen`](Self::reopen).
-    pub fn append(&mut self, entries: &[(Sequence, Entry)]) -> Result<(), Error> {
-        let mut cursors = BTreeMap::new();
+    pub fn append(
+        &mut self,
+        entries: &[(Sequence, Entry)],
+        cursor: Option<(&str, i64)>,
+    ) -> Result<(), Error> {
         let mut batch = Batch::default();
         let store = self.store()?;
         for (sequence, entry) in entries {
             store.put(&mut batch, Family::Transient, *sequence, &entry.encode());
-            if let Some(time) = entry.identity.as_ref().and_then(|identity| identity.time_ms) {
-                let newest = cursors.entry(&*entry.source).or_insert(time);
-                *newest = time.max(*newest);
-            }
         }
-        cursors.retain(|source, time| self.cursors.get(*source).is_none_or(|known| known < time));
-        for (source, time) in &cursors {
-            store.put_cursor(&mut batch, source, *time);
+        if let Some((source, cursor)) = cursor {
+            store.put_cursor(&mut batch, source, cursor);
         }
         self.commit(batch, true)?;
-        self.cursors.extend(cursors.into_iter().map(|(source, time)| (source.to_owned(), time)));
+        if let Some((source, cursor)) = cursor {
+            self.cursors.insert(source.to_owned(), cursor);
+        }
         self.pending.extend(entries.iter().map(|(sequence, _)| *sequence));
         Ok(())
     }
@@ -206,8 +206,8 @@ impl MessageLog {
         Ok(cursor)
     }
 
-    /// The newest event time of what is written of a source, in milliseconds since 1970; `None` if it
-    /// was never connected to.
+    /// The cursor that was written last of a source, in milliseconds since 1970; `None` if it was never
+    /// connected to.
     pub fn cursor(&self, source: &str) -> Option<i64> {
         self.cursors.get(source).copied()
     }
@@ -217,7 +217,7 @@ impl MessageLog {
     ///
     /// # Errors
     /// As for [`append`](Self::append), for an entry of `failed` only.
-    pub fn delivered(&mut self, sequence: Sequence) -> Result<Option<Family>, Error> {
+    pub fn acknowledge(&mut self, sequence: Sequence) -> Result<Option<Family>, Error> {
         if self.pending.remove(&sequence) {
             self.truncated.settled += 1;
             return Ok(Some(Family::Transient));
@@ -239,7 +239,7 @@ impl MessageLog {
     ///
     /// # Errors
     /// As for [`append`](Self::append), and when the entry cannot be read.
-    pub fn failed(
+    pub fn fail(
         &mut self,
         sequence: Sequence,
         reason: Reason,

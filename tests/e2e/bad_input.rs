@@ -103,7 +103,7 @@ fn a_message_of_sixteen_mebibytes_is_refused_by_name_and_memory_stays_flat() {
     let mut feed = runtime.block_on(Feed::listen());
     let mut sandbox = Sandbox::builder()
         .recording(&nothing)
-        .environment("COLLECTOR__SOURCE__URL", &feed.url())
+        .environment("COLLECTOR__SOURCE__RSVPS__URL", &feed.url())
         .start();
 
     let mut resident = Vec::new();

@@ -158,8 +158,12 @@ impl Tiers {
         let feed = format!("{}?since_mtime=0", wiring.feed);
         let env = [
             ("COLLECTOR__KAFKA__BROKERS", wiring.brokers.clone().into()),
-            ("COLLECTOR__SOURCE__URL", feed.into()),
-            ("COLLECTOR__SOURCE__FEED", wiring.feed_id.clone().into()),
+            ("COLLECTOR__SOURCE__RSVPS__URL", feed.into()),
+            (
+                "COLLECTOR__SOURCE__RSVPS__RESUME",
+                r#"{ query = "since_mtime", from = "time" }"#.into(),
+            ),
+            ("COLLECTOR__SOURCE__RSVPS__FEED", wiring.feed_id.clone().into()),
             ("COLLECTOR__LOG__PATH", dir.join("collector").into()),
         ];
         tier("collector", &self.collector, wiring.admin[0], env)

@@ -10,6 +10,7 @@ use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
+use crate::config::Source;
 
 /// The value of a counter or gauge with one label value or none.
 fn value(registry: &Registry, name: &str, label: Option<&str>) -> u64 {
@@ -37,8 +38,12 @@ fn run(
 ) -> Sandbox {
     let mut config = Config::default();
     config.kafka.brokers = cluster.bootstrap_servers();
-    config.source.url = format!("ws://{}/2/rsvps", listener.local_addr().unwrap());
-    config.source.reconnect_base_ms = 1;
+    let source = Source {
+        url: format!("ws://{}/2/rsvps", listener.local_addr().unwrap()).into(),
+        reconnect_base_ms: 1,
+        ..Source::rsvps()
+    };
+    config.source.insert("rsvps", source);
     config.log.path = log.path().to_owned();
     config.validate().unwrap();
     let (registry, readiness, shutdown) =
@@ -117,7 +122,7 @@ async fn a_restarted_collector_asks_for_what_came_after_its_log() {
     let (listener, log) =
         (TcpListener::bind("127.0.0.1:0").await.unwrap(), TempDir::new().unwrap());
     let mut queries = Vec::new();
-    for events in [0, 2, 1] {
+    for events in [0, 9, 1] {
         let collector = run(&listener, &cluster, &log);
         let mut query = String::new();
         #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
@@ -138,7 +143,7 @@ async fn a_restarted_collector_asks_for_what_came_after_its_log() {
         collector.shutdown.cancel();
         collector.running.await.unwrap().unwrap();
     }
-    assert_eq!(queries, ["", "since_mtime=0", "since_mtime=70"]);
+    assert_eq!(queries, ["", "since_mtime=0", "since_mtime=62"], "all of the last eight are older");
 }
 
 #[tokio::test(flavor = "multi_thread")]

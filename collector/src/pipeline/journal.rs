@@ -3,6 +3,7 @@
 //! A write error latches: the collector is not ready, the writer thread stays here, so that nothing is
 //! taken from the source, and the log is reopened with backoff until it can be written again.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::backoff::Backoff;
@@ -15,15 +16,14 @@ impl Pipeline {
     /// Writes to the log, for as long as it takes.
     pub(super) fn append(&mut self, entries: &[(Sequence, Entry)]) -> Result<(), Error> {
         let duration = self.metrics.log_sync.clone();
+        let (source, cursor) = (Arc::clone(&self.source), self.cursor.position());
         self.with_log(|log| {
             let began = Instant::now();
-            log.append(entries)?;
+            log.append(entries, Some((&source, cursor)))?;
             duration.observe(began.elapsed().as_secs_f64());
             Ok(())
         })?;
-        if let Some(cursor) = self.log.cursor(&self.source) {
-            self.metrics.cursor.set(cursor);
-        }
+        self.metrics.cursor.set(cursor);
         self.count();
         Ok(())
     }

@@ -41,7 +41,7 @@ impl Pipeline {
     }
 
     fn delivered(&mut self, sequence: Sequence, reason: Option<Reason>) -> Result<(), Error> {
-        if self.with_log(|log| log.delivered(sequence))?.is_some() {
+        if self.with_log(|log| log.acknowledge(sequence))?.is_some() {
             match reason {
                 None => self.metrics.published.inc(),
                 Some(reason) => {
@@ -54,7 +54,7 @@ impl Pipeline {
 
     pub(super) fn refuse(&mut self, sequence: Sequence, why: &str) -> Result<(), Error> {
         let dead_letter = self.burying.remove(&sequence).is_some();
-        let moved = self.with_log(|log| log.failed(sequence, Reason::RefusedByKafka))?;
+        let moved = self.with_log(|log| log.fail(sequence, Reason::RefusedByKafka))?;
         if let Some((_, Some(evicted))) = &moved {
             self.metrics.evicted.inc();
             tracing::error!(sequence = %evicted, "a refused entry is lost: log.max_failed are kept already");

@@ -16,6 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tempfile::TempDir;
 
 use super::*;
+use crate::config::Source;
 use crate::source::Intake;
 
 const RAW: &str = "raw-rsvps";
@@ -36,7 +37,7 @@ impl Bench {
         cluster.create_topic(DEAD_LETTERS, 1, 1).unwrap();
         let mut config = Config::default();
         config.kafka.brokers = cluster.bootstrap_servers();
-        config.source.max_event_bytes = 1000;
+        config.source.insert("rsvps", Source { max_event_bytes: 1000, ..Source::rsvps() });
         Self { cluster, directory: TempDir::new().unwrap(), config }
     }
 
@@ -49,13 +50,13 @@ impl Bench {
         let readiness = Readiness::default();
         let conditions =
             Conditions { log: readiness.condition("log"), kafka: readiness.condition("kafka") };
-        let (progress, progressed) = watch::channel(Progress::default());
-        let (intake, messages) = Intake::new(progressed, common::clock::Clock::default());
+        let (logged, whenever_logged) = watch::channel(Logged::default());
+        let (intake, messages) = Intake::new(whenever_logged, common::clock::Clock::default());
         let stop = CancellationToken::new();
         let pipeline = Pipeline::new(
             self.config.clone(),
             self.log(),
-            progress,
+            logged,
             metrics.clone(),
             conditions,
             Handle::current(),
@@ -173,9 +174,9 @@ async fn events_and_dead_letters_reach_their_topics_and_leave_the_log() {
     let mut running = bench.start();
     let large = format!(r#"{{"rsvp_id":1,"response":"{}"}}"#, "x".repeat(1000));
     for payload in [rsvp(7).as_bytes(), b"null", b"\xff", large.as_bytes(), rsvp(8).as_bytes()] {
-        running.intake.push(bytes::Bytes::copy_from_slice(payload)).await.unwrap();
+        running.intake.push(bytes::Bytes::copy_from_slice(payload), None).await.unwrap();
     }
-    assert_eq!(running.intake.logged().await, Ok(Some(1008)));
+    assert!(running.intake.logged().await.is_ok());
     let metrics = running.drain().await;
     assert_eq!(metrics.published.get(), 2);
     for reason in [Reason::NotObject, Reason::InvalidUtf8, Reason::TooLarge] {
@@ -210,13 +211,13 @@ async fn what_the_log_holds_is_sent_before_anything_new() {
     dead.reason = Some(Reason::NotJson);
     let entries: Vec<_> =
         [entry(1), entry(2), dead].into_iter().map(|e| (log.allot(), e)).collect();
-    log.append(&entries).unwrap();
-    log.failed(entries[1].0, Reason::RefusedByKafka).unwrap();
+    log.append(&entries, None).unwrap();
+    log.fail(entries[1].0, Reason::RefusedByKafka).unwrap();
     drop(log);
 
     let mut running = bench.start();
     running.metrics.recovered.inc_by(3);
-    running.intake.push(rsvp(1).into()).await.unwrap();
+    running.intake.push(rsvp(1).into(), None).await.unwrap();
     let metrics = running.drain().await;
     assert_eq!(metrics.published.get(), 2);
     let (first, second) = (&bench.records(RAW)[0], &bench.records(RAW)[1]);
@@ -245,7 +246,7 @@ async fn what_kafka_refuses_becomes_a_dead_letter() {
         &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE],
     );
     let mut running = bench.start();
-    running.intake.push(rsvp(1).into()).await.unwrap();
+    running.intake.push(rsvp(1).into(), None).await.unwrap();
     let metrics = running.drain().await;
     assert_eq!((metrics.published.get(), dead_letters(&metrics, Reason::RefusedByKafka)), (0, 1));
     let dead = bench.records(DEAD_LETTERS);
@@ -261,11 +262,11 @@ async fn a_dead_letter_that_is_refused_too_stays_in_the_log_until_it_is_taken() 
     let mut bench = Bench::new();
     // Above the limit of the producer itself, whatever the topic.
     bench.config.kafka.properties.insert("message.max.bytes".to_owned(), "1000".to_owned());
-    bench.config.source.max_event_bytes = 5000;
+    bench.config.source.insert("rsvps", Source { max_event_bytes: 5000, ..Source::rsvps() });
     let large = format!(r#"{{"rsvp_id":1,"response":"{}"}}"#, "x".repeat(1000));
     let mut running = bench.start();
-    running.intake.push(large.clone().into()).await.unwrap();
-    running.intake.push(rsvp(2).into()).await.unwrap();
+    running.intake.push(large.clone().into(), None).await.unwrap();
+    running.intake.push(rsvp(2).into(), None).await.unwrap();
     let metrics = running.drain().await;
     assert_eq!((metrics.published.get(), metrics.failed.get()), (1, 1));
     assert_eq!(bench.log().failures(), 1);
@@ -285,7 +286,7 @@ async fn a_full_producer_makes_the_writer_wait_and_nothing_is_lost() {
     bench.config.kafka.properties.insert("queue.buffering.max.messages".to_owned(), "7".to_owned());
     let mut running = bench.start();
     for id in 0..500 {
-        running.intake.push(rsvp(1000 + id).into()).await.unwrap();
+        running.intake.push(rsvp(1000 + id).into(), None).await.unwrap();
     }
     let metrics = running.drain().await;
     assert!(metrics.queue_full.get() > 0);
@@ -303,7 +304,7 @@ async fn what_a_producer_lost_is_sent_by_a_new_one() {
     );
     let mut running = bench.start();
     for id in 0..50 {
-        running.intake.push(rsvp(100 + id).into()).await.unwrap();
+        running.intake.push(rsvp(100 + id).into(), None).await.unwrap();
     }
     let metrics = running.drain().await;
     assert!(metrics.producer_rebuilds.get() > 0);
@@ -318,15 +319,15 @@ async fn what_a_producer_lost_is_sent_by_a_new_one() {
 async fn at_the_drain_deadline_what_is_not_delivered_stays_in_the_log() {
     let bench = Bench::new();
     let mut running = bench.start();
-    running.intake.push(rsvp(1).into()).await.unwrap();
+    running.intake.push(rsvp(1).into(), None).await.unwrap();
     let published = running.metrics.published.clone();
     while published.get() == 0 {
         tokio::task::yield_now().await;
     }
     bench.cluster.broker_down(1).unwrap();
-    running.intake.push(rsvp(2).into()).await.unwrap();
-    running.intake.push(rsvp(3).into()).await.unwrap();
-    assert_eq!(running.intake.logged().await, Ok(Some(1003)));
+    running.intake.push(rsvp(2).into(), None).await.unwrap();
+    running.intake.push(rsvp(3).into(), None).await.unwrap();
+    assert!(running.intake.logged().await.is_ok());
     running.stop.cancel();
     let metrics = running.drain().await;
     assert_eq!((metrics.published.get(), metrics.pending.get()), (1, 2));
@@ -343,7 +344,7 @@ async fn at_the_drain_deadline_what_is_not_delivered_stays_in_the_log() {
 async fn readiness_follows_kafka_also_while_nothing_comes() {
     let bench = Bench::new();
     let mut running = bench.start();
-    running.intake.push(rsvp(1).into()).await.unwrap();
+    running.intake.push(rsvp(1).into(), None).await.unwrap();
     let ready = |expected: bool| {
         let readiness = running.readiness.clone();
         async move {

@@ -1,64 +1,78 @@
-//! A WebSocket feed that can be asked to resume, as Meetup's could.
+//! A WebSocket feed.
 //!
-//! On every connect the newest event time of the logged prefix goes along as `since_mtime`: the server
-//! serves again what it had sent from the first message of that time on. So what a socket, a queue or
-//! a killed process held comes again; what comes twice is recognised by its id later.
+//! On every connect but the first, a feed that can resume is asked for what came since the cursor of what
+//! is logged. So what a socket, a queue or a killed process held comes again; what comes twice is
+//! recognised by its id later. A feed that cannot resume has a gap at every interruption, from the last
+//! message before it to the first one after it; gaps are counted, and told when they end.
 //!
 //! | happens | done |
 //! |---|---|
-//! | nothing for `ping_interval` | a ping is sent |
-//! | still nothing for `ping_timeout` | given up, reconnect |
+//! | no byte for `ping_interval_ms` | a ping is sent |
+//! | still no byte for `ping_timeout_ms` | given up, reconnect |
+//! | no message for `silence_timeout` | given up, reconnect; not ready until a message comes |
 //! | server closes, also with a `bye` before | reconnect |
 //! | connection breaks, connecting fails | reconnect |
-//! | a message above `max_message_bytes` | closed with 1009, reconnect *without* resume, a gap is counted |
-//! | text that is not UTF-8, a broken frame | closed with 1007 or 1002, likewise |
+//! | a message above `max_message_bytes` | its first bytes are a dead letter, see [`frames`] |
+//! | a frame that `framing` does not fit | it is one dead letter |
+//! | a broken frame | closed with 1002, reconnect; at the same place again: *without* resume, a gap |
 //!
-//! Resuming after an unreadable message would meet the same message again, for ever. A `bye` is a
-//! message like any other to the pipeline: whether a text is an event is not decided here. Reconnects
-//! wait a random time (full jitter) whose bound doubles until a connection brings a message.
+//! Reconnects wait a random time (full jitter) whose bound doubles until a connection brings a message.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::admin::Condition;
 use common::backoff::Backoff;
+use common::event::Reason;
 use futures_util::{SinkExt, StreamExt};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
-use tokio_tungstenite::{
-    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
-};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 use tokio_util::sync::CancellationToken;
 
+use super::framing::split;
 use super::{Closed, Intake};
-use crate::config::Source;
+use crate::config::{Framing, Resume, Source};
 use crate::error::Error;
 use crate::metrics::Metrics;
+use connect::{Begin, Connector, Socket};
+use frames::Seen;
 
+mod connect;
+mod frames;
 #[cfg(test)]
 mod tests;
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// How long a close frame may take to leave; the connection is given up in any case.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A feed and what is needed to follow it.
 pub struct Websocket {
-    config: Source,
-    connector: Option<Connector>,
+    name: String,
+    source: Source,
+    connector: Connector,
     intake: Intake,
     metrics: Metrics,
     connected: Condition,
     shutdown: CancellationToken,
+    /// Messages that were missed, until the next one comes.
+    gap: Option<Gap>,
+    /// When the last message came.
+    received_ms: Option<i64>,
+    /// The cursor with which the feed was last asked for something that cannot be read.
+    unreadable: Option<i64>,
+    /// The last connection brought nothing for too long.
+    silent: bool,
+}
+
+/// An interval of which nothing is known.
+#[derive(Debug)]
+struct Gap {
+    /// When the last message before it came, if there was one.
+    after_ms: Option<i64>,
+    why: &'static str,
 }
 
 /// Why a connection ended.
@@ -68,7 +82,9 @@ enum End {
     Shutdown,
     /// The server closed, the connection broke, or it could not be made.
     Lost(String),
-    /// The next message cannot be read, now or later.
+    /// It answers pings and sends no message.
+    Silent(Duration),
+    /// What comes next cannot be read, now or later.
     Unreadable { close: CloseCode, why: String },
 }
 
@@ -81,64 +97,69 @@ impl From<Closed> for End {
 // === impl Websocket ===
 
 impl Websocket {
-    /// Prepares to follow the feed.
+    /// Prepares to follow the source of this name.
     ///
     /// # Errors
-    /// When `ca_file` cannot be used.
+    /// When its files cannot be used.
     pub fn new(
-        config: Source,
+        name: &str,
+        source: &Source,
         intake: Intake,
         metrics: Metrics,
         connected: Condition,
         shutdown: CancellationToken,
     ) -> Result<Self, Error> {
-        let connector = connector(&config.ca_file)?;
-        Ok(Self { config, connector, intake, metrics, connected, shutdown })
+        Ok(Self {
+            name: name.to_owned(),
+            connector: Connector::new(source)?,
+            source: source.clone(),
+            intake,
+            metrics,
+            connected,
+            shutdown,
+            gap: None,
+            received_ms: None,
+            unreadable: None,
+            silent: false,
+        })
     }
 
-    /// Follows the feed until shutdown. The first connect resumes at `cursor`.
-    pub async fn run(mut self, cursor: Option<i64>) {
+    /// Follows the feed until shutdown. `stored` is the cursor of an earlier process, if there was one.
+    pub async fn run(mut self, stored: Option<i64>) {
         let mut backoff = Backoff::new(
-            Duration::from_millis(self.config.reconnect_base_ms),
-            Duration::from_millis(self.config.reconnect_cap_ms),
+            Duration::from_millis(self.source.reconnect_base_ms),
+            Duration::from_millis(self.source.reconnect_cap_ms),
         );
-        let mut cursor = cursor;
+        let mut begin = stored.map_or(Begin::AsConfigured, Begin::From);
+        if let Some(received_ms) = stored.filter(|_| self.source.resume == Resume::None) {
+            self.received_ms = Some(received_ms).filter(|&received_ms| received_ms > 0);
+            self.open_gap("the source cannot resume");
+        }
         loop {
-            let mut received = 0;
-            let (connected, end) = match self.connect(cursor).await {
-                Ok(mut socket) => {
-                    let end = self.follow(&mut socket, &mut received).await;
+            let before = self.received_ms;
+            let (connected, end) = match self.connect(begin).await {
+                Ok((mut socket, seen)) => {
+                    let end = self.follow(&mut socket, &seen).await;
                     close(&mut socket, &end).await;
                     (true, end)
                 }
                 Err(end) => (false, end),
             };
-            let (resume, why) = match end {
-                End::Shutdown => return,
-                End::Lost(why) => (true, why),
-                End::Unreadable { why, .. } => (false, why),
-            };
+            self.silent = matches!(end, End::Silent(_));
+            let Some(why) = end.why() else { return };
             self.metrics.disconnects.inc();
-            self.connected.unset(format!("{}: {why}", self.config.url));
+            self.connected.unset(format!("{}: {why}", self.source.url));
             if connected {
                 // What is still in the queue would otherwise be asked for again.
-                let Ok(logged) = self.intake.logged().await else { return };
-                cursor = logged.filter(|_| resume);
-                if !resume {
-                    self.metrics.gaps.inc();
-                    let source = &self.config.name;
-                    tracing::warn!(
-                        source,
-                        after = logged,
-                        "gap: the source cannot resume behind an unreadable message"
-                    );
-                }
+                let Ok(cursor) = self.intake.logged().await else { return };
+                begin = self.next(cursor, &end);
             }
-            if received > 0 {
+            let received = self.received_ms != before;
+            if received && !matches!(end, End::Unreadable { .. }) {
                 backoff.reset();
             }
             let delay = backoff.next_delay(&mut rand::rng());
-            let (source, delay_ms) = (&self.config.name, delay.as_millis());
+            let (source, delay_ms) = (&self.name, delay.as_millis());
             tracing::warn!(
                 source,
                 why,
@@ -154,82 +175,189 @@ impl Websocket {
         }
     }
 
-    async fn connect(&self, cursor: Option<i64>) -> Result<Socket, End> {
-        let url = resume_url(&self.config.url, cursor);
-        let mut limits = WebSocketConfig::default();
-        limits.max_message_size = Some(self.config.max_message_bytes);
-        limits.max_frame_size = Some(self.config.max_message_bytes);
-        let connecting =
-            connect_async_tls_with_config(&url, Some(limits), true, self.connector.clone());
-        let deadline = Duration::from_millis(self.config.connect_timeout_ms);
+    /// Where to begin after a connection that ended so.
+    fn next(&mut self, cursor: i64, end: &End) -> Begin {
+        if self.source.resume == Resume::None {
+            self.open_gap("the source cannot resume");
+            return Begin::From(cursor);
+        }
+        if matches!(end, End::Unreadable { .. }) {
+            if self.unreadable.is_some_and(|unreadable| cursor <= unreadable) {
+                self.open_gap("the source cannot resume behind something unreadable");
+                return Begin::Now;
+            }
+            self.unreadable = Some(cursor);
+        }
+        Begin::From(cursor)
+    }
+
+    fn open_gap(&mut self, why: &'static str) {
+        // One that nothing has ended yet goes on.
+        let after_ms = self.received_ms;
+        self.gap.get_or_insert(Gap { after_ms, why });
+    }
+
+    /// Notes that a message came.
+    fn received(&mut self, now_ms: i64) {
+        self.received_ms = Some(now_ms);
+        let Some(gap) = self.gap.take() else { return };
+        self.metrics.gaps.inc();
+        let length_ms = gap.after_ms.map(|after_ms| now_ms.saturating_sub(after_ms).max(0));
+        self.metrics.gap_ms.inc_by(length_ms.unwrap_or_default().unsigned_abs());
+        tracing::warn!(
+            source = self.name,
+            from_ms = gap.after_ms,
+            to_ms = now_ms,
+            length_ms,
+            why = gap.why,
+            "gap: messages that came in between are missing"
+        );
+    }
+
+    async fn connect(&self, begin: Begin) -> Result<(Socket, Arc<Seen>), End> {
+        let deadline = Duration::from_millis(self.source.connect_timeout_ms);
         let outcome = tokio::select! {
             () = self.shutdown.cancelled() => return Err(End::Shutdown),
             () = self.intake.closed() => return Err(End::Shutdown),
-            outcome = timeout(deadline, Box::pin(connecting)) => outcome,
+            outcome = timeout(deadline, Box::pin(self.connector.connect(begin))) => outcome,
         };
         match outcome {
-            Ok(Ok((socket, _response))) => {
-                tracing::info!(source = self.config.name, url, "connected");
+            Ok(Ok(connection)) => {
+                tracing::info!(source = self.name, url = %self.source.url, ?begin, "connected");
                 self.metrics.connects.inc();
-                self.connected.set();
-                Ok(socket)
+                if !self.silent {
+                    self.connected.set();
+                }
+                Ok(connection)
             }
-            Ok(Err(error)) => Err(End::Lost(format!("cannot connect: {error}"))),
-            Err(_) => Err(End::Lost(format!(
-                "no connection within {} ms",
-                self.config.connect_timeout_ms
-            ))),
+            Ok(Err(why)) => Err(End::Lost(why)),
+            Err(_) => Err(End::Lost(format!("no connection within {} ms", deadline.as_millis()))),
         }
     }
 
     /// Takes messages until the connection ends.
-    async fn follow(&mut self, socket: &mut Socket, received: &mut u64) -> End {
-        let interval = Duration::from_millis(self.config.ping_interval_ms);
-        let patience = Duration::from_millis(self.config.ping_timeout_ms);
-        let mut asked = false;
+    async fn follow(&mut self, socket: &mut Socket, seen: &Seen) -> End {
+        let interval = Duration::from_millis(self.source.ping_interval_ms);
+        let patience = Duration::from_millis(self.source.ping_timeout_ms);
+        let silence = self.source.silence_timeout.unwrap_or(Duration::MAX);
+        let (mut asked, mut heard) = (None, seen.bytes());
         let mut deadline = Instant::now() + interval;
-        loop {
-            let frame = tokio::select! {
-                biased;
-                () = self.shutdown.cancelled() => return End::Shutdown,
-                frame = socket.next() => frame,
-                () = sleep_until(deadline) => {
-                    if asked {
-                        return End::Lost(format!("no answer to a ping within {} ms", patience.as_millis()));
+        let mut message_at = Instant::now();
+        for number in 0.. {
+            let payload = loop {
+                let silent_at = message_at.checked_add(silence);
+                let silent = async {
+                    match silent_at {
+                        Some(at) => sleep_until(at).await,
+                        None => std::future::pending().await,
                     }
-                    asked = true;
-                    deadline = Instant::now() + patience;
-                    match timeout(patience, socket.send(Message::Ping(Bytes::new()))).await {
-                        Ok(Ok(())) => continue,
-                        Ok(Err(error)) => return End::Lost(error.to_string()),
-                        Err(_) => return End::Lost("the socket takes no ping".to_owned()),
-                    }
-                }
-            };
-            let payload = match frame {
-                Some(Ok(Message::Text(text))) => Some(Bytes::from(text)),
-                Some(Ok(Message::Binary(bytes))) => Some(bytes),
-                // tungstenite answers pings itself.
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => None,
-                Some(Ok(Message::Close(frame))) => {
-                    // Sends the answer; whether it still arrives concerns nobody.
-                    let _answered = timeout(CLOSE_DEADLINE, socket.flush()).await;
-                    return End::Lost(goodbye(frame));
-                }
-                Some(Err(error)) => return ended(error),
-                None => return End::Lost("the connection ended".to_owned()),
-            };
-            if let Some(payload) = payload {
-                *received += 1;
-                tokio::select! {
-                    // A full queue must not hold up a shutdown: what is not taken comes again.
+                };
+                let frame = tokio::select! {
+                    biased;
                     () = self.shutdown.cancelled() => return End::Shutdown,
-                    pushed = self.intake.push(payload) => if let Err(closed) = pushed { return closed.into() },
+                    frame = socket.next() => frame,
+                    () = silent => return End::Silent(silence),
+                    () = sleep_until(deadline) => {
+                        let now = Instant::now();
+                        let bytes = seen.bytes();
+                        if bytes != heard {
+                            // A large message on a slow line is a sign of life long before it is whole.
+                            (asked, heard) = (None, bytes);
+                        } else if let Some(until) = asked {
+                            if now >= until {
+                                return End::Lost(format!("no answer to a ping within {} ms", patience.as_millis()));
+                            }
+                        } else {
+                            asked = Some(now + patience);
+                            match timeout(patience, socket.send(Message::Ping(Bytes::new()))).await {
+                                Ok(Ok(())) => {}
+                                Ok(Err(error)) => return End::Lost(error.to_string()),
+                                Err(_) => return End::Lost("the socket takes no ping".to_owned()),
+                            }
+                        }
+                        deadline = asked.map_or(now + interval, |until| until.min(now + interval));
+                        continue;
+                    }
+                };
+                match frame {
+                    Some(Ok(Message::Text(text))) => break Bytes::from(text),
+                    Some(Ok(Message::Binary(bytes))) => break bytes,
+                    // tungstenite answers pings itself.
+                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                    Some(Ok(Message::Close(frame))) => {
+                        // Sends the answer; whether it still arrives concerns nobody.
+                        let _answered = timeout(CLOSE_DEADLINE, socket.flush()).await;
+                        return End::Lost(goodbye(frame));
+                    }
+                    Some(Err(error)) => return ended(error),
+                    None => return End::Lost("the connection ended".to_owned()),
                 }
+                (asked, heard) = (None, seen.bytes());
+                deadline = Instant::now() + interval;
+            };
+            if let Err(end) = self.take(payload, seen.cut(number)).await {
+                return end;
             }
             // Only now: while the queue was full, the feed could not be heard.
-            asked = false;
+            (asked, heard) = (None, seen.bytes());
             deadline = Instant::now() + interval;
+            message_at = Instant::now();
+        }
+        End::Lost("more messages than can be counted".to_owned())
+    }
+
+    /// Hands the messages of a frame to the pipeline. `cut` is how long it was if its end is missing.
+    async fn take(&mut self, payload: Bytes, cut: Option<u64>) -> Result<(), End> {
+        if self.silent {
+            self.silent = false;
+            self.connected.set();
+        }
+        self.received(self.intake.now_ms());
+        if let Some(bytes) = cut {
+            let (source, limit) = (&self.name, self.source.max_message_bytes);
+            tracing::warn!(
+                source,
+                bytes,
+                limit,
+                "a message is too large: its first bytes are a dead letter, the rest is left out"
+            );
+            return self.push(payload, Some(Reason::TooLarge)).await;
+        }
+        if self.source.framing == Framing::One {
+            return self.push(payload, None).await;
+        }
+        match split(&self.source.framing, &payload) {
+            Err(reason) => self.push(payload.clone(), Some(reason)).await,
+            Ok(messages) => {
+                for message in messages {
+                    // A part would hold the whole frame in memory.
+                    self.push(Bytes::copy_from_slice(&message), None).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn push(&mut self, payload: Bytes, refused: Option<Reason>) -> Result<(), End> {
+        tokio::select! {
+            // A full queue must not hold up a shutdown: what is not taken comes again.
+            () = self.shutdown.cancelled() => Err(End::Shutdown),
+            pushed = self.intake.push(payload, refused) => Ok(pushed?),
+        }
+    }
+}
+
+// === impl End ===
+
+impl End {
+    /// In words; `None` at the end of this process.
+    fn why(&self) -> Option<String> {
+        match self {
+            Self::Shutdown => None,
+            Self::Lost(why) | Self::Unreadable { why, .. } => Some(why.clone()),
+            Self::Silent(silence) => {
+                Some(format!("no message for {} ms, the silence_timeout", silence.as_millis()))
+            }
         }
     }
 }
@@ -255,7 +383,8 @@ fn ended(error: WsError) -> End {
 async fn close(socket: &mut Socket, end: &End) {
     let (code, reason) = match end {
         End::Shutdown => (CloseCode::Away, "shutting down"),
-        End::Unreadable { close, .. } => (*close, "unreadable message"),
+        End::Unreadable { close, .. } => (*close, "unreadable"),
+        End::Silent(_) => (CloseCode::Normal, "no message for too long"),
         End::Lost(_) => return,
     };
     let frame = CloseFrame { code, reason: reason.into() };
@@ -263,39 +392,4 @@ async fn close(socket: &mut Socket, end: &End) {
     if let Ok(Err(error)) = timeout(CLOSE_DEADLINE, socket.close(Some(frame))).await {
         tracing::debug!(%error, "close frame not sent");
     }
-}
-
-fn resume_url(url: &str, cursor: Option<i64>) -> String {
-    let Some(since) = cursor else { return url.to_owned() };
-    let joint = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{joint}since_mtime={since}")
-}
-
-/// `None` leaves tokio-tungstenite to trust the public authorities.
-fn connector(ca_file: &Path) -> Result<Option<Connector>, Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    if ca_file.as_os_str().is_empty() {
-        // Its own configuration is built from the process's provider; the first one installed stays.
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            let _already = provider.as_ref().clone().install_default();
-        }
-        return Ok(None);
-    }
-    let failed = |why: String| Error::Authorities { path: ca_file.to_owned(), why };
-    let mut roots = RootCertStore::empty();
-    for certificate in
-        CertificateDer::pem_file_iter(ca_file).map_err(|error| failed(error.to_string()))?
-    {
-        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
-        roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(failed("it holds no certificate".to_owned()));
-    }
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Some(Connector::Rustls(Arc::new(client))))
 }

@@ -55,6 +55,12 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(text).map(Self::new).map_err(|_| Reason::InvalidUtf8)
     }
 
+    /// Where in the text the next byte is.
+    #[inline]
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
     /// The whole text.
     #[inline]
     pub fn text(&self) -> &'a str {

@@ -19,7 +19,7 @@ pub enum Reason {
     NotObject,
     /// Nested deeper than [`MAX_DEPTH`](super::MAX_DEPTH).
     TooDeep,
-    /// Larger than the collector's `source.max_event_bytes`.
+    /// Larger than the source's `max_event_bytes`.
     TooLarge,
     /// An object in it has a key twice: readers would disagree on its value (RFC 8259 section 4).
     DuplicateKey,
@@ -27,13 +27,15 @@ pub enum Reason {
     MissingId,
     /// A part of its id has the wrong type.
     BadId,
+    /// The source's `framing` does not fit the frame: it has no array where one should be.
+    BadFraming,
     /// Kafka refused it for good.
     RefusedByKafka,
 }
 
 impl Reason {
     /// Every reason there is.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Empty,
         Self::InvalidUtf8,
         Self::NotJson,
@@ -43,6 +45,7 @@ impl Reason {
         Self::DuplicateKey,
         Self::MissingId,
         Self::BadId,
+        Self::BadFraming,
         Self::RefusedByKafka,
     ];
 
@@ -58,6 +61,7 @@ impl Reason {
             Self::DuplicateKey => "duplicate_key",
             Self::MissingId => "missing_id",
             Self::BadId => "bad_id",
+            Self::BadFraming => "bad_framing",
             Self::RefusedByKafka => "refused_by_kafka",
         }
     }

@@ -25,10 +25,16 @@ fn open(path: &Path) -> (MessageLog, Recovered) {
     MessageLog::open(path, Options::default()).unwrap()
 }
 
+/// Appends `entries`; their source goes on at the time of the last one that has any.
 fn add(log: &mut MessageLog, entries: impl IntoIterator<Item = Entry>) -> Vec<(Sequence, Entry)> {
     let entries: Vec<_> = entries.into_iter().map(|entry| (log.allot(), entry)).collect();
-    log.append(&entries).unwrap();
+    let cursor = entries.iter().rev().find_map(|(_, entry)| time_of(entry));
+    log.append(&entries, cursor.map(|cursor| ("feed", cursor))).unwrap();
     entries
+}
+
+fn time_of(entry: &Entry) -> Option<i64> {
+    entry.identity.as_ref().and_then(|identity| identity.time_ms)
 }
 
 fn all(log: &MessageLog, family: Family) -> Vec<(Sequence, Entry)> {
@@ -74,14 +80,14 @@ fn what_was_appended_is_pending_after_a_crash_until_it_is_delivered() {
     );
     assert_eq!(all(&log, Family::Transient), entries);
 
-    assert_eq!(log.delivered(entries[1].0).unwrap(), Some(Family::Transient));
-    assert_eq!(log.delivered(entries[1].0).unwrap(), None, "an acknowledgement may come twice");
+    assert_eq!(log.acknowledge(entries[1].0).unwrap(), Some(Family::Transient));
+    assert_eq!(log.acknowledge(entries[1].0).unwrap(), None, "an acknowledgement may come twice");
     assert_eq!(
         log.watermark(),
         entries[0].0,
         "an acknowledgement out of order holds the watermark"
     );
-    assert_eq!(log.delivered(entries[0].0).unwrap(), Some(Family::Transient));
+    assert_eq!(log.acknowledge(entries[0].0).unwrap(), Some(Family::Transient));
     assert_eq!(log.watermark(), entries[2].0);
     assert_eq!(all(&log, Family::Transient), entries[2..]);
     log.close().unwrap();
@@ -111,11 +117,11 @@ fn reopening_keeps_what_is_pending_and_what_is_settled() {
     let directory = TempDir::new().unwrap();
     let (mut log, _) = open(directory.path());
     let entries = add(&mut log, (0..3).map(|number| entry(number, None)));
-    log.delivered(entries[0].0).unwrap();
+    log.acknowledge(entries[0].0).unwrap();
     log.reopen().unwrap();
     assert_eq!(all(&log, Family::Transient), entries[1..]);
     // Given out before, written after: as after a write that failed.
-    log.append(&entries[1..]).unwrap();
+    log.append(&entries[1..], None).unwrap();
     assert_eq!(all(&log, Family::Transient), entries[1..]);
 }
 
@@ -131,14 +137,14 @@ fn two_logs_cannot_share_a_directory() {
 }
 
 #[test]
-fn the_cursor_is_the_newest_time_of_what_is_written() {
+fn the_cursor_is_written_with_the_entries_that_it_covers() {
     let directory = TempDir::new().unwrap();
     let (mut log, _) = open(directory.path());
     assert_eq!(log.cursor("feed"), None);
     assert_eq!(log.begin_source("feed", "").unwrap(), None);
     assert_eq!(log.cursor("feed"), Some(0));
     add(&mut log, [entry(0, Some(70)), entry(1, Some(90)), entry(2, Some(80)), entry(3, None)]);
-    add(&mut log, [entry(4, Some(85))]);
+    add(&mut log, [entry(4, Some(90))]);
     assert_eq!(log.begin_source("feed", "").unwrap(), Some(90));
     assert_eq!(log.cursor("feed"), Some(90));
     let copy = crash(directory.path());
@@ -167,10 +173,10 @@ fn a_refused_entry_is_failed_until_its_dead_letter_is_delivered() {
     let (mut log, _) = open(directory.path());
     let entries = add(&mut log, [entry(0, None), entry(1, None)]);
     let sequence = entries[0].0;
-    let (refused, evicted) = log.failed(sequence, Reason::RefusedByKafka).unwrap().unwrap();
+    let (refused, evicted) = log.fail(sequence, Reason::RefusedByKafka).unwrap().unwrap();
     assert_eq!((refused.reason, evicted), (Some(Reason::RefusedByKafka), None));
     assert!(
-        log.failed(sequence, Reason::RefusedByKafka).unwrap().is_none(),
+        log.fail(sequence, Reason::RefusedByKafka).unwrap().is_none(),
         "it is not pending any more"
     );
     assert_eq!(log.watermark(), entries[1].0, "it does not hold the watermark");
@@ -179,7 +185,7 @@ fn a_refused_entry_is_failed_until_its_dead_letter_is_delivered() {
     let (mut log, found) = open(copy.path());
     assert_eq!((found.pending, found.failed), (1, 1));
     assert_eq!(all(&log, Family::Failed), [(sequence, refused)]);
-    assert_eq!(log.delivered(sequence).unwrap(), Some(Family::Failed));
+    assert_eq!(log.acknowledge(sequence).unwrap(), Some(Family::Failed));
     let copy = crash(copy.path());
     let (log, found) = open(copy.path());
     assert_eq!((found.pending, found.failed), (1, 0));
@@ -194,7 +200,7 @@ fn above_the_limit_the_oldest_refused_entry_is_removed() {
     let entries = add(&mut log, (0..3).map(|number| entry(number, None)));
     let evicted: Vec<_> = entries
         .iter()
-        .map(|(sequence, _)| log.failed(*sequence, Reason::RefusedByKafka).unwrap().unwrap().1)
+        .map(|(sequence, _)| log.fail(*sequence, Reason::RefusedByKafka).unwrap().unwrap().1)
         .collect();
     assert_eq!(evicted, [None, None, Some(entries[0].0)]);
     assert_eq!(log.failures(), 2);
@@ -209,16 +215,16 @@ fn removal_waits_for_time_or_number() {
     let later = |milliseconds| start + Duration::from_millis(milliseconds);
     assert!(!log.truncate(later(0)).unwrap(), "nothing is settled");
     let entries = add(&mut log, [entry(0, None), entry(1, None)]);
-    log.delivered(entries[0].0).unwrap();
+    log.acknowledge(entries[0].0).unwrap();
     assert!(log.truncate(later(5_000)).unwrap(), "the first after an opening");
-    log.delivered(entries[1].0).unwrap();
+    log.acknowledge(entries[1].0).unwrap();
     assert!(!log.truncate(later(5_999)).unwrap(), "too soon");
     assert!(log.truncate(later(6_000)).unwrap());
     assert!(!log.truncate(later(9_000)).unwrap(), "nothing is settled since");
 
     let entries = add(&mut log, (0..TRUNCATE_ENTRIES).map(|number| entry(number, None)));
     for (sequence, _) in &entries {
-        log.delivered(*sequence).unwrap();
+        log.acknowledge(*sequence).unwrap();
     }
     assert!(log.truncate(later(6_001)).unwrap(), "soon, but many");
     let copy = crash(directory.path());
@@ -231,7 +237,7 @@ fn pages_of_entries_follow_each_other() {
     let (mut log, _) = open(directory.path());
     let entries = add(&mut log, (0..10).map(|number| entry(number, None)));
     for (sequence, _) in entries.iter().step_by(3) {
-        log.delivered(*sequence).unwrap();
+        log.acknowledge(*sequence).unwrap();
     }
     let expected: Vec<_> =
         entries.iter().enumerate().filter(|(at, _)| at % 3 != 0).map(|(_, e)| e.clone()).collect();
@@ -383,22 +389,22 @@ proptest! {
                     for (sequence, entry) in add(&mut log, entries) {
                         prop_assert!(last_sequence < Some(sequence));
                         last_sequence = Some(sequence);
-                        model.cursor = model.cursor.max(entry.identity.as_ref().and_then(|known| known.time_ms));
+                        model.cursor = time_of(&entry).or(model.cursor);
                         model.pending.insert(sequence, entry);
                     }
                 }
                 Action::Deliver(index) => if let Some(sequence) = nth(&model.pending, index) {
-                    prop_assert_eq!(log.delivered(sequence).unwrap(), Some(Family::Transient));
+                    prop_assert_eq!(log.acknowledge(sequence).unwrap(), Some(Family::Transient));
                     model.settled.extend(model.pending.remove_entry(&sequence));
                 },
                 Action::Fail(index) => if let Some(sequence) = nth(&model.pending, index) {
-                    let (entry, _) = log.failed(sequence, Reason::RefusedByKafka).unwrap().unwrap();
+                    let (entry, _) = log.fail(sequence, Reason::RefusedByKafka).unwrap().unwrap();
                     prop_assert_eq!(entry.reason, Some(Reason::RefusedByKafka));
                     model.pending.remove(&sequence);
                     model.failed.insert(sequence, entry);
                 },
                 Action::Bury(index) => if let Some(sequence) = nth(&model.failed, index) {
-                    prop_assert_eq!(log.delivered(sequence).unwrap(), Some(Family::Failed));
+                    prop_assert_eq!(log.acknowledge(sequence).unwrap(), Some(Family::Failed));
                     model.failed.remove(&sequence);
                 },
                 Action::Truncate(milliseconds) => {

@@ -1,17 +1,22 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use common::admin::Readiness;
 use prometheus::Registry;
-use tokio::net::TcpListener;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 use super::*;
-use crate::source::{Message as Received, Progress};
+use crate::config::FirstMessages;
+use crate::source::{Logged, Message as Received};
 
 /// A feed of the test's own.
 struct Feed {
@@ -44,7 +49,7 @@ impl Feed {
 /// A source that follows a feed.
 struct Following {
     messages: mpsc::Receiver<Received>,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<Logged>,
     metrics: Metrics,
     readiness: Readiness,
     shutdown: CancellationToken,
@@ -53,21 +58,23 @@ struct Following {
 
 fn follow(feed: &Feed, cursor: Option<i64>, change: impl FnOnce(&mut Source)) -> Following {
     let mut config = Source {
-        url: format!("ws://{}/2/rsvps", feed.address()),
+        url: format!("ws://{}/2/rsvps", feed.address()).into(),
         reconnect_base_ms: 1,
         reconnect_cap_ms: 10,
         max_message_bytes: 1000,
-        ..Source::default()
+        ..Source::rsvps()
     };
     change(&mut config);
-    let (progress, progressed) = watch::channel(Progress { logged: 0, cursor });
-    let (intake, messages) = Intake::new(progressed, common::clock::Clock::default());
+    let (progress, whenever_logged) =
+        watch::channel(Logged { messages: 0, cursor: cursor.unwrap_or_default() });
+    let (intake, messages) = Intake::new(whenever_logged, common::clock::Clock::default());
     let metrics = Metrics::new(&Registry::new()).unwrap();
     let readiness = Readiness::default();
     let shutdown = CancellationToken::new();
     let connected = readiness.condition("source");
     let source =
-        Websocket::new(config, intake, metrics.clone(), connected, shutdown.clone()).unwrap();
+        Websocket::new("rsvps", &config, intake, metrics.clone(), connected, shutdown.clone())
+            .unwrap();
     let task = tokio::spawn(source.run(cursor));
     Following { messages, progress, metrics, readiness, shutdown, task }
 }
@@ -79,7 +86,7 @@ impl Following {
 
     /// As if so many messages had been logged.
     fn logged(&self, logged: u64, cursor: i64) {
-        self.progress.send_replace(Progress { logged, cursor: Some(cursor) });
+        self.progress.send_replace(Logged { messages: logged, cursor });
     }
 }
 
@@ -145,34 +152,226 @@ async fn a_server_that_closes_is_connected_to_again() {
 }
 
 #[tokio::test]
-async fn an_oversized_message_closes_with_1009_and_is_not_asked_for_again() {
+async fn a_message_above_the_limit_is_a_dead_letter_and_the_connection_stays() {
     let feed = Feed::listen().await;
     let mut source = follow(&feed, Some(5), |_| {});
     let (mut socket, _) = feed.accept().await;
-    socket.send(Message::text("x".repeat(1000))).await.unwrap();
-    assert_eq!(source.payload().await.len(), 1000);
-    source.logged(1, 6);
-    socket.send(Message::text("x".repeat(1001))).await.unwrap();
-    assert_eq!(close_code(socket.next().await), 1009);
-    let (socket, query) = feed.accept().await;
-    assert_eq!(query, "");
-    assert_eq!(source.metrics.gaps.get(), 1);
-    drop(socket);
-    let (_socket, query) = feed.accept().await;
-    assert_eq!(query, "since_mtime=6", "the connection after that resumes as ever");
+    for text in ["x".repeat(1000), "y".repeat(1001), "z".to_owned()] {
+        socket.send(Message::text(text)).await.unwrap();
+    }
+    let whole = source.messages.recv().await.unwrap();
+    assert_eq!((whole.payload.len(), whole.refused), (1000, None));
+    let cut = source.messages.recv().await.unwrap();
+    assert_eq!(
+        (&cut.payload[..], cut.refused),
+        ("y".repeat(1000).as_bytes(), Some(Reason::TooLarge))
+    );
+    let next = source.messages.recv().await.unwrap();
+    assert_eq!((&next.payload[..], next.refused), (&b"z"[..], None));
+    assert_eq!((source.metrics.connects.get(), source.metrics.gaps.get()), (1, 0));
 }
 
 #[tokio::test]
-async fn text_that_is_not_utf_8_closes_with_1007() {
+async fn text_that_is_not_utf_8_arrives_and_the_connection_stays() {
     let feed = Feed::listen().await;
-    let source = follow(&feed, Some(5), |_| {});
+    let mut source = follow(&feed, Some(5), |_| {});
     let (mut socket, _) = feed.accept().await;
     let text = Frame::message(&b"{\"a\":\"\xff\"}"[..], OpCode::Data(Data::Text), true);
     socket.send(Message::Frame(text)).await.unwrap();
-    assert_eq!(close_code(socket.next().await), 1007);
-    let (_socket, query) = feed.accept().await;
-    assert_eq!(query, "");
+    socket.send(Message::text("next")).await.unwrap();
+    assert_eq!(source.payload().await, &b"{\"a\":\"\xff\"}"[..]);
+    assert_eq!(source.payload().await, "next");
+    assert_eq!(source.metrics.connects.get(), 1);
+}
+
+#[tokio::test]
+async fn what_breaks_the_protocol_is_asked_for_once_more_and_then_left_behind() {
+    let feed = Feed::listen().await;
+    let mut source = follow(&feed, Some(5), |source| {
+        source.url = format!("{}?since_mtime=0", source.url.reveal()).into();
+    });
+    // An opcode that does not exist.
+    let broken =
+        || Message::Frame(Frame::message(&b"x"[..], OpCode::Data(Data::Reserved(3)), true));
+    let (mut socket, query) = feed.accept().await;
+    assert_eq!(query, "since_mtime=5");
+    socket.send(Message::text("one")).await.unwrap();
+    assert_eq!(source.payload().await, "one");
+    source.logged(1, 6);
+    socket.send(broken()).await.unwrap();
+    assert_eq!(close_code(socket.next().await), 1002);
+    let (mut socket, query) = feed.accept().await;
+    assert_eq!(query, "since_mtime=6", "the line may have been at fault");
+    socket.send(broken()).await.unwrap();
+    let (mut socket, query) = feed.accept().await;
+    assert_eq!(query, "", "not even where the address says to begin");
+    assert_eq!(source.metrics.gaps.get(), 0, "it lasts until something comes");
+    socket.send(Message::text("two")).await.unwrap();
+    assert_eq!(source.payload().await, "two");
     assert_eq!(source.metrics.gaps.get(), 1);
+    source.logged(2, 9);
+    drop(socket);
+    let (_socket, query) = feed.accept().await;
+    assert_eq!(query, "since_mtime=9", "the connection after that resumes as ever");
+}
+
+#[tokio::test]
+async fn a_feed_that_cannot_resume_has_a_gap_at_each_reconnect() {
+    let feed = Feed::listen().await;
+    let long_ago = 1_000_000_000_000;
+    let mut source = follow(&feed, Some(long_ago), |source| source.resume = Resume::None);
+    let (mut socket, query) = feed.accept().await;
+    assert_eq!(query, "");
+    socket.send(Message::text("one")).await.unwrap();
+    assert_eq!(source.payload().await, "one");
+    assert_eq!(source.metrics.gaps.get(), 1, "since the process before this one");
+    let day_ms = 86_400_000;
+    assert!(source.metrics.gap_ms.get() > day_ms, "{}", source.metrics.gap_ms.get());
+    source.logged(1, long_ago);
+    drop(socket);
+    let (mut socket, query) = feed.accept().await;
+    assert_eq!(query, "");
+    socket.send(Message::text("two")).await.unwrap();
+    socket.send(Message::text("three")).await.unwrap();
+    assert_eq!(source.payload().await, "two");
+    assert_eq!(source.payload().await, "three");
+    assert_eq!(source.metrics.gaps.get(), 2);
+}
+
+#[tokio::test]
+async fn a_feed_that_answers_pings_and_sends_nothing_is_not_ready_and_connected_to_anew() {
+    let feed = Feed::listen().await;
+    let mut source = follow(&feed, None, |source| {
+        source.ping_interval_ms = 1;
+        source.ping_timeout_ms = 60_000;
+        source.silence_timeout = Some(Duration::from_millis(20));
+    });
+    let (mut socket, _) = feed.accept().await;
+    // Reading answers the pings.
+    while let Some(Ok(frame)) = socket.next().await {
+        if frame.is_close() {
+            break;
+        }
+    }
+    let (mut socket, _) = feed.accept().await;
+    let unmet = source.readiness.unmet();
+    assert!(unmet["source"].contains("silence_timeout"), "{unmet:?}");
+    socket.send(Message::text("one")).await.unwrap();
+    assert_eq!(source.payload().await, "one");
+    assert!(source.readiness.unmet().is_empty());
+}
+
+#[tokio::test]
+async fn a_frame_of_several_messages_is_divided_and_one_that_does_not_fit_is_one_dead_letter() {
+    let feed = Feed::listen().await;
+    let mut source = follow(&feed, None, |source| {
+        source.framing = Framing::Array(Some("/params/message".parse().unwrap()));
+    });
+    let (mut socket, _) = feed.accept().await;
+    socket.send(Message::text(r#"{"id":1,"result":true}"#)).await.unwrap();
+    socket
+        .send(Message::binary(&br#"{"params":{"message":[{"a":1},{"a":2}]}}"#[..]))
+        .await
+        .unwrap();
+    let acknowledgement = source.messages.recv().await.unwrap();
+    assert_eq!(acknowledgement.refused, Some(Reason::BadFraming));
+    assert_eq!(acknowledgement.payload, r#"{"id":1,"result":true}"#);
+    assert_eq!(source.payload().await, r#"{"a":1}"#);
+    assert_eq!(source.payload().await, r#"{"a":2}"#);
+}
+
+#[tokio::test]
+async fn headers_user_info_and_a_first_message_are_sent_and_shown_nowhere() {
+    let feed = Feed::listen().await;
+    let source = follow(&feed, None, |source| {
+        let url = source.url.reveal().replace("ws://", "ws://ada:s3cret@");
+        source.url = format!("{url}?token=s3cret").into();
+        source.headers.insert("X-Key".to_owned(), "s3cret".into());
+        source.first_message = FirstMessages(vec!["s3cret one".into(), "two".into()]);
+    });
+    let (stream, _) = feed.listener.accept().await.unwrap();
+    let mut headers = http::HeaderMap::new();
+    #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
+    let look = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
+        assert_eq!(request.uri().query(), Some("token=s3cret"));
+        headers = request.headers().clone();
+        Ok(response)
+    };
+    let mut socket = accept_hdr_async(stream, look).await.unwrap();
+    assert_eq!(headers["x-key"], "s3cret");
+    assert!(headers["authorization"].to_str().unwrap().starts_with("Basic "));
+    assert!(!headers["host"].to_str().unwrap().contains('@'));
+    assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("s3cret one"));
+    assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("two"));
+    drop((socket, feed));
+    // Whatever the reason, `/ready` tells the address without its secrets.
+    while source.readiness.unmet().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let unmet = source.readiness.unmet();
+    assert!(!format!("{unmet:?}").contains("s3cret"), "{unmet:?}");
+}
+
+/// Answers the next connection with `answer`, and returns its request.
+async fn refuse(feed: &Feed, answer: &str) -> String {
+    let (mut stream, _) = feed.listener.accept().await.unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(stream.read_u8().await.unwrap());
+    }
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    String::from_utf8(request).unwrap().to_lowercase()
+}
+
+#[tokio::test]
+async fn redirects_are_followed_and_the_headers_stay_with_their_server() {
+    let (feed, other) = (Feed::listen().await, Feed::listen().await);
+    let mut source = follow(&feed, Some(5), |source| {
+        source.headers.insert("X-Key".to_owned(), "s3cret".into());
+    });
+    let moved = |location: &str| {
+        format!(
+            "HTTP/1.1 307 Temporary Redirect\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    assert!(refuse(&feed, &moved("/new?a=b")).await.contains("s3cret"));
+    let request = refuse(&feed, &moved(&format!("ws://{}/", other.address()))).await;
+    assert!(request.contains("s3cret") && request.contains("/new?a=b&since_mtime=5"), "{request}");
+    let request = refuse(&other, &moved("https://elsewhere/?token=s3cret")).await;
+    assert!(!request.contains("s3cret") && request.contains("since_mtime=5"), "{request}");
+    while source.readiness.unmet()["source"] == "starting" {
+        tokio::task::yield_now().await;
+    }
+    let why = source.readiness.unmet()["source"].clone();
+    assert!(why.contains("https://elsewhere/") && !why.contains("s3cret"), "{why}");
+    for _ in 0..6 {
+        refuse(&feed, &moved("/round")).await;
+    }
+    let (mut socket, _) = feed.accept().await;
+    socket.send(Message::text("one")).await.unwrap();
+    assert_eq!(source.payload().await, "one");
+}
+
+#[tokio::test]
+async fn a_large_message_on_a_slow_line_arrives() {
+    let feed = Feed::listen().await;
+    let mut source = follow(&feed, None, |source| {
+        source.ping_interval_ms = 1;
+        source.ping_timeout_ms = 60_000;
+    });
+    let (socket, _) = feed.accept().await;
+    let mut stream = socket.into_inner();
+    let mut frame = vec![0x81, 126, 1, 0];
+    frame.extend([b'x'; 256]);
+    for part in frame.chunks(52) {
+        stream.write_all(part).await.unwrap();
+        // A ping that is not answered. The next one comes only because the part counted as an answer.
+        let mut ping = [0; 6];
+        stream.read_exact(&mut ping).await.unwrap();
+        assert_eq!(ping[0], 0x89);
+    }
+    assert_eq!(source.payload().await, "x".repeat(256));
+    assert_eq!(source.metrics.connects.get(), 1);
 }
 
 #[tokio::test]
@@ -254,25 +453,6 @@ async fn a_source_whose_pipeline_is_gone_ends() {
     source.task.await.unwrap();
 }
 
-#[test]
-fn the_cursor_is_added_to_the_address() {
-    assert_eq!(resume_url("ws://feed/2/rsvps", None), "ws://feed/2/rsvps");
-    assert_eq!(resume_url("ws://feed/2/rsvps", Some(7)), "ws://feed/2/rsvps?since_mtime=7");
-    assert_eq!(resume_url("ws://feed/2/rsvps?a=b", Some(0)), "ws://feed/2/rsvps?a=b&since_mtime=0");
-}
-
-#[test]
-fn a_file_without_certificates_is_refused_with_its_name() {
-    let directory = tempfile::TempDir::new().unwrap();
-    let path = directory.path().join("ca.pem");
-    let missing = connector(&path).err().unwrap().to_string();
-    std::fs::write(&path, "not a certificate").unwrap();
-    let empty = connector(&path).err().unwrap().to_string();
-    for error in [missing, empty] {
-        assert!(error.starts_with("source.ca_file: ") && error.contains("ca.pem"), "{error}");
-    }
-}
-
 /// A TLS feed that sends one message to each of `connections`.
 fn tls_feed(connections: usize) -> (SocketAddr, std::thread::JoinHandle<()>) {
     let chain = CertificateDer::pem_slice_iter(include_bytes!("testdata/feed.pem"))
@@ -315,7 +495,7 @@ async fn a_wss_feed_is_followed_if_its_authority_is_trusted() {
     std::fs::write(&ca_file, include_bytes!("testdata/ca.pem")).unwrap();
     let unused = Feed::listen().await;
     let mut source = follow(&unused, None, |source| {
-        source.url = format!("wss://localhost:{}/2/rsvps", address.port());
+        source.url = format!("wss://localhost:{}/2/rsvps", address.port()).into();
         source.ca_file = ca_file;
     });
     assert_eq!(source.payload().await, "over tls");
@@ -329,7 +509,7 @@ async fn a_wss_feed_of_an_unknown_authority_is_not_followed() {
     let (address, server) = tls_feed(1);
     let unused = Feed::listen().await;
     let source = follow(&unused, None, |source| {
-        source.url = format!("wss://localhost:{}/2/rsvps", address.port())
+        source.url = format!("wss://localhost:{}/2/rsvps", address.port()).into();
     });
     tokio::task::spawn_blocking(|| server.join().unwrap()).await.unwrap();
     source.shutdown.cancel();

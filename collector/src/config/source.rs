@@ -1,0 +1,465 @@
+//! Where events come from: the sections `[source.NAME]`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use common::config::duration;
+use common::kafka::Kafka;
+use common::secret::{Secret, SecretUrl};
+use serde::{Deserialize, Deserializer, Serialize};
+use url::Url;
+
+use super::framing::Framing;
+
+/// The sources by their names. When none is named there is one, `rsvps`, which expects Meetup's feed on
+/// this machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Sources(BTreeMap<String, Source>);
+
+/// One source. Section `source.NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Source {
+    /// What it is.
+    pub kind: Kind,
+    /// Its address, `ws://` or `wss://`. User info in it is sent as basic authentication.
+    pub url: SecretUrl,
+    /// Which feed it gives, where its address does not say so: a resume cursor that was kept for
+    /// another feed is not used.
+    pub feed: String,
+    /// How it is asked for what came during an interruption.
+    pub resume: Resume,
+    /// How many messages a frame holds.
+    pub framing: Framing,
+    /// Headers of the request that connects.
+    pub headers: BTreeMap<String, Secret>,
+    /// A file of further headers, one `Name: value` a line, read at every connect; empty for none.
+    pub headers_from_file: PathBuf,
+    /// What is sent first on every connection, such as a subscription.
+    pub first_message: FirstMessages,
+    /// A feed that sends no message for so long is not ready, and is connected to anew; absent for a feed
+    /// that may be quiet for any time.
+    #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
+    pub silence_timeout: Option<Duration>,
+    /// A file of PEM certificates to trust instead of the public authorities; empty for those.
+    pub ca_file: PathBuf,
+    /// How long connecting may take, handshakes and redirects included, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// A feed that is quiet for so long is sent a ping, in milliseconds.
+    pub ping_interval_ms: u64,
+    /// A feed that then sends nothing for so long is given up, in milliseconds.
+    pub ping_timeout_ms: u64,
+    /// The first bound of the random wait before a reconnect, in milliseconds; it doubles.
+    pub reconnect_base_ms: u64,
+    /// The last bound of that wait, in milliseconds.
+    pub reconnect_cap_ms: u64,
+    /// A larger message is cut to a dead letter of its first bytes, in bytes.
+    pub max_message_bytes: usize,
+    /// A larger message is a dead letter, in bytes.
+    pub max_event_bytes: usize,
+}
+
+/// What a source is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A WebSocket server that sends messages.
+    #[default]
+    Websocket,
+}
+
+/// How a feed is asked for what came during an interruption.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "WrittenResume", into = "WrittenResume")]
+pub enum Resume {
+    /// It cannot be asked: every interruption is a gap.
+    #[default]
+    None,
+    /// By a parameter of the address with the event time to begin with, in milliseconds since 1970.
+    Query(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum WrittenResume {
+    Word(String),
+    Query(ByQuery),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ByQuery {
+    query: String,
+    from: From,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum From {
+    Time,
+}
+
+/// One text, or several in order. They may hold a token, and are not shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "OneOrMore")]
+pub struct FirstMessages(pub Vec<Secret>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(Secret),
+    More(Vec<Secret>),
+}
+
+/// The largest message that still fits into a record of the dead-letter topic, headers included.
+const MAX_MESSAGE_BYTES: usize = Kafka::MAX_RECORD_BYTES - (1 << 20);
+
+/// Headers that the handshake sets itself.
+const OWN_HEADERS: [&str; 7] = [
+    "host",
+    "connection",
+    "upgrade",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+];
+
+// === impl Sources ===
+
+impl Sources {
+    /// The one source that is followed.
+    ///
+    /// # Errors
+    /// In words, when there is not exactly one.
+    pub fn only(&self) -> Result<(&str, &Source), String> {
+        let mut sources = self.0.iter();
+        match (sources.next(), sources.next()) {
+            (Some((name, source)), None) => Ok((name, source)),
+            (None, _) => Err("source: write a section [source.NAME] with its url".to_owned()),
+            (Some(_), Some(_)) => {
+                let names: Vec<_> = self.0.keys().map(String::as_str).collect();
+                Err(format!(
+                    "source: one collector follows one source today, and here are {}: {}; start a collector for each",
+                    names.len(),
+                    names.join(", ")
+                ))
+            }
+        }
+    }
+
+    /// Adds a source, or replaces the one of this name.
+    pub fn insert(&mut self, name: &str, source: Source) {
+        self.0.insert(name.to_owned(), source);
+    }
+
+    /// What is wrong, each line beginning with the key.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<_> = self.only().err().into_iter().collect();
+        for (name, source) in &self.0 {
+            let plain =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            if name.is_empty() || !name.bytes().all(plain) {
+                problems.push(format!("source.{name}: a source's name has only a–z, 0–9 and _"));
+            }
+            problems.extend(
+                source.problems().into_iter().map(|problem| format!("source.{name}.{problem}")),
+            );
+        }
+        problems
+    }
+}
+
+/// As it is without any section.
+impl<'de> Deserialize<'de> for Sources {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut sources = BTreeMap::<String, Source>::deserialize(deserializer)?;
+        if sources.is_empty() {
+            sources.insert("rsvps".to_owned(), Source::rsvps());
+        }
+        Ok(Self(sources))
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    /// Meetup's feed as `millrace simulate` serves it on this machine.
+    pub fn rsvps() -> Self {
+        Self {
+            url: "ws://127.0.0.1:8090/2/rsvps".into(),
+            resume: Resume::Query("since_mtime".to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// What its stored cursor belongs to. An event time says nothing to a feed that has the time of its
+    /// last message, nor the other way round.
+    pub fn cursor_of(&self) -> String {
+        match self.resume {
+            Resume::None => format!("{} received", self.feed),
+            Resume::Query(_) => self.feed.clone(),
+        }
+    }
+
+    /// Its address, checked.
+    ///
+    /// # Errors
+    /// In words that do not hold the address.
+    pub fn address(&self) -> Result<Url, String> {
+        let wanted = "write ws://host:port/path or wss://host/path";
+        let written = self.url.reveal();
+        if written.is_empty() {
+            return Err(format!("must be set; {wanted}"));
+        }
+        // `Url` would mend these silently, and the address would not be the one that was meant.
+        if written.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(format!("{} has a blank in it; {wanted}", self.url));
+        }
+        let url = Url::parse(written).map_err(|why| format!("{}: {why}; {wanted}", self.url))?;
+        if !matches!(url.scheme(), "ws" | "wss") || url.host_str().is_none_or(str::is_empty) {
+            return Err(format!("{} is no WebSocket address; {wanted}", self.url));
+        }
+        if url.fragment().is_some() {
+            return Err(format!("{}: remove what follows #, no server gets it", self.url));
+        }
+        Ok(url)
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let address = self.address();
+        if let Err(why) = &address {
+            problems.push(format!("url: {why}"));
+        }
+        for (name, value) in &self.headers {
+            let lower = name.to_lowercase();
+            if OWN_HEADERS.contains(&lower.as_str()) {
+                problems.push(format!("headers.{name}: the handshake sets it itself; remove it"));
+            }
+            if http::HeaderName::try_from(name).is_err()
+                || http::HeaderValue::try_from(value.reveal()).is_err()
+            {
+                problems
+                    .push(format!("headers.{name}: is no HTTP header, by its name or its value"));
+            }
+            let has_user = address.as_ref().is_ok_and(|url| !url.username().is_empty());
+            if lower == "authorization" && has_user {
+                problems.push(format!(
+                    "headers.{name}: url has user info, which is sent as the same header; keep one"
+                ));
+            }
+        }
+        let positive = [
+            ("connect_timeout_ms", self.connect_timeout_ms),
+            ("ping_interval_ms", self.ping_interval_ms),
+            ("ping_timeout_ms", self.ping_timeout_ms),
+            ("reconnect_base_ms", self.reconnect_base_ms),
+            ("max_event_bytes", self.max_event_bytes as u64),
+        ];
+        for (key, _) in positive.into_iter().filter(|(_, value)| *value == 0) {
+            problems.push(format!("{key}: must be more than 0"));
+        }
+        if self.silence_timeout == Some(Duration::ZERO) {
+            problems.push(
+                "silence_timeout: must be more than 0; remove it for a feed that may be quiet"
+                    .to_owned(),
+            );
+        }
+        if matches!(&self.resume, Resume::Query(name) if name.is_empty()) {
+            problems.push("resume.query: must name the parameter, such as since".to_owned());
+        }
+        if self.reconnect_cap_ms < self.reconnect_base_ms {
+            problems.push("reconnect_cap_ms: must be at least reconnect_base_ms".to_owned());
+        }
+        if !(self.max_event_bytes..=MAX_MESSAGE_BYTES).contains(&self.max_message_bytes) {
+            problems.push(format!(
+                "max_message_bytes: is {}; must be from max_event_bytes ({}) to {MAX_MESSAGE_BYTES}, \
+                 which a dead letter can hold",
+                self.max_message_bytes, self.max_event_bytes
+            ));
+        }
+        problems
+    }
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self {
+            kind: Kind::default(),
+            url: SecretUrl::default(),
+            feed: String::new(),
+            resume: Resume::default(),
+            framing: Framing::default(),
+            headers: BTreeMap::new(),
+            headers_from_file: PathBuf::new(),
+            first_message: FirstMessages::default(),
+            silence_timeout: None,
+            ca_file: PathBuf::new(),
+            connect_timeout_ms: 10_000,
+            ping_interval_ms: 10_000,
+            ping_timeout_ms: 5_000,
+            reconnect_base_ms: 200,
+            reconnect_cap_ms: 10_000,
+            max_message_bytes: 20 << 20,
+            // With key and headers still within Kafka's default limit of a record.
+            max_event_bytes: 1_000_000,
+        }
+    }
+}
+
+// === impl Resume ===
+
+impl TryFrom<WrittenResume> for Resume {
+    type Error = String;
+
+    fn try_from(written: WrittenResume) -> Result<Self, String> {
+        match written {
+            WrittenResume::Query(ByQuery { query, from: From::Time }) => Ok(Self::Query(query)),
+            WrittenResume::Word(word) if word == "none" => Ok(Self::None),
+            WrittenResume::Word(word) => Err(format!(
+                "'{word}': write \"none\" or {{ query = \"PARAMETER\", from = \"time\" }}"
+            )),
+        }
+    }
+}
+
+impl std::convert::From<Resume> for WrittenResume {
+    fn from(resume: Resume) -> Self {
+        match resume {
+            Resume::None => Self::Word("none".to_owned()),
+            Resume::Query(query) => Self::Query(ByQuery { query, from: From::Time }),
+        }
+    }
+}
+
+// === impl FirstMessages ===
+
+impl std::convert::From<OneOrMore> for FirstMessages {
+    fn from(written: OneOrMore) -> Self {
+        match written {
+            OneOrMore::One(text) => Self(vec![text]),
+            OneOrMore::More(texts) => Self(texts),
+        }
+    }
+}
+
+mod optional_duration {
+    use super::*;
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        duration: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => duration::serialize(duration, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        duration::deserialize(deserializer).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(text: &str) -> Result<Sources, String> {
+        toml::from_str(text).map_err(|error: toml::de::Error| error.to_string())
+    }
+
+    #[test]
+    fn without_a_section_there_is_the_default_source_and_with_one_there_is_no_other() {
+        let none = sources("").unwrap();
+        assert_eq!(none.only(), Ok(("rsvps", &Source::rsvps())));
+        assert_eq!(none.problems(), Vec::<String>::new());
+        let one = sources("[wiki]\nurl = 'wss://feed/a'").unwrap();
+        let (name, source) = one.only().unwrap();
+        assert_eq!((name, source.url.reveal()), ("wiki", "wss://feed/a"));
+        assert_eq!(source.resume, Resume::None, "unless it is said, a feed is not taken to resume");
+        assert_eq!(one.problems(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn two_sources_are_refused_with_what_to_do() {
+        let two = sources("[a]\nurl = 'wss://feed/a'\n[b]\nurl = 'wss://feed/b'").unwrap();
+        let problems = two.problems();
+        assert!(
+            matches!(&problems[..], [one] if one.contains("2: a, b") && one.contains("a collector for each")),
+            "{problems:?}"
+        );
+    }
+
+    #[test]
+    fn everything_reads_as_it_is_documented() {
+        let text = r#"
+            [x_1]
+            kind = "websocket"
+            url = "wss://ada:s3cret@feed/a?token=s3cret"
+            headers = { X-Key = "s3cret" }
+            headers_from_file = "/run/secrets/headers"
+            first_message = ["s3cret", "two"]
+            silence_timeout = "30s"
+            framing = { array = "/params/message" }
+            resume = { query = "since", from = "time" }
+        "#;
+        let sources = sources(text).unwrap();
+        assert_eq!(sources.problems(), Vec::<String>::new());
+        let (_, source) = sources.only().unwrap();
+        assert_eq!(source.silence_timeout, Some(Duration::from_secs(30)));
+        assert_eq!(source.resume, Resume::Query("since".to_owned()));
+        assert_eq!(source.first_message.0.len(), 2);
+        for shown in [toml::to_string(&sources).unwrap(), format!("{sources:?}")] {
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_once() {
+        for (text, key) in [
+            ("url = ''", "source.x.url"),
+            ("url = 'ws://a b'", "source.x.url"),
+            ("url = ' ws://a'", "source.x.url"),
+            ("url = 'ws://'", "source.x.url"),
+            ("url = 'ws://a:99999/'", "source.x.url"),
+            ("url = 'http://feed/a'", "source.x.url"),
+            ("url = 'feed:80'", "source.x.url"),
+            ("url = 'ws://a/b#c'", "source.x.url"),
+            ("url = 'ws://a'\nsilence_timeout = '0s'", "source.x.silence_timeout"),
+            ("url = 'ws://a'\nheaders = { Upgrade = 'h2c' }", "source.x.headers.Upgrade"),
+            ("url = 'ws://a'\nheaders = { 'a b' = 'c' }", "source.x.headers.a b"),
+            ("url = 'ws://a'\nheaders = { a = \"b\\nc: d\" }", "source.x.headers.a"),
+            (
+                "url = 'ws://u:p@a'\nheaders = { authorization = 'x' }",
+                "source.x.headers.authorization",
+            ),
+            ("url = 'ws://a'\nresume = { query = '', from = 'time' }", "source.x.resume"),
+            ("url = 'ws://a'\nping_interval_ms = 0", "source.x.ping_interval_ms"),
+            ("url = 'ws://a'\nreconnect_cap_ms = 1", "source.x.reconnect_cap_ms"),
+            ("url = 'ws://a'\nmax_message_bytes = 104857600", "source.x.max_message_bytes"),
+        ] {
+            let problems = sources(&format!("[x]\n{text}")).unwrap().problems();
+            assert!(matches!(&problems[..], [one] if one.starts_with(key)), "{text}: {problems:?}");
+        }
+        for name in ["Wiki", "wi-ki", "\"\""] {
+            let problems = sources(&format!("[{name}]\nurl = 'ws://a'")).unwrap().problems();
+            assert!(matches!(&problems[..], [one] if one.contains("a–z")), "{name}: {problems:?}");
+        }
+        for text in [
+            "resume = 'later'",
+            "resume = { query = 'a', from = 'count' }",
+            "silence_timeout = '5'",
+            "kind = 'carrier_pigeon'",
+            "framing = 'two'",
+            "stream = 'a'",
+        ] {
+            sources(&format!("[x]\nurl = 'ws://a'\n{text}")).unwrap_err();
+        }
+    }
+}

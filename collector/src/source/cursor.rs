@@ -1,0 +1,124 @@
+//! Where a source goes on after an interruption.
+//!
+//! A feed that resumes by event time is asked for everything from a time on. That time is the lowest of
+//! the last [`RECENT`] different ones that were logged, so that neither one event with a wrong time nor
+//! events out of order make it ask for too little; asking for more costs only events that come twice. A
+//! time ahead of the moment at which it was received counts as that moment.
+//!
+//! A feed that cannot resume has the time at which its last message was received: there its gap begins.
+
+use std::collections::VecDeque;
+
+use crate::config::Resume;
+
+/// So many events would have to be wrong in a row to steer the cursor.
+const RECENT: usize = 8;
+
+/// The cursor of one source, of what is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cursor {
+    /// The last different event times, oldest first.
+    EventTime(VecDeque<i64>),
+    /// When the last message was received.
+    Received(i64),
+}
+
+impl Cursor {
+    /// Goes on from what was stored; 0 is the cursor of a source that has brought nothing yet.
+    pub fn new(resume: &Resume, stored: i64) -> Self {
+        match resume {
+            Resume::Query(_) => Self::EventTime(VecDeque::from([stored.max(0); RECENT])),
+            Resume::None => Self::Received(stored),
+        }
+    }
+
+    /// Takes in a message that is about to be logged.
+    pub fn observe(&mut self, received_ms: i64, time_ms: Option<i64>) {
+        match (self, time_ms) {
+            (Self::EventTime(recent), Some(time)) => {
+                let time = time.clamp(0, received_ms.max(0));
+                if recent.back() != Some(&time) {
+                    recent.pop_front();
+                    recent.push_back(time);
+                }
+            }
+            (Self::EventTime(_), None) => {}
+            (Self::Received(last), _) => *last = received_ms,
+        }
+    }
+
+    /// Its value, in milliseconds since 1970.
+    pub fn position(&self) -> i64 {
+        match self {
+            Self::EventTime(recent) => recent.iter().min().copied().unwrap_or_default(),
+            Self::Received(last) => *last,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn by_time(stored: i64) -> Cursor {
+        Cursor::new(&Resume::Query("since".to_owned()), stored)
+    }
+
+    #[test]
+    fn it_follows_the_events_that_are_logged() {
+        let mut cursor = by_time(0);
+        for time in 1..=RECENT as i64 {
+            assert_eq!(cursor.position(), 0, "a few events say nothing yet");
+            cursor.observe(NOW, Some(time));
+        }
+        assert_eq!(cursor.position(), 1);
+        cursor.observe(NOW, None);
+        cursor.observe(NOW, Some(100));
+        assert_eq!(cursor.position(), 2);
+    }
+
+    #[test]
+    fn a_feed_that_cannot_resume_has_the_time_of_its_last_message() {
+        let mut cursor = Cursor::new(&Resume::None, 5);
+        assert_eq!(cursor.position(), 5);
+        cursor.observe(NOW, Some(i64::MAX));
+        assert_eq!(cursor.position(), NOW);
+    }
+
+    proptest! {
+        #[test]
+        fn one_event_never_makes_it_ask_for_too_little(
+            stored in 0..100_i64, before in prop::collection::vec(0..1000_i64, 0..20), copies in 1..9_usize,
+            wrong in any::<i64>(), after in prop::collection::vec(0..1000_i64, 0..20),
+        ) {
+            let mut cursor = by_time(stored);
+            let mut highest = stored;
+            for &time in &before {
+                cursor.observe(NOW, Some(time));
+                highest = highest.max(time);
+            }
+            for _ in 0..copies {
+                cursor.observe(NOW, Some(wrong));
+                prop_assert!((0..=highest).contains(&cursor.position()));
+            }
+            for &time in &after {
+                cursor.observe(NOW, Some(time));
+                highest = highest.max(time);
+                prop_assert!((0..=highest).contains(&cursor.position()));
+            }
+        }
+
+        #[test]
+        fn it_is_never_ahead_of_the_clock(times in prop::collection::vec(any::<i64>(), 0..30), now in 0..NOW) {
+            let mut cursor = by_time(0);
+            for time in times {
+                cursor.observe(now, Some(time));
+                prop_assert!((0..=now).contains(&cursor.position()));
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Connecting to a WebSocket server: address, headers, redirects, TLS, and what is sent first.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use common::secret::SecretUrl;
+use futures_util::SinkExt;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use percent_encoding::percent_decode_str;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::Error as WsError;
+use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
+use url::{Host, Url};
+
+use super::frames::{Frames, Seen};
+use crate::config::{Resume, Source};
+use crate::error::Error;
+
+#[cfg(test)]
+mod tests;
+
+/// A connection to a feed.
+pub(super) type Socket = WebSocketStream<Frames<MaybeTlsStream<TcpStream>>>;
+
+/// How many redirects are followed.
+const MAX_REDIRECTS: usize = 5;
+/// How much of `headers_from_file` is read.
+const MAX_HEADERS_BYTES: u64 = 64 << 10;
+
+/// What the address asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// Whatever the address as configured says.
+    AsConfigured,
+    /// What came from this time on, in milliseconds since 1970.
+    From(i64),
+    /// What comes from now on.
+    Now,
+}
+
+/// Connects to one source.
+pub(super) struct Connector {
+    source: Source,
+    url: Url,
+    tls: TlsConnector,
+}
+
+/// Why a connection could not be made, in words without secrets.
+type Refusal = String;
+
+impl Connector {
+    /// Prepares connections to `source`.
+    ///
+    /// # Errors
+    /// When its address, `ca_file` or `headers_from_file` cannot be used.
+    pub(super) fn new(source: &Source) -> Result<Self, Error> {
+        let url = source.address().map_err(Error::Address)?;
+        let tls = TlsConnector::from(Arc::new(tls(&source.ca_file)?));
+        let connector = Self { source: source.clone(), url, tls };
+        connector.headers().map_err(Error::Headers)?;
+        Ok(connector)
+    }
+
+    /// Connects, and sends what is sent first.
+    pub(super) async fn connect(&self, begin: Begin) -> Result<(Socket, Arc<Seen>), Refusal> {
+        let mut url = self.url.clone();
+        let mut own = self.headers()?;
+        for _ in 0..=MAX_REDIRECTS {
+            set_begin(&mut url, &self.source.resume, begin);
+            let (mut socket, seen) = match self.open(&url, &own).await? {
+                Answer::Open(socket, seen) => (*socket, seen),
+                Answer::Elsewhere(location) => {
+                    let next = follow(&url, &location)?;
+                    if is_other_server(&url, &next) {
+                        own.clear();
+                    }
+                    url = next;
+                    continue;
+                }
+            };
+            for text in &self.source.first_message.0 {
+                let message = Message::text(text.reveal());
+                socket.send(message).await.map_err(|error| format!("first_message: {error}"))?;
+            }
+            return Ok((socket, seen));
+        }
+        Err(format!("the server redirects more than {MAX_REDIRECTS} times"))
+    }
+
+    async fn open(&self, url: &Url, headers: &HeaderMap) -> Result<Answer, Refusal> {
+        let stream = self.stream(url).await?;
+        let (stream, seen) = Frames::new(stream, self.source.max_message_bytes);
+        let mut plain = url.clone();
+        // They fail only for addresses that cannot have any, and this one has a host.
+        let _none = (plain.set_username(""), plain.set_password(None));
+        let mut request = plain.as_str().into_client_request().map_err(cannot_connect)?;
+        request.headers_mut().extend(headers.clone());
+        let mut limits = WebSocketConfig::default();
+        // Larger messages are cut before they get here, see `frames`; this is for frames of other kinds.
+        limits.max_message_size = Some(self.source.max_message_bytes);
+        limits.max_frame_size = Some(self.source.max_message_bytes);
+        match client_async_with_config(request, stream, Some(limits)).await {
+            Ok((socket, _)) => Ok(Answer::Open(Box::new(socket), seen)),
+            Err(WsError::Http(response)) if response.status().is_redirection() => {
+                let location = response.headers().get(LOCATION);
+                let location = location.and_then(|location| location.to_str().ok());
+                let location = location.ok_or("the server redirects, but does not say where to")?;
+                Ok(Answer::Elsewhere(location.to_owned()))
+            }
+            Err(error) => Err(cannot_connect(error)),
+        }
+    }
+
+    async fn stream(&self, url: &Url) -> Result<MaybeTlsStream<TcpStream>, Refusal> {
+        let port = url.port_or_known_default().unwrap_or(80);
+        let connected = match url.host() {
+            Some(Host::Domain(name)) => TcpStream::connect((name, port)).await,
+            Some(Host::Ipv4(address)) => TcpStream::connect((address, port)).await,
+            Some(Host::Ipv6(address)) => TcpStream::connect((address, port)).await,
+            None => return Err("the address has no host".to_owned()),
+        };
+        let stream = connected.map_err(|error| format!("cannot connect: {error}"))?;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "the socket keeps waiting for more to send");
+        }
+        if url.scheme() == "ws" {
+            return Ok(MaybeTlsStream::Plain(stream));
+        }
+        let name = match url.host() {
+            Some(Host::Domain(name)) => ServerName::try_from(name.to_owned())
+                .map_err(|_| "cannot connect: no certificate can be for this host".to_owned())?,
+            Some(Host::Ipv4(address)) => std::net::IpAddr::from(address).into(),
+            Some(Host::Ipv6(address)) => std::net::IpAddr::from(address).into(),
+            None => return Err("the address has no host".to_owned()),
+        };
+        let stream = self.tls.connect(name, stream).await;
+        Ok(MaybeTlsStream::Rustls(stream.map_err(|error| format!("cannot connect: {error}"))?))
+    }
+
+    /// The headers of the user's own, for the configured server only.
+    fn headers(&self) -> Result<HeaderMap, Refusal> {
+        let mut headers = HeaderMap::new();
+        if !self.url.username().is_empty() || self.url.password().is_some() {
+            let decoded = |text| percent_decode_str(text).collect::<Vec<u8>>();
+            let mut login = decoded(self.url.username());
+            login.push(b':');
+            login.extend(decoded(self.url.password().unwrap_or_default()));
+            let value = format!("Basic {}", STANDARD.encode(login));
+            insert(&mut headers, AUTHORIZATION.as_str(), &value)?;
+        }
+        for (name, value) in &self.source.headers {
+            insert(&mut headers, name, value.reveal())?;
+        }
+        let path = &self.source.headers_from_file;
+        if !path.as_os_str().is_empty() {
+            let failed =
+                |why: &str| format!("headers_from_file: cannot read {}: {why}", path.display());
+            let mut text = String::new();
+            let file = std::fs::File::open(path).map_err(|error| failed(&error.to_string()))?;
+            let read = file.take(MAX_HEADERS_BYTES).read_to_string(&mut text);
+            read.map_err(|error| failed(&error.to_string()))?;
+            for line in text.lines().filter(|line| !line.trim().is_empty()) {
+                let header = line.split_once(':');
+                let (name, value) = header.ok_or_else(|| failed("write one Name: value a line"))?;
+                insert(&mut headers, name.trim(), value.trim()).map_err(|why| failed(&why))?;
+            }
+        }
+        Ok(headers)
+    }
+}
+
+/// What a server answered.
+enum Answer {
+    Open(Box<Socket>, Arc<Seen>),
+    Elsewhere(String),
+}
+
+fn cannot_connect(error: WsError) -> Refusal {
+    format!("cannot connect: {error}")
+}
+
+fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Refusal> {
+    let key = HeaderName::try_from(name).map_err(|_| format!("'{name}' is no header's name"))?;
+    let mut value = HeaderValue::try_from(value)
+        .map_err(|_| format!("the value of '{name}' cannot stand in a header"))?;
+    value.set_sensitive(true);
+    headers.insert(key, value);
+    Ok(())
+}
+
+/// Where a redirect leads.
+fn follow(from: &Url, location: &str) -> Result<Url, Refusal> {
+    let to =
+        from.join(location).map_err(|error| format!("the server redirects wrongly: {error}"))?;
+    if !matches!(to.scheme(), "ws" | "wss") || to.host().is_none() {
+        let shown = SecretUrl::from(location);
+        return Err(format!(
+            "the server redirects to {shown}; only ws:// and wss:// are followed, set url to where the feed is"
+        ));
+    }
+    Ok(to)
+}
+
+/// Whether what was meant for one server must not be sent to the other.
+fn is_other_server(one: &Url, other: &Url) -> bool {
+    let server = |url: &Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
+    server(one) != server(other) && !is_upgrade(one, other)
+        || one.scheme() == "wss" && other.scheme() == "ws"
+}
+
+/// The same host, now with TLS on its usual port.
+fn is_upgrade(one: &Url, other: &Url) -> bool {
+    one.host_str() == other.host_str()
+        && (one.scheme(), one.port_or_known_default()) == ("ws", Some(80))
+        && (other.scheme(), other.port_or_known_default()) == ("wss", Some(443))
+}
+
+/// Sets the parameter that says where the feed is to begin, in place of one that is there.
+fn set_begin(url: &mut Url, resume: &Resume, begin: Begin) {
+    let Resume::Query(parameter) = resume else { return };
+    let since = match begin {
+        Begin::AsConfigured => return,
+        Begin::From(since) => Some(format!("{parameter}={since}")),
+        Begin::Now => None,
+    };
+    let is_other = |pair: &&str| pair.split('=').next() != Some(parameter) && !pair.is_empty();
+    let query = url.query().unwrap_or_default().to_owned();
+    let pairs: Vec<_> = query.split('&').filter(is_other).chain(since.as_deref()).collect();
+    url.set_query(if pairs.is_empty() { None } else { Some(pairs.join("&")) }.as_deref());
+}
+
+fn tls(ca_file: &Path) -> Result<ClientConfig, Error> {
+    let failed = |why: String| Error::Authorities { path: ca_file.to_owned(), why };
+    let mut roots = RootCertStore::empty();
+    if ca_file.as_os_str().is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    } else {
+        let certificates = CertificateDer::pem_file_iter(ca_file);
+        for certificate in certificates.map_err(|error| failed(error.to_string()))? {
+            let certificate = certificate.map_err(|error| failed(error.to_string()))?;
+            roots.add(certificate).map_err(|error| failed(error.to_string()))?;
+        }
+    }
+    if roots.is_empty() {
+        return Err(failed("it holds no certificate".to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}

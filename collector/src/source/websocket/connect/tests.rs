@@ -1,0 +1,91 @@
+use super::*;
+
+fn url(text: &str) -> Url {
+    Url::parse(text).unwrap()
+}
+
+#[test]
+fn the_cursor_takes_the_place_of_what_the_address_says() {
+    let resume = Resume::Query("since".to_owned());
+    for (address, begin, asked) in [
+        ("ws://feed/2/rsvps", Begin::From(7), "ws://feed/2/rsvps?since=7"),
+        ("ws://feed/2/rsvps?a=b", Begin::From(0), "ws://feed/2/rsvps?a=b&since=0"),
+        ("ws://feed/?since=0&a=%20b", Begin::From(7), "ws://feed/?a=%20b&since=7"),
+        ("ws://feed/?since=0", Begin::AsConfigured, "ws://feed/?since=0"),
+        ("ws://feed/?since=0", Begin::Now, "ws://feed/"),
+        ("ws://feed/?sincere=0", Begin::Now, "ws://feed/?sincere=0"),
+    ] {
+        let mut target = url(address);
+        set_begin(&mut target, &resume, begin);
+        assert_eq!(target.as_str(), asked, "{address}");
+        let mut target = url(address);
+        set_begin(&mut target, &Resume::None, begin);
+        assert_eq!(target, url(address), "a feed that cannot resume is asked nothing");
+    }
+}
+
+#[test]
+fn what_is_meant_for_one_server_is_sent_to_no_other() {
+    for (one, other, is_other) in [
+        ("ws://feed/a", "ws://feed/b", false),
+        ("ws://feed/a", "wss://feed/a", false),
+        ("wss://feed/a", "ws://feed/a", true),
+        ("wss://feed/a", "wss://feed:444/a", true),
+        ("wss://feed/a", "wss://other/a", true),
+        ("ws://feed:8080/a", "wss://feed/a", true),
+    ] {
+        assert_eq!(is_other_server(&url(one), &url(other)), is_other, "{one} {other}");
+    }
+}
+
+#[test]
+fn only_websocket_addresses_are_followed_and_no_secret_is_told() {
+    assert_eq!(follow(&url("ws://feed/a/b"), "../c?d"), Ok(url("ws://feed/c?d")));
+    assert_eq!(follow(&url("ws://feed/a"), "wss://other/b"), Ok(url("wss://other/b")));
+    for location in
+        ["https://feed/a?token=s3cret", "//[", "file:///etc/passwd", "http://u:s3cret@feed/"]
+    {
+        let why = follow(&url("ws://feed/a"), location).unwrap_err();
+        assert!(!why.contains("s3cret"), "{why}");
+    }
+}
+
+#[test]
+fn user_info_and_files_become_headers() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("headers of mine");
+    let mut source = Source {
+        url: "ws://ada:p%40ss@feed/".into(),
+        headers_from_file: file.clone(),
+        ..Source::default()
+    };
+    source.headers.insert("X-One".to_owned(), "1".into());
+    let missing = Connector::new(&source).err().unwrap().to_string();
+    assert!(
+        missing.contains("headers_from_file") && missing.contains("headers of mine"),
+        "{missing}"
+    );
+    std::fs::write(&file, "X-Two: a: b\r\n\n").unwrap();
+    let headers = Connector::new(&source).unwrap().headers().unwrap();
+    assert_eq!(headers["authorization"], format!("Basic {}", STANDARD.encode("ada:p@ss")));
+    assert_eq!(
+        (&headers["x-one"], &headers["x-two"]),
+        (&"1".parse().unwrap(), &"a: b".parse().unwrap())
+    );
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let wrong = Connector::new(&source).err().unwrap().to_string();
+    assert!(wrong.contains("Name: value") && !wrong.contains("s3cret"), "{wrong}");
+}
+
+#[test]
+fn a_file_without_certificates_is_refused_with_its_name() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = directory.path().join("ca.pem");
+    let missing = tls(&path).err().unwrap().to_string();
+    std::fs::write(&path, "not a certificate").unwrap();
+    let empty = tls(&path).err().unwrap().to_string();
+    for error in [missing, empty] {
+        assert!(error.starts_with("source.ca_file: ") && error.contains("ca.pem"), "{error}");
+    }
+    tls(Path::new("")).unwrap();
+}
