@@ -46,6 +46,7 @@ pub fn top_n(query: &str, version: u64) -> TopN {
     TopN {
         v: 1,
         query: query.to_owned(),
+        stream: String::new(),
         window: Window::Running {},
         version,
         is_final: false,

@@ -4,6 +4,8 @@
 //! One line a step: name, nanoseconds per record. Each is the best of several rounds, because whatever
 //! else runs on the machine can only add to it.
 
+#![allow(clippy::disallowed_types, reason = "a bench measures time")]
+
 use std::borrow::Cow;
 use std::error::Error;
 use std::hint::black_box;

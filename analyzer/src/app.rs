@@ -2,41 +2,15 @@
 
 use std::sync::Arc;
 
-use common::kafka::Topic;
+use common::kafka::reader::Reader;
+use common::kafka::{Kafka, Topic};
 use common::tier::Host;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::core::plan::Plan;
 use crate::error::Error;
-use crate::group;
 use crate::metrics::Metrics;
+use crate::stage::context::{Context, Partitions};
 use crate::stage::{Running, merge, tally};
-
-/// What both stages are given.
-#[derive(Clone)]
-pub struct Setting {
-    /// The configuration.
-    pub config: Arc<Config>,
-    /// The queries.
-    pub plan: Arc<Plan>,
-    /// How many partitions the topics have.
-    pub width: Width,
-    /// Where they count what they do.
-    pub metrics: Metrics,
-    /// Cancelled when they are to stop.
-    pub stop: CancellationToken,
-}
-
-/// Numbers of partitions at the start of the process.
-#[derive(Debug, Clone, Copy)]
-pub struct Width {
-    /// Of the partials topic; a query's place depends on it.
-    pub partials: i32,
-    /// Of the state topic.
-    pub state: i32,
-}
 
 /// Runs both stages until `host` is shut down.
 ///
@@ -54,15 +28,15 @@ pub async fn run(config: Config, host: Host) -> Result<(), Error> {
 
     let prepared = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        width = prepare(Arc::clone(&config)) => width?,
+        partitions = prepare(Arc::clone(&config)) => partitions?,
     };
     topics.set();
-    let setting = Setting { config, plan, width: prepared, metrics, stop: stop.clone() };
+    let context = Context { config, plan, partitions: prepared, metrics, stop: stop.clone() };
     let tally = Running::start("tally", stop.clone(), {
-        let setting = setting.clone();
-        move || tally::run(&setting, &tallies)
+        let context = context.clone();
+        move || tally::run(&context, &tallies)
     })?;
-    let merge = Running::start("merge", stop.clone(), move || merge::run(&setting, &merges))?;
+    let merge = Running::start("merge", stop.clone(), move || merge::run(&context, &merges))?;
 
     let (first, second) = {
         let (tally, merge) = (tally.outcome(), merge.outcome());
@@ -78,34 +52,38 @@ pub async fn run(config: Config, host: Host) -> Result<(), Error> {
     first.and(second)
 }
 
-/// Sees to it that the topics are there, and asks how wide they are.
-async fn prepare(config: Arc<Config>) -> Result<Width, Error> {
-    config
-        .kafka
-        .ensure_topics(&[Topic::Raw, Topic::Partials, Topic::State, Topic::Results])
-        .await?;
+/// Sees to it that the topics are there, and asks how many partitions they have. The state topic gets
+/// as many as the raw topic has, also when that was made by others: partition p of it holds the state of
+/// partition p.
+async fn prepare(config: Arc<Config>) -> Result<Partitions, Error> {
+    let (kafka, topics) = (&config.kafka, &config.kafka.topics);
+    kafka.ensure_topics(&[Topic::Raw, Topic::Partials, Topic::Results]).await?;
+    let raw = partitions_of(&config, &topics.raw).await?;
+    let as_raw = Kafka { partitions: raw, ..kafka.clone() };
+    as_raw.ensure_topics(&[Topic::State]).await?;
+    let mut state = partitions_of(&config, &topics.state).await?;
+    if state < raw {
+        tracing::info!(
+            topic = topics.state,
+            from = state,
+            to = raw,
+            "partitions are added, as many as the raw topic has"
+        );
+        kafka.add_partitions(Topic::State, raw).await?;
+        state = raw;
+    }
+    Ok(Partitions { partials: partitions_of(&config, &topics.partials).await?, state })
+}
+
+async fn partitions_of(config: &Arc<Config>, topic: &str) -> Result<i32, Error> {
+    let (config, topic) = (Arc::clone(config), topic.to_owned());
     let asked = tokio::task::spawn_blocking(move || {
-        let kafka = &config.kafka;
-        let consumer: BaseConsumer = kafka
-            .consumer(None, None)
-            .create()
-            .map_err(|source| group::Error::Create { group: "metadata".to_owned(), source })?;
-        Ok(Width {
-            partials: width(&consumer, &kafka.topics.partials)?,
-            state: width(&consumer, &kafka.topics.state)?,
-        })
+        let partitions = Reader::new(&config.kafka)?.partitions(&topic)?;
+        Ok(i32::try_from(partitions.len()).unwrap_or(i32::MAX))
     });
     asked
         .await
         .unwrap_or_else(|error| Err(Error::Panicked { stage: "start", message: error.to_string() }))
-}
-
-fn width(consumer: &BaseConsumer, topic: &str) -> Result<i32, Error> {
-    let failed =
-        |source| group::Error::Watermarks { topic: topic.to_owned(), partition: 0, source };
-    let metadata = consumer.fetch_metadata(Some(topic), group::ANSWER_PATIENCE).map_err(failed)?;
-    let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-    Ok(i32::try_from(partitions).unwrap_or(i32::MAX))
 }
 
 #[cfg(test)]

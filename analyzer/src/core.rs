@@ -12,12 +12,17 @@
 //! | [`sketch`], [`summary`], [`window`] | counts with their error, and which pane they belong to |
 //! | [`tally`], [`snapshot`], [`partial`] | one partition: its state, stored form, shipped form |
 //! | [`merge`] | a query's result over all partitions |
-//! | [`hash`] | the one hash that all of them use |
+//! | [`owner`], [`witness`] | who writes about a partition; which log it was |
+//! | [`versioned`], [`hash`] | the envelope of what is stored, and the one hash, that all of them use |
+
+// What `clippy.toml` of this crate lists depends on more than arguments. Tests may use it.
+#![cfg_attr(not(test), deny(clippy::disallowed_types))]
 
 pub mod decode;
 pub mod dedupe;
 pub mod hash;
 pub mod merge;
+pub mod owner;
 pub mod partial;
 pub mod plan;
 pub mod query;
@@ -25,4 +30,6 @@ pub mod sketch;
 pub mod snapshot;
 pub mod summary;
 pub mod tally;
+pub mod versioned;
 pub mod window;
+pub mod witness;

@@ -1,5 +1,7 @@
 //! How the analyzer fails.
 
+use common::kafka::reader;
+
 use crate::{group, publisher};
 
 /// Why the analyzer ended.
@@ -20,9 +22,9 @@ pub enum Error {
     /// A producer failed.
     #[error(transparent)]
     Publisher(#[from] publisher::Error),
-    /// The stored state could not be read.
+    /// What stands in a topic could not be read.
     #[error(transparent)]
-    State(#[from] common::kafka::reader::Error),
+    Reader(#[from] reader::Error),
     /// The log ends before the offset that was counted up to: it is not the log that was counted.
     #[error(
         "{raw}/{partition} ends at offset {end}, but the stored results already reflect {next} records of it: the topic \
@@ -45,10 +47,28 @@ pub enum Error {
         /// The topic with the results.
         results: String,
     },
-    /// The state topic has no place for a partition's snapshots.
+    /// The log has another record in the place of the last one that was counted.
     #[error(
-        "{raw} has a partition {partition}, but {state} only has {partitions} partitions; add partitions to {state}, as \
-         many as {raw} has"
+        "{raw}/{partition} has another record at offset {offset} than the one that was counted there: the topic was \
+         created anew; to start from zero, stop all analyzers and delete the topics {state}, {partials} and {results}"
+    )]
+    OtherLog {
+        /// The topic that is read.
+        raw: String,
+        /// Its partition.
+        partition: i32,
+        /// Where the other record is.
+        offset: i64,
+        /// The topic with the snapshots.
+        state: String,
+        /// The topic with the partial results.
+        partials: String,
+        /// The topic with the results.
+        results: String,
+    },
+    /// The state topic has no place for a partition's snapshots yet: a start adds partitions to it.
+    #[error(
+        "{raw} has a partition {partition} now, but {state} only has {partitions} partitions; a new start adds some"
     )]
     StateTooNarrow {
         /// The topic that is read.
@@ -94,13 +114,15 @@ impl Error {
         match self {
             Self::Group(error) => error.retryable(),
             Self::Publisher(error) => error.retryable(),
-            Self::State(error) => error.retryable(),
+            Self::Reader(error) => error.retryable(),
             Self::Topics(error) => error.retryable(),
-            Self::Panicked { .. } | Self::Thread { .. } | Self::PartialsLost { .. } => true,
-            Self::Config(_)
-            | Self::Metrics(_)
-            | Self::LogShrank { .. }
-            | Self::StateTooNarrow { .. } => false,
+            Self::Panicked { .. }
+            | Self::Thread { .. }
+            | Self::PartialsLost { .. }
+            | Self::StateTooNarrow { .. } => true,
+            Self::Config(_) | Self::Metrics(_) | Self::LogShrank { .. } | Self::OtherLog { .. } => {
+                false
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 /// How long the broker may take to answer a question.
-pub const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to wait before asking again.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -89,8 +89,12 @@ impl Error {
 pub enum Change {
     /// These partitions and no others are to be read; the owner must call [`GroupConsumer::assign`].
     Assigned(Vec<i32>),
-    /// Nothing is to be read until the next assignment.
-    Revoked,
+    /// Nothing is to be read until the next assignment. When the assignment was `lost`, the group has
+    /// long given the partitions to others, and nothing is to be written for them any more.
+    Revoked {
+        /// Whether the group took this member for dead.
+        lost: bool,
+    },
 }
 
 /// What one poll gave.
@@ -223,6 +227,11 @@ impl GroupConsumer {
         self.member().ends.get(&partition).copied()
     }
 
+    /// Whether the group took this member for dead and gave its partitions to others.
+    pub fn is_assignment_lost(&self) -> bool {
+        self.consumer.assignment_lost()
+    }
+
     fn member(&self) -> MutexGuard<'_, Seen> {
         self.consumer.context().seen()
     }
@@ -243,9 +252,9 @@ fn watermarks<C: ConsumerContext>(
     Ok(Watermarks { low, high })
 }
 
-/// rdkafka tells a consumer's errors twice, and the end of a partition among them: what matters is
-/// logged where the poll returns it.
-fn quietly(error: &KafkaError, reason: &str) {
+/// rdkafka reports a consumer's errors twice, the end of a partition among them: those that matter are
+/// logged where the poll returns them.
+fn log_report(error: &KafkaError, reason: &str) {
     tracing::debug!(%error, reason, "the consumer reports");
 }
 
@@ -271,7 +280,7 @@ impl Member {
 
 impl ClientContext for Member {
     fn error(&self, error: KafkaError, reason: &str) {
-        quietly(&error, reason);
+        log_report(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -296,7 +305,8 @@ impl ConsumerContext for Member {
             let ids = partitions.elements().iter().map(|element| element.partition()).collect();
             self.seen().changes.push(Change::Assigned(ids));
         } else {
-            self.seen().changes.push(Change::Revoked);
+            let lost = consumer.assignment_lost();
+            self.seen().changes.push(Change::Revoked { lost });
             if let Err(error) = consumer.unassign() {
                 tracing::warn!(topic = self.topic, %error, "the revoked partitions could not be given back");
             }

@@ -20,9 +20,9 @@ impl Pace {
         Self { interval, last: None }
     }
 
-    /// How long after `now` the work is due, zero when it is. `news`: when the last of what it is
+    /// How long after `now` the work is due; zero when it is due now. `news`: when the last of what it is
     /// about has come; after a lull, waiting longer would gather nothing.
-    pub fn wait(&self, now: Instant, news: Instant) -> Duration {
+    pub fn time_until_due(&self, now: Instant, news: Instant) -> Duration {
         let Some((started, cost)) = self.last else { return Duration::ZERO };
         let lull = (started + self.shortest()).max(news + self.shortest());
         let due = lull.min(started + self.interval).max(started + cost * COST_FACTOR);
@@ -50,13 +50,17 @@ mod tests {
     fn while_news_keep_coming_cheap_work_is_done_once_an_interval() {
         let start = Instant::now();
         let mut pace = Pace::new(100 * MS);
-        assert_eq!(pace.wait(start, start), Duration::ZERO, "the first time is due at once");
+        assert_eq!(
+            pace.time_until_due(start, start),
+            Duration::ZERO,
+            "the first time is due at once"
+        );
         pace.done(start, start + MS);
         for now in [30, 60, 99] {
             let now = start + now * MS;
-            assert!(!pace.wait(now, now - MS).is_zero());
+            assert!(!pace.time_until_due(now, now - MS).is_zero());
         }
-        assert!(pace.wait(start + 100 * MS, start + 100 * MS).is_zero());
+        assert!(pace.time_until_due(start + 100 * MS, start + 100 * MS).is_zero());
     }
 
     #[test]
@@ -64,10 +68,10 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(100 * MS);
         pace.done(start, start + MS);
-        assert_eq!(pace.wait(start + 35 * MS, start + 30 * MS), 15 * MS);
-        assert!(pace.wait(start + 50 * MS, start + 30 * MS).is_zero());
+        assert_eq!(pace.time_until_due(start + 35 * MS, start + 30 * MS), 15 * MS);
+        assert!(pace.time_until_due(start + 50 * MS, start + 30 * MS).is_zero());
         assert_eq!(
-            pace.wait(start + 5 * MS, start - 50 * MS),
+            pace.time_until_due(start + 5 * MS, start - 50 * MS),
             15 * MS,
             "but a fifth of the interval lies between"
         );
@@ -79,8 +83,8 @@ mod tests {
         let mut pace = Pace::new(100 * MS);
         pace.done(start, start + 50 * MS);
         for news in [start - 100 * MS, start + 499 * MS] {
-            assert_eq!(pace.wait(start + 499 * MS, news), MS);
-            assert!(pace.wait(start + 500 * MS, news).is_zero());
+            assert_eq!(pace.time_until_due(start + 499 * MS, news), MS);
+            assert!(pace.time_until_due(start + 500 * MS, news).is_zero());
         }
     }
 }

@@ -78,13 +78,13 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// A batch with nothing in it: settled.
+    /// A batch with nothing in it.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
     /// Whether every record sent with this ticket was acknowledged.
-    pub fn settled(&self) -> bool {
+    pub fn acknowledged(&self) -> bool {
         self.outstanding.load(Ordering::Acquire) == 0
     }
 
@@ -112,8 +112,8 @@ pub struct Record<'a> {
 
 /// The producer of one stage.
 pub struct Publisher {
-    producer: ThreadedProducer<Deliveries>,
-    deliveries: Arc<Outcome>,
+    producer: ThreadedProducer<DeliveryContext>,
+    deliveries: Arc<Deliveries>,
     stop: CancellationToken,
     bytes: IntCounterVec,
 }
@@ -128,9 +128,9 @@ impl Publisher {
         stop: CancellationToken,
         bytes: IntCounterVec,
     ) -> Result<Self, Error> {
-        let deliveries = Arc::new(Outcome::default());
+        let deliveries = Arc::new(Deliveries::default());
         let producer = config
-            .create_with_context(Deliveries(Arc::clone(&deliveries)))
+            .create_with_context(DeliveryContext(Arc::clone(&deliveries)))
             .map_err(Error::Create)?;
         Ok(Self { producer, deliveries, stop, bytes })
     }
@@ -180,7 +180,7 @@ impl Publisher {
     /// # Errors
     /// The first refusal.
     pub fn check(&self) -> Result<(), Error> {
-        match &self.deliveries.state().refused {
+        match &*self.deliveries.refused() {
             None => Ok(()),
             Some((topic, reason)) => {
                 Err(Error::Refused { topic: topic.clone(), reason: reason.clone() })
@@ -221,38 +221,34 @@ fn refusal(error: &KafkaError, record: &Record<'_>) -> Error {
     }
 }
 
+/// What became of the records that were sent.
 #[derive(Default)]
-struct Outcome {
+struct Deliveries {
     /// Everything that was sent.
     all: Ticket,
-    state: Mutex<State>,
+    /// Topic and reason of the first record that was refused.
+    refused: Mutex<Option<(String, String)>>,
     changed: Condvar,
 }
 
-#[derive(Default)]
-struct State {
-    /// Topic and reason of the first record that was refused.
-    refused: Option<(String, String)>,
-}
-
-impl Outcome {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Deliveries {
+    fn refused(&self) -> MutexGuard<'_, Option<(String, String)>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until something was delivered, at most `patience`.
     fn wait(&self, patience: Duration) {
-        let guard = self.state();
+        let guard = self.refused();
         drop(self.changed.wait_timeout(guard, patience).unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 /// What the polling thread calls for every delivery.
-struct Deliveries(Arc<Outcome>);
+struct DeliveryContext(Arc<Deliveries>);
 
-impl ClientContext for Deliveries {}
+impl ClientContext for DeliveryContext {}
 
-impl ProducerContext for Deliveries {
+impl ProducerContext for DeliveryContext {
     type DeliveryOpaque = Arc<Ticket>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Arc<Ticket>) {
@@ -262,7 +258,7 @@ impl ProducerContext for Deliveries {
                 && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PurgeInflight)
             {
                 let reason = (message.topic().to_owned(), error.to_string());
-                self.0.state().refused.get_or_insert(reason);
+                self.0.refused().get_or_insert(reason);
             }
         } else {
             ticket.remove();

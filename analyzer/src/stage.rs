@@ -4,24 +4,16 @@
 
 use std::any::Any;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 
+pub mod context;
+mod exchange;
 pub mod merge;
 pub mod tally;
-
-/// The longest wait for a record.
-const IDLE_WAIT: Duration = Duration::from_millis(100);
-
-/// The shortest one, while something to publish waits for what was published before it to arrive.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-
-/// How long a stop waits for what was sent last to be acknowledged.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A stage at work on its thread.
 #[derive(Debug)]

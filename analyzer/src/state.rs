@@ -12,25 +12,54 @@
 //! Compaction keeps what was written last, which is not what is newest: a process that was thought
 //! dead may write late. Therefore:
 //!
-//! - Each taking-over draws an [`Owner`] at random and writes under it alone, so that nobody
-//!   overwrites another's snapshot.
+//! - Each taking-over draws an [`Owner`](crate::core::owner::Owner) at random and writes under it alone,
+//!   so that nobody overwrites another's snapshot.
 //! - An owner has two slots and fills them in turn: while one is being rewritten, the other stands.
 //! - Chunks and slices come before the manifest that names them, and a manifest counts only when
-//!   all of them are there and the checksum fits ([`Log::candidates`]).
-//! - What older owners left is deleted after the first own snapshot was acknowledged; a slice only
-//!   when no manifest has named it for several snapshots ([`Store`]).
+//!   all of them are there and the checksum fits ([`Stored::load`]).
+//! - A manifest lists the queries that its snapshot holds. Each query is restored from its own newest
+//!   snapshot, so that an owner that knew fewer queries costs the others nothing.
+//! - What former owners left is deleted once own snapshots that were acknowledged hold every query of
+//!   it. What holds a query that this owner does not know, it never deletes; of several such snapshots
+//!   the newest stays. A slice goes when no manifest has named it for several snapshots ([`Store`]).
 //!
 //! Every record is written by an idempotent producer, so the partition's log is in the order of the
 //! calls, and a crash leaves a prefix of them.
 
+use std::collections::BTreeMap;
+
+use common::kafka::Kafka;
+use common::kafka::reader::Error;
+use rdkafka::message::Message;
+use tokio_util::sync::CancellationToken;
+
+use crate::reader;
+
 mod key;
 mod log;
 mod manifest;
-mod reader;
 mod store;
 
-pub use key::{Key, Owner, Slot};
-pub use log::{Candidate, Log};
+pub use key::{Key, Slot};
+pub use log::{Log, Remainder, Stored};
 pub use manifest::Manifest;
-pub use reader::read;
 pub use store::Store;
+
+/// Reads what stands in `partitions` of the state topic.
+///
+/// # Errors
+/// When the client cannot be made, or the stage is told to stop.
+pub fn read(
+    kafka: &Kafka,
+    partitions: &[i32],
+    stop: &CancellationToken,
+) -> Result<BTreeMap<i32, Log>, Error> {
+    let empty = || -> BTreeMap<i32, Log> {
+        partitions.iter().map(|&partition| (partition, Log::new(partition))).collect()
+    };
+    reader::read(kafka, &kafka.topics.state, partitions, stop, empty, |logs, message| {
+        if let (Some(log), Some(key)) = (logs.get_mut(&message.partition()), message.key()) {
+            log.replay(key, message.payload());
+        }
+    })
+}

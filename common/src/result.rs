@@ -18,6 +18,9 @@ pub struct TopN {
     pub v: u32,
     /// The query's name.
     pub query: String,
+    /// The identity of the topic that it is published in: versions are compared within one stream only.
+    #[serde(default)]
+    pub stream: String,
     /// What time span is counted.
     pub window: Window,
     /// Sum of (offset + 1) over `offsets`.
@@ -116,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_envelope_has_the_names_of_the_contract() {
-        let text = r#"{"v":1,"query":"topics","window":{"kind":"sliding","size_ms":1800000,"slide_ms":5000,"start_ms":0,"end_ms":0},"version":812,"final":false,"revised":false,"as_of_ms":0,"ingested_ms":0,"offsets":{"0":1042,"1":998},"events":0,"duplicates":0,"total":18234,"distinct":2210,"distinct_error":0.008,"ceiling":3,"late":4,"future":0,"shed_rate":0.0,"gaps":[],"top":[{"item":"Social","count":663,"error":0}]}"#;
+        let text = r#"{"v":1,"query":"topics","stream":"9f3c00000000beef","window":{"kind":"sliding","size_ms":1800000,"slide_ms":5000,"start_ms":0,"end_ms":0},"version":812,"final":false,"revised":false,"as_of_ms":0,"ingested_ms":0,"offsets":{"0":1042,"1":998},"events":0,"duplicates":0,"total":18234,"distinct":2210,"distinct_error":0.008,"ceiling":3,"late":4,"future":0,"shed_rate":0.0,"gaps":[],"top":[{"item":"Social","count":663,"error":0}]}"#;
         let result: TopN = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&result).unwrap(), text);
         assert_eq!(TopN::version_of(&result.offsets), 1043 + 999);

@@ -11,4 +11,5 @@ mod dashboard;
 mod exact;
 mod lifecycle;
 mod recordings;
+mod state;
 mod throughput;

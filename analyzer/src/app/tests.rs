@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use common::admin::Readiness;
 use common::kafka::header;
+use common::protocol::StreamId;
 use common::result::{Gap, TopN};
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 
@@ -64,6 +66,9 @@ impl Broker {
         consumer.assign(&start).unwrap();
         loop {
             let message = consumer.poll(PATIENCE).expect("another result is published").unwrap();
+            if StreamId::from_key(message.key().unwrap()).is_some() {
+                continue;
+            }
             let result: TopN = serde_json::from_slice(message.payload().unwrap()).unwrap();
             if result.query == query && wanted(&result) {
                 return result;
@@ -156,4 +161,88 @@ async fn a_log_that_ends_before_what_was_counted_is_refused_with_the_way_out() {
     assert!(matches!(error, Error::LogShrank { .. }), "{error}");
     assert!(error.to_string().contains("delete the topics topn-rsvps-state"), "{error}");
     assert!(!error.retryable());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_log_that_is_longer_than_what_was_counted_is_refused_too() {
+    let broker = Broker::start();
+    broker.feed(0..100, 0);
+    let (host, running) = broker.analyze();
+    broker.result("topics", |result| result.version == 100);
+    host.shutdown.cancel();
+    running.await.unwrap().unwrap();
+
+    let mut other = broker;
+    other.config.kafka.topics.raw = "raw-made-anew".to_owned();
+    other.cluster.create_topic("raw-made-anew", 4, 1).unwrap();
+    other.feed(1_000..1_400, 0);
+    let (_host, running) = other.analyze();
+    let error = running.await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::OtherLog { .. }), "{error}");
+    assert!(error.to_string().contains("delete the topics topn-rsvps-state"), "{error}");
+    assert!(!error.retryable());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_result_names_the_stream_that_the_topic_of_results_has_from_its_first_start_on() {
+    let broker = Broker::start();
+    let mut streams = Vec::new();
+    for version in [0, 100] {
+        let (host, running) = broker.analyze();
+        streams.push(broker.result("topics", |result| result.version == version).stream);
+        host.shutdown.cancel();
+        running.await.unwrap().unwrap();
+        broker.feed(0..100, 0);
+    }
+    assert!(streams[0].parse::<StreamId>().is_ok(), "{streams:?}");
+    assert_eq!(streams[0], streams[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_is_new_catches_up_while_the_others_go_on() {
+    let mut broker = Broker::start();
+    let all = std::mem::take(&mut broker.config.query);
+    broker.config.query = all[..1].to_vec();
+    broker.feed(0..2_000, 0);
+    let (host, running) = broker.analyze();
+    broker.result("topics", |result| result.version == 2_000);
+    host.shutdown.cancel();
+    running.await.unwrap().unwrap();
+
+    broker.config.query = all;
+    broker.feed(1_000..3_000, 0);
+    let (host, running) = broker.analyze();
+    for query in ["topics", "countries"] {
+        let result = broker.result(query, |result| result.version == 4_000);
+        assert_eq!(
+            (result.events, result.duplicates, result.total),
+            (3_000, 1_000, 3_000),
+            "{query}"
+        );
+    }
+    host.shutdown.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_configurations_by_turns_keep_each_others_counts() {
+    let mut broker = Broker::start();
+    let all = broker.config.query.clone();
+    let mut version = 0;
+    // The process that knows one query only comes in between, and goes further.
+    for (queries, from) in [(&all[..], 0), (&all[..1], 1_000), (&all[..], 2_000)] {
+        broker.config.query = queries.to_vec();
+        broker.feed(from..from + 1_000, 0);
+        version += 1_000;
+        let (host, running) = broker.analyze();
+        for query in queries {
+            broker.result(&query.name, |result| result.version == version);
+        }
+        host.shutdown.cancel();
+        running.await.unwrap().unwrap();
+        if from == 2_000 {
+            let replayed = counter(&host, "millrace_analyzer_records_total");
+            assert!(replayed <= 2_000.0, "one thousand is new, one was missed: {replayed}");
+        }
+    }
 }

@@ -8,18 +8,17 @@
 //! Two different ids share a hash with probability n/2^64: for 4,000,000 remembered ids an event in
 //! 4.6 · 10^12 is taken for a re-delivery.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
-use crate::core::snapshot::{Slice, SliceName};
-
+mod slice;
 #[cfg(test)]
 mod tests;
 
-/// Ids in a sealed slice: half a mebibyte, which fits into a Kafka record of default size.
-pub const SLICE_IDS: usize = 65_536;
+pub use slice::{SLICE_IDS, Slice, SliceName};
 
 /// The ids seen within the horizon.
 #[derive(Debug)]
@@ -49,8 +48,8 @@ struct Open {
 
 /// What a snapshot says about a [`Dedupe`], sealed slices only by name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct State {
-    open: Open,
+pub(crate) struct State<'a> {
+    open: Cow<'a, Open>,
     sealed: Vec<(SliceName, i64)>,
     newest_ms: i64,
     forgotten: u64,
@@ -131,24 +130,25 @@ impl Dedupe {
         self.forgotten += slice.ids().len() as u64;
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State<'_> {
         let sealed =
             self.sealed.iter().map(|sealed| (sealed.slice.name(), sealed.newest_ms)).collect();
         State {
-            open: self.open.clone(),
+            open: Cow::Borrowed(&self.open),
             sealed,
             newest_ms: self.newest_ms,
             forgotten: self.forgotten,
         }
     }
 
-    /// Goes on from a state whose slices are given in its order.
+    /// Goes on from a state whose slices are given in its order. It may have been made with another
+    /// capacity or horizon: what goes beyond the present ones is forgotten.
     ///
     /// # Errors
     /// The first slice that is missing.
     pub(crate) fn restore(
         mut self,
-        state: State,
+        state: State<'_>,
         slices: impl IntoIterator<Item = Slice>,
     ) -> Result<Self, SliceName> {
         let mut slices = slices.into_iter();
@@ -160,9 +160,12 @@ impl Dedupe {
             self.sealed.push_back(Sealed { slice, newest_ms });
         }
         state.open.ids.iter().for_each(|&id| self.remember(id));
-        self.open = state.open;
+        self.open = state.open.into_owned();
         self.newest_ms = state.newest_ms;
         self.forgotten = state.forgotten;
+        while self.sealed.len() > self.max_slices {
+            self.forget_oldest();
+        }
         Ok(self)
     }
 
@@ -173,7 +176,7 @@ impl Dedupe {
     }
 }
 
-impl State {
+impl State<'_> {
     pub(crate) fn slices(&self) -> impl Iterator<Item = SliceName> + '_ {
         self.sealed.iter().map(|&(name, _)| name)
     }

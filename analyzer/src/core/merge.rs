@@ -160,6 +160,8 @@ impl Merge {
         TopN {
             v: result::SCHEMA_VERSION,
             query: query.name.clone(),
+            // The core knows of no topic; whoever publishes the result says where.
+            stream: String::new(),
             window,
             version: TopN::version_of(&offsets),
             // A window ends after the newest event, so that no watermark has passed its end.

@@ -2,16 +2,20 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `topics/3/1700000000000` | pane: the counts of partition 3 in the slide that starts then; of a running window: slide 0 |
-//! | `topics/3/head` | how far the partition was read, and what happened on the way |
+//! | `topics/3/00c0ffee00c0ffee/1700000000000` | pane: the counts of partition 3 in the slide that starts then; of a running window: slide 0 |
+//! | `topics/3/00c0ffee00c0ffee/head` | how far the partition was read, and what happened on the way |
 //!
-//! A value is the version byte [`VERSION`], then postcard: the query's fingerprint, the next offset,
-//! and the summary or the progress. An empty value (a tombstone) only cleans up a pane that no window
-//! needs: readers learn that from the head, and pay no heed to it.
+//! The third step is the [`Owner`] that wrote it. Compaction keeps what was written last of a key, which
+//! is not what is newest: an owner that was replaced may write late. With a key of its own it replaces
+//! nobody's values. Of the values of several owners a reader takes the one with the highest offset, in
+//! whatever order they come; owners at one offset say the same.
+//!
+//! A value is [versioned](crate::core::versioned): the query's fingerprint, the next offset, and the
+//! summary or the progress. An empty value (a tombstone) only makes room in the topic; to a reader it
+//! says nothing. Which panes are in a window follows from the heads.
 //!
 //! The tally writes changed panes first and the head of the same offset last; a reader shows a pane
-//! once it has a head that reflects at least as much. Values replace each other per key, and the one
-//! with the highest offset stays, in whatever order they come.
+//! once it has a head that reflects at least as much.
 //!
 //! Items are at most [`MAX_ITEM_BYTES`](crate::core::decode::MAX_ITEM_BYTES) long, so that a pane of 10,000
 //! counters is 2.7 MB at worst; 200 kB are usual.
@@ -20,13 +24,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::owner::Owner;
 use crate::core::plan::Fingerprint;
+use crate::core::versioned::{self, Format};
 
 #[cfg(test)]
 mod tests;
 
-/// Version of what is written.
-const VERSION: u8 = 1;
+const FORMAT: Format = Format::new("a partial", 2, 2);
 
 /// One record to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +42,7 @@ pub struct Partial {
     pub value: Option<Vec<u8>>,
 }
 
-/// Key of a partial.
+/// What a partial is about. Its key in Kafka names the owner too, see [`written_by`](Key::written_by).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// The query's name.
@@ -63,21 +68,17 @@ pub enum Part {
 /// Why a partial cannot be read. Not to be retried: count it and go on, newer ones replace it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not `query/partition/start` or `query/partition/head`.
+    /// Not `query/partition/owner/start` or `query/partition/owner/head`.
     #[error("'{0}' is not the key of a partial")]
     Key(String),
-    /// Written by another version.
-    #[error(
-        "partial has version {0}, this analyzer reads {VERSION}: start the tally and the merge with one version"
-    )]
-    Version(u8),
-    /// Truncated or altered.
-    #[error("partial is damaged: {0}")]
-    Damaged(String),
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] versioned::Error),
 }
 
 /// How far a partition was read, and what happened on the way.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Progress {
     /// First offset that is not reflected.
     pub next_offset: i64,
@@ -117,25 +118,29 @@ pub(crate) struct Value<T> {
 
 impl<'de, T: Deserialize<'de>> Value<T> {
     /// # Errors
-    /// [`Error::Version`] and [`Error::Damaged`].
+    /// [`Error::Unreadable`].
     pub(crate) fn decode(bytes: &'de [u8]) -> Result<Self, Error> {
-        match bytes.split_first() {
-            Some((&VERSION, rest)) => {
-                postcard::from_bytes(rest).map_err(|error| Error::Damaged(error.to_string()))
-            }
-            Some((&version, _)) => Err(Error::Version(version)),
-            None => Err(Error::Damaged("it is empty".to_owned())),
-        }
+        Ok(FORMAT.decode(bytes)?)
     }
+}
+
+/// The first offset that a partial's value does not reflect.
+///
+/// # Errors
+/// [`Error::Unreadable`].
+pub fn next_offset(value: &[u8]) -> Result<i64, Error> {
+    #[derive(Deserialize)]
+    struct Reflected {
+        next_offset: i64,
+    }
+    Ok(FORMAT.decode::<Reflected>(value)?.next_offset)
 }
 
 // === impl Partial ===
 
 impl Partial {
     pub(crate) fn new<T: Serialize>(key: Key, value: &Value<T>) -> Self {
-        #[expect(clippy::expect_used, reason = "plain data, written to memory")]
-        let bytes = postcard::to_extend(value, vec![VERSION]).expect("a Vec takes any bytes");
-        Self { key, value: Some(bytes) }
+        Self { key, value: Some(FORMAT.encode(value)) }
     }
 
     pub(crate) fn tombstone(key: Key) -> Self {
@@ -146,23 +151,27 @@ impl Partial {
 // === impl Key ===
 
 impl Key {
-    /// From the text form.
+    /// The text of its key in Kafka.
+    pub fn written_by(&self, owner: Owner) -> String {
+        let Self { query, partition, part } = self;
+        format!("{query}/{partition}/{owner}/{part}")
+    }
+
+    /// From [`written_by`](Self::written_by).
     ///
     /// # Errors
     /// [`Error::Key`].
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn parse(bytes: &[u8]) -> Result<(Self, Owner), Error> {
         let parse = || {
             let mut steps = std::str::from_utf8(bytes).ok()?.split('/');
-            let (query, partition, part) = (steps.next()?, steps.next()?, steps.next()?);
+            let (query, partition) = (steps.next()?, steps.next()?);
+            let (owner, part) = (steps.next()?, steps.next()?);
             let part = match part {
                 "head" => Part::Head,
                 start => Part::Pane { start_ms: start.parse().ok()? },
             };
-            steps.next().is_none().then_some(Self {
-                query: query.to_owned(),
-                partition: partition.parse().ok()?,
-                part,
-            })
+            let key = Self { query: query.to_owned(), partition: partition.parse().ok()?, part };
+            steps.next().is_none().then_some((key, owner.parse().ok()?))
         };
         parse().ok_or_else(|| Error::Key(String::from_utf8_lossy(bytes).into_owned()))
     }
@@ -171,9 +180,15 @@ impl Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { query, partition, part } = self;
-        match part {
-            Part::Pane { start_ms } => write!(f, "{query}/{partition}/{start_ms}"),
-            Part::Head => write!(f, "{query}/{partition}/head"),
+        write!(f, "{query}/{partition}/{part}")
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pane { start_ms } => write!(f, "{start_ms}"),
+            Self::Head => f.write_str("head"),
         }
     }
 }

@@ -1,20 +1,22 @@
 //! The queries and settings that tallies and merges work by, checked and compiled once.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 
-use common::event::Schema;
+use common::event::time::Unit;
+use common::event::{Id, Schema};
 use serde::{Deserialize, Serialize};
 
 use crate::core::decode::Decoder;
 use crate::core::hash::hash;
-use crate::core::query::{MAX_CAPACITY, Query, Window};
+use crate::core::query::{Kind, MAX_CAPACITY, Query, Window};
 
 #[cfg(test)]
 mod tests;
 
-/// Goes into every fingerprint: raise it when the same settings lead to another state.
-const STATE_VERSION: u32 = 1;
+/// Goes into every fingerprint: raise it when the same query leads to other counts.
+const MEANING_VERSION: u32 = 1;
 
 /// Settings that all queries share. All of them shape what a tally computes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,10 +42,19 @@ pub struct Planned {
     pub fingerprint: Fingerprint,
 }
 
-/// Hash of all that shapes a query's state: not its name, nor how many items it publishes. State of
-/// another fingerprint is never used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Hash of what a query means: what is counted, when and how closely, but not its name, how many items
+/// it publishes, or how much is remembered. State of another fingerprint is never used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(u64);
+
+/// A query as state knows it; as text `topics:00c0ffee00c0ffee`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueryId {
+    /// Its name.
+    pub name: String,
+    /// What it means.
+    pub fingerprint: Fingerprint,
+}
 
 /// Queries, settings and the decoder made for them; shared by all tallies of a process.
 #[derive(Debug)]
@@ -95,7 +106,7 @@ impl Plan {
     /// Every problem of the settings and of every query, a line each.
     pub fn new(queries: &[Query], settings: Settings) -> Result<Self, Vec<String>> {
         let mut problems = settings.problems();
-        let mut names = HashSet::new();
+        let mut names = BTreeSet::new();
         for query in queries {
             problems.extend(query.problems());
             if !names.insert(query.name.as_str()) {
@@ -146,13 +157,13 @@ impl Plan {
 impl Planned {
     fn new(query: &Query, settings: &Settings) -> Self {
         let capacity = query.capacity.unwrap_or(settings.capacity);
-        let shared = (settings.dedupe_capacity, settings.dedupe_horizon_ms, &settings.schema);
-        // The text form of plain data; its only use is to differ when the data differs.
-        let shape = format!(
-            "{STATE_VERSION} {:?} {} {:?} {capacity} {shared:?}",
-            query.kind, query.item, query.window
-        );
-        Self { query: query.clone(), capacity, fingerprint: Fingerprint(hash(shape.as_bytes())) }
+        let fingerprint = Fingerprint(hash(meaning(query, capacity, settings).as_bytes()));
+        Self { query: query.clone(), capacity, fingerprint }
+    }
+
+    /// How state knows it.
+    pub fn id(&self) -> QueryId {
+        QueryId { name: self.query.name.clone(), fingerprint: self.fingerprint }
     }
 
     /// Slides of a window and their length; a running window is a single slide without end.
@@ -166,10 +177,74 @@ impl Planned {
     }
 }
 
+/// What a query means, written so that it stays the same as long as that does: not the text form of a
+/// type, which changes with the code. What is added later is written only where it is not the default.
+fn meaning(query: &Query, capacity: usize, settings: &Settings) -> String {
+    let kind = match query.kind {
+        Kind::Top => "top",
+    };
+    let window = match query.window {
+        Window::Running => "running".to_owned(),
+        Window::Sliding { size_ms, slide_ms } => format!("sliding {size_ms} {slide_ms}"),
+    };
+    let schema = &settings.schema;
+    let id = match &schema.id {
+        Id::Fields(pointers) => {
+            pointers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        }
+        Id::Payload => "payload".to_owned(),
+        Id::None => "none".to_owned(),
+    };
+    let time = schema.time.as_ref().map_or("none".to_owned(), |time| {
+        let unit = match time.unit {
+            Unit::S => "s",
+            Unit::Ms => "ms",
+            Unit::Us => "us",
+            Unit::Ns => "ns",
+            Unit::Rfc3339 => "rfc3339",
+        };
+        format!("{} {unit}", time.path)
+    });
+    format!(
+        "{MEANING_VERSION}\nkind {kind}\nitem {}\nwindow {window}\ncapacity {capacity}\nid {id}\ntime {time}\n\
+         max_jump {}\nmax_future {}\n",
+        query.item,
+        schema.max_jump.as_millis(),
+        schema.max_future.as_millis(),
+    )
+}
+
 // === impl Fingerprint ===
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = ();
+
+    /// From the 16 digits that [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let digits = text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+        digits.then(|| u64::from_str_radix(text, 16).ok()).flatten().map(Self).ok_or(())
+    }
+}
+
+// === impl QueryId ===
+
+impl fmt::Display for QueryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.fingerprint)
+    }
+}
+
+impl FromStr for QueryId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (name, fingerprint) = text.split_once(':').ok_or(())?;
+        Ok(Self { name: name.to_owned(), fingerprint: fingerprint.parse()? })
     }
 }

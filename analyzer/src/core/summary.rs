@@ -4,7 +4,7 @@
 //! distinct items; only then does a [`Distinct`] sketch come into being, with the items that are
 //! tracked at that moment, and from then on sees each item that is not.
 //!
-//! Encoding (postcard): capacity, ceiling, total, items as (text, count, error) in slot order, and the
+//! Encoding: capacity, ceiling, total, items as (text, count, error) in slot order, and the
 //! registers of the sketch if there is one. Hashes are computed again: they are not to be trusted.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

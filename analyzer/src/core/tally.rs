@@ -4,17 +4,20 @@
 //! records are read. Two owners of a partition compute the same, and a record that was applied already
 //! changes nothing: replay is harmless, and committed consumer offsets decide nothing.
 //!
-//! A query that a snapshot does not know, or knows with other settings, starts anew from the log while
-//! the others keep their counts: until it has caught up with them it is counted apart, with a memory of
-//! event ids of its own.
+//! A query that is not in the newest snapshot, or only with another meaning, is restored from an older
+//! one, or starts at the beginning of the log. Until it has caught up with the others it is counted
+//! apart, from records that are [replayed](Tally::replay) for it, with a memory of event ids of its own;
+//! the others go on meanwhile.
 
 use std::sync::Arc;
 
 use common::event::Reason;
 
+use crate::core::dedupe::Slice;
 use crate::core::partial::{Partial, Progress};
-use crate::core::plan::Plan;
-use crate::core::snapshot::{Error, Slice, Snapshot};
+use crate::core::plan::{Plan, QueryId};
+use crate::core::snapshot::{Error, Snapshot};
+use crate::core::witness::Witness;
 
 mod counting;
 
@@ -53,35 +56,43 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Tally {
     counting: Counting,
-    /// Queries that are new and read what the others reflect already.
-    behind: Option<Counting>,
+    /// Queries that reflect less than the others, and have records replayed for them.
+    behind: Vec<Counting>,
+}
+
+/// A tally that is put together from stored snapshots.
+#[derive(Debug)]
+pub struct Restoring {
+    partition: i32,
+    plan: Arc<Plan>,
+    /// Places in the plan of the queries that no snapshot had so far.
+    wanted: Vec<usize>,
+    restored: Vec<Counting>,
 }
 
 impl Tally {
     /// Counts from the beginning of the partition.
     pub fn new(partition: i32, plan: &Arc<Plan>) -> Self {
-        Self { counting: Counting::new(partition, plan, 0..plan.queries().len()), behind: None }
+        let counting = Counting::new(partition, plan, 0..plan.queries().len());
+        Self { counting, behind: Vec::new() }
     }
 
-    /// Goes on from a snapshot; `slices` are those that it names, in its order (others in between do no
-    /// harm). To be followed by [`emit_all`](Self::emit_all). Queries that are not in it start at the
-    /// beginning of the partition, and so does reading then.
+    /// Goes on from one snapshot, see [`Restoring`].
     ///
     /// # Errors
-    /// [`Error::Changed`] if all queries are new or have other settings, [`Error::MissingSlice`].
+    /// [`Error::Changed`] if all queries are new or have another meaning, [`Error::MissingSlice`].
     pub fn restore(
         plan: &Arc<Plan>,
-        snapshot: Snapshot,
+        snapshot: Snapshot<'_>,
         slices: impl IntoIterator<Item = Slice>,
     ) -> Result<Self, Error> {
-        let partition = snapshot.partition();
-        let (counting, new) = Counting::restore(plan, snapshot, slices)?;
-        let mut tally = Self { counting, behind: None };
-        if !new.is_empty() {
-            tally.behind = Some(Counting::new(partition, plan, new));
-            tally.join();
+        let mut restoring = Restoring::new(snapshot.partition(), plan);
+        restoring.offer(snapshot, slices)?;
+        if restoring.restored.is_empty() {
+            let query = plan.queries().first().map(|planned| planned.query.name.clone());
+            return Err(Error::Changed { query: query.unwrap_or_default() });
         }
-        Ok(tally)
+        Ok(restoring.finish())
     }
 
     /// The partition of `raw-rsvps` that is counted.
@@ -89,12 +100,22 @@ impl Tally {
         self.counting.partition()
     }
 
-    /// The first offset that is not reflected by every query: where to read on.
+    /// The first offset that is not reflected: where to read on.
     pub fn next_offset(&self) -> i64 {
-        self.behind.as_ref().unwrap_or(&self.counting).progress().next_offset
+        self.counting.progress().next_offset
     }
 
-    /// What was read, and what happened on the way; new queries that catch up are left out.
+    /// The first offset from which records are to be replayed, as long as some queries are behind.
+    pub fn replay_from(&self) -> Option<i64> {
+        self.behind.iter().map(|behind| behind.progress().next_offset).min()
+    }
+
+    /// The last record that was read.
+    pub fn witness(&self) -> Option<Witness> {
+        self.counting.witness()
+    }
+
+    /// What was read, and what happened on the way; queries that are behind are left out.
     pub fn progress(&self) -> &Progress {
         self.counting.progress()
     }
@@ -112,31 +133,37 @@ impl Tally {
     /// Takes a record in. Offsets may jump (compaction and transaction markers leave none behind); what
     /// is known to be lost is told to [`record_gap`](Self::record_gap).
     pub fn apply(&mut self, record: Record<'_>) -> Outcome {
-        if let Some(behind) = &mut self.behind {
-            if record.offset < self.counting.progress().next_offset {
-                behind.apply(record);
-                self.join();
-                return Outcome::Replayed;
-            }
-            self.counting.adopt(self.behind.take());
-        }
         self.counting.apply(record)
+    }
+
+    /// Takes a record in for the queries that are behind; one that the others do not reflect yet is
+    /// left to [`apply`](Self::apply).
+    pub fn replay(&mut self, record: Record<'_>) {
+        if record.offset < self.next_offset() {
+            for behind in &mut self.behind {
+                behind.apply(record);
+            }
+        }
+        self.join();
     }
 
     /// The offsets from `from` to `last`, inclusive, were gone before they could be read: counting
     /// goes on after them, and every result tells of it. What is reflected already is not lost.
     pub fn record_gap(&mut self, from: i64, last: i64) {
-        if let Some(behind) = &mut self.behind {
-            behind.record_gap(from, last.min(self.counting.progress().next_offset - 1));
-            self.join();
+        let reflected = self.next_offset();
+        for behind in &mut self.behind {
+            behind.record_gap(from, last.min(reflected - 1));
         }
+        self.join();
         self.counting.record_gap(from, last);
     }
 
-    /// New queries that reflect what the others do are counted together with them from here on.
+    /// Queries that reflect what the others do are counted together with them from here on.
     fn join(&mut self) {
-        let goal = self.counting.progress().next_offset;
-        self.counting.adopt(self.behind.take_if(|behind| behind.progress().next_offset >= goal));
+        let goal = self.next_offset();
+        for joined in self.behind.extract_if(.., |behind| behind.progress().next_offset >= goal) {
+            self.counting.adopt(joined);
+        }
     }
 
     /// What changed since it was last emitted: of each query the panes, then the head, then tombstones.
@@ -155,7 +182,7 @@ impl Tally {
 
     /// The state at this offset, without queries that have not caught up. To be stored after all
     /// [`slices`](Self::slices) that it names.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Snapshot<'_> {
         self.counting.snapshot()
     }
 
@@ -163,5 +190,54 @@ impl Tally {
     /// be deleted.
     pub fn slices(&self) -> impl Iterator<Item = Slice> + '_ {
         self.counting.slices()
+    }
+}
+
+// === impl Restoring ===
+
+impl Restoring {
+    /// Of `partition`, for the queries of `plan`.
+    pub fn new(partition: i32, plan: &Arc<Plan>) -> Self {
+        let wanted = (0..plan.queries().len()).collect();
+        Self { partition, plan: Arc::clone(plan), wanted, restored: Vec::new() }
+    }
+
+    /// Whether one of these is a query that was in no snapshot so far.
+    pub fn wants(&self, queries: &[QueryId]) -> bool {
+        self.wanted.iter().any(|&at| queries.contains(&self.plan.queries()[at].id()))
+    }
+
+    /// Whether any snapshot had one of the queries.
+    pub fn is_begun(&self) -> bool {
+        !self.restored.is_empty()
+    }
+
+    /// Takes from a snapshot the queries that no earlier one had; so the newest is to be offered first.
+    /// `slices` are those that it names, in its order (others in between do no harm).
+    ///
+    /// # Errors
+    /// [`Error::MissingSlice`]: it is of no use.
+    pub fn offer(
+        &mut self,
+        snapshot: Snapshot<'_>,
+        slices: impl IntoIterator<Item = Slice>,
+    ) -> Result<(), Error> {
+        let restored = Counting::restore(&self.plan, snapshot, slices, &mut self.wanted)?;
+        self.restored.extend(restored);
+        Ok(())
+    }
+
+    /// The tally; queries that were in no snapshot start at the beginning of the partition. To be
+    /// followed by [`Tally::emit_all`].
+    pub fn finish(self) -> Tally {
+        let Self { partition, plan, wanted, mut restored } = self;
+        let newest = (0..restored.len()).max_by_key(|&at| restored[at].progress().next_offset);
+        let Some(newest) = newest else { return Tally::new(partition, &plan) };
+        let mut tally = Tally { counting: restored.swap_remove(newest), behind: restored };
+        if !wanted.is_empty() {
+            tally.behind.push(Counting::new(partition, &plan, wanted));
+        }
+        tally.join();
+        tally
     }
 }

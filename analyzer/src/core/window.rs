@@ -6,6 +6,7 @@
 //! than that is *late*: counted, but in no pane. Windows over all partitions end no earlier than this
 //! one, so none needs a pane that is gone. A running window is one pane, 0, that never closes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -38,9 +39,9 @@ struct Pane {
 
 /// What a snapshot says about [`Panes`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct State {
-    panes: Vec<(i64, Summary)>,
-    closed: BTreeSet<i64>,
+pub(crate) struct State<'a> {
+    panes: Vec<(i64, Cow<'a, Summary>)>,
+    closed: Cow<'a, BTreeSet<i64>>,
     floor_ms: Option<i64>,
     late: u64,
 }
@@ -138,19 +139,26 @@ impl Panes {
         self.panes.values_mut().for_each(|pane| pane.changed = true);
     }
 
-    pub(crate) fn state(&self) -> State {
-        let panes = self.panes.iter().map(|(&start, pane)| (start, pane.summary.clone())).collect();
-        State { panes, closed: self.closed.clone(), floor_ms: self.floor_ms, late: self.late }
+    pub(crate) fn state(&self) -> State<'_> {
+        let borrowed =
+            self.panes.iter().map(|(&start, pane)| (start, Cow::Borrowed(&pane.summary)));
+        let panes = borrowed.collect();
+        State {
+            panes,
+            closed: Cow::Borrowed(&self.closed),
+            floor_ms: self.floor_ms,
+            late: self.late,
+        }
     }
 
     /// Goes on from a state; all panes count as changed.
-    pub(crate) fn restore(mut self, state: State) -> Self {
+    pub(crate) fn restore(mut self, state: State<'_>) -> Self {
         self.panes = state
             .panes
             .into_iter()
-            .map(|(start, summary)| (start, Pane { summary, changed: true }))
+            .map(|(start, summary)| (start, Pane { summary: summary.into_owned(), changed: true }))
             .collect();
-        self.closed = state.closed;
+        self.closed = state.closed.into_owned();
         self.floor_ms = state.floor_ms;
         self.late = state.late;
         self

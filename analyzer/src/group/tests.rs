@@ -85,7 +85,7 @@ fn a_second_member_leaves_both_with_one_partition() {
             }
         }
     }
-    assert_eq!(of_first[0], Change::Revoked);
+    assert_eq!(of_first[0], Change::Revoked { lost: false });
     let (Change::Assigned(one), Change::Assigned(other)) = (&of_first[1], &of_second[0]) else {
         panic!("{of_first:?} {of_second:?}")
     };

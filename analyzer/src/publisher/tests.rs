@@ -43,13 +43,13 @@ fn records_arrive_in_order_and_settle_their_ticket() {
     let publisher =
         Publisher::new(&config(&brokers), CancellationToken::new(), sent.clone()).unwrap();
     let ticket = Ticket::new();
-    assert!(ticket.settled());
+    assert!(ticket.acknowledged());
     for number in 0..1_000_u32 {
         publisher.send(record(&number.to_be_bytes(), b"value"), &ticket).unwrap();
     }
     publisher.send(Record { value: None, ..record(b"last", b"") }, &ticket).unwrap();
     publisher.flush(PATIENCE).unwrap();
-    assert!(ticket.settled());
+    assert!(ticket.acknowledged());
     assert_eq!(sent.with_label_values(&["results"]).get(), 5_000);
 
     let mut expected: Vec<_> = (0..1_000_u32)
@@ -87,7 +87,7 @@ fn a_stop_ends_the_wait_for_room() {
     stop.cancel();
     let error = publisher.send(record(b"2", b"value"), &ticket).unwrap_err();
     assert!(matches!(error, Error::Stopped), "{error}");
-    assert!(!ticket.settled(), "the first record is still on its way");
+    assert!(!ticket.acknowledged(), "the first record is still on its way");
     let error = publisher.flush(Duration::ZERO).unwrap_err();
     assert!(matches!(error, Error::NotFlushed { outstanding: 1, .. }), "{error}");
 }
@@ -103,7 +103,7 @@ fn a_record_that_is_too_large_says_which_and_what_to_do() {
         error.to_string().contains("topics/0/head") && error.to_string().contains("capacity"),
         "{error}"
     );
-    assert!(ticket.settled() && !error.retryable());
+    assert!(ticket.acknowledged() && !error.retryable());
 }
 
 #[test]
@@ -121,6 +121,6 @@ fn after_a_refused_record_nothing_more_is_sent() {
     publisher.send(record(b"1", b"value"), &ticket).unwrap();
     let error = publisher.flush(PATIENCE).unwrap_err();
     assert!(matches!(&error, Error::Refused { topic, .. } if topic == "results"), "{error}");
-    assert!(!ticket.settled(), "what was refused is never acknowledged");
+    assert!(!ticket.acknowledged(), "what was refused is never acknowledged");
     assert!(matches!(publisher.send(record(b"2", b"value"), &ticket), Err(Error::Refused { .. })));
 }

@@ -6,32 +6,38 @@
 //! - On an assignment each partition's tally is restored from the state topic, read on from the
 //!   first offset it does not reflect, and published as a whole at once. Committed offsets decide
 //!   nothing.
+//! - A query that reflects less than the others of its partition has records replayed for it, by a
+//!   consumer of its own, while the others go on.
 //! - Changed partials follow once an interval, sooner when the stream is quiet, and not before those
 //!   sent last have arrived: a slow broker gets fewer, newer ones.
-//! - On a revocation every tally is stored and parked. A parked tally is a function of the records
-//!   it has seen, so it goes on from there when its partition comes back.
+//! - What former owners published is deleted once as much is published under own keys.
+//! - On a revocation every tally is published, stored and suspended. A suspended tally is a function of
+//!   the records that it has seen, so it goes on from there when its partition comes back. When the
+//!   assignment was lost, others have the partitions already: nothing is published or stored then.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use common::admin::Condition;
-use common::kafka::header;
 use rdkafka::message::{BorrowedMessage, Message};
 
-use super::{FLUSH_PATIENCE, IDLE_WAIT, SHORTEST_WAIT};
-use crate::app::Setting;
+use super::context::Context;
+use super::exchange::{Exchange, Read, Round, Wait};
 use crate::core::tally::{Outcome, Record, Tally};
 use crate::error::Error;
-use crate::group::{Change, GroupConsumer, Polled};
+use crate::group::Change;
 use crate::metrics::Metrics;
-use crate::pace::Pace;
-use crate::publisher::{Publisher, Ticket};
 use crate::state;
 
-mod seat;
+mod former;
+mod replay;
+mod task;
+mod witness;
 
-use seat::{Outlet, Seat};
+use former::Search;
+use replay::{Replay, Replayed};
+use task::{PartialsSink, PartitionTask};
 
 /// The consumer group of this stage.
 pub const GROUP: &str = "analyzer-tally";
@@ -45,136 +51,129 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a taking-over waits for what was stored at the revocation before it.
 const REVOKED_FLUSH_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a tally is kept for a partition that others have: while a group settles, a partition may
+/// come back soon.
+const SUSPENDED_FOR: Duration = Duration::from_secs(60);
+
 /// Runs the stage on the calling thread until it is told to stop. `ready` holds while the group has
 /// given it its partitions (which may be none) and their tallies are restored.
 ///
 /// # Errors
 /// When it cannot go on: the process has to start anew.
-pub fn run(setting: &Setting, ready: &Condition) -> Result<(), Error> {
-    Stage::open(setting, ready).and_then(Stage::run)
+pub fn run(context: &Context, ready: &Condition) -> Result<(), Error> {
+    Stage::open(context, ready).and_then(Stage::run)
 }
 
 struct Stage<'a> {
-    setting: &'a Setting,
+    context: &'a Context,
     ready: &'a Condition,
-    consumer: GroupConsumer,
-    out: Publisher,
-    outlet: Outlet,
-    seats: BTreeMap<i32, Seat>,
-    parked: BTreeMap<i32, Tally>,
-    /// The partials sent last.
-    sent: Arc<Ticket>,
-    pace: Pace,
+    exchange: Exchange,
+    sink: PartialsSink,
+    tasks: BTreeMap<i32, PartitionTask>,
+    /// Tallies of partitions that were revoked, and since when.
+    suspended: BTreeMap<i32, (Tally, Instant)>,
+    /// Reads for the queries that are behind, if there are any.
+    replay: Option<Replay>,
+    /// Looks for what former owners published, after a taking-over.
+    search: Option<Search>,
     next_report: Instant,
-    counted: Counted,
+    counts: RecordCounts,
     /// Whether something was counted that is not in the partials yet.
     unpublished: bool,
-    /// When the last record was read.
-    last_read: Instant,
-    /// Whether everything that had arrived is read.
-    caught_up: bool,
 }
 
 impl<'a> Stage<'a> {
-    fn open(setting: &'a Setting, ready: &'a Condition) -> Result<Self, Error> {
-        let config = &setting.config;
-        let kafka = &config.kafka;
-        let bytes = setting.metrics.published_bytes.clone();
+    fn open(context: &'a Context, ready: &'a Condition) -> Result<Self, Error> {
+        let kafka = &context.config.kafka;
         Ok(Self {
-            setting,
+            context,
             ready,
-            consumer: GroupConsumer::join(
-                kafka,
-                GROUP,
-                &kafka.topics.raw,
-                config.instance_id.as_deref(),
-                &[],
-            )?,
-            out: Publisher::new(&kafka.producer(), setting.stop.clone(), bytes)?,
-            outlet: Outlet::new(kafka, setting.width.partials),
-            seats: BTreeMap::new(),
-            parked: BTreeMap::new(),
-            sent: Ticket::new(),
-            pace: Pace::new(Duration::from_millis(config.emit_interval_ms)),
+            exchange: Exchange::open(context, GROUP, &kafka.topics.raw, &[])?,
+            sink: PartialsSink::new(kafka, context.partitions.partials),
+            tasks: BTreeMap::new(),
+            suspended: BTreeMap::new(),
+            replay: None,
+            search: None,
             next_report: Instant::now(),
-            counted: Counted::default(),
+            counts: RecordCounts::default(),
             unpublished: false,
-            last_read: Instant::now(),
-            caught_up: false,
         })
     }
 
     fn run(mut self) -> Result<(), Error> {
-        while !self.setting.stop.is_cancelled() {
+        while !self.context.stop.is_cancelled() {
             self.read()?;
-            self.out.check()?;
+            self.replay()?;
             self.publish()?;
+            self.delete_former()?;
             self.store()?;
             self.report();
         }
         self.finish()
     }
 
-    /// Counts up to a batch of records; waits for the first one when the stream is quiet.
     fn read(&mut self) -> Result<(), Error> {
-        let mut patience = if self.caught_up { self.idle_wait() } else { Duration::ZERO };
-        self.caught_up = false;
-        let mut found = false;
-        for _ in 0..BATCH {
-            match self.consumer.poll(patience)? {
-                Polled::Record(message) => {
-                    // A record of a partition that was revoked meanwhile is nobody's.
-                    if let Some(seat) = self.seats.get_mut(&message.partition()) {
-                        self.counted.add(seat.count(&record(&message)), &self.setting.metrics);
-                        self.counted.bytes += message.payload_len() as u64;
-                        found = true;
-                    }
-                }
-                Polled::Nothing => {
-                    self.caught_up = true;
-                    break;
-                }
-                Polled::OutOfRange => return self.step_over_gaps(),
-                Polled::End(_) => {}
+        let wait = match (&self.replay, self.unpublished) {
+            (Some(_), _) => Wait::Not,
+            (None, true) => Wait::UntilPublication,
+            (None, false) => Wait::Idle,
+        };
+        let Self { exchange, tasks, counts, unpublished, context, .. } = self;
+        let round = exchange.read(BATCH, wait, |read| {
+            let Read::Record(message) = read else { return };
+            // A partition may have been revoked while its records were already fetched.
+            if let Some(task) = tasks.get_mut(&message.partition()) {
+                counts.add(task.count(record(message)), &context.metrics);
+                counts.bytes += message.payload_len() as u64;
+                *unpublished = true;
             }
-            patience = Duration::ZERO;
-        }
-        if found {
-            self.unpublished = true;
-            self.last_read = Instant::now();
-        }
-        if self.caught_up { self.follow_group() } else { Ok(()) }
-    }
-
-    fn idle_wait(&self) -> Duration {
-        if self.unpublished {
-            self.pace.wait(Instant::now(), self.last_read).clamp(SHORTEST_WAIT, IDLE_WAIT)
-        } else {
-            IDLE_WAIT
+        })?;
+        match round {
+            Round::More => Ok(()),
+            Round::OutOfRange => self.seek(),
+            Round::CaughtUp(changes) => changes.into_iter().try_for_each(|change| match change {
+                Change::Assigned(partitions) => self.take_over(&partitions),
+                Change::Revoked { lost } => self.suspend(lost),
+            }),
         }
     }
 
-    fn follow_group(&mut self) -> Result<(), Error> {
-        for change in self.consumer.changes() {
-            match change {
-                Change::Assigned(partitions) => self.take_over(&partitions)?,
-                Change::Revoked => self.park()?,
+    /// Counts up to a batch of records for the queries that are behind.
+    fn replay(&mut self) -> Result<(), Error> {
+        let Some(replay) = &self.replay else { return Ok(()) };
+        let (tasks, counts) = (&mut self.tasks, &mut self.counts);
+        let replayed = replay.read(BATCH, |message| {
+            if let Some(task) = tasks.get_mut(&message.partition())
+                && task.replay_from().is_some()
+            {
+                task.replay(record(message));
+                counts.replayed += 1;
+                if task.replay_from().is_none() {
+                    tracing::info!(partition = message.partition(), "all queries have caught up");
+                }
             }
+        })?;
+        self.unpublished = true;
+        if replayed == Replayed::OutOfRange {
+            return self.seek();
+        }
+        if self.tasks.values().all(|task| task.replay_from().is_none()) {
+            self.replay = None;
         }
         Ok(())
     }
 
-    /// Takes the seats of `partitions`, which are all that this process has from now on.
+    /// Takes over `partitions`, which are all that this process has from now on.
     fn take_over(&mut self, partitions: &[i32]) -> Result<(), Error> {
         let started = Instant::now();
-        let Setting { config, plan, width, metrics, stop } = self.setting;
+        let Context { config, plan, partitions: width, metrics, stop } = self.context;
         let topics = &config.kafka.topics;
         if let Some(&partition) = partitions.iter().find(|&&partition| partition >= width.state) {
             let (raw, state) = (topics.raw.clone(), topics.state.clone());
             return Err(Error::StateTooNarrow { raw, partition, state, partitions: width.state });
         }
         // What was stored when these partitions were revoked is to be among what is read back.
-        match self.out.flush(REVOKED_FLUSH_PATIENCE) {
+        match self.exchange.out.flush(REVOKED_FLUSH_PATIENCE) {
             Err(error) if !error.retryable() => return Err(error.into()),
             Err(error) => {
                 tracing::warn!(%error, "a partition is taken over before its last snapshot arrived")
@@ -184,56 +183,71 @@ impl<'a> Stage<'a> {
         let logs = state::read(&config.kafka, partitions, stop)?;
         let known = logs.values().any(|log| !log.is_empty());
         for (partition, log) in logs {
-            if known && log.is_empty() && !self.parked.contains_key(&partition) {
+            let suspended = self.suspended.remove(&partition).map(|(tally, _)| tally);
+            if known && log.is_empty() && suspended.is_none() {
                 tracing::warn!(
                     partition,
                     "no snapshot of this partition stands although there are some of others; if it was added to the topic, \
                      re-deliveries of events from before may count twice"
                 );
             }
-            let seat = Seat::take(plan, config, partition, &log, self.parked.remove(&partition));
-            self.seats.insert(partition, seat);
+            let task = PartitionTask::take_over(plan, config, partition, &log, suspended);
+            self.tasks.insert(partition, task);
         }
-        self.parked.clear();
-        self.step_over_gaps()?;
-        for seat in self.seats.values_mut() {
-            seat.publish_all(&self.out, &self.outlet, &self.sent)?;
+        self.seek()?;
+        for task in self.tasks.values_mut() {
+            task.publish_all(&self.exchange.out, &self.sink, &self.exchange.sent)?;
         }
+        let owners =
+            self.tasks.iter().map(|(&partition, task)| (partition, task.owner())).collect();
+        let search = Search::start(&config.kafka, width.partials, plan, owners, stop)?;
+        self.search = Some(search).filter(|_| !self.tasks.is_empty());
         let took = started.elapsed();
         metrics.takeover_seconds.observe(took.as_secs_f64());
         metrics
             .assigned
             .with_label_values(&["tally"])
-            .set(self.seats.len().try_into().unwrap_or(i64::MAX));
+            .set(self.tasks.len().try_into().unwrap_or(i64::MAX));
         tracing::info!(?partitions, took_ms = took.as_millis(), "partitions taken over");
         self.ready.set();
         Ok(())
     }
 
-    /// Leaves all seats: the group is about to hand the partitions out anew.
-    fn park(&mut self) -> Result<(), Error> {
+    /// Gives all partitions up: the group is about to hand them out anew, or has done so (`lost`).
+    fn suspend(&mut self, lost: bool) -> Result<(), Error> {
         self.ready.unset("the group is handing out its partitions anew");
-        self.setting.metrics.lag.reset();
-        self.setting.metrics.assigned.with_label_values(&["tally"]).set(0);
-        for (partition, mut seat) in std::mem::take(&mut self.seats) {
-            seat.publish(&self.out, &self.outlet, &self.sent)?;
-            seat.store_now(&self.out)?;
-            self.parked.insert(partition, seat.into_tally());
+        self.context.metrics.lag.reset();
+        self.context.metrics.assigned.with_label_values(&["tally"]).set(0);
+        self.replay = None;
+        self.search = None;
+        if lost && !self.tasks.is_empty() {
+            tracing::warn!(
+                "the group took this process for dead; what is not published yet is left to others"
+            );
+        }
+        for (partition, mut task) in std::mem::take(&mut self.tasks) {
+            if !lost {
+                task.publish(&self.exchange.out, &self.sink, &self.exchange.sent)?;
+                task.store(&self.exchange.out)?;
+            }
+            self.suspended.insert(partition, (task.into_tally(), Instant::now()));
         }
         Ok(())
     }
 
-    /// Reads every seat from the first offset it does not reflect. Where the log begins after that
-    /// offset, what is between them is lost, which is recorded and shown; where it ends before, it
-    /// is not the log that was counted.
-    fn step_over_gaps(&mut self) -> Result<(), Error> {
-        let topics = &self.setting.config.kafka.topics;
-        let mut starts = Vec::with_capacity(self.seats.len());
-        for (&partition, seat) in &mut self.seats {
-            let Some(marks) = self.consumer.watermarks_until(partition, &self.setting.stop)? else {
+    /// Reads every partition from the first offset that is not reflected. Where the log begins after that
+    /// offset, what is between them is lost, which is recorded and shown; where it ends before, or has
+    /// another record in the place of the last one that was counted, it is another log.
+    fn seek(&mut self) -> Result<(), Error> {
+        let Context { config, metrics, stop, .. } = self.context;
+        let topics = &config.kafka.topics;
+        let (mut starts, mut replays) = (Vec::new(), Vec::new());
+        let (mut lows, mut witnesses) = (BTreeMap::new(), BTreeMap::new());
+        for (&partition, task) in &self.tasks {
+            let Some(marks) = self.exchange.consumer.watermarks_until(partition, stop)? else {
                 return Ok(());
             };
-            let next = seat.next_offset();
+            let next = task.next_offset();
             if next > marks.high {
                 return Err(Error::LogShrank {
                     raw: topics.raw.clone(),
@@ -245,52 +259,89 @@ impl<'a> Stage<'a> {
                     results: topics.results.clone(),
                 });
             }
-            if next < marks.low {
-                let lost = marks.low - next;
+            lows.insert(partition, marks.low);
+            let witness = task.witness().filter(|witness| witness.offset >= marks.low);
+            witnesses.extend(witness.map(|witness| (partition, witness)));
+        }
+        witness::verify(&config.kafka, &witnesses, stop)?;
+        for (&partition, task) in &mut self.tasks {
+            let (low, next) = (lows[&partition], task.next_offset());
+            if next < low {
+                let lost = low - next;
                 tracing::error!(
                     partition,
                     from = next,
-                    to = marks.low,
+                    to = low,
                     lost,
                     "records are gone before they were counted; the results show the gap"
                 );
-                self.setting.metrics.gap_offsets.inc_by(lost.unsigned_abs());
-                seat.record_gap(marks.low);
+                metrics.gap_offsets.inc_by(lost.unsigned_abs());
+            }
+            if task.replay_from().unwrap_or(next) < low {
+                task.record_gap(low);
                 self.unpublished = true;
             }
-            starts.push((partition, seat.next_offset()));
+            starts.push((partition, task.next_offset()));
+            replays.extend(task.replay_from().map(|from| (partition, from)));
         }
-        Ok(self.consumer.assign(&starts)?)
+        self.replay = if replays.is_empty() {
+            None
+        } else {
+            tracing::info!(?replays, "records are replayed for queries that are behind");
+            Some(Replay::start(&config.kafka, &replays)?)
+        };
+        Ok(self.exchange.consumer.assign(&starts)?)
     }
 
     fn publish(&mut self) -> Result<(), Error> {
-        let now = Instant::now();
-        if !self.unpublished
-            || !self.sent.settled()
-            || !self.pace.wait(now, self.last_read).is_zero()
-        {
+        let started = Instant::now();
+        if !self.unpublished || !self.exchange.publication_due(started) {
             return Ok(());
         }
-        for seat in self.seats.values_mut() {
-            seat.publish(&self.out, &self.outlet, &self.sent)?;
+        for task in self.tasks.values_mut() {
+            task.publish(&self.exchange.out, &self.sink, &self.exchange.sent)?;
         }
         self.unpublished = false;
         let ended = Instant::now();
-        self.pace.done(now, ended);
-        self.setting.metrics.emit_seconds.observe((ended - now).as_secs_f64());
+        self.exchange.published(started, ended);
+        self.context.metrics.emit_seconds.observe((ended - started).as_secs_f64());
         Ok(())
     }
 
-    /// Stores the seat that is due, one at a time so that counting never waits for all of them.
-    fn store(&mut self) -> Result<(), Error> {
-        let (now, caught_up) = (Instant::now(), self.caught_up);
-        for seat in self.seats.values_mut() {
-            if let Some(took) = seat.settle(&self.out)? {
-                self.setting.metrics.snapshot_seconds.observe(took.as_secs_f64());
+    /// Deletes what former owners published and nobody needs any more.
+    fn delete_former(&mut self) -> Result<(), Error> {
+        let Exchange { out, sent, .. } = &self.exchange;
+        match self.search.as_ref().map(Search::result) {
+            None | Some(Err(TryRecvError::Empty)) => {}
+            Some(Err(TryRecvError::Disconnected)) => self.search = None,
+            Some(Ok(found)) => {
+                self.search = None;
+                for (partition, found) in found {
+                    if let Some(task) = self.tasks.get_mut(&partition) {
+                        task.found_former(found);
+                    }
+                }
             }
         }
-        if let Some(seat) = self.seats.values_mut().find(|seat| seat.store_due(now, caught_up)) {
-            seat.store_now(&self.out)?;
+        if sent.acknowledged() {
+            for task in self.tasks.values_mut() {
+                task.delete_former(out, &self.sink, sent)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the task that is due, one at a time so that counting never waits for all of them.
+    fn store(&mut self) -> Result<(), Error> {
+        let (now, caught_up) = (Instant::now(), self.exchange.is_caught_up());
+        let out = &self.exchange.out;
+        for task in self.tasks.values_mut() {
+            if let Some(took) = task.clean_up(out)? {
+                self.context.metrics.snapshot_seconds.observe(took.as_secs_f64());
+            }
+        }
+        if let Some(task) = self.tasks.values_mut().find(|task| task.store_due(now, caught_up)) {
+            task.store(out)?;
         }
         Ok(())
     }
@@ -301,39 +352,44 @@ impl<'a> Stage<'a> {
             return;
         }
         self.next_report = now + REPORT_INTERVAL;
-        let metrics = &self.setting.metrics;
-        self.counted.flush(metrics);
-        for (partition, seat) in &mut self.seats {
-            seat.report(metrics);
-            if let Some(end) = self.consumer.known_end(*partition) {
-                let lag = (end - seat.next_offset()).max(0);
+        let metrics = &self.context.metrics;
+        self.counts.flush(metrics);
+        for (partition, task) in &mut self.tasks {
+            task.report(metrics);
+            if let Some(end) = self.exchange.consumer.known_end(*partition) {
+                let lag = (end - task.next_offset()).max(0);
                 metrics.lag.with_label_values(&[partition.to_string().as_str()]).set(lag);
             }
         }
+        self.suspended.retain(|_, (_, since)| now.duration_since(*since) < SUSPENDED_FOR);
     }
 
     fn finish(mut self) -> Result<(), Error> {
-        self.counted.flush(&self.setting.metrics);
-        for seat in self.seats.values_mut() {
-            seat.publish(&self.out, &self.outlet, &self.sent)?;
-            seat.store_now(&self.out)?;
+        self.counts.flush(&self.context.metrics);
+        if !self.exchange.consumer.is_assignment_lost() {
+            for task in self.tasks.values_mut() {
+                task.publish(&self.exchange.out, &self.sink, &self.exchange.sent)?;
+                task.store(&self.exchange.out)?;
+            }
         }
-        Ok(self.out.flush(FLUSH_PATIENCE)?)
+        self.exchange.flush()
     }
 }
 
+/// A record for the core. Its headers are left alone: a record is counted by its payload, whoever wrote
+/// it, and rdkafka panics over a header whose name is no UTF-8.
 fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
     Record {
         offset: message.offset(),
         timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
-        id: header::value(message, header::ID),
+        id: None,
         payload: message.payload().unwrap_or_default(),
     }
 }
 
 /// Counts on their way to the metrics, so that a record costs no atomic operation.
 #[derive(Default)]
-struct Counted {
+struct RecordCounts {
     counted: u64,
     duplicate: u64,
     undecodable: u64,
@@ -341,7 +397,7 @@ struct Counted {
     bytes: u64,
 }
 
-impl Counted {
+impl RecordCounts {
     fn add(&mut self, outcome: Outcome, metrics: &Metrics) {
         match outcome {
             Outcome::Counted => self.counted += 1,

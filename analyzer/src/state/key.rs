@@ -3,24 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::core::snapshot::SliceName;
-
-/// Who wrote a snapshot: drawn at random each time a partition is taken over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Owner(u64);
-
-impl Owner {
-    /// A new owner. That two of them meet in one partition has a chance of 2⁻⁶⁴ a taking-over.
-    pub fn draw() -> Self {
-        Self(rand::random())
-    }
-}
-
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
+use crate::core::dedupe::SliceName;
+use crate::core::owner::Owner;
 
 /// One of an owner's two places for a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,7 +66,7 @@ impl Key {
             return SliceName::from_str(name).ok().map(Self::Slice);
         }
         let mut parts = rest.split('/');
-        let owner = Owner(u64::from_str_radix(parts.next()?, 16).ok()?);
+        let owner = parts.next()?.parse().ok()?;
         let slot = match parts.next()? {
             "a" => Slot::A,
             "b" => Slot::B,
@@ -102,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_key_reads_back_as_what_it_was() {
-        let owner = Owner(0xbeef);
+        let owner = Owner::new(0xbeef);
         let slice = SliceName { index: 17, checksum: 0x00c0_ffee };
         for key in
             [Key::Manifest(owner, Slot::A), Key::Chunk(owner, Slot::B, 12), Key::Slice(slice)]
@@ -121,10 +105,11 @@ mod tests {
             "3/",
             "3/slice/",
             "3/xyz/a",
-            "3/beef/c",
-            "3/beef/a/b",
-            "3/beef/a/1/2",
-            "x/beef/a",
+            "3/beef/a",
+            "3/000000000000beef/c",
+            "3/000000000000beef/a/b",
+            "3/000000000000beef/a/1/2",
+            "x/000000000000beef/a",
         ] {
             assert_eq!(Key::parse(3, text.as_bytes()), None, "{text:?}");
         }

@@ -1,25 +1,42 @@
 //! What stands in one partition of the state topic.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use super::{Key, Manifest, Owner, Slot};
-use crate::core::snapshot::{Slice, SliceName, Snapshot};
+use super::{Key, Manifest, Slot};
+use crate::core::dedupe::{Slice, SliceName};
+use crate::core::owner::Owner;
+use crate::core::plan::QueryId;
+use crate::core::snapshot::Snapshot;
+use crate::core::versioned;
 
 /// The newest value of every key in one partition, and the snapshots that they make.
 #[derive(Debug)]
 pub struct Log {
     partition: i32,
-    manifests: HashMap<(Owner, Slot), Vec<u8>>,
-    chunks: HashMap<(Owner, Slot, u32), Vec<u8>>,
-    slices: HashMap<SliceName, Vec<u8>>,
+    manifests: BTreeMap<(Owner, Slot), Vec<u8>>,
+    chunks: BTreeMap<(Owner, Slot, u32), Vec<u8>>,
+    slices: BTreeMap<SliceName, Vec<u8>>,
 }
 
-/// A snapshot with all that it needs.
-pub struct Candidate {
-    /// The snapshot.
-    pub snapshot: Snapshot,
-    /// The slices it names, oldest first.
-    pub slices: Vec<Slice>,
+/// A snapshot as its manifest describes it.
+#[derive(Debug)]
+pub struct Stored<'a> {
+    log: &'a Log,
+    owner: Owner,
+    slot: Slot,
+    manifest: Manifest,
+}
+
+/// What another owner left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remainder {
+    /// Its keys, the manifest first: a snapshot without its manifest is nothing, while a manifest without
+    /// its chunks is a line in the log.
+    pub keys: Vec<Key>,
+    /// The queries that it holds; none when it is of no use to anybody.
+    pub queries: Vec<QueryId>,
+    /// The slices that it needs.
+    pub slices: Vec<SliceName>,
 }
 
 impl Log {
@@ -27,9 +44,9 @@ impl Log {
     pub fn new(partition: i32) -> Self {
         Self {
             partition,
-            manifests: HashMap::new(),
-            chunks: HashMap::new(),
-            slices: HashMap::new(),
+            manifests: BTreeMap::new(),
+            chunks: BTreeMap::new(),
+            slices: BTreeMap::new(),
         }
     }
 
@@ -54,33 +71,64 @@ impl Log {
         }
     }
 
-    /// The snapshots that are whole, the one with the highest offset first. Those that are not are
-    /// skipped with a line in the log.
-    pub fn candidates(&self) -> impl Iterator<Item = Candidate> + '_ {
-        let mut manifests: Vec<_> = self
+    /// The snapshots that stand there, the one with the highest offset first. Those whose manifest cannot
+    /// be read are skipped with a line in the log.
+    pub fn snapshots(&self) -> impl Iterator<Item = Stored<'_>> + '_ {
+        let mut stored: Vec<_> = self
             .manifests
             .iter()
             .filter_map(|(&(owner, slot), bytes)| match Manifest::parse(bytes) {
-                Some(manifest) => Some((manifest, owner, slot)),
-                None => {
-                    self.skip(owner, slot, "its manifest cannot be read");
+                Ok(manifest) => Some(Stored { log: self, owner, slot, manifest }),
+                Err(error) => {
+                    let partition = self.partition;
+                    tracing::warn!(partition, %owner, %slot, %error, "a stored snapshot is skipped");
                     None
                 }
             })
             .collect();
-        manifests
-            .sort_unstable_by_key(|(manifest, owner, slot)| (-manifest.next_offset, *owner, *slot));
-        manifests.into_iter().filter_map(|(manifest, owner, slot)| {
-            self.assemble(&manifest, owner, slot).map_err(|why| self.skip(owner, slot, &why)).ok()
-        })
+        stored.sort_by_key(|stored| -stored.manifest.next_offset);
+        stored.into_iter()
     }
 
-    /// Keys that make up snapshots, of whatever owner: manifests first, since a snapshot without its
-    /// manifest is nothing, and a manifest without its chunks is a line in the log.
-    pub fn snapshot_keys(&self) -> Vec<Key> {
-        let manifests = self.manifests.keys().map(|&(owner, slot)| Key::Manifest(owner, slot));
-        let chunks = self.chunks.keys().map(|&(owner, slot, chunk)| Key::Chunk(owner, slot, chunk));
-        manifests.chain(chunks).collect()
+    /// What stands there of any owner, the snapshot with the highest offset first. What another build
+    /// wrote is not among it: only that build can say what it is worth.
+    pub fn remainders(&self) -> Vec<Remainder> {
+        let mut remainders: Vec<_> = self
+            .snapshots()
+            .map(|stored| {
+                let whole = stored.load().is_ok();
+                Remainder {
+                    keys: self.keys(stored.owner, stored.slot),
+                    queries: if whole { stored.queries() } else { Vec::new() },
+                    slices: stored.manifest.slices().filter(|_| whole).unwrap_or_default(),
+                }
+            })
+            .collect();
+        // Pieces of a snapshot that was never finished, and what is no manifest.
+        let places = self.manifests.keys().copied();
+        let pieces = self.chunks.keys().map(|&(owner, slot, _)| (owner, slot));
+        let mut places: Vec<_> = places.chain(pieces).collect();
+        places.sort_unstable();
+        places.dedup();
+        for (owner, slot) in places {
+            let useless = match self.manifests.get(&(owner, slot)).map(|m| Manifest::parse(m)) {
+                None | Some(Err(versioned::Error::Damaged { .. })) => true,
+                Some(Ok(_) | Err(versioned::Error::Version { .. })) => false,
+            };
+            if useless {
+                let keys = self.keys(owner, slot);
+                remainders.push(Remainder { keys, queries: Vec::new(), slices: Vec::new() });
+            }
+        }
+        remainders
+    }
+
+    /// Whether another build wrote something, so that nobody here can say which slices it needs.
+    pub fn has_foreign(&self) -> bool {
+        let foreign = |bytes: &Vec<u8>| {
+            matches!(Manifest::parse(bytes), Err(versioned::Error::Version { .. }))
+        };
+        self.manifests.values().any(foreign)
     }
 
     /// The slices that stand there.
@@ -88,14 +136,36 @@ impl Log {
         self.slices.keys().copied()
     }
 
-    fn assemble(&self, manifest: &Manifest, owner: Owner, slot: Slot) -> Result<Candidate, String> {
+    fn keys(&self, owner: Owner, slot: Slot) -> Vec<Key> {
+        let manifest = self.manifests.contains_key(&(owner, slot));
+        let manifest = manifest.then_some(Key::Manifest(owner, slot));
+        let chunks = self.chunks.range((owner, slot, 0)..=(owner, slot, u32::MAX));
+        let chunks = chunks.map(|(&(owner, slot, chunk), _)| Key::Chunk(owner, slot, chunk));
+        manifest.into_iter().chain(chunks).collect()
+    }
+}
+
+impl Stored<'_> {
+    /// The first offset that it does not reflect.
+    pub fn next_offset(&self) -> i64 {
+        self.manifest.next_offset
+    }
+
+    /// The queries that it holds.
+    pub fn queries(&self) -> Vec<QueryId> {
+        self.manifest.queries()
+    }
+
+    /// The snapshot, and the slices that it names, oldest first.
+    ///
+    /// # Errors
+    /// Why it is not whole.
+    pub fn load(&self) -> Result<(Snapshot<'static>, Vec<Slice>), String> {
+        let Self { log, owner, slot, manifest } = self;
         let mut bytes = Vec::new();
         for chunk in 0..manifest.chunks {
-            let piece = self
-                .chunks
-                .get(&(owner, slot, chunk))
-                .ok_or(format!("chunk {chunk} is missing"))?;
-            bytes.extend_from_slice(piece);
+            let piece = log.chunks.get(&(*owner, *slot, chunk));
+            bytes.extend_from_slice(piece.ok_or(format!("chunk {chunk} is missing"))?);
         }
         if !manifest.fits(&bytes) {
             return Err("its chunks are not those of its manifest".to_owned());
@@ -103,18 +173,14 @@ impl Log {
         let snapshot = Snapshot::decode(&bytes).map_err(|error| error.to_string())?;
         let names = manifest.slices().ok_or("a slice has a damaged name")?;
         let slices = names.into_iter().map(|name| {
-            let bytes = self.slices.get(&name).ok_or(format!("slice {name} is missing"))?;
+            let bytes = log.slices.get(&name).ok_or(format!("slice {name} is missing"))?;
             Slice::decode(name, bytes).map_err(|error| format!("slice {name}: {error}"))
         });
-        Ok(Candidate { slices: slices.collect::<Result<_, _>>()?, snapshot })
-    }
-
-    fn skip(&self, owner: Owner, slot: Slot, why: &str) {
-        tracing::warn!(partition = self.partition, %owner, %slot, why, "a stored snapshot is not whole and is skipped");
+        Ok((snapshot, slices.collect::<Result<_, _>>()?))
     }
 }
 
-fn put<K: std::hash::Hash + Eq>(map: &mut HashMap<K, Vec<u8>>, key: K, value: Option<&[u8]>) {
+fn put<K: Ord>(map: &mut BTreeMap<K, Vec<u8>>, key: K, value: Option<&[u8]>) {
     match value {
         Some(value) => drop(map.insert(key, value.to_vec())),
         None => drop(map.remove(&key)),

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::core::snapshot::SliceName;
+use crate::core::dedupe::SliceName;
+use crate::core::plan::QueryId;
+use crate::core::snapshot::Snapshot;
+use crate::core::versioned::{Error, Format};
 
-/// The version that is written.
-const VERSION: u32 = 1;
+const FORMAT: Format = Format::new("a manifest", 2, 2);
 
 /// Says what the snapshot in a slot is made of; JSON, so that it can be looked at with any tool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,18 +24,27 @@ pub struct Manifest {
     checksum: String,
     /// Names of the slices that it needs.
     slices: Vec<String>,
+    /// The queries that it holds, each as `name:fingerprint`.
+    queries: Vec<String>,
+}
+
+/// What every version of a manifest has.
+#[derive(Deserialize)]
+struct Versioned {
+    v: u32,
 }
 
 impl Manifest {
-    /// Describes the snapshot `bytes`, cut into `chunks`.
-    pub fn new(next_offset: i64, chunks: u32, bytes: &[u8], slices: &[SliceName]) -> Self {
+    /// Describes `snapshot`, which is `bytes` when encoded, cut into `chunks`.
+    pub fn new(snapshot: &Snapshot<'_>, bytes: &[u8], chunks: u32) -> Self {
         Self {
-            v: VERSION,
-            next_offset,
+            v: FORMAT.version().into(),
+            next_offset: snapshot.next_offset(),
             chunks,
             bytes: bytes.len(),
             checksum: checksum(bytes),
-            slices: slices.iter().map(ToString::to_string).collect(),
+            slices: snapshot.slices().map(|name| name.to_string()).collect(),
+            queries: snapshot.queries().map(|query| query.to_string()).collect(),
         }
     }
 
@@ -43,9 +54,21 @@ impl Manifest {
         serde_json::to_vec(self).expect("numbers and strings are JSON")
     }
 
-    /// Reads a manifest; `None` when it is damaged or of a version that is not known.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok().filter(|manifest: &Self| manifest.v == VERSION)
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// [`Error::Version`] for one that another build wrote, and [`Error::Damaged`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let damaged = |error: serde_json::Error| FORMAT.damaged(error.to_string());
+        let Versioned { v } = serde_json::from_slice(bytes).map_err(damaged)?;
+        FORMAT.accept(v)?;
+        serde_json::from_slice(bytes).map_err(damaged)
+    }
+
+    /// The queries that the snapshot holds.
+    pub fn queries(&self) -> Vec<QueryId> {
+        // What cannot be read is no query that anybody asks for.
+        self.queries.iter().filter_map(|query| query.parse().ok()).collect()
     }
 
     /// The slices that the snapshot needs; `None` when one of the names is damaged.

@@ -1,11 +1,14 @@
 //! Writing the snapshots of one partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Key, Log, Manifest, Owner, Slot};
-use crate::core::snapshot::{Slice, SliceName, Snapshot};
+use super::{Key, Log, Manifest, Remainder, Slot};
+use crate::core::dedupe::{Slice, SliceName};
+use crate::core::owner::Owner;
+use crate::core::plan::QueryId;
+use crate::core::snapshot::Snapshot;
 use crate::publisher::{Error, Publisher, Record, Ticket};
 
 /// Size of a chunk: with its key and headers below the 1 MB that brokers take by default.
@@ -24,10 +27,12 @@ pub struct Store {
     owner: Owner,
     next: Slot,
     slots: BTreeMap<Slot, Stored>,
-    /// Snapshots of others, to be deleted once one of ours stands.
-    others: Vec<Key>,
+    /// What former owners left, newest first.
+    remainders: Vec<Remainder>,
     /// The slices that stand in the topic, and for how many snapshots nobody has named them.
     slices: BTreeMap<SliceName, u32>,
+    /// Those that are never deleted, because another build may need them.
+    kept: BTreeSet<SliceName>,
     pending: Option<Pending>,
 }
 
@@ -35,26 +40,30 @@ pub struct Store {
 struct Stored {
     chunks: u32,
     slices: Vec<SliceName>,
+    queries: BTreeSet<QueryId>,
 }
 
 #[derive(Debug)]
 struct Pending {
     ticket: Arc<Ticket>,
     since: Instant,
+    slot: Slot,
     /// Chunks of the slot's earlier snapshot that the new one did not overwrite.
     leftover: Vec<Key>,
 }
 
 impl Store {
-    /// A new owner's store for `partition`, where `log` stands.
-    pub fn take_over(topic: Arc<str>, partition: i32, log: &Log) -> Self {
+    /// The store of `owner` for `partition`, where `log` stands.
+    pub fn take_over(topic: Arc<str>, partition: i32, owner: Owner, log: &Log) -> Self {
+        let kept = if log.has_foreign() { log.slice_names().collect() } else { BTreeSet::new() };
         Self {
             topic,
             partition,
-            owner: Owner::draw(),
+            owner,
+            kept,
             next: Slot::A,
             slots: BTreeMap::new(),
-            others: log.snapshot_keys(),
+            remainders: log.remainders(),
             slices: log.slice_names().map(|name| (name, 0)).collect(),
             pending: None,
         }
@@ -71,14 +80,14 @@ impl Store {
     }
 
     /// Sends `snapshot`, before it those of `slices` that are not in the topic yet, and returns how
-    /// many bytes the snapshot has. [`settle`](Self::settle) does what is left to do after it.
+    /// many bytes the snapshot has. [`clean_up`](Self::clean_up) does what is left to do after it.
     ///
     /// # Errors
     /// When the records cannot be handed over.
     pub fn store(
         &mut self,
         out: &Publisher,
-        snapshot: &Snapshot,
+        snapshot: &Snapshot<'_>,
         slices: impl Iterator<Item = Slice>,
     ) -> Result<usize, Error> {
         let ticket = Ticket::new();
@@ -97,12 +106,13 @@ impl Store {
             self.put(out, Key::Chunk(self.owner, slot, chunks), Some(piece), &ticket)?;
             chunks += 1;
         }
-        let manifest = Manifest::new(snapshot.next_offset(), chunks, &bytes, &named);
+        let manifest = Manifest::new(snapshot, &bytes, chunks);
         self.put(out, Key::Manifest(self.owner, slot), Some(&manifest.encode()), &ticket)?;
-        let before = self.slots.insert(slot, Stored { chunks, slices: named }).unwrap_or_default();
+        let stored = Stored { chunks, slices: named, queries: snapshot.queries().collect() };
+        let before = self.slots.insert(slot, stored).unwrap_or_default();
         let mut leftover = self.pending.take().map(|pending| pending.leftover).unwrap_or_default();
         leftover.extend((chunks..before.chunks).map(|chunk| Key::Chunk(self.owner, slot, chunk)));
-        self.pending = Some(Pending { ticket, since, leftover });
+        self.pending = Some(Pending { ticket, since, slot, leftover });
         self.next = slot.other();
         Ok(bytes.len())
     }
@@ -112,17 +122,21 @@ impl Store {
     ///
     /// # Errors
     /// When the records cannot be handed over.
-    pub fn settle(&mut self, out: &Publisher) -> Result<Option<Duration>, Error> {
-        let Some(pending) = self.pending.take_if(|pending| pending.ticket.settled()) else {
+    pub fn clean_up(&mut self, out: &Publisher) -> Result<Option<Duration>, Error> {
+        let Some(pending) = self.pending.take_if(|pending| pending.ticket.acknowledged()) else {
             return Ok(None);
         };
         let deletions = Ticket::new();
-        for key in std::mem::take(&mut self.others).into_iter().chain(pending.leftover) {
+        let held = self.slots.get(&pending.slot).map(|stored| stored.queries.clone());
+        let needless = take_needless(&mut self.remainders, held.unwrap_or_default());
+        for key in needless.into_iter().chain(pending.leftover) {
             self.put(out, key, None, &deletions)?;
         }
+        let own = self.slots.values().flat_map(|stored| &stored.slices);
+        let others = self.remainders.iter().flat_map(|remainder| &remainder.slices);
+        let named: BTreeSet<SliceName> = own.chain(others).chain(&self.kept).copied().collect();
         for (name, idle) in &mut self.slices {
-            let named = self.slots.values().any(|stored| stored.slices.contains(name));
-            *idle = if named { 0 } else { *idle + 1 };
+            *idle = if named.contains(name) { 0 } else { *idle + 1 };
         }
         let (gone, kept) = std::mem::take(&mut self.slices)
             .into_iter()
@@ -146,3 +160,17 @@ impl Store {
         out.send(Record { topic: &self.topic, partition, key: key.as_bytes(), value }, ticket)
     }
 }
+
+/// Takes off what is of no use beside a snapshot that holds the queries `held`, and gives its keys. Of
+/// what holds a query that this owner does not know, the newest stays.
+fn take_needless(remainders: &mut Vec<Remainder>, mut held: BTreeSet<QueryId>) -> Vec<Key> {
+    let needless = remainders.extract_if(.., |remainder| {
+        let needed = remainder.queries.iter().any(|query| !held.contains(query));
+        held.extend(remainder.queries.iter().cloned());
+        !needed
+    });
+    needless.flat_map(|remainder| remainder.keys).collect()
+}
+
+#[cfg(test)]
+mod tests;

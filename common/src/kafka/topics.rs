@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -54,6 +54,19 @@ pub enum Error {
         /// The broker's answer.
         code: RDKafkaErrorCode,
     },
+    /// The broker refused to add partitions to a topic.
+    #[error(
+        "Kafka refused to add partitions to the topic {topic}: {code}; add some by hand until it has {partitions}, or \
+         grant the right to"
+    )]
+    TooNarrow {
+        /// The topic.
+        topic: String,
+        /// How many partitions it needs.
+        partitions: i32,
+        /// The broker's answer.
+        code: RDKafkaErrorCode,
+    },
     /// The cluster cannot create a topic yet: no broker of it has registered, or none leads.
     #[error("Kafka does not create the topic {topic} yet: {code}")]
     Unsettled {
@@ -78,7 +91,9 @@ impl Error {
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Unsettled { .. } | Self::NotListed { .. } => true,
-            Self::Client(_) | Self::Refused { .. } | Self::Interrupted => false,
+            Self::Client(_) | Self::Refused { .. } | Self::TooNarrow { .. } | Self::Interrupted => {
+                false
+            }
         }
     }
 }
@@ -147,6 +162,30 @@ impl Kafka {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// Adds partitions to a topic that is there, until it has so many.
+    ///
+    /// # Errors
+    /// When the broker does not answer or refuses.
+    pub async fn add_partitions(&self, topic: Topic, partitions: i32) -> Result<(), Error> {
+        let admin: AdminClient<DefaultClientContext> =
+            self.with_properties(self.client()).create().map_err(Error::Client)?;
+        let count = usize::try_from(partitions).unwrap_or(0);
+        let wanted = NewPartitions::new(self.name(topic), count);
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER_DEADLINE));
+        let unreachable = |source| Error::Unreachable { brokers: self.brokers.clone(), source };
+        for outcome in admin.create_partitions([&wanted], &options).await.map_err(unreachable)? {
+            match outcome {
+                // Another process may have added them first.
+                Ok(_) | Err((_, RDKafkaErrorCode::InvalidPartitions)) => {}
+                Err((topic, code)) if is_passing(code) => {
+                    return Err(Error::Unsettled { topic, code });
+                }
+                Err((topic, code)) => return Err(Error::TooNarrow { topic, partitions, code }),
+            }
+        }
+        Ok(())
     }
 
     async fn try_ensure_topics(&self, topics: &[Topic]) -> Result<(), Error> {

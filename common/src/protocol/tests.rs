@@ -13,6 +13,7 @@ fn top_n() -> TopN {
     TopN {
         v: 1,
         query: "topics".to_owned(),
+        stream: String::new(),
         window: Window::Running {},
         version: 13,
         is_final: false,

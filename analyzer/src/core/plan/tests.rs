@@ -16,6 +16,8 @@ fn a_fingerprint_changes_with_what_shapes_the_state_and_with_nothing_else() {
         fingerprint(|query, _| query.capacity = Some(10_000)),
         "said or by default"
     );
+    assert_eq!(original, fingerprint(|_, settings| settings.dedupe_horizon_ms = 1));
+    assert_eq!(original, fingerprint(|_, settings| settings.dedupe_capacity = 8_000_000));
     let others = [
         fingerprint(|query, _| query.item = "/group/group_city".parse().unwrap()),
         fingerprint(|query, _| query.window = Window::Running),
@@ -25,14 +27,32 @@ fn a_fingerprint_changes_with_what_shapes_the_state_and_with_nothing_else() {
         fingerprint(|query, _| query.capacity = Some(200)),
         fingerprint(|_, settings| settings.capacity = 200),
         fingerprint(|_, settings| settings.schema.max_future = std::time::Duration::ZERO),
-        fingerprint(|_, settings| settings.dedupe_horizon_ms = 1),
-        fingerprint(|_, settings| settings.dedupe_capacity = 1),
         fingerprint(|_, settings| settings.schema.time = None),
     ];
-    let different: HashSet<Fingerprint> = others.into_iter().collect();
+    let different: BTreeSet<Fingerprint> = others.into_iter().collect();
     assert!(!different.contains(&original));
     // The two ways to set the capacity are the same setting.
     assert_eq!(different.len(), others.len() - 1);
+}
+
+/// A change here throws the counts of everybody away: what is added is to be written only where it is
+/// not the default.
+#[test]
+fn the_written_meaning_of_a_query_stays_the_same_from_build_to_build() {
+    let plan = Plan::new(&Query::defaults(), Settings::default()).unwrap();
+    let written: Vec<String> = plan
+        .queries()
+        .iter()
+        .map(|planned| meaning(&planned.query, planned.capacity, plan.settings()))
+        .collect();
+    let topics = "1\nkind top\nitem /group/group_topics/*/topic_name\nwindow running\ncapacity 10000\n\
+                  id /rsvp_id /response\ntime /mtime ms\nmax_jump 600000\nmax_future 60000\n";
+    assert_eq!(written[0], topics);
+    assert_eq!(written[1], topics.replace("window running", "window sliding 1800000 5000"));
+    let ids: Vec<String> = plan.queries().iter().map(|planned| planned.id().to_string()).collect();
+    let expected = ["topics:0", "topics_30m:0", "countries:0"];
+    assert_eq!(ids, expected);
+    assert_eq!(expected[0].parse(), Ok(plan.queries()[0].id()));
 }
 
 #[test]

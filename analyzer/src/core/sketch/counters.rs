@@ -109,6 +109,8 @@ impl Counters {
         let total = self.total.saturating_add(other.total);
         let mut merged = Self { entries, capacity, ceiling, total };
         merged.cut();
+        // Most items are on both sides, and a merge keeps hundreds of these.
+        merged.entries.shrink_to_fit();
         merged
     }
 

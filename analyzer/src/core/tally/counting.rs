@@ -1,17 +1,19 @@
 //! The counting itself, of queries that are at the same offset.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use common::event::identity;
 
 use super::{Outcome, Record};
 use crate::core::decode::Found;
-use crate::core::dedupe::Dedupe;
+use crate::core::dedupe::{Dedupe, Slice};
 use crate::core::hash::hash;
 use crate::core::partial::{Head, Key, Part, Partial, Progress, Value};
 use crate::core::plan::{Plan, Planned};
-use crate::core::snapshot::{Error, QueryState, Slice, Snapshot};
+use crate::core::snapshot::{Error, QueryState, Snapshot};
 use crate::core::window::Panes;
+use crate::core::witness::Witness;
 
 /// The most holes that are told apart; further ones widen the last.
 pub(super) const MAX_GAPS: usize = 64;
@@ -25,6 +27,8 @@ pub(super) struct Counting {
     partition: i32,
     plan: Arc<Plan>,
     progress: Progress,
+    /// The last record that was read.
+    witness: Option<Witness>,
     dedupe: Dedupe,
     queries: Vec<Tallied>,
     found: Found,
@@ -64,6 +68,7 @@ impl Counting {
         Self {
             partition,
             progress: Progress::default(),
+            witness: None,
             dedupe: Dedupe::new(settings.dedupe_capacity, settings.dedupe_horizon_ms),
             queries: queries.into_iter().map(tallied).collect(),
             found: Found::default(),
@@ -79,6 +84,11 @@ impl Counting {
     /// What was read, and what happened on the way.
     pub(super) fn progress(&self) -> &Progress {
         &self.progress
+    }
+
+    /// The last record that was read.
+    pub(super) fn witness(&self) -> Option<Witness> {
+        self.witness
     }
 
     /// Events too old for the window of a query, summed over the queries.
@@ -99,6 +109,7 @@ impl Counting {
         }
         let timestamp_ms = record.timestamp_ms.clamp(0, MAX_TIMESTAMP_MS);
         self.progress.next_offset = record.offset + 1;
+        self.witness = Some(Witness::of(record.offset, record.timestamp_ms, record.payload));
         self.progress.ingested_ms = self.progress.ingested_ms.max(Some(timestamp_ms));
         self.queries.iter_mut().for_each(|query| query.head_due = true);
         self.dedupe.advance(timestamp_ms);
@@ -203,10 +214,12 @@ impl Counting {
     }
 
     /// Counts the other's queries from here on too. Both reflect the same offsets.
-    pub(super) fn adopt(&mut self, other: Option<Self>) {
-        let Some(Self { queries, progress, .. }) = other else { return };
-        let gaps = progress.gaps;
-        let joined = |query| Tallied { missed: gaps.clone(), head_due: true, ..query };
+    pub(super) fn adopt(&mut self, other: Self) {
+        let Self { queries, progress, .. } = other;
+        let joined = |query: Tallied| {
+            let missed = union(&query.missed, &progress.gaps);
+            Tallied { missed, head_due: true, ..query }
+        };
         self.queries.extend(queries.into_iter().map(joined));
         self.queries.sort_by_key(|query| query.at);
     }
@@ -242,16 +255,17 @@ impl Counting {
     }
 
     /// The state at this offset. To be stored after all [`slices`](Self::slices) that it names.
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot<'_> {
         let queries = self.queries.iter().enumerate().map(|(at, tallied)| QueryState {
-            name: self.planned(at).query.name.clone(),
+            name: Cow::Borrowed(&self.planned(at).query.name),
             fingerprint: self.planned(at).fingerprint,
             panes: tallied.panes.state(),
-            missed: tallied.missed.clone(),
+            missed: Cow::Borrowed(&tallied.missed),
         });
         Snapshot {
             partition: self.partition,
-            progress: self.progress.clone(),
+            progress: Cow::Borrowed(&self.progress),
+            witness: self.witness,
             dedupe: self.dedupe.state(),
             queries: queries.collect(),
         }
@@ -263,38 +277,43 @@ impl Counting {
         self.dedupe.slices()
     }
 
-    /// Goes on from a snapshot with the queries that it knows; the others are named by their places.
+    /// Goes on from a snapshot with those of the queries at the places `wanted` that it knows, and takes
+    /// these off. `None` if it knows none of them.
     ///
     /// # Errors
-    /// [`Error::Changed`] if it knows none, [`Error::MissingSlice`].
+    /// [`Error::MissingSlice`]; nothing is taken off then.
     pub(super) fn restore(
         plan: &Arc<Plan>,
-        snapshot: Snapshot,
+        snapshot: Snapshot<'_>,
         slices: impl IntoIterator<Item = Slice>,
-    ) -> Result<(Self, Vec<usize>), Error> {
-        let Snapshot { progress, partition, dedupe, mut queries } = snapshot;
-        let (mut known, mut new) = (Vec::new(), Vec::new());
-        for (at, planned) in plan.queries().iter().enumerate() {
-            let same = |state: &QueryState| {
+        wanted: &mut Vec<usize>,
+    ) -> Result<Option<Self>, Error> {
+        let Snapshot { progress, partition, witness, dedupe, mut queries } = snapshot;
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for &at in &*wanted {
+            let planned = &plan.queries()[at];
+            let same = |state: &QueryState<'_>| {
                 state.name == planned.query.name && state.fingerprint == planned.fingerprint
             };
             match queries.iter().position(same) {
                 Some(stored) => {
                     let QueryState { panes, missed, .. } = queries.swap_remove(stored);
                     let panes = Panes::new(planned).restore(panes);
-                    known.push(Tallied { at, panes, missed, head_due: true });
+                    known.push(Tallied { at, panes, missed: missed.into_owned(), head_due: true });
                 }
-                None => new.push(at),
+                None => unknown.push(at),
             }
         }
-        if let (true, Some(&at)) = (known.is_empty(), new.first()) {
-            return Err(Error::Changed { query: plan.queries()[at].query.name.clone() });
+        if known.is_empty() {
+            return Ok(None);
         }
         let mut counting = Self::new(partition, plan, []);
-        counting.queries = known;
         counting.dedupe = counting.dedupe.restore(dedupe, slices).map_err(Error::MissingSlice)?;
-        counting.progress = progress;
-        Ok((counting, new))
+        counting.queries = known;
+        counting.progress = progress.into_owned();
+        counting.witness = witness;
+        *wanted = unknown;
+        Ok(Some(counting))
     }
 }
 

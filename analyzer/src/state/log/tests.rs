@@ -1,12 +1,17 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
+use crate::core::dedupe::SLICE_IDS;
 use crate::core::plan::{Plan, Settings};
 use crate::core::query::Query;
-use crate::core::tally::{Record, Tally};
-use crate::state::Key;
+use crate::core::tally::{Record, Restoring, Tally};
 
 const PARTITION: i32 = 3;
+
+fn someone() -> Owner {
+    Owner::new(rand::random())
+}
 
 fn plan() -> Arc<Plan> {
     Arc::new(Plan::new(&Query::defaults(), Settings::default()).unwrap())
@@ -15,23 +20,36 @@ fn plan() -> Arc<Plan> {
 /// A tally that has counted `events` events, with as many different ids.
 fn tally(plan: &Arc<Plan>, events: i64) -> Tally {
     let mut tally = Tally::new(PARTITION, plan);
-    let payload = br#"{"rsvp_id":1,"response":"yes","mtime":1425790000000,"group":{"group_topics":[{"topic_name":"Social"}]}}"#;
-    for offset in 0..events {
-        let id = offset.to_string();
-        tally.apply(Record {
+    count(&mut tally, events);
+    tally
+}
+
+/// Counts events with the ids and offsets up to `events`, also for queries that are behind.
+fn count(tally: &mut Tally, events: i64) {
+    let record = |offset: i64, payload: &str, count: &mut dyn FnMut(Record<'_>)| {
+        count(Record {
             offset,
             timestamp_ms: 1_425_790_000_000,
-            id: Some(id.as_bytes()),
-            payload,
+            id: None,
+            payload: payload.as_bytes(),
         });
+    };
+    let payload = |offset: i64| {
+        format!(
+            r#"{{"rsvp_id":{offset},"response":"yes","mtime":1425790000000,"group":{{"group_country":"de","group_topics":[{{"topic_name":"Social"}}]}}}}"#
+        )
+    };
+    for offset in tally.next_offset()..events {
+        record(offset, &payload(offset), &mut |record| drop(tally.apply(record)));
     }
-    tally
+    for offset in tally.replay_from().unwrap_or(events)..events {
+        record(offset, &payload(offset), &mut |record| tally.replay(record));
+    }
 }
 
 /// What `owner` writes to store `tally` in `slot`, in this order.
 fn records(tally: &Tally, owner: Owner, slot: Slot, chunk_bytes: usize) -> Vec<(Key, Vec<u8>)> {
     let snapshot = tally.snapshot();
-    let names: Vec<_> = snapshot.slices().collect();
     let bytes = snapshot.encode();
     let mut records: Vec<_> =
         tally.slices().map(|slice| (Key::Slice(slice.name()), slice.encode())).collect();
@@ -40,7 +58,7 @@ fn records(tally: &Tally, owner: Owner, slot: Slot, chunk_bytes: usize) -> Vec<(
         records.push((Key::Chunk(owner, slot, chunks), piece.to_vec()));
         chunks += 1;
     }
-    let manifest = Manifest::new(snapshot.next_offset(), chunks, &bytes, &names);
+    let manifest = Manifest::new(&snapshot, &bytes, chunks);
     records.push((Key::Manifest(owner, slot), manifest.encode()));
     records
 }
@@ -52,25 +70,28 @@ fn replay<'r>(log: &mut Log, records: impl IntoIterator<Item = &'r (Key, Vec<u8>
 }
 
 fn offsets(log: &Log) -> Vec<i64> {
-    log.candidates().map(|candidate| candidate.snapshot.next_offset()).collect()
+    log.snapshots()
+        .filter(|stored| stored.load().is_ok())
+        .map(|stored| stored.next_offset())
+        .collect()
 }
 
 #[test]
 fn the_snapshot_with_the_highest_offset_comes_first_whoever_wrote_last() {
     let plan = plan();
     let mut log = Log::new(PARTITION);
-    replay(&mut log, &records(&tally(&plan, 20), Owner::draw(), Slot::A, 100));
-    replay(&mut log, &records(&tally(&plan, 10), Owner::draw(), Slot::B, 100));
+    replay(&mut log, &records(&tally(&plan, 20), someone(), Slot::A, 100));
+    replay(&mut log, &records(&tally(&plan, 10), someone(), Slot::B, 100));
     assert_eq!(offsets(&log), [20, 10]);
-    let best = log.candidates().next().unwrap();
-    let restored = Tally::restore(&plan, best.snapshot, best.slices).unwrap();
+    let (snapshot, slices) = log.snapshots().next().unwrap().load().unwrap();
+    let restored = Tally::restore(&plan, snapshot, slices).unwrap();
     assert_eq!((restored.next_offset(), restored.progress().events), (20, 20));
 }
 
 #[test]
 fn whatever_a_crash_leaves_of_a_slot_the_other_slot_stands() {
     let plan = plan();
-    let owner = Owner::draw();
+    let owner = someone();
     let standing = records(&tally(&plan, 10), owner, Slot::A, 60);
     let before = records(&tally(&plan, 5), owner, Slot::B, 60);
     let rewritten = records(&tally(&plan, 20), owner, Slot::B, 60);
@@ -94,14 +115,11 @@ fn a_snapshot_without_one_of_its_slices_is_skipped() {
     let full = tally(&plan, 70_000);
     assert!(full.slices().count() > 0);
     let mut log = Log::new(PARTITION);
-    replay(&mut log, &records(&full, Owner::draw(), Slot::A, 900_000));
-    replay(&mut log, &records(&tally(&plan, 10), Owner::draw(), Slot::A, 900_000));
+    replay(&mut log, &records(&full, someone(), Slot::A, 900_000));
+    replay(&mut log, &records(&tally(&plan, 10), someone(), Slot::A, 900_000));
     assert_eq!(offsets(&log), [70_000, 10]);
-    let best = log.candidates().next().unwrap();
-    assert_eq!(
-        Tally::restore(&plan, best.snapshot, best.slices).unwrap().progress().events,
-        70_000
-    );
+    let (snapshot, slices) = log.snapshots().next().unwrap().load().unwrap();
+    assert_eq!(Tally::restore(&plan, snapshot, slices).unwrap().progress().events, 70_000);
 
     let name = full.slices().next().unwrap().name();
     log.replay(Key::Slice(name).of(PARTITION).as_bytes(), None);
@@ -111,7 +129,7 @@ fn a_snapshot_without_one_of_its_slices_is_skipped() {
 #[test]
 fn a_tombstone_takes_a_snapshot_away_and_strange_records_do_no_harm() {
     let plan = plan();
-    let owner = Owner::draw();
+    let owner = someone();
     let mut log = Log::new(PARTITION);
     assert!(log.is_empty());
     replay(&mut log, &records(&tally(&plan, 10), owner, Slot::A, 100));
@@ -123,16 +141,81 @@ fn a_tombstone_takes_a_snapshot_away_and_strange_records_do_no_harm() {
 }
 
 #[test]
-fn the_keys_of_a_snapshot_are_listed_with_its_manifest_first() {
+fn what_an_owner_left_is_listed_with_its_manifest_first() {
     let plan = plan();
     let mut log = Log::new(PARTITION);
-    let written = records(&tally(&plan, 10), Owner::draw(), Slot::A, 100);
+    let written = records(&tally(&plan, 10), someone(), Slot::A, 100);
     replay(&mut log, &written);
-    let keys = log.snapshot_keys();
+    let remainders = log.remainders();
+    assert_eq!(remainders.len(), 1);
+    let keys = &remainders[0].keys;
     assert!(matches!(keys[0], Key::Manifest(..)));
-    let mut listed = keys;
-    let mut expected: Vec<_> = written.into_iter().map(|(key, _)| key).collect();
-    listed.sort_unstable();
-    expected.sort_unstable();
-    assert_eq!(listed, expected);
+    let expected: BTreeSet<_> = written.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys.iter().copied().collect::<BTreeSet<_>>(), expected);
+    let queries: Vec<_> = plan.queries().iter().map(|planned| planned.id()).collect();
+    assert_eq!(remainders[0].queries, queries);
+}
+
+#[test]
+fn a_snapshot_that_is_not_whole_is_of_no_use_and_one_of_another_build_is_left_alone() {
+    let plan = plan();
+    let mut log = Log::new(PARTITION);
+    let torn = records(&tally(&plan, 10), someone(), Slot::A, 100);
+    replay(&mut log, &torn[1..]);
+    let unfinished = records(&tally(&plan, 10), someone(), Slot::A, 100);
+    replay(&mut log, &unfinished[..2]);
+    let remainders = log.remainders();
+    assert_eq!(remainders.len(), 2);
+    assert!(remainders.iter().all(|remainder| remainder.queries.is_empty()));
+    assert!(!log.has_foreign());
+
+    let manifest = Key::Manifest(someone(), Slot::A);
+    log.replay(manifest.of(PARTITION).as_bytes(), Some(br#"{"v":99,"spans":[]}"#));
+    assert!(log.has_foreign());
+    assert!(log.remainders().iter().all(|remainder| !remainder.keys.contains(&manifest)));
+}
+
+#[test]
+fn each_query_goes_on_from_its_own_newest_snapshot() {
+    let all = Query::defaults();
+    let both = Arc::new(Plan::new(&all, Settings::default()).unwrap());
+    let fewer = Arc::new(Plan::new(&all[..1], Settings::default()).unwrap());
+    let mut log = Log::new(PARTITION);
+    // A process that knows fewer queries has gone further than the one that knows all of them.
+    replay(&mut log, &records(&tally(&both, 10), someone(), Slot::A, 900_000));
+    replay(&mut log, &records(&tally(&fewer, 30), someone(), Slot::A, 900_000));
+    let restore = |plan: &Arc<Plan>| {
+        let mut restoring = Restoring::new(PARTITION, plan);
+        for stored in log.snapshots().filter(|stored| stored.load().is_ok()) {
+            if restoring.wants(&stored.queries()) {
+                let (snapshot, slices) = stored.load().unwrap();
+                restoring.offer(snapshot, slices).unwrap();
+            }
+        }
+        restoring.finish()
+    };
+    let mut restored = restore(&both);
+    assert_eq!((restored.next_offset(), restored.replay_from()), (30, Some(10)));
+    count(&mut restored, 40);
+    assert_eq!(restored.replay_from(), None);
+    let straight = tally(&both, 40);
+    assert_eq!(restored.snapshot().encode(), straight.snapshot().encode());
+    assert_eq!(restore(&fewer).replay_from(), None);
+}
+
+#[test]
+fn a_larger_memory_of_ids_goes_on_from_what_is_stored_and_a_smaller_one_forgets_the_rest() {
+    let with = |dedupe_capacity| {
+        let settings = Settings { dedupe_capacity, ..Settings::default() };
+        Arc::new(Plan::new(&Query::defaults(), settings).unwrap())
+    };
+    let (two, four) = (with(2 * SLICE_IDS), with(4 * SLICE_IDS));
+    let counted = tally(&two, 3 * SLICE_IDS as i64 - 1);
+    let (bytes, slices) = (counted.snapshot().encode(), counted.slices().collect::<Vec<_>>());
+    for (plan, forgotten) in [(&four, 0), (&with(SLICE_IDS), SLICE_IDS as u64)] {
+        let snapshot = Snapshot::decode(&bytes).unwrap();
+        let restored = Tally::restore(plan, snapshot, slices.clone()).unwrap();
+        assert_eq!(restored.progress().events, counted.progress().events);
+        assert_eq!(restored.forgotten(), forgotten);
+    }
 }

@@ -100,11 +100,27 @@ pub(super) fn apply(tally: &mut Tally, offset: usize, rsvp: &Rsvp) -> Outcome {
     })
 }
 
-/// Applies what the tally does not reflect yet.
+/// Applies what the tally does not reflect yet, also what only some of its queries do not.
 pub(super) fn catch_up(tally: &mut Tally, log: &[Rsvp]) {
     let from = tally.next_offset() as usize;
     for (offset, rsvp) in log.iter().enumerate().skip(from) {
         apply(tally, offset, rsvp);
+    }
+    replay(tally, log);
+}
+
+/// Replays for the queries that are behind.
+pub(super) fn replay(tally: &mut Tally, log: &[Rsvp]) {
+    let from = tally.replay_from().map_or(log.len(), |from| from as usize);
+    for (offset, rsvp) in log.iter().enumerate().skip(from) {
+        let payload = rsvp.payload();
+        let id = rsvp.event_id();
+        tally.replay(Record {
+            offset: offset as i64,
+            timestamp_ms: rsvp.received_ms,
+            id: rsvp.has_header.then_some(id.as_bytes()),
+            payload: &payload,
+        });
     }
 }
 

@@ -11,7 +11,7 @@ fn a_slice_reads_back_under_its_name_and_under_no_other() {
     assert_eq!(bytes.len(), 1 + 8 * SLICE_IDS);
     assert_eq!(Slice::decode(slice.name(), &bytes), Ok(slice.clone()));
     let other = SliceName { checksum: 1, ..slice.name() };
-    assert!(matches!(Slice::decode(other, &bytes), Err(Error::Damaged(_))));
+    assert!(matches!(Slice::decode(other, &bytes), Err(Error::Damaged { .. })));
 }
 
 #[test]
@@ -20,13 +20,13 @@ fn damaged_and_foreign_slices_are_refused() {
     let mut bytes = slice.encode();
     assert!(matches!(
         Slice::decode(slice.name(), &bytes[..bytes.len() - 1]),
-        Err(Error::Damaged(_))
+        Err(Error::Damaged { .. })
     ));
-    assert!(matches!(Slice::decode(slice.name(), &[]), Err(Error::Damaged(_))));
+    assert!(matches!(Slice::decode(slice.name(), &[]), Err(Error::Damaged { .. })));
     bytes[100] ^= 1;
-    assert!(matches!(Slice::decode(slice.name(), &bytes), Err(Error::Damaged(_))));
-    bytes[0] = VERSION + 1;
-    assert_eq!(Slice::decode(slice.name(), &bytes), Err(Error::Version(VERSION + 1)));
+    assert!(matches!(Slice::decode(slice.name(), &bytes), Err(Error::Damaged { .. })));
+    bytes[0] = 2;
+    assert!(matches!(Slice::decode(slice.name(), &bytes), Err(Error::Version { found: 2, .. })));
 }
 
 #[test]

@@ -1,0 +1,309 @@
+//! One partition that this process counts: its tally, where it is stored, and what is still to be done.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::kafka::Kafka;
+
+use super::former::Found;
+use crate::config::Config;
+use crate::core::owner::Owner;
+use crate::core::partial::{Key, Partial};
+use crate::core::plan::Plan;
+use crate::core::tally::{Outcome, Record, Restoring, Tally};
+use crate::core::witness::Witness;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::pace::Pace;
+use crate::placement::partition_of;
+use crate::publisher::{self, Publisher, Ticket};
+use crate::state::{Log, Store};
+
+/// Where partials go.
+pub struct PartialsSink {
+    topic: String,
+    partitions: i32,
+}
+
+impl PartialsSink {
+    /// The partials topic, which has `partitions`.
+    pub fn new(kafka: &Kafka, partitions: i32) -> Self {
+        Self { topic: kafka.topics.partials.clone(), partitions }
+    }
+
+    fn send(
+        &self,
+        out: &Publisher,
+        partial: &Partial,
+        owner: Owner,
+        ticket: &Arc<Ticket>,
+    ) -> Result<(), Error> {
+        let text = partial.key.written_by(owner);
+        self.put(out, &text, &partial.key, partial.value.as_deref(), ticket)
+    }
+
+    fn delete(
+        &self,
+        out: &Publisher,
+        text: &str,
+        key: &Key,
+        ticket: &Arc<Ticket>,
+    ) -> Result<(), Error> {
+        self.put(out, text, key, None, ticket)
+    }
+
+    fn put(
+        &self,
+        out: &Publisher,
+        text: &str,
+        key: &Key,
+        value: Option<&[u8]>,
+        ticket: &Arc<Ticket>,
+    ) -> Result<(), Error> {
+        let partition = Some(partition_of(&key.query, self.partitions));
+        let record =
+            publisher::Record { topic: &self.topic, partition, key: text.as_bytes(), value };
+        Ok(out.send(record, ticket)?)
+    }
+}
+
+/// One partition of the raw topic, as long as this process has it.
+pub struct PartitionTask {
+    tally: Tally,
+    /// As whom this process writes about the partition.
+    owner: Owner,
+    store: Store,
+    store_pace: Pace,
+    /// Records after which the state is stored although the interval has not passed.
+    snapshot_records: u64,
+    /// Records counted since it was stored last.
+    unstored: u64,
+    /// What of the tally's counters is in the metrics.
+    reported: Reported,
+    /// The first offset that the partials sent last do not reflect, in no query.
+    published: i64,
+    /// What former owners left in the partials topic.
+    former: Option<Found>,
+}
+
+#[derive(Clone, Copy)]
+struct Reported {
+    late: u64,
+    future: u64,
+    shortened: u64,
+    forgotten: u64,
+}
+
+impl Reported {
+    fn of(tally: &Tally) -> Self {
+        let progress = tally.progress();
+        Self {
+            late: tally.late(),
+            future: progress.future,
+            shortened: progress.shortened,
+            forgotten: tally.forgotten(),
+        }
+    }
+}
+
+impl PartitionTask {
+    /// Takes `partition` over: goes on from the `suspended` tally or from the newest snapshots in `log`,
+    /// whichever reflects more, else from the beginning.
+    pub fn take_over(
+        plan: &Arc<Plan>,
+        config: &Config,
+        partition: i32,
+        log: &Log,
+        suspended: Option<Tally>,
+    ) -> Self {
+        let stored = restore(plan, partition, log);
+        // Also when nothing is counted at first: a snapshot says that the partition is known.
+        let unstored = u64::from(stored.is_none());
+        // The one that reflects more, by the queries that are furthest behind.
+        let reflected = |tally: &Tally| {
+            (tally.replay_from().unwrap_or(tally.next_offset()), tally.next_offset())
+        };
+        let newest = suspended.into_iter().chain(stored).max_by_key(reflected);
+        let tally = newest.unwrap_or_else(|| Tally::new(partition, plan));
+        tracing::info!(
+            partition,
+            next_offset = tally.next_offset(),
+            replay_from = tally.replay_from(),
+            snapshot = unstored == 0,
+            "counting goes on"
+        );
+        let mut store_pace = Pace::new(Duration::from_millis(config.snapshot_interval_ms));
+        let now = Instant::now();
+        store_pace.done(now, now);
+        let (topic, owner) =
+            (config.kafka.topics.state.as_str().into(), Owner::new(rand::random()));
+        Self {
+            reported: Reported::of(&tally),
+            tally,
+            owner,
+            store: Store::take_over(topic, partition, owner, log),
+            store_pace,
+            snapshot_records: config.snapshot_records,
+            unstored,
+            published: 0,
+            former: None,
+        }
+    }
+
+    /// The tally alone, to go on from later.
+    pub fn into_tally(self) -> Tally {
+        self.tally
+    }
+
+    /// The first offset that is not reflected.
+    pub fn next_offset(&self) -> i64 {
+        self.tally.next_offset()
+    }
+
+    /// From where records are to be replayed for the queries that are behind.
+    pub fn replay_from(&self) -> Option<i64> {
+        self.tally.replay_from()
+    }
+
+    /// The last record that is reflected.
+    pub fn witness(&self) -> Option<Witness> {
+        self.tally.witness()
+    }
+
+    /// Counts a record.
+    pub fn count(&mut self, record: Record<'_>) -> Outcome {
+        self.unstored += 1;
+        self.tally.apply(record)
+    }
+
+    /// Counts a record for the queries that are behind.
+    pub fn replay(&mut self, record: Record<'_>) {
+        self.unstored += 1;
+        self.tally.replay(record);
+    }
+
+    /// What is not counted yet below offset `low` is lost.
+    pub fn record_gap(&mut self, low: i64) {
+        self.unstored += 1;
+        self.tally.record_gap(0, low - 1);
+    }
+
+    /// Sends what has changed.
+    pub fn publish(
+        &mut self,
+        out: &Publisher,
+        sink: &PartialsSink,
+        ticket: &Arc<Ticket>,
+    ) -> Result<(), Error> {
+        let owner = self.owner;
+        self.tally.emit().try_for_each(|partial| sink.send(out, &partial, owner, ticket))?;
+        self.published = self.tally.replay_from().unwrap_or(self.tally.next_offset());
+        Ok(())
+    }
+
+    /// Sends everything.
+    pub fn publish_all(
+        &mut self,
+        out: &Publisher,
+        sink: &PartialsSink,
+        ticket: &Arc<Ticket>,
+    ) -> Result<(), Error> {
+        let owner = self.owner;
+        self.tally.emit_all().try_for_each(|partial| sink.send(out, &partial, owner, ticket))?;
+        self.published = self.tally.replay_from().unwrap_or(self.tally.next_offset());
+        Ok(())
+    }
+
+    /// As whom this process writes about the partition.
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// Former owners left this in the partials topic.
+    pub fn found_former(&mut self, found: Found) {
+        self.former = Some(found);
+    }
+
+    /// Deletes what former owners published, once what was sent last reflects as much; all that was sent
+    /// has arrived.
+    pub fn delete_former(
+        &mut self,
+        out: &Publisher,
+        sink: &PartialsSink,
+        ticket: &Arc<Ticket>,
+    ) -> Result<(), Error> {
+        let published = self.published;
+        let Some(found) = self.former.take_if(|found| found.next_offset <= published) else {
+            return Ok(());
+        };
+        let (partition, deleted) = (self.tally.partition(), found.left.len());
+        tracing::debug!(partition, deleted, "what former owners published is deleted");
+        found.left.iter().try_for_each(|(text, key)| sink.delete(out, text, key, ticket))
+    }
+
+    /// Whether a snapshot is to be stored now. It is early when many records are not in the last one,
+    /// and the first one as soon as all that has arrived is read (`caught_up`): a process that is killed
+    /// again and again would otherwise replay more each time.
+    pub fn store_due(&self, now: Instant, caught_up: bool) -> bool {
+        if self.unstored == 0 || self.store.busy() {
+            return false;
+        }
+        let early = self.unstored >= self.snapshot_records || (caught_up && !self.store.is_used());
+        let news =
+            if early { now.checked_sub(self.store_pace.shortest()).unwrap_or(now) } else { now };
+        self.store_pace.time_until_due(now, news).is_zero()
+    }
+
+    /// Stores a snapshot, if anything has changed since the last.
+    pub fn store(&mut self, out: &Publisher) -> Result<(), Error> {
+        if self.unstored > 0 {
+            let started = Instant::now();
+            let bytes = self.store.store(out, &self.tally.snapshot(), self.tally.slices())?;
+            self.unstored = 0;
+            self.store_pace.done(started, Instant::now());
+            tracing::debug!(
+                partition = self.tally.partition(),
+                next_offset = self.tally.next_offset(),
+                bytes,
+                "snapshot sent"
+            );
+        }
+        Ok(())
+    }
+
+    /// Deletes what a snapshot that was acknowledged made needless, and says how long that one took.
+    pub fn clean_up(&mut self, out: &Publisher) -> Result<Option<Duration>, Error> {
+        Ok(self.store.clean_up(out)?)
+    }
+
+    /// Adds what the tally has counted since the last time to the metrics.
+    pub fn report(&mut self, metrics: &Metrics) {
+        let now = Reported::of(&self.tally);
+        let before = std::mem::replace(&mut self.reported, now);
+        for (cause, count) in
+            [("late", now.late - before.late), ("future", now.future - before.future)]
+        {
+            metrics.unwindowed.with_label_values(&[cause]).inc_by(count);
+        }
+        metrics.shortened.inc_by(now.shortened - before.shortened);
+        metrics.forgotten.inc_by(now.forgotten - before.forgotten);
+    }
+}
+
+/// Each query from its own newest snapshot; `None` when no snapshot has any of them.
+fn restore(plan: &Arc<Plan>, partition: i32, log: &Log) -> Option<Tally> {
+    let mut restoring = Restoring::new(partition, plan);
+    for stored in log.snapshots() {
+        if !restoring.wants(&stored.queries()) {
+            continue;
+        }
+        let offered = stored.load().and_then(|(snapshot, slices)| {
+            restoring.offer(snapshot, slices).map_err(|error| error.to_string())
+        });
+        if let Err(why) = offered {
+            let next_offset = stored.next_offset();
+            tracing::warn!(partition, next_offset, why, "a stored snapshot cannot be used");
+        }
+    }
+    restoring.is_begun().then(|| restoring.finish())
+}
