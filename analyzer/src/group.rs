@@ -23,7 +23,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 /// How long the broker may take to answer a question.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long to wait before asking again.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -156,12 +156,12 @@ impl GroupConsumer {
         Ok(Self { consumer, topic: topic.to_owned(), group: group.to_owned() })
     }
 
-    /// The next record or event; waits for one at most `patience`.
+    /// The next record or event; waits for one at most `timeout`.
     ///
     /// # Errors
     /// When the member can do nothing more. Troubles that pass are logged, and librdkafka retries.
-    pub fn poll(&self, patience: Duration) -> Result<Polled<'_>, Error> {
-        match self.consumer.poll(patience) {
+    pub fn poll(&self, timeout: Duration) -> Result<Polled<'_>, Error> {
+        match self.consumer.poll(timeout) {
             Some(Ok(message)) => Ok(Polled::Record(message)),
             None => Ok(Polled::Nothing),
             Some(Err(KafkaError::PartitionEOF(partition))) => Ok(Polled::End(partition)),
@@ -247,7 +247,7 @@ fn watermarks<C: ConsumerContext>(
     partition: i32,
 ) -> Result<Watermarks, Error> {
     let (low, high) = consumer
-        .fetch_watermarks(topic, partition, ANSWER_PATIENCE)
+        .fetch_watermarks(topic, partition, ANSWER_TIMEOUT)
         .map_err(|source| Error::Watermarks { topic: topic.to_owned(), partition, source })?;
     Ok(Watermarks { low, high })
 }

@@ -188,12 +188,12 @@ impl Publisher {
         }
     }
 
-    /// Waits until everything sent is acknowledged, at most `patience`.
+    /// Waits until everything sent is acknowledged, at most `timeout`.
     ///
     /// # Errors
-    /// When something is outstanding after `patience`, or was refused.
-    pub fn flush(&self, patience: Duration) -> Result<(), Error> {
-        let deadline = Instant::now() + patience;
+    /// When something is outstanding after `timeout`, or was refused.
+    pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + timeout;
         loop {
             self.check()?;
             let outstanding = self.deliveries.all.outstanding.load(Ordering::Acquire);
@@ -202,7 +202,7 @@ impl Publisher {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Error::NotFlushed { outstanding, waited: patience });
+                return Err(Error::NotFlushed { outstanding, waited: timeout });
             }
             self.deliveries.wait(left.min(ROOM_CHECK));
         }
@@ -236,10 +236,10 @@ impl Deliveries {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something was delivered, at most `patience`.
-    fn wait(&self, patience: Duration) {
+    /// Waits until something was delivered, at most `timeout`.
+    fn wait(&self, timeout: Duration) {
         let guard = self.refused();
-        drop(self.changed.wait_timeout(guard, patience).unwrap_or_else(PoisonError::into_inner));
+        drop(self.changed.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner));
     }
 }
 

@@ -20,7 +20,7 @@ const IDLE_WAIT: Duration = Duration::from_millis(100);
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// How long a stop waits for what was sent last to be acknowledged.
-pub(super) const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The consumer and the producer of a stage.
 pub(super) struct Exchange {
@@ -93,11 +93,11 @@ impl Exchange {
         mut handle: impl FnMut(Read<'_>),
     ) -> Result<Round, Error> {
         self.out.check()?;
-        let mut patience = if self.caught_up { self.patience(wait) } else { Duration::ZERO };
+        let mut timeout = if self.caught_up { self.timeout(wait) } else { Duration::ZERO };
         self.caught_up = false;
         let mut found = false;
         for _ in 0..batch {
-            match self.consumer.poll(patience)? {
+            match self.consumer.poll(timeout)? {
                 Polled::Record(message) => {
                     handle(Read::Record(&message));
                     found = true;
@@ -109,7 +109,7 @@ impl Exchange {
                     break;
                 }
             }
-            patience = Duration::ZERO;
+            timeout = Duration::ZERO;
         }
         if found {
             self.last_read = Instant::now();
@@ -135,10 +135,10 @@ impl Exchange {
 
     /// Waits until all that was sent has arrived, for as long as a stop may take.
     pub(super) fn flush(&self) -> Result<(), Error> {
-        Ok(self.out.flush(FLUSH_PATIENCE)?)
+        Ok(self.out.flush(FLUSH_TIMEOUT)?)
     }
 
-    fn patience(&self, wait: Wait) -> Duration {
+    fn timeout(&self, wait: Wait) -> Duration {
         match wait {
             Wait::Not => Duration::ZERO,
             Wait::Idle => IDLE_WAIT,

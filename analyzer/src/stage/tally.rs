@@ -49,7 +49,7 @@ const BATCH: usize = 512;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a taking-over waits for what was stored at the revocation before it.
-const REVOKED_FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+const REVOKED_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a tally is kept for a partition that others have: while a group settles, a partition may
 /// come back soon.
@@ -173,7 +173,7 @@ impl<'a> Stage<'a> {
             return Err(Error::StateTooNarrow { raw, partition, state, partitions: width.state });
         }
         // What was stored when these partitions were revoked is to be among what is read back.
-        match self.exchange.out.flush(REVOKED_FLUSH_PATIENCE) {
+        match self.exchange.out.flush(REVOKED_FLUSH_TIMEOUT) {
             Err(error) if !error.retryable() => return Err(error.into()),
             Err(error) => {
                 tracing::warn!(%error, "a partition is taken over before its last snapshot arrived")

@@ -14,9 +14,10 @@ use crate::publisher::{Error, Publisher, Record, Ticket};
 /// Size of a chunk: with its key and headers below the 1 MB that brokers take by default.
 const CHUNK_BYTES: usize = 900_000;
 
-/// A slice is deleted when so many snapshots were stored since one named it. At one snapshot each
-/// few seconds that is longer than a session: an owner that does not know yet that it was replaced
-/// learns of it before it deletes what its successor's snapshot may name.
+/// A slice is deleted when so many snapshots were stored since one named it. At the default interval of
+/// 5 s these take longer than the session timeout of 6 s, in which an owner learns that it was replaced, so
+/// that it deletes nothing that its successor's snapshot names. Where snapshots are stored more often it may:
+/// that snapshot is not whole then and is skipped, and an older one or the log is used.
 const IDLE_SNAPSHOTS: u32 = 4;
 
 /// The snapshots of one partition, as one owner writes them.

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::publisher::{Publisher, Record, Ticket};
 use crate::reader;
 
-use super::super::exchange::FLUSH_PATIENCE;
+use super::super::exchange::FLUSH_TIMEOUT;
 
 /// The only partition of the topic: an offset is a position in the story.
 const PARTITION: i32 = 0;
@@ -48,6 +48,6 @@ pub fn identify(
         let (key, value) = (stream.key(), Some(value.as_bytes()));
         let record = Record { topic, partition: Some(PARTITION), key: key.as_bytes(), value };
         out.send(record, &Ticket::new())?;
-        out.flush(FLUSH_PATIENCE)?;
+        out.flush(FLUSH_TIMEOUT)?;
     }
 }
