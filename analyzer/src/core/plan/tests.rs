@@ -50,7 +50,8 @@ fn the_written_meaning_of_a_query_stays_the_same_from_build_to_build() {
     assert_eq!(written[0], topics);
     assert_eq!(written[1], topics.replace("window running", "window sliding 1800000 5000"));
     let ids: Vec<String> = plan.queries().iter().map(|planned| planned.id().to_string()).collect();
-    let expected = ["topics:0", "topics_30m:0", "countries:0"];
+    let expected =
+        ["topics:a5b015d85cb67215", "topics_30m:df667d2d836bc59e", "countries:f09baf1b0c17bf9b"];
     assert_eq!(ids, expected);
     assert_eq!(expected[0].parse(), Ok(plan.queries()[0].id()));
 }
