@@ -16,7 +16,8 @@ use crate::publisher::{Publisher, Ticket};
 /// The longest wait for a record.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 
-/// The shortest one, while something to publish waits for what was published before it to arrive.
+/// The shortest one, while there is other work: something to publish waits for what was published before
+/// it to arrive, or records are replayed.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// How long a stop waits for what was sent last to be acknowledged.
@@ -38,8 +39,8 @@ pub(super) struct Exchange {
 /// How long a stage has time to wait for a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// There is other work.
-    Not,
+    /// There is other work, which may have to wait itself.
+    Briefly,
     /// Until something is to be published.
     UntilPublication,
     /// There is nothing else to do.
@@ -140,7 +141,7 @@ impl Exchange {
 
     fn timeout(&self, wait: Wait) -> Duration {
         match wait {
-            Wait::Not => Duration::ZERO,
+            Wait::Briefly => SHORTEST_WAIT,
             Wait::Idle => IDLE_WAIT,
             Wait::UntilPublication => {
                 let due = self.pace.time_until_due(Instant::now(), self.last_read);

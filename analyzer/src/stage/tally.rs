@@ -114,7 +114,7 @@ impl<'a> Stage<'a> {
 
     fn read(&mut self) -> Result<(), Error> {
         let wait = match (&self.replay, self.unpublished) {
-            (Some(_), _) => Wait::Not,
+            (Some(_), _) => Wait::Briefly,
             (None, true) => Wait::UntilPublication,
             (None, false) => Wait::Idle,
         };
