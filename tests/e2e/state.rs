@@ -6,6 +6,7 @@ use std::{
     fs::File,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -57,10 +58,15 @@ struct Bed {
     running: Option<Child>,
     starts: u32,
     _directory: TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// One broker at a time: three at once would only slow each other down.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 impl Bed {
     fn new() -> Self {
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let broker = Broker::start();
         let (guard, directory) = scratch();
         let topics = Topics::at(&broker.address());
@@ -73,6 +79,7 @@ impl Bed {
             running: None,
             starts: 0,
             _directory: guard,
+            _alone: alone,
         };
         bed.create_raw();
         bed
