@@ -12,6 +12,35 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
+/// What is asked of a recording: the sections `[event]` and `[[query]]` in other words.
+#[derive(Debug, Clone, Copy)]
+pub struct Feed<'a> {
+    /// What makes two lines the same event.
+    pub id: Id<'a>,
+    /// Where the time is, and how it is written.
+    pub time: Option<(&'a str, Unit)>,
+    /// The items of each query.
+    pub items: &'a [&'a str],
+}
+
+/// What makes two lines the same event.
+#[derive(Debug, Clone, Copy)]
+pub enum Id<'a> {
+    /// The values at these pointers.
+    Fields(&'a [&'a str]),
+    /// All bytes of the line.
+    Payload,
+    /// Nothing: every line counts.
+    None,
+}
+
+/// Meetup's RSVPs and the queries that the product comes with.
+pub const RSVPS: Feed<'_> = Feed {
+    id: Id::Fields(&["/rsvp_id", "/response"]),
+    time: Some(("/mtime", Unit::Ms)),
+    items: &["/group/group_topics/*/topic_name", "/group/group_country"],
+};
+
 /// What a recording holds.
 #[derive(Debug, Default)]
 pub struct Oracle {
@@ -21,29 +50,37 @@ pub struct Oracle {
     pub bad: u64,
     /// Lines whose event was there before.
     pub duplicates: u64,
+    /// Distinct events without a readable time.
+    pub untimed: u64,
     events: Vec<Event>,
 }
 
 /// A distinct event: what its first copy says.
 #[derive(Debug)]
 struct Event {
-    topics: Vec<String>,
-    country: Option<String>,
+    /// The items of each query.
+    items: Vec<Vec<String>>,
     time_ms: Option<i64>,
 }
 
 impl Oracle {
-    /// Reads a recording's lines, each without its line end.
+    /// Reads a recording of RSVPs, each line without its line end.
     pub fn of<L: AsRef<[u8]>>(lines: impl IntoIterator<Item = L>) -> Self {
+        Self::of_feed(lines, &RSVPS)
+    }
+
+    /// Reads a recording of any feed.
+    pub fn of_feed<L: AsRef<[u8]>>(lines: impl IntoIterator<Item = L>, feed: &Feed<'_>) -> Self {
         let mut oracle = Self::default();
         let mut seen = HashSet::new();
         for line in lines {
             oracle.lines += 1;
-            match event(line.as_ref()) {
+            match event(line.as_ref(), feed) {
                 None => oracle.bad += 1,
-                Some((id, _)) if seen.contains(&id) => oracle.duplicates += 1,
+                Some((Some(id), _)) if seen.contains(&id) => oracle.duplicates += 1,
                 Some((id, event)) => {
-                    seen.insert(id);
+                    seen.extend(id);
+                    oracle.untimed += u64::from(event.time_ms.is_none());
                     oracle.events.push(event);
                 }
             }
@@ -56,14 +93,14 @@ impl Oracle {
         self.events.len() as u64
     }
 
-    /// Counts per topic over all distinct events.
-    pub fn topics(&self) -> Answer {
-        Answer::count(self.events.iter().flat_map(|event| &event.topics))
+    /// Counts of the items of one of the feed's queries over all distinct events.
+    pub fn answer(&self, query: usize) -> Answer {
+        Answer::count(self.events.iter().flat_map(|event| &event.items[query]))
     }
 
-    /// Counts per topic over the distinct events of `size_ms` before the window's end: the first multiple of
-    /// `slide_ms` after the newest event.
-    pub fn topics_of_last(&self, size_ms: i64, slide_ms: i64) -> Answer {
+    /// The same over the distinct events of `size_ms` before the window's end: the first multiple of `slide_ms`
+    /// after the newest event.
+    pub fn answer_of_last(&self, query: usize, size_ms: i64, slide_ms: i64) -> Answer {
         let newest = self.events.iter().filter_map(|event| event.time_ms).max().unwrap_or(0);
         let end = (newest + 1 + slide_ms - 1).div_euclid(slide_ms) * slide_ms;
         let window = end - size_ms..end;
@@ -71,12 +108,22 @@ impl Oracle {
             .events
             .iter()
             .filter(|event| event.time_ms.is_some_and(|time| window.contains(&time)));
-        Answer::count(inside.flat_map(|event| &event.topics))
+        Answer::count(inside.flat_map(|event| &event.items[query]))
     }
 
-    /// Counts per country of the group.
+    /// Counts per topic of an RSVP's group.
+    pub fn topics(&self) -> Answer {
+        self.answer(0)
+    }
+
+    /// Counts per topic over the last window.
+    pub fn topics_of_last(&self, size_ms: i64, slide_ms: i64) -> Answer {
+        self.answer_of_last(0, size_ms, slide_ms)
+    }
+
+    /// Counts per country of an RSVP's group.
     pub fn countries(&self) -> Answer {
-        Answer::count(self.events.iter().filter_map(|event| event.country.as_ref()))
+        self.answer(1)
     }
 }
 
@@ -126,25 +173,61 @@ impl Answer {
 }
 
 /// The id and the event of a line, if it is one.
-fn event(line: &[u8]) -> Option<(String, Event)> {
-    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-    let text = mend_lone_surrogates(std::str::from_utf8(line).ok()?);
+fn event(line: &[u8], feed: &Feed<'_>) -> Option<(Option<Vec<u8>>, Event)> {
+    let text = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    let text = mend_lone_surrogates(std::str::from_utf8(text).ok()?);
     let Strict(document) = serde_json::from_str(&text).ok()?;
-    let document = document.as_object()?;
-    let number = document.get("rsvp_id").filter(|id| id.is_i64() || id.is_u64())?;
-    let response = document.get("response")?.as_str()?;
-    let group = document.get("group").and_then(Value::as_object);
-    let topics = group.and_then(|group| group.get("group_topics")).and_then(Value::as_array);
-    let event = Event {
-        topics: topics
-            .into_iter()
-            .flatten()
-            .filter_map(|topic| Some(topic.get("topic_name")?.as_str()?.to_owned()))
-            .collect(),
-        country: group.and_then(|group| group.get("group_country")?.as_str()).map(str::to_owned),
-        time_ms: document.get("mtime").and_then(Value::as_i64),
+    document.as_object()?;
+    let id = match feed.id {
+        Id::None => None,
+        Id::Payload => Some(line.to_vec()),
+        Id::Fields(pointers) => {
+            let parts: Option<Vec<String>> =
+                pointers.iter().map(|pointer| name(document.pointer(pointer)?)).collect();
+            // As a list of texts, so that no two lists look alike.
+            Some(serde_json::to_vec(&parts?).expect("texts are JSON"))
+        }
     };
-    Some((format!("{number}:{response}"), event))
+    let time_ms = feed.time.and_then(|(pointer, unit)| time::ms(document.pointer(pointer)?, unit));
+    let items = feed.items.iter().map(|path| values(&document, path).filter_map(item).collect());
+    Some((id, Event { items: items.collect(), time_ms }))
+}
+
+/// A part of an id: strings and integers, by their text.
+fn name(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) if number.is_i64() || number.is_u64() => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// All values at a path in which `*` stands for every element of an array.
+fn values<'v>(document: &'v Value, path: &str) -> impl Iterator<Item = &'v Value> {
+    let mut found = vec![document];
+    for step in path.split('/').skip(1) {
+        let below = |value: &'v Value| -> Vec<&'v Value> {
+            match value {
+                Value::Array(elements) if step == "*" => elements.iter().collect(),
+                Value::Object(members) => members.get(step).into_iter().collect(),
+                _ => Vec::new(),
+            }
+        };
+        found = found.into_iter().flat_map(below).collect();
+    }
+    found.into_iter()
+}
+
+/// An item's text: strings as they are, numbers by their shortest decimal.
+fn item(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => {
+            let text = number.as_f64().filter(|_| number.is_f64()).map(|value| value.to_string());
+            Some(text.unwrap_or_else(|| number.to_string()))
+        }
+        _ => None,
+    }
 }
 
 /// Half a surrogate pair is accepted in JSON's escapes and stands for U+FFFD, but the parser here refuses it.
@@ -233,6 +316,10 @@ impl<'de> Visitor<'de> for Strictly {
         Ok(all.into())
     }
 }
+
+mod time;
+
+pub use time::Unit;
 
 #[cfg(test)]
 mod tests;

@@ -300,12 +300,22 @@ fn a_record_of_another_format_or_length_is_not_an_entry() {
     assert_eq!(Entry::decode(Bytes::from(encoded.clone())), Some(entry(7, Some(1))));
     assert_eq!(Entry::decode(Bytes::new()), None);
     let mut other = encoded.clone();
-    other[0] = 2;
+    other[0] = 3;
     assert_eq!(Entry::decode(Bytes::from(other)), None);
     let header = encoded.len() - entry(7, Some(1)).payload.len();
     for length in 0..header {
         assert_eq!(Entry::decode(Bytes::copy_from_slice(&encoded[..length])), None, "{length}");
     }
+}
+
+#[test]
+fn a_record_of_the_format_before_is_read_too() {
+    let entry = entry(7, Some(1));
+    let header = ("feed", entry.received_ms, Some(("7", "7:yes", Some(1_i64))), None::<&str>);
+    let mut encoded = vec![1];
+    encoded.extend(postcard::to_allocvec(&header).unwrap());
+    encoded.extend_from_slice(&entry.payload);
+    assert_eq!(Entry::decode(Bytes::from(encoded)), Some(entry));
 }
 
 #[derive(Debug, Clone)]
