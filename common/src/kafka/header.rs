@@ -1,7 +1,7 @@
 //! Names of record headers, and reading them from records that others may have written.
 //!
 //! rdkafka panics as soon as it is asked for a header whose name is not UTF-8, and offers no other way to
-//! look: see `docs/adr/0023-foreign-headers.md`. A record with such a header has none, as far as
+//! look: see `docs/adr/0002-foreign-headers.md`. A record with such a header has none, as far as
 //! [`value`] is concerned: all names that a tier writes are UTF-8.
 
 use std::cell::Cell;
