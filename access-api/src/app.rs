@@ -3,19 +3,19 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use common::admin::Condition;
 use common::clock::Clock;
 use common::kafka::Topic;
 use common::tier::{Host, Tier};
 
 use crate::config::Config;
-use crate::consumer::Consumer;
+use crate::consumer::{Conditions, Consumer};
+use crate::descriptors::Caps;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::routes;
 use crate::server::Server;
-use crate::session::Service;
+use crate::session::Shared;
 
 /// The access tier.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct App {
     metrics: Metrics,
     server: Server,
     address: SocketAddr,
-    caught_up: Condition,
+    conditions: Conditions,
 }
 
 impl App {
@@ -50,13 +50,18 @@ impl App {
     /// # Errors
     /// When that is not possible.
     pub fn bind(config: Config, host: Host) -> Result<Self, Error> {
-        let caught_up = host.readiness.condition("results");
+        let conditions = Conditions {
+            kafka: host.readiness.condition("kafka"),
+            results: host.readiness.condition("results"),
+        };
         let metrics = Metrics::new(&host.registry)?;
-        let hub = Arc::new(Hub::new(&config, metrics.clone()));
+        let hub = Arc::new(Hub::new(config.ring, config.limits, metrics.clone()));
         let bind = |source| Error::Bind { address: config.listen, source };
-        let server = Server::bind(config.listen, config.limits, metrics.clone()).map_err(bind)?;
-        let address = server.address().map_err(bind)?;
-        Ok(Self { config, host, hub, metrics, server, address, caught_up })
+        let caps = Caps::claim(&config.limits);
+        let server =
+            Server::bind(config.listen, config.limits, caps, metrics.clone()).map_err(bind)?;
+        let address = server.address();
+        Ok(Self { config, host, hub, metrics, server, address, conditions })
     }
 
     /// Where it listens.
@@ -70,12 +75,14 @@ impl App {
     /// # Errors
     /// When the results cannot be read.
     pub async fn run(self) -> Result<(), Error> {
-        let Self { config, host, hub, metrics, server, address, caught_up } = self;
+        let Self { config, host, hub, metrics, server, address, conditions } = self;
         let shutdown = host.shutdown;
-        let service = Service {
+        let clock = Clock::new(&config.service);
+        let shared = Shared {
             hub: Arc::clone(&hub),
             limits: config.limits,
             metrics: metrics.clone(),
+            clock,
             shutdown: shutdown.clone(),
         };
         let consumer = async {
@@ -83,16 +90,9 @@ impl App {
                 ensured = config.kafka.ensure_topics(&[Topic::Results]) => ensured?,
                 () = shutdown.cancelled() => return Ok(()),
             }
-            Consumer::new(
-                config.kafka.clone(),
-                hub,
-                metrics,
-                caught_up,
-                Clock::new(&config.service),
-                shutdown.clone(),
-            )
-            .run()
-            .await?;
+            Consumer::new(config.kafka.clone(), hub, metrics, conditions, clock, shutdown.clone())
+                .run()
+                .await?;
             Ok(())
         };
         // Whoever ends first, the other one drains too.
@@ -102,7 +102,7 @@ impl App {
             outcome
         };
         tracing::info!(url = %format!("http://{address}"), "listening");
-        let routes = routes::all(Arc::new(service), &config.allowed_origins);
+        let routes = routes::all(Arc::new(shared), &config.hosts, &config.allowed_origins);
         let (outcome, ()) = tokio::join!(consumer, server.run(routes, shutdown.clone()));
         outcome
     }

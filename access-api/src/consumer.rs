@@ -4,10 +4,12 @@
 //! compaction keeps at least the newest result of each query. Publishing to the hub waits for nobody,
 //! so no client can hold the thread up.
 //!
-//! The stream's [`StreamId`] is a hash of the cluster's id and the topic's name, the same in every
-//! process. A topic that was created anew under our feet (its end is before what was read) begins
-//! another epoch; a process that starts after that has the first one, and what its clients bring along
-//! is answered with a gap, not with silence.
+//! The topic says who it is: the analyzer writes a record with the key `stream/<random>` before its
+//! first result, and of several such records the one with the lowest offset holds. A topic that was
+//! created anew has another one, so that a cursor of the old one is never taken for one of the new,
+//! also across restarts. Whenever the identity turns out to be another than was thought, the topic is
+//! read again from its beginning; meanwhile nothing is served. Until an analyzer has named the topic,
+//! a hash of the cluster's id and the topic's name stands for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,57 +18,34 @@ use bytes::Bytes;
 use common::admin::Condition;
 use common::backoff::Backoff;
 use common::clock::Clock;
-use common::kafka::reader::{self, ANSWER_DEADLINE, Polled};
-use common::kafka::{Kafka, Reader};
+use common::kafka::Kafka;
+use common::kafka::reader::Polled;
 use common::protocol::StreamId;
-use common::result::{SCHEMA_VERSION, TopN};
-use rdkafka::consumer::{Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{ClientContext, Message, Statistics};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::{Hub, Published};
+use crate::envelope::Envelope;
+use crate::hub::{Arrival, Hub};
 use crate::metrics::Metrics;
+pub use error::Error;
+use record::Record;
+use topic::{Context, Topic, is_topic_gone, sequence};
 
-/// The only partition; a topic that has more is refused.
-const PARTITION: i32 = 0;
+mod error;
+mod record;
+mod topic;
+
 /// How long the thread may not notice that it is to stop.
 const POLL: Duration = Duration::from_millis(100);
-
-/// Why the results cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Kafka cannot be read.
-    #[error(transparent)]
-    Read(#[from] reader::Error),
-    /// A position is one offset, so there can be one partition only.
-    #[error(
-        "the topic {topic} has {partitions} partitions, and must have 1; delete it, or name another in kafka.topics.results"
-    )]
-    Partitions {
-        /// The topic.
-        topic: String,
-        /// How many it has.
-        partitions: usize,
-    },
-    /// The system gives no thread.
-    #[error("cannot start the consumer's thread: {0}")]
-    Thread(#[source] std::io::Error),
-    /// A defect.
-    #[error("the consumer's thread died")]
-    Died,
-}
-
-impl Error {
-    /// Whether trying again can help without anybody changing anything.
-    pub const fn retryable(&self) -> bool {
-        match self {
-            Self::Read(error) => error.retryable(),
-            Self::Partitions { .. } | Self::Thread(_) | Self::Died => false,
-        }
-    }
+/// What the consumer says of its readiness.
+#[derive(Debug, Clone)]
+pub struct Conditions {
+    /// Kafka answers.
+    pub kafka: Condition,
+    /// The results were read up to their end.
+    pub results: Condition,
 }
 
 /// Reads results into a hub.
@@ -74,23 +53,44 @@ pub struct Consumer {
     kafka: Kafka,
     hub: Arc<Hub>,
     metrics: Metrics,
-    caught_up: Condition,
+    conditions: Conditions,
     clock: Clock,
     shutdown: CancellationToken,
 }
 
+/// Which stream the topic is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Identity {
+    /// No analyzer has named it; the number tells topics apart that were created one after the other.
+    Unnamed(u32),
+    /// It was named so when it was read before, and the name has not come by again.
+    Expected(StreamId),
+    /// It is named so.
+    Named(StreamId),
+}
+
+/// Where reading stands.
+struct Progress {
+    /// The next sequence.
+    next: u64,
+    /// What was the end when reading began; nothing is served before it.
+    end: u64,
+    identity: Identity,
+    /// A stream that results said they were of, when a look at the topic's name said otherwise.
+    refuted: Option<StreamId>,
+}
+
 impl Consumer {
-    /// A consumer that has not begun; `caught_up` is set once it has read up to the end that it found
-    /// at its start.
-    pub fn new(
+    /// A consumer that has not begun.
+    pub const fn new(
         kafka: Kafka,
         hub: Arc<Hub>,
         metrics: Metrics,
-        caught_up: Condition,
+        conditions: Conditions,
         clock: Clock,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { kafka, hub, metrics, caught_up, clock, shutdown }
+        Self { kafka, hub, metrics, conditions, clock, shutdown }
     }
 
     /// Reads in a thread of its own until `shutdown`, or until it cannot go on.
@@ -111,84 +111,99 @@ impl Consumer {
     }
 
     fn consume(&self) -> Result<(), Error> {
-        let Some(stream) = self.persist(|| Stream::open(&self.kafka, &self.metrics))? else {
+        let context = || Context {
+            hub: Arc::clone(&self.hub),
+            kafka: self.conditions.kafka.clone(),
+            clock: self.clock,
+            metrics: self.metrics.clone(),
+        };
+        let Some(topic) = self.persist(|| Topic::open(&self.kafka, context()))? else {
             return Ok(());
         };
-        let Some((mut next, mut end)) = self.persist(|| stream.watermarks())? else {
+        let Some(mut progress) = self.begin(&topic, Identity::Unnamed(0), None)? else {
             return Ok(());
         };
-        let mut generation = 0;
-        self.begin(&stream, generation, next)?;
-        let mut malformed: u64 = 0;
-        // Compaction never takes the last record, so that `end` is always reached.
+        let mut invalid: u64 = 0;
         while !self.shutdown.is_cancelled() {
-            if next >= end {
-                self.caught_up.set();
+            if progress.next >= progress.end && !self.hub.is_complete() {
+                self.hub.complete();
+                self.conditions.results.set();
             }
-            match stream.reader.poll(POLL)? {
-                Polled::Nothing | Polled::End(_) => {}
+            let again = match topic.reader.poll(POLL)? {
+                Polled::Nothing => None,
                 Polled::Record(record) => {
-                    let seq = sequence(record.offset());
-                    next = seq + 1;
-                    if let Err(error) = self.show(seq, &record) {
-                        malformed += 1;
-                        self.metrics.results_dropped.with_label_values(&["malformed"]).inc();
-                        // The first, the second, the fourth: enough to know, never a flood.
-                        if malformed.is_power_of_two() {
-                            tracing::warn!(
-                                offset = seq,
-                                error,
-                                malformed,
-                                "dropped a record that is no result"
-                            );
-                        }
-                    }
+                    progress.next = sequence(record.offset()) + 1;
+                    self.take(&record, &mut progress, &mut invalid)
+                }
+                // Compaction may have taken what was last when reading began.
+                Polled::End(_) => {
+                    progress.end = progress.next;
+                    None
                 }
                 // librdkafka reconnects by itself.
                 Polled::Trouble(error) if !is_topic_gone(&error) => {
                     self.metrics.consumer_errors.inc();
                     tracing::debug!(%error, "kafka consumer");
+                    None
                 }
                 Polled::PositionLost | Polled::Trouble(_) => {
                     self.metrics.consumer_errors.inc();
-                    self.caught_up
+                    self.conditions
+                        .results
                         .unset("the position in the results is lost; looking where they stand");
-                    let Some((low, high)) = self.persist(|| stream.watermarks())? else {
+                    let Some((low, high)) = self.persist(|| topic.watermarks())? else {
                         return Ok(());
                     };
-                    end = high;
-                    match Remedy::of(next, low, high) {
-                        Remedy::Retry => stream.assign(next)?,
+                    let (next, end) = (progress.next, high);
+                    let remedy = Remedy::of(next, low, high);
+                    match remedy {
+                        Remedy::Retry => topic.assign(next)?,
                         Remedy::Skip => {
                             tracing::warn!(
                                 from = next,
                                 to = low,
                                 "results were gone before they were read"
                             );
-                            stream.assign(low)?;
+                            topic.assign(low)?;
                         }
-                        Remedy::Begin => {
-                            generation += 1;
-                            tracing::warn!(
-                                read = next,
-                                end = high,
-                                "the topic of results was created anew"
-                            );
-                            next = low;
-                            self.begin(&stream, generation, low)?;
-                        }
+                        Remedy::Begin => {}
                     }
+                    if self.hub.is_complete() {
+                        self.conditions.results.set();
+                    }
+                    (remedy == Remedy::Begin).then(|| {
+                        tracing::warn!(read = next, end, "the topic of results was created anew");
+                        progress.identity.of_a_new_topic()
+                    })
+                }
+            };
+            if let Some(identity) = again {
+                self.conditions.results.unset("reading the results again");
+                match self.begin(&topic, identity, progress.refuted)? {
+                    Some(begun) => progress = begun,
+                    None => return Ok(()),
                 }
             }
         }
         Ok(())
     }
 
-    fn begin(&self, stream: &Stream, generation: u32, low: u64) -> Result<(), Error> {
-        let epoch = epoch(&stream.cluster, &stream.topic, generation);
-        tracing::info!(topic = stream.topic, %epoch, from = low, "reading results");
-        self.hub.begin(epoch, low);
-        stream.assign(low)
+    /// Begins to read at the oldest record; none when it is time to stop.
+    fn begin(
+        &self,
+        topic: &Topic,
+        identity: Identity,
+        refuted: Option<StreamId>,
+    ) -> Result<Option<Progress>, Error> {
+        let Some((next, end)) = self.persist(|| topic.watermarks())? else { return Ok(None) };
+        let stream = match identity {
+            Identity::Expected(stream) | Identity::Named(stream) => stream,
+            Identity::Unnamed(number) => unnamed(&topic.cluster, &topic.name, number),
+        };
+        tracing::info!(topic = topic.name, %stream, from = next, to = end, "reading results");
+        self.hub.begin(stream, next);
+        topic.assign(next)?;
+        Ok(Some(Progress { next, end, identity, refuted }))
     }
 
     /// Tries until it works, cannot work, or `shutdown`: then none.
@@ -198,80 +213,95 @@ impl Consumer {
             match attempt() {
                 Err(error) if error.retryable() => {
                     tracing::warn!(%error, "waiting for kafka");
-                    self.caught_up.unset(error.to_string());
+                    self.conditions.kafka.unset(error.to_string());
+                    self.hub.set_kafka(Some(self.clock.now_ms()));
                     std::thread::sleep(backoff.next_delay(&mut rand::rng()));
                 }
-                outcome => return outcome.map(Some),
+                outcome => {
+                    self.conditions.kafka.set();
+                    self.hub.set_kafka(None);
+                    return outcome.map(Some);
+                }
             }
         }
         Ok(None)
     }
 
-    fn show(&self, seq: u64, record: &BorrowedMessage<'_>) -> Result<(), String> {
-        let Some(payload) = record.payload() else {
-            let query = record.key().and_then(|key| std::str::from_utf8(key).ok());
-            self.hub.retire(seq, query.unwrap_or_default());
-            return Ok(());
-        };
-        let result = match decode(payload) {
-            Ok(result) => result,
+    /// Takes a record in. Returns another identity when the topic has to be read again under it.
+    fn take(
+        &self,
+        record: &BorrowedMessage<'_>,
+        progress: &mut Progress,
+        invalid: &mut u64,
+    ) -> Option<Identity> {
+        let seq = sequence(record.offset());
+        match Record::read(record.key(), record.payload()) {
+            Ok(Record::Stream(stream)) => {
+                self.hub.pass(seq);
+                return progress.named(stream);
+            }
+            Ok(Record::Newest(result)) => {
+                if let Some(claimed) = result.stream()
+                    && let Identity::Named(stream) = progress.identity
+                    && claimed != stream
+                {
+                    self.hub.pass(seq);
+                    self.metrics.results_dropped.with_label_values(&["other_stream"]).inc();
+                    let is_news = progress.refuted.replace(claimed) != Some(claimed);
+                    return is_news.then_some(Identity::Expected(stream));
+                }
+                let now_ms = self.clock.now_ms();
+                let published_ms = record.timestamp().to_millis().unwrap_or(now_ms);
+                let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
+                let arrival = Arrival { seq, payload, published_ms, now_ms };
+                let published = self.hub.publish(&result, arrival);
+                if let Some(reason) = published.dropped_as() {
+                    let Envelope { query, version, .. } = &result;
+                    self.metrics.results_dropped.with_label_values(&[reason]).inc();
+                    tracing::debug!(query, version, reason, "did not show a result");
+                }
+            }
+            Ok(Record::Retired(query)) => self.hub.retire(seq, query),
+            Ok(Record::Other) => self.hub.pass(seq),
             Err(error) => {
                 self.hub.pass(seq);
-                return Err(error);
+                *invalid += 1;
+                self.metrics.results_dropped.with_label_values(&[error.as_str()]).inc();
+                // The first, the second, the fourth: enough to know, never a flood.
+                if invalid.is_power_of_two() {
+                    tracing::warn!(offset = seq, %error, invalid, "dropped a record that is no result");
+                }
             }
-        };
-        let published =
-            self.hub.publish(seq, &result, Bytes::copy_from_slice(payload), self.clock.now_ms());
-        if let Some(reason) = published.dropped_as() {
-            self.metrics.results_dropped.with_label_values(&[reason]).inc();
-            tracing::debug!(
-                query = result.query,
-                version = result.version,
-                reason,
-                "did not show a result"
-            );
         }
-        debug_assert!(published != Published::Shown || self.hub.newest(&result.query).is_some());
-        Ok(())
+        None
     }
 }
 
-/// The topic, connected.
-struct Stream {
-    reader: Reader<Context>,
-    topic: String,
-    cluster: String,
+impl Identity {
+    /// The topic is another one of the same name.
+    const fn of_a_new_topic(self) -> Self {
+        match self {
+            Self::Unnamed(number) => Self::Unnamed(number.wrapping_add(1)),
+            // A number that no process begins with, so that it is another stream than any before.
+            Self::Expected(StreamId(bits)) | Self::Named(StreamId(bits)) => {
+                Self::Unnamed((bits as u32) | 1)
+            }
+        }
+    }
 }
 
-impl Stream {
-    fn open(kafka: &Kafka, metrics: &Metrics) -> Result<Self, Error> {
-        let topic = kafka.topics.results.clone();
-        let context = Context { metrics: metrics.clone() };
-        let reader = Reader::with_context(kafka, context, &[("statistics.interval.ms", "1000")])?;
-        let partitions = reader.partitions(&topic)?.len();
-        if partitions != 1 {
-            return Err(Error::Partitions { topic, partitions });
+impl Progress {
+    /// The topic is named `stream`. Returns an identity under which it has to be read again.
+    fn named(&mut self, stream: StreamId) -> Option<Identity> {
+        match self.identity {
+            // A later name of the same topic; the first one holds.
+            Identity::Named(_) => None,
+            Identity::Expected(expected) if expected == stream => {
+                self.identity = Identity::Named(stream);
+                None
+            }
+            Identity::Expected(_) | Identity::Unnamed(_) => Some(Identity::Expected(stream)),
         }
-        let cluster =
-            reader.consumer().client().fetch_cluster_id(ANSWER_DEADLINE).unwrap_or_else(|| {
-                tracing::warn!(
-                    brokers = kafka.brokers,
-                    "the broker names no cluster id; cursors hold while kafka.brokers stays as it is"
-                );
-                kafka.brokers.clone()
-            });
-        Ok(Self { reader, topic, cluster })
-    }
-
-    /// The oldest sequence there is, and the one that comes next.
-    fn watermarks(&self) -> Result<(u64, u64), Error> {
-        let span = self.reader.span(&self.topic, PARTITION)?;
-        Ok((sequence(span.start), sequence(span.end)))
-    }
-
-    fn assign(&self, next: u64) -> Result<(), Error> {
-        let offset = i64::try_from(next).unwrap_or(i64::MAX);
-        Ok(self.reader.assign([(self.topic.as_str(), PARTITION, offset)])?)
     }
 }
 
@@ -298,61 +328,11 @@ impl Remedy {
     }
 }
 
-fn is_topic_gone(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownPartition
-                | RDKafkaErrorCode::UnknownTopic
-        )
-    )
-}
-
-fn decode(payload: &[u8]) -> Result<TopN, String> {
-    let result: TopN = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
-    let readable = SCHEMA_VERSION.saturating_sub(1).max(1)..=SCHEMA_VERSION;
-    if !readable.contains(&result.v) {
-        return Err(format!(
-            "schema version {} is not one of {readable:?}; bring the tiers to versions that differ by one at most",
-            result.v
-        ));
-    }
-    Ok(result)
-}
-
-fn epoch(cluster: &str, topic: &str, generation: u32) -> StreamId {
-    let identity = format!("{cluster}\0{topic}\0{generation}");
+/// What stands for the name of a topic that no analyzer has named.
+fn unnamed(cluster: &str, topic: &str, number: u32) -> StreamId {
+    let identity = format!("{cluster}\0{topic}\0{number}");
     StreamId(xxhash_rust::xxh3::xxh3_64(identity.as_bytes()))
 }
-
-/// Kafka's offsets of records and watermarks are never negative.
-fn sequence(offset: i64) -> u64 {
-    u64::try_from(offset).unwrap_or(0)
-}
-
-struct Context {
-    metrics: Metrics,
-}
-
-impl ClientContext for Context {
-    fn stats(&self, statistics: Statistics) {
-        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
-        let lag = |end: i64, next: i64| if end >= 0 && next >= 0 { (end - next).max(0) } else { 0 };
-        self.metrics.consumer_lag.set(partitions.map(|p| lag(p.hi_offset, p.app_offset)).sum());
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        // What a poll returns is told here as well, the end of the partition among it.
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
-            return;
-        }
-        self.metrics.consumer_errors.inc();
-        tracing::warn!(%error, reason, "kafka");
-    }
-}
-
-impl ConsumerContext for Context {}
 
 #[cfg(test)]
 mod tests;

@@ -1,191 +1,83 @@
 //! What all clients share: the ring of encoded frames and the newest result of each query.
 //!
 //! One writer, the consumer's thread, publishes; any number of [`Reader`]s look. A lock is held for
-//! as long as it takes to copy a few pointers, never across I/O. Readers are woken by a `watch`, in
-//! which a writer never waits.
+//! as long as it takes to copy a few pointers or to encode one result, never across I/O. Readers are
+//! woken by a `watch`, in which a writer never waits.
 //!
 //! **Invariants.** A query's version never goes backwards while the stream stays. A result is encoded
-//! once as `result` and at most once as `snapshot`.
+//! once as `result` and at most once as `snapshot`. Until the results were read up to their end, no
+//! reader is given any.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bytes::Bytes;
-use common::protocol::{Cursor, StreamId, Update};
-use common::result::{TopN, Window};
+use common::protocol::{Cursor, Queries, Status, StreamId};
 use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::config::{Config, Limits};
+use crate::envelope::Envelope;
+use crate::limits::{Limits, RingLimits};
 use crate::metrics::Metrics;
 
+mod frame;
 mod reader;
 mod ring;
+mod state;
 
-pub use reader::{Reader, Subscribed};
-pub use ring::{Frame, Ring};
+pub use frame::{Frame, WRAPPING_BYTES};
+pub use reader::{Batch, Reader, Subscribed};
+use state::State;
+pub use state::{Arrival, Newest, Published, Resume};
 
 /// Shared by the consumer, the routes and every session.
 #[derive(Debug)]
 pub struct Hub {
     state: RwLock<State>,
     published: watch::Sender<()>,
+    /// How often what is known of Kafka has changed.
+    status_changes: AtomicU64,
     limits: Limits,
     metrics: Metrics,
 }
 
-/// What is shown now.
-#[derive(Debug)]
-pub struct State {
-    stream: StreamId,
-    ring: Ring,
-    /// By index; an index is never given to another query while the stream stays.
-    queries: Vec<Query>,
-    indices: HashMap<String, usize>,
-}
-
-/// A query that has, or had, a result.
-#[derive(Debug)]
-struct Query {
-    name: String,
-    /// Results shown so far.
-    count: u64,
-    newest: Option<Newest>,
-}
-
-/// The newest result of a query.
-#[derive(Debug, Clone)]
-pub struct Newest {
-    /// As clients get it.
-    pub frame: Arc<Frame>,
-    /// As it was published.
-    pub payload: Bytes,
-    /// Its time span.
-    pub window: Window,
-    /// Its version.
-    pub version: u64,
-    /// Its newest event time.
-    pub as_of_ms: i64,
-}
-
-/// What became of a result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Published {
-    /// It is shown.
-    Shown,
-    /// Its version is below the one that is shown.
-    Stale,
-    /// It is what is shown already.
-    Unchanged,
-    /// Its query would be one too many.
-    TooManyQueries,
-    /// Its frame would be too large.
-    TooLarge,
-}
-
-impl Published {
-    /// Why it is not shown, as a metric's label.
-    pub const fn dropped_as(self) -> Option<&'static str> {
-        match self {
-            Self::Shown => None,
-            Self::Stale => Some("stale"),
-            Self::Unchanged => Some("unchanged"),
-            Self::TooManyQueries => Some("too_many_queries"),
-            Self::TooLarge => Some("too_large"),
-        }
-    }
-}
-
 impl Hub {
-    /// An empty hub.
-    pub fn new(config: &Config, metrics: Metrics) -> Self {
-        let state = State {
-            stream: StreamId(0),
-            ring: Ring::new(config.ring),
-            queries: Vec::new(),
-            indices: HashMap::new(),
-        };
+    /// A hub that shows nothing yet.
+    pub fn new(ring: RingLimits, limits: Limits, metrics: Metrics) -> Self {
         Self {
-            state: RwLock::new(state),
+            state: RwLock::new(State::new(ring)),
             published: watch::Sender::new(()),
-            limits: config.limits,
+            status_changes: AtomicU64::new(0),
+            limits,
             metrics,
         }
     }
 
-    /// Another stream begins at sequence `end`: nothing of the one before is shown any more.
+    // --- The consumer's side.
+
+    /// Reading begins, anew or for the first time, at sequence `end`: nothing is shown until
+    /// [`complete`](Self::complete).
     pub fn begin(&self, stream: StreamId, end: u64) {
-        let mut state = self.write();
-        state.stream = stream;
-        state.ring.clear(end);
-        state.queries.clear();
-        state.indices.clear();
-        drop(state);
-        self.published.send_replace(());
+        self.write().begin(stream, end);
+        self.tell_status();
     }
 
-    /// Shows `result`, read at sequence `seq` as `payload`, unless that would go backwards.
-    pub fn publish(&self, seq: u64, result: &TopN, payload: Bytes, now_ms: i64) -> Published {
-        let mut state = self.write();
-        let published = self.admit(&mut state, seq, result, payload, now_ms);
-        state.ring.advance(seq);
-        drop(state);
+    /// The results were read up to their end. Does nothing when that is known.
+    pub fn complete(&self) {
+        if !self.is_complete() {
+            self.write().is_complete = true;
+            self.tell_status();
+        }
+    }
+
+    /// Shows a result, unless that would go backwards.
+    pub fn publish(&self, result: &Envelope, arrival: Arrival) -> Published {
+        let published = self.write().publish(result, arrival, &self.limits);
         if published == Published::Shown {
             self.metrics.results.inc();
             self.metrics.frames_encoded.with_label_values(&["result"]).inc();
             self.published.send_replace(());
         }
         published
-    }
-
-    fn admit(
-        &self,
-        state: &mut State,
-        seq: u64,
-        result: &TopN,
-        payload: Bytes,
-        now_ms: i64,
-    ) -> Published {
-        let known = state.indices.get(&result.query).copied();
-        let newest = known.and_then(|index| state.queries[index].newest.as_ref());
-        if let Some(newest) = newest {
-            if result.version < newest.version {
-                return Published::Stale;
-            }
-            if payload == newest.payload {
-                return Published::Unchanged;
-            }
-        }
-        if known.is_none() && state.queries.len() == self.limits.queries {
-            return Published::TooManyQueries;
-        }
-        let index = known.unwrap_or(state.queries.len());
-        let nth = known.map_or(0, |index| state.queries[index].count) + 1;
-        // Clocks of two machines differ; a result from the future has no lag.
-        let lag_ms = match result.ingested_ms {
-            1.. => u64::try_from(now_ms - result.ingested_ms).unwrap_or(0),
-            _ => 0,
-        };
-        let cursor = Cursor { stream: state.stream, seq };
-        let update = Update { query: result.query.clone(), cursor, lag_ms, result };
-        let frame = match Frame::encode(update, index, nth) {
-            Ok(frame) if frame.bytes() <= self.limits.frame_bytes() => Arc::new(frame),
-            _ => return Published::TooLarge,
-        };
-        if known.is_none() {
-            state.indices.insert(result.query.clone(), index);
-            state.queries.push(Query { name: result.query.clone(), count: 0, newest: None });
-        }
-        state.ring.push(Arc::clone(&frame));
-        let query = &mut state.queries[index];
-        query.count = nth;
-        query.newest = Some(Newest {
-            frame,
-            payload,
-            window: result.window,
-            version: result.version,
-            as_of_ms: result.as_of_ms,
-        });
-        Published::Shown
     }
 
     /// Sequence `seq` holds nothing to show.
@@ -202,6 +94,43 @@ impl Hub {
         }
     }
 
+    /// Kafka answers, or has not since `away_since_ms`.
+    pub fn set_kafka(&self, away_since_ms: Option<i64>) {
+        let is_news = self.write().set_kafka(away_since_ms);
+        if is_news {
+            self.tell_status();
+        }
+    }
+
+    fn tell_status(&self) {
+        self.status_changes.fetch_add(1, Ordering::Release);
+        self.published.send_replace(());
+    }
+
+    // --- The clients' side.
+
+    /// Whether the results were read up to their end.
+    pub fn is_complete(&self) -> bool {
+        self.read().is_complete
+    }
+
+    /// Whether a subscription with this cursor can be answered for good: all results were read, and
+    /// those up to the cursor are among them.
+    pub fn has_reached(&self, cursor: Option<Cursor>) -> bool {
+        let state = self.read();
+        state.is_complete && cursor.is_none_or(|cursor| state.judge(cursor) != Resume::Ahead)
+    }
+
+    /// What is known of Kafka.
+    pub fn status(&self, now_ms: i64) -> Status {
+        self.read().status(now_ms)
+    }
+
+    /// Another number than before: [`status`](Self::status) has changed in more than its times.
+    pub fn status_changes(&self) -> u64 {
+        self.status_changes.load(Ordering::Acquire)
+    }
+
     /// The newest result of one query.
     pub fn newest(&self, query: &str) -> Option<Newest> {
         let state = self.read();
@@ -211,11 +140,8 @@ impl Hub {
     /// The newest result of every query, by name.
     pub fn all(&self) -> Vec<(String, Newest)> {
         let state = self.read();
-        let mut all: Vec<_> = state
-            .queries
-            .iter()
-            .filter_map(|q| Some((q.name.clone(), q.newest.clone()?)))
-            .collect();
+        let shown = |query: &state::Query| Some((query.name.clone(), query.newest.clone()?));
+        let mut all: Vec<_> = state.queries.iter().filter_map(shown).collect();
         drop(state);
         all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         all
@@ -227,8 +153,40 @@ impl Hub {
     }
 
     /// The text of a `snapshot` frame.
-    pub fn snapshot_text(&self, frame: &Frame) -> tokio_tungstenite::tungstenite::Utf8Bytes {
+    pub fn snapshot_text(&self, frame: &Frame) -> Utf8Bytes {
         frame.snapshot(|| self.metrics.frames_encoded.with_label_values(&["snapshot"]).inc())
+    }
+
+    /// Begins to read `queries`: after `cursor` if there is one and it can be resumed from, else with
+    /// snapshots.
+    pub fn subscribe(&self, queries: Queries, cursor: Option<Cursor>) -> Subscribed {
+        reader::subscribe(&self.read(), queries, cursor)
+    }
+
+    /// The reader's next frames, of `budget` bytes or one frame; empty when there is nothing new.
+    pub fn take(&self, reader: &mut Reader, budget: usize) -> Batch {
+        reader.take(&self.read(), budget)
+    }
+
+    /// From now on only the newest result of each query matters to this reader. Returns how many
+    /// results are passed over by that so far and were not reported before.
+    pub fn conflate(&self, reader: &mut Reader) -> u64 {
+        reader.conflate(&self.read())
+    }
+
+    /// The client is done with everything up to `cursor`.
+    pub fn acknowledge(&self, reader: &mut Reader, cursor: Cursor) {
+        reader.acknowledge(&self.read(), cursor);
+    }
+
+    /// How far the reader is behind, see [`Behind`].
+    pub fn behind(&self, reader: &mut Reader) -> Behind {
+        let state = self.read();
+        reader.scan(&state);
+        Behind {
+            position: reader.percent_behind(&state),
+            unacknowledged: reader.percent_unacknowledged(&state),
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -240,11 +198,13 @@ impl Hub {
     }
 }
 
-impl Limits {
-    /// The largest frame of a result: the result and what is wrapped around it.
-    pub(crate) const fn frame_bytes(&self) -> usize {
-        self.result_bytes + 1024
-    }
+/// How far a reader is behind, in percent of the ring.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// What lies between the reader's position and the ring's end.
+    pub position: u8,
+    /// What the client was given and has not acknowledged; 0 for one that acknowledges nothing.
+    pub unacknowledged: u8,
 }
 
 #[cfg(test)]

@@ -12,25 +12,33 @@
 //! | [`hub`]'s ring | `ring.frames`, `ring.bytes` | the oldest frame goes; who still needed it gets the newest |
 //! | newest results | `limits.queries` × `limits.result_bytes` | a further query is refused and counted |
 //! | a [`session`]'s write buffer | one batch and 16 control frames | nothing is added, reading stops |
-//! | connections | `limits.connections` | 503, counted |
+//! | a client's frames | `limits.client_frames_per_second` | it is read more slowly |
+//! | connections | `limits.websockets`, `limits.requests`, `limits.connections_per_address`, and the descriptors that the system grants | 503, counted |
 //!
 //! **Invariants.** The consumer never waits for a client. A client holds a position in the ring,
 //! never a queue. A result is encoded once, however many clients there are. A query's version never
-//! goes backwards for a client. No client is cut off for slowness that was not warned twice.
+//! goes backwards for a client of one process. No client is cut off for slowness that was not warned
+//! twice. Nothing is served before the results were read to their end.
 
 mod app;
 mod config;
+mod connection;
 mod consumer;
+mod descriptors;
+mod envelope;
 mod error;
 mod hub;
+mod limits;
 mod metrics;
+mod origin;
 mod routes;
 mod server;
 mod session;
 
 pub use app::AccessApi;
-pub use config::{Config, Limits, Ring};
+pub use config::Config;
 pub use error::Error;
+pub use limits::{Limits, RingLimits};
 
 #[cfg(test)]
 mod test_api;

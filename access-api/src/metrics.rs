@@ -11,9 +11,11 @@ pub struct Metrics {
     pub clients: IntGauge,
     /// Connections open, of any kind.
     pub connections: IntGauge,
-    /// Connections answered 503 because `limits.connections` were open.
-    pub connections_refused: IntCounter,
-    /// WebSocket handshakes refused, by `reason`: `origin`, `version`, `handshake`.
+    /// Connections answered 503 because too many were open, by `cap`: `websockets`, `requests`,
+    /// `address`.
+    pub connections_refused: IntCounterVec,
+    /// WebSocket handshakes refused, by `reason`: `origin`, `version`, `handshake`,
+    /// `subprotocol`, `reading`, `too_many_connections`.
     pub handshakes_refused: IntCounterVec,
     /// Frames of results turned into text, by `kind`: `result`, `snapshot`.
     pub frames_encoded: IntCounterVec,
@@ -32,7 +34,8 @@ pub struct Metrics {
     /// Results read from Kafka and shown.
     pub results: IntCounter,
     /// Results not shown, by `reason`: `stale` (version below the one shown), `unchanged`,
-    /// `malformed`, `too_large`, `too_many_queries`.
+    /// `malformed`, `too_large`, `too_many_queries`, `foreign_key` (the record's key is not the query's
+    /// name), `other_stream`.
     pub results_dropped: IntCounterVec,
     /// Records in the topic of results that are not read yet, as of the last second.
     pub consumer_lag: IntGauge,
@@ -75,9 +78,10 @@ impl Metrics {
         Ok(Self {
             clients: make.gauge("clients", "WebSocket clients connected")?,
             connections: make.gauge("connections", "connections open, of any kind")?,
-            connections_refused: make.counter(
+            connections_refused: make.counters(
                 "connections_refused",
                 "connections answered 503 because too many were open",
+                "cap",
             )?,
             handshakes_refused: make.counters(
                 "handshakes_refused",

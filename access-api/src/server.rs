@@ -1,5 +1,5 @@
-//! The accept loop: our own, because warp's has no cap on connections, no `TCP_NODELAY` and no
-//! deadline for a request's head.
+//! The accept loop: our own, because warp's has no caps on connections, no `TCP_NODELAY`, and no
+//! deadlines for a request's head and for an answer.
 
 use std::convert::Infallible;
 use std::io;
@@ -7,27 +7,35 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::accept::Acceptor;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use warp::Filter;
 use warp::reply::Response;
 
-use crate::config::Limits;
-use crate::metrics::{Gauged, Metrics};
-use crate::routes::Connection;
+use crate::connection::{Connection, Full, Places};
+use crate::descriptors::Caps;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use write_deadline::WriteDeadline;
+
+mod write_deadline;
 
 /// Connections waiting to be accepted; Linux cuts it to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
-/// Refusals that are written at once; one more is just closed.
-const REFUSALS: usize = 64;
+/// A request's head, and what is read ahead of one, takes so many bytes at most. Heads of browsers
+/// take a few hundred.
+const HEAD_BYTES: usize = 16 << 10;
+/// Lines in a request's head.
+const HEAD_LINES: usize = 64;
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 /// What a connection that cannot be taken gets.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n\
@@ -35,11 +43,14 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: applicat
 
 /// A listener with its limits.
 pub struct Server {
-    listener: TcpListener,
+    acceptor: Acceptor,
+    address: SocketAddr,
     limits: Limits,
     metrics: Metrics,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    /// Refusals that are written at once; one more is just closed.
     refusals: Arc<Semaphore>,
+    tasks: TaskTracker,
 }
 
 impl Server {
@@ -47,72 +58,73 @@ impl Server {
     ///
     /// # Errors
     /// When that is not possible.
-    pub fn bind(address: SocketAddr, limits: Limits, metrics: Metrics) -> io::Result<Self> {
+    pub fn bind(
+        address: SocketAddr,
+        limits: Limits,
+        caps: Caps,
+        metrics: Metrics,
+    ) -> io::Result<Self> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
         // Connections inherit it.
         socket.set_send_buffer_size(limits.send_buffer_bytes)?;
         socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
+        let tasks = TaskTracker::new();
+        let connections = metrics.connections.clone();
+        let per_address = limits.connections_per_address;
         Ok(Self {
-            listener: socket.listen(BACKLOG)?,
+            address: listener.local_addr()?,
+            acceptor: Acceptor::new(listener, "client"),
             limits,
             metrics,
-            places: Arc::new(Semaphore::new(limits.connections)),
-            refusals: Arc::new(Semaphore::new(REFUSALS)),
+            places: Arc::new(Places::new(caps, per_address, connections, tasks.clone())),
+            refusals: Arc::new(Semaphore::new(caps.refusals)),
+            tasks,
         })
     }
 
     /// The address that was bound.
-    ///
-    /// # Errors
-    /// When the system does not say.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Serves `routes` until `shutdown`, then lets every connection end: requests that are under way
-    /// are answered, WebSockets end by themselves.
-    pub async fn run<F>(self, routes: F, shutdown: CancellationToken)
+    /// are answered, WebSockets end by themselves, and whoever takes longer than the grace is cut off.
+    pub async fn run<F>(mut self, routes: F, shutdown: CancellationToken)
     where
         F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
         F::Future: Send,
     {
-        let tasks = TaskTracker::new();
         loop {
-            let stream = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        // Out of descriptors, most likely; it would fail again at once.
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                        continue;
-                    }
-                }
+                accepted = self.acceptor.accept() => accepted,
             };
-            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-                self.refuse(stream, &tasks);
-                continue;
+            let connection = match self.places.take(peer.ip()) {
+                Ok(connection) => connection,
+                Err(full) => {
+                    self.refuse(stream, full);
+                    continue;
+                }
             };
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "a connection was gone before it was served");
                 continue;
             }
-            let counted = Gauged::new(&self.metrics.connections);
-            let connection = Connection::new(place, counted, tasks.clone());
-            tasks.spawn(serve(stream, routes.clone(), connection, self.limits, shutdown.clone()));
+            let served = serve(stream, routes.clone(), connection, self.limits, shutdown.clone());
+            self.tasks.spawn(served);
         }
-        drop(self.listener);
-        tasks.close();
-        tasks.wait().await;
+        drop(self.acceptor);
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
-    fn refuse(&self, mut stream: TcpStream, tasks: &TaskTracker) {
-        self.metrics.connections_refused.inc();
+    fn refuse(&self, mut stream: TcpStream, full: Full) {
+        self.metrics.connections_refused.with_label_values(&[full.as_str()]).inc();
         let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
-        tasks.spawn(async move {
+        self.tasks.spawn(async move {
             let refusal = async {
                 // Something unread in the socket would make its end a reset, and the answer be lost.
                 let mut head = [0; 4096];
@@ -137,14 +149,19 @@ async fn serve<F>(
     F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
     F::Future: Send,
 {
+    let stream = WriteDeadline::new(stream, limits.write_deadline(), connection.clone());
     let warp = TowerToHyperService::new(warp::service(routes));
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
         warp.call(request)
     });
+    // The timeout of a head begins when the answer before it has been sent, so that it also ends
+    // connections on which nothing is asked.
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout())
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEAD_LINES)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     tokio::pin!(served);
@@ -152,10 +169,19 @@ async fn serve<F>(
         outcome = &mut served => outcome,
         () = shutdown.cancelled() => {
             served.as_mut().graceful_shutdown();
-            served.await
+            match tokio::time::timeout(limits.close_grace(), served).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    tracing::debug!("a connection did not end in time and is cut off");
+                    return;
+                }
+            }
         }
     };
     if let Err(error) = outcome {
         tracing::debug!(%error, "connection ended");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::protocol::{ClientFrame, Cursor, Queries, ServerFrame, StreamId};
+use common::clock::Clock;
+use common::protocol::{ClientFrame, Cursor, Queries, ServerFrame, Status, StreamId};
 use common::result::{Ranked, TopN, Window};
 use futures_util::{SinkExt, StreamExt};
 use prometheus::Registry;
@@ -22,11 +23,14 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::hub::{Hub, Published};
+use crate::descriptors::Caps;
+use crate::envelope::Envelope;
+use crate::hub::{Arrival, Hub, Published};
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::routes;
 use crate::server::Server;
-use crate::session::Service;
+use crate::session::Shared;
 
 /// Nothing here takes as long; only a test that fails does.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,9 +78,22 @@ pub fn payload(result: &TopN) -> Bytes {
 
 pub fn hub(config: &Config) -> (Arc<Hub>, Metrics) {
     let metrics = Metrics::new(&Registry::new()).unwrap();
-    let hub = Arc::new(Hub::new(config, metrics.clone()));
+    let hub = Arc::new(Hub::new(config.ring, config.limits, metrics.clone()));
     hub.begin(STREAM, 0);
+    hub.complete();
     (hub, metrics)
+}
+
+/// Shows `result` at sequence `seq`.
+pub fn publish(hub: &Hub, seq: u64, result: &TopN) -> Published {
+    publish_at(hub, seq, result, 0)
+}
+
+/// The same, when it is `now_ms`.
+pub fn publish_at(hub: &Hub, seq: u64, result: &TopN, now_ms: i64) -> Published {
+    let payload = payload(result);
+    let envelope = Envelope::read(&payload).unwrap();
+    hub.publish(&envelope, Arrival { seq, payload, published_ms: now_ms, now_ms })
 }
 
 pub fn cursor(seq: u64) -> Cursor {
@@ -97,17 +114,19 @@ impl Api {
     pub fn start(config: &Config) -> Self {
         let (hub, metrics) = hub(config);
         let shutdown = CancellationToken::new();
-        let server =
-            Server::bind(SocketAddr::from(([127, 0, 0, 1], 0)), config.limits, metrics.clone())
-                .unwrap();
-        let address = server.address().unwrap();
-        let service = Service {
+        let Limits { websockets, requests, .. } = config.limits;
+        let caps = Caps { websockets, requests, refusals: 8 };
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::bind(listen, config.limits, caps, metrics.clone()).unwrap();
+        let address = server.address();
+        let shared = Shared {
             hub: Arc::clone(&hub),
             limits: config.limits,
             metrics: metrics.clone(),
+            clock: Clock::default(),
             shutdown: shutdown.clone(),
         };
-        let routes = routes::all(Arc::new(service), &config.allowed_origins);
+        let routes = routes::all(Arc::new(shared), &config.hosts, &config.allowed_origins);
         let served = tokio::spawn(server.run(routes, shutdown.clone()));
         Self { hub, metrics, address, shutdown, served, next: 0 }
     }
@@ -123,7 +142,7 @@ impl Api {
         self.next += 1;
         let mut result = top_n(query, seq + 1);
         result.top[0].item.push_str(&"x".repeat(bytes));
-        let published = self.hub.publish(seq, &result, payload(&result), 0);
+        let published = publish(&self.hub, seq, &result);
         assert_eq!(published, Published::Shown);
         seq
     }
@@ -151,7 +170,7 @@ impl Api {
         request: Request,
     ) -> Result<Client, WsError> {
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
-        Ok(Client { socket })
+        Ok(Client { socket, statuses: Vec::new() })
     }
 
     /// Sends a request and returns the whole answer as text.
@@ -179,6 +198,8 @@ impl Api {
 
 pub struct Client {
     pub socket: WebSocketStream<TcpStream>,
+    /// The `status` frames that came between the others.
+    pub statuses: Vec<Status>,
 }
 
 impl Client {
@@ -195,8 +216,18 @@ impl Client {
         self.say(serde_json::to_string(&ClientFrame::Ack { cursor }).unwrap()).await;
     }
 
-    /// The next frame, or how the server closed.
+    /// The next frame that is no `status`, or how the server closed.
     pub async fn next(&mut self) -> Result<ServerFrame, Option<CloseFrame>> {
+        loop {
+            match self.any().await? {
+                ServerFrame::Status(status) => self.statuses.push(status),
+                frame => return Ok(frame),
+            }
+        }
+    }
+
+    /// The next frame, or how the server closed.
+    pub async fn any(&mut self) -> Result<ServerFrame, Option<CloseFrame>> {
         loop {
             let message =
                 tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("nothing came");

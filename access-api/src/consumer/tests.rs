@@ -1,5 +1,6 @@
 use common::admin::Readiness;
-use common::protocol::ServerFrame;
+use common::protocol::{KafkaState, ServerFrame};
+use common::result::SCHEMA_VERSION;
 use common::result::TopN;
 use common::tier::Host;
 use prometheus::Registry;
@@ -69,7 +70,7 @@ impl Api {
         )
         .await
         .unwrap();
-        Client { socket }
+        Client { socket, statuses: Vec::new() }
     }
 
     fn metric(&self, name: &str, label: Option<&str>) -> u64 {
@@ -206,8 +207,95 @@ fn a_lost_position_is_mended_by_what_the_topic_holds() {
 }
 
 #[test]
-fn an_epoch_is_the_same_for_every_process_and_another_for_every_stream() {
-    assert_eq!(epoch("c", "t", 0), epoch("c", "t", 0));
-    let others = [epoch("d", "t", 0), epoch("c", "u", 0), epoch("c", "t", 1), epoch("ct", "", 0)];
-    assert!(others.iter().all(|&other| other != epoch("c", "t", 0)));
+fn what_stands_for_a_name_is_the_same_for_every_process_and_another_for_every_topic() {
+    assert_eq!(unnamed("c", "t", 0), unnamed("c", "t", 0));
+    let others =
+        [unnamed("d", "t", 0), unnamed("c", "u", 0), unnamed("c", "t", 1), unnamed("ct", "", 0)];
+    assert!(others.iter().all(|&other| other != unnamed("c", "t", 0)));
+}
+
+#[test]
+fn the_first_name_of_a_topic_holds() {
+    let begin = |identity| Progress { next: 0, end: 9, identity, refuted: None };
+    let (a, b) = (StreamId(1), StreamId(2));
+    let mut progress = begin(Identity::Unnamed(0));
+    assert_eq!(progress.named(a), Some(Identity::Expected(a)));
+    let mut progress = begin(Identity::Expected(a));
+    assert_eq!(progress.named(a), None);
+    assert_eq!((progress.identity, progress.named(b)), (Identity::Named(a), None));
+    assert_eq!(begin(Identity::Expected(a)).named(b), Some(Identity::Expected(b)));
+}
+
+#[tokio::test]
+async fn a_topic_that_was_made_anew_is_another_stream_also_across_a_restart() {
+    let mut cursors = Vec::new();
+    for stream in [StreamId(7), StreamId(8)] {
+        let broker = Broker::start(1);
+        // The second is written later, and does not hold.
+        broker.send(&stream.key(), Some(b"{}")).await;
+        broker.send(&StreamId(9).key(), Some(b"{}")).await;
+        broker.publish(&top_n("topics", 1)).await;
+        let api = Api::start(&broker.kafka);
+        api.ready().await;
+        let mut client = api.connect().await;
+        client.subscribe(["topics"], cursors.last().copied()).await;
+        if !cursors.is_empty() {
+            assert_eq!(client.brief().await, "gap");
+        }
+        let frame = client.frame().await;
+        assert_eq!(crate::test_api::brief(&frame), "snapshot topics 2");
+        let cursor = frame.cursor().unwrap();
+        assert_eq!(cursor.stream, stream);
+        cursors.push(cursor);
+        drop(client);
+        api.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_comes_after_results_holds_for_them_too() {
+    let broker = Broker::start(1);
+    broker.publish(&top_n("topics", 1)).await;
+    let api = Api::start(&broker.kafka);
+    api.ready().await;
+    let mut client = api.connect().await;
+    client.subscribe(["topics"], None).await;
+    let before = client.frame().await.cursor().unwrap();
+    broker.send(&StreamId(7).key(), Some(b"{}")).await;
+    assert_eq!(client.brief().await, "gap");
+    let frame = client.frame().await;
+    assert_eq!(crate::test_api::brief(&frame), "snapshot topics 0");
+    assert_eq!(frame.cursor().unwrap().stream, StreamId(7));
+    assert_ne!(before.stream, StreamId(7));
+    drop(client);
+    api.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn readiness_and_the_clients_status_follow_kafka() {
+    let broker = Broker::start(1);
+    broker.publish(&top_n("topics", 1)).await;
+    let api = Api::start(&broker.kafka);
+    api.ready().await;
+    let mut client = api.connect().await;
+    client.subscribe(["topics"], None).await;
+    assert_eq!(client.brief().await, "snapshot topics 0");
+    broker.cluster.broker_down(1).unwrap();
+    let status = loop {
+        let ServerFrame::Status(status) = client.any().await.unwrap() else { continue };
+        break status;
+    };
+    assert_eq!(status.kafka, KafkaState::Away);
+    assert!(status.kafka_away_since_ms.is_some_and(|since| since <= status.now_ms));
+    assert!(status.newest_result_ms.is_some());
+    assert!(api.host.readiness.unmet().contains_key("kafka"));
+    broker.cluster.broker_up(1).unwrap();
+    let status = loop {
+        let ServerFrame::Status(status) = client.any().await.unwrap() else { continue };
+        break status;
+    };
+    assert_eq!((status.kafka, status.kafka_away_since_ms), (KafkaState::Connected, None));
+    api.ready().await;
+    drop(client);
+    api.stop().await.unwrap();
 }

@@ -10,13 +10,16 @@ use std::sync::Arc;
 
 use common::protocol::{Cursor, Gap, Queries, StreamId};
 
-use super::{Frame, Hub, State};
+use super::frame::Frame;
+use super::state::{Resume, State};
 
 /// One client's place in the hub.
 #[derive(Debug)]
 pub struct Reader {
     queries: Queries,
     stream: StreamId,
+    /// See [`State::beginnings`].
+    beginning: u64,
     /// Everything up to here has been given; none before the first frame.
     position: Option<u64>,
     mode: Mode,
@@ -25,6 +28,20 @@ pub struct Reader {
     settled: Vec<u64>,
     /// Skips that were reported before they were final; the next ones are reported less these.
     reported: u64,
+    /// The last sequence given.
+    given: Option<u64>,
+    /// What was given and not acknowledged, once the client has acknowledged any.
+    outstanding: Option<Outstanding>,
+}
+
+/// Frames that were given and not acknowledged. Frames of other queries that lie between are not the
+/// client's affair.
+#[derive(Debug, Clone, Copy, Default)]
+struct Outstanding {
+    /// The last sequence acknowledged.
+    acknowledged: u64,
+    frames: u64,
+    bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,34 +62,9 @@ pub struct Subscribed {
     /// To be told to the client, when its cursor could not be used.
     pub gap: Option<Gap>,
     /// What became of the cursor, if there was one.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<Resume>,
     /// Names of queries that nothing has been published of.
     pub unknown: Vec<String>,
-}
-
-/// What became of a cursor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Everything after it is there.
-    Resumed,
-    /// Something after it is not there any more.
-    TooOld,
-    /// It is of another stream.
-    OtherStream,
-    /// It is of this stream, but this process has not read as far.
-    Ahead,
-}
-
-impl Outcome {
-    /// The value of the label `outcome`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Resumed => "resumed",
-            Self::TooOld => "too_old",
-            Self::OtherStream => "other_stream",
-            Self::Ahead => "ahead",
-        }
-    }
 }
 
 /// Frames for a client, in this order: the gap, the skips, the frames.
@@ -86,63 +78,32 @@ pub struct Batch {
     pub frames: Vec<(Arc<Frame>, bool)>,
 }
 
-impl Hub {
-    /// Begins to read `queries`: after `cursor` if there is one and it can be resumed from, else with
-    /// snapshots.
-    pub fn subscribe(&self, queries: Queries, cursor: Option<Cursor>) -> Subscribed {
-        let state = self.read();
-        let unknown = match &queries {
-            Queries::All => Vec::new(),
-            Queries::Named(names) => {
-                names.iter().filter(|&name| !state.is_shown(name)).cloned().collect()
-            }
-        };
-        let outcome = cursor.map(|cursor| state.judge(cursor));
-        let mut reader = Reader {
-            queries,
-            stream: state.stream,
-            position: None,
-            mode: Mode::Snapshots,
-            settled: Vec::new(),
-            reported: 0,
-        };
-        match (outcome, cursor) {
-            (Some(Outcome::Resumed), Some(cursor)) => reader.resume(&state, cursor.seq),
-            _ => reader.restart(&state),
+/// Begins to read `queries`: after `cursor` if there is one and it can be resumed from, else with
+/// snapshots.
+pub fn subscribe(state: &State, queries: Queries, cursor: Option<Cursor>) -> Subscribed {
+    let unknown = match &queries {
+        Queries::All => Vec::new(),
+        Queries::Named(names) => {
+            names.iter().filter(|&name| !state.is_shown(name)).cloned().collect()
         }
-        let gap = match outcome {
-            None | Some(Outcome::Resumed) => None,
-            Some(Outcome::TooOld | Outcome::OtherStream | Outcome::Ahead) => {
-                cursor.map(|from| state.gap(from))
-            }
-        };
-        Subscribed { reader, gap, outcome, unknown }
+    };
+    let outcome = cursor.map(|cursor| state.judge(cursor));
+    let mut reader = Reader {
+        queries,
+        stream: state.stream,
+        beginning: state.beginnings,
+        position: None,
+        mode: Mode::Snapshots,
+        settled: Vec::new(),
+        reported: 0,
+        given: None,
+        outstanding: None,
+    };
+    let gap = cursor.and_then(|cursor| reader.rejoin(state, cursor));
+    if cursor.is_none() {
+        reader.restart(state);
     }
-}
-
-impl State {
-    fn is_shown(&self, name: &str) -> bool {
-        self.indices.get(name).is_some_and(|&index| self.queries[index].newest.is_some())
-    }
-
-    fn judge(&self, cursor: Cursor) -> Outcome {
-        if cursor.stream != self.stream {
-            Outcome::OtherStream
-        } else if cursor.seq >= self.ring.end() {
-            Outcome::Ahead
-        } else if cursor.seq + 1 < self.ring.floor() {
-            Outcome::TooOld
-        } else {
-            Outcome::Resumed
-        }
-    }
-
-    fn gap(&self, from: Cursor) -> Gap {
-        let floor = self.ring.floor().checked_sub(1).map(|seq| Cursor { stream: self.stream, seq });
-        let skipped = (from.stream == self.stream)
-            .then(|| self.ring.floor().saturating_sub(from.seq.saturating_add(1)));
-        Gap { from, floor, skipped }
-    }
+    Subscribed { reader, gap, outcome, unknown }
 }
 
 impl Reader {
@@ -152,60 +113,90 @@ impl Reader {
     }
 
     /// How far behind the hub the position is, in percent of the ring.
-    pub fn percent_behind(&self, hub: &Hub) -> u8 {
-        self.percent_behind_from(hub, self.position)
-    }
-
-    /// How far behind the hub `seq` is: the last sequence that the client acknowledged.
-    pub fn percent_unacknowledged(&self, hub: &Hub, acknowledged: Cursor) -> u8 {
-        if acknowledged.stream != self.stream {
-            return 0;
-        }
-        self.percent_behind_from(hub, Some(acknowledged.seq))
-    }
-
-    fn percent_behind_from(&self, hub: &Hub, seq: Option<u64>) -> u8 {
-        let state = hub.read();
-        match seq {
-            Some(seq) if state.stream == self.stream => {
-                state.ring.percent_behind(seq.saturating_add(1))
-            }
+    pub fn percent_behind(&self, state: &State) -> u8 {
+        match self.position {
+            Some(_) if self.is_current(state) => state.ring.percent_behind(self.next()),
             // Snapshots come next, whatever the ring holds.
             _ => 0,
         }
     }
 
+    /// How much the client was given and has not acknowledged, in percent of the ring. One that has
+    /// acknowledged all that it was given lags nothing, whatever others were given meanwhile.
+    pub fn percent_unacknowledged(&self, state: &State) -> u8 {
+        self.outstanding
+            .map_or(0, |outstanding| state.ring.percent(outstanding.frames, outstanding.bytes))
+    }
+
+    /// The client is done with everything up to `cursor`; one of another stream says nothing.
+    pub fn acknowledge(&mut self, state: &State, cursor: Cursor) {
+        if cursor.stream != self.stream || !self.is_current(state) {
+            return;
+        }
+        let before = self.outstanding.map_or(0, |outstanding| outstanding.acknowledged);
+        let given = self.given.unwrap_or(0);
+        let mut outstanding =
+            Outstanding { acknowledged: cursor.seq.min(given).max(before), frames: 0, bytes: 0 };
+        let after = state.ring.from(outstanding.acknowledged.saturating_add(1));
+        for frame in after.take_while(|frame| frame.cursor.seq <= given) {
+            if self.wants(state, frame) {
+                outstanding.frames += 1;
+                outstanding.bytes += frame.bytes() as u64;
+            }
+        }
+        self.outstanding = Some(outstanding);
+    }
+
+    /// Moves the position over frames of other queries: whoever waits for its own is not behind
+    /// because others were served.
+    pub fn scan(&mut self, state: &State) {
+        if self.mode != Mode::InOrder || !self.is_current(state) || self.next() < state.ring.floor()
+        {
+            return;
+        }
+        match state.ring.from(self.next()).find(|frame| self.wants(state, frame)) {
+            Some(next) => self.position = next.cursor.seq.checked_sub(1).max(self.position),
+            None => self.catch_up(state),
+        }
+    }
+
     /// From now on only the newest result of each query matters. Returns how many results are passed
     /// over by that so far and were not reported before.
-    pub fn conflate(&mut self, hub: &Hub) -> u64 {
+    pub fn conflate(&mut self, state: &State) -> u64 {
         if self.mode == Mode::InOrder {
             self.mode = Mode::Conflated;
         }
-        let state = hub.read();
-        if state.stream != self.stream {
+        if !self.is_current(state) {
             return 0;
         }
-        let passed: u64 = self.owed(&state).map(|(_, _, passed)| passed).sum();
+        let passed: u64 = self.owed(state).map(|(_, passed)| passed).sum();
         let skipped = passed.saturating_sub(self.reported);
         self.reported += skipped;
         skipped
     }
 
     /// The next frames, of `budget` bytes or one frame; empty when there is nothing new.
-    pub fn take(&mut self, hub: &Hub, budget: usize) -> Batch {
-        let state = hub.read();
+    pub fn take(&mut self, state: &State, budget: usize) -> Batch {
         let mut batch = Batch::default();
-        if state.stream != self.stream {
-            batch.gap = self.cursor().map(|from| state.gap(from));
-            self.stream = state.stream;
-            self.restart(&state);
+        if !state.is_complete {
+            return batch;
+        }
+        if !self.is_current(state) {
+            match self.cursor() {
+                Some(cursor) => batch.gap = self.rejoin(state, cursor),
+                None => self.restart(state),
+            }
         }
         if self.mode == Mode::InOrder && self.next() < state.ring.floor() {
             self.mode = Mode::Conflated;
         }
         match self.mode {
-            Mode::InOrder => self.take_in_order(&state, budget, &mut batch),
-            Mode::Snapshots | Mode::Conflated => self.take_newest(&state, budget, &mut batch),
+            Mode::InOrder => self.take_in_order(state, budget, &mut batch),
+            Mode::Snapshots | Mode::Conflated => self.take_newest(state, budget, &mut batch),
+        }
+        if let (Some(outstanding), false) = (&mut self.outstanding, batch.frames.is_empty()) {
+            outstanding.frames += batch.frames.len() as u64;
+            outstanding.bytes += batch.frames.iter().map(|(f, _)| f.bytes() as u64).sum::<u64>();
         }
         batch
     }
@@ -213,7 +204,7 @@ impl Reader {
     fn take_in_order(&mut self, state: &State, budget: usize, batch: &mut Batch) {
         let mut bytes = 0;
         for frame in state.ring.from(self.next()) {
-            if self.queries.contains(&state.queries[frame.query].name) {
+            if self.wants(state, frame) {
                 bytes += frame.bytes();
                 if bytes > budget && !batch.frames.is_empty() {
                     return;
@@ -229,7 +220,7 @@ impl Reader {
     fn take_newest(&mut self, state: &State, budget: usize, batch: &mut Batch) {
         let as_snapshot = self.mode == Mode::Snapshots;
         let mut owed: Vec<_> =
-            self.owed(state).map(|(_, frame, passed)| (Arc::clone(frame), passed)).collect();
+            self.owed(state).map(|(frame, passed)| (Arc::clone(frame), passed)).collect();
         owed.sort_unstable_by_key(|(frame, _)| frame.cursor.seq);
         let mut bytes = 0;
         for (frame, passed) in owed {
@@ -250,12 +241,12 @@ impl Reader {
     }
 
     /// The newest frame of each query that has not been given, and how many before it neither.
-    fn owed<'a>(&'a self, state: &'a State) -> impl Iterator<Item = (usize, &'a Arc<Frame>, u64)> {
+    fn owed<'a>(&'a self, state: &'a State) -> impl Iterator<Item = (&'a Arc<Frame>, u64)> {
         state.queries.iter().enumerate().filter_map(|(index, query)| {
             let frame = &query.newest.as_ref()?.frame;
             let settled = self.settled.get(index).copied().unwrap_or(0);
             let owed = frame.nth > settled && self.queries.contains(&query.name);
-            owed.then(|| (index, frame, frame.nth - settled - 1))
+            owed.then(|| (frame, frame.nth - settled - 1))
         })
     }
 
@@ -266,11 +257,21 @@ impl Reader {
         }
     }
 
+    /// Goes on after `cursor` where that is possible, else with snapshots; then the gap is returned.
+    fn rejoin(&mut self, state: &State, cursor: Cursor) -> Option<Gap> {
+        if state.judge(cursor) == Resume::Resumed {
+            self.resume(state, cursor.seq);
+            return None;
+        }
+        self.restart(state);
+        Some(state.gap(cursor, &self.queries))
+    }
+
     /// Snapshots of all queries come next; what was before them is no concern of this client.
     fn restart(&mut self, state: &State) {
+        self.join(state);
         self.mode = Mode::Snapshots;
         self.position = None;
-        self.reported = 0;
         self.settled = state
             .queries
             .iter()
@@ -280,6 +281,7 @@ impl Reader {
 
     /// The frames after `seq` come next.
     fn resume(&mut self, state: &State, seq: u64) {
+        self.join(state);
         self.mode = Mode::InOrder;
         self.position = Some(seq);
         self.settled = state.queries.iter().map(|query| query.count).collect();
@@ -288,7 +290,24 @@ impl Reader {
         }
     }
 
+    fn join(&mut self, state: &State) {
+        self.stream = state.stream;
+        self.beginning = state.beginnings;
+        self.reported = 0;
+        self.given = None;
+        self.outstanding = None;
+    }
+
+    fn is_current(&self, state: &State) -> bool {
+        self.beginning == state.beginnings
+    }
+
+    fn wants(&self, state: &State, frame: &Frame) -> bool {
+        self.queries.contains(&state.queries[frame.query].name)
+    }
+
     fn settle(&mut self, frame: &Frame) {
+        self.given = self.given.max(Some(frame.cursor.seq));
         if self.settled.len() <= frame.query {
             self.settled.resize(frame.query + 1, 0);
         }

@@ -5,69 +5,24 @@
 //! the limits say. The oldest go first, and `floor` moves on.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use common::protocol::{Cursor, ServerFrame, Update};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use super::frame::Frame;
+use crate::limits::RingLimits;
 
-/// How every result frame begins; a snapshot frame differs in nothing else.
-const RESULT_HEAD: &str = r#"{"type":"result""#;
-const SNAPSHOT_HEAD: &str = r#"{"type":"snapshot""#;
-
-/// A result, encoded for clients.
-#[derive(Debug)]
-pub struct Frame {
-    /// Its place in the stream.
-    pub cursor: Cursor,
-    /// Which query, see [`State`](super::State).
-    pub query: usize,
-    /// Its place among the results of its query, from 1.
-    pub nth: u64,
-    result: Utf8Bytes,
-    snapshot: OnceLock<Utf8Bytes>,
-}
-
-impl Frame {
-    /// Encodes a result.
-    ///
-    /// # Errors
-    /// When it has no JSON form.
-    pub fn encode<T: serde::Serialize>(
-        update: Update<T>,
-        query: usize,
-        nth: u64,
-    ) -> serde_json::Result<Self> {
-        let cursor = update.cursor;
-        let text = serde_json::to_string(&ServerFrame::Result(update))?;
-        Ok(Self { cursor, query, nth, result: text.into(), snapshot: OnceLock::new() })
-    }
-
-    /// The text of the `result` frame.
-    pub fn result(&self) -> Utf8Bytes {
-        self.result.clone()
-    }
-
-    /// The text of the `snapshot` frame; made when it is wanted first, then `encoded` is called.
-    pub fn snapshot(&self, encoded: impl FnOnce()) -> Utf8Bytes {
-        let text = self.snapshot.get_or_init(|| {
-            encoded();
-            let tail = self.result.strip_prefix(RESULT_HEAD).unwrap_or_default();
-            format!("{SNAPSHOT_HEAD}{tail}").into()
-        });
-        text.clone()
-    }
-
-    /// What it takes of the ring's bytes.
-    pub fn bytes(&self) -> usize {
-        self.result.len()
-    }
-}
+/// So many times as many frames as the ring holds are remembered by their sequence and query after they
+/// have gone, so that a client that comes back too late is told how many results it missed.
+const REMEMBERED: usize = 16;
 
 /// The history; see the head of the module.
 #[derive(Debug)]
 pub struct Ring {
-    limits: crate::config::Ring,
+    limits: RingLimits,
     entries: VecDeque<Entry>,
+    /// Sequence and query of frames that have gone.
+    gone: VecDeque<(u64, usize)>,
+    /// The first sequence from which no frame is forgotten.
+    remembered_from: u64,
     floor: u64,
     end: u64,
     /// Bytes of all frames ever, so that the bytes from any frame on are one subtraction.
@@ -83,8 +38,16 @@ struct Entry {
 
 impl Ring {
     /// An empty history that begins at sequence 0.
-    pub const fn new(limits: crate::config::Ring) -> Self {
-        Self { limits, entries: VecDeque::new(), floor: 0, end: 0, written: 0 }
+    pub const fn new(limits: RingLimits) -> Self {
+        Self {
+            limits,
+            entries: VecDeque::new(),
+            gone: VecDeque::new(),
+            remembered_from: 0,
+            floor: 0,
+            end: 0,
+            written: 0,
+        }
     }
 
     /// The first sequence from which nothing is missing.
@@ -100,6 +63,8 @@ impl Ring {
     /// Forgets everything; the next sequence is `end`.
     pub fn clear(&mut self, end: u64) {
         self.entries.clear();
+        self.gone.clear();
+        self.remembered_from = end;
         self.floor = end;
         self.end = end;
     }
@@ -123,7 +88,32 @@ impl Ring {
         while self.entries.len() > self.limits.frames || self.bytes() > self.limits.bytes as u64 {
             let Some(evicted) = self.entries.pop_front() else { break };
             self.floor = evicted.frame.cursor.seq + 1;
+            self.gone.push_back((evicted.frame.cursor.seq, evicted.frame.query));
+            if self.gone.len() > REMEMBERED * self.limits.frames
+                && let Some((seq, _)) = self.gone.pop_front()
+            {
+                self.remembered_from = seq + 1;
+            }
         }
+    }
+
+    /// How many frames of the queries that are `wanted` there were from sequence `next` on; none when
+    /// that is forgotten.
+    pub fn count_from(&self, next: u64, wanted: impl Fn(usize) -> bool) -> Option<u64> {
+        if next < self.remembered_from {
+            return None;
+        }
+        let first = self.gone.partition_point(|&(seq, _)| seq < next);
+        let gone = self.gone.range(first..).filter(|&&(_, query)| wanted(query)).count();
+        let here = self.from(next).filter(|frame| wanted(frame.query)).count();
+        Some((gone + here) as u64)
+    }
+
+    /// So many frames of so many bytes, in percent of what the ring may hold.
+    pub fn percent(&self, frames: u64, bytes: u64) -> u8 {
+        let part = |value: u64, limit: usize| value.saturating_mul(100) / limit as u64;
+        let percent = part(frames, self.limits.frames).max(part(bytes, self.limits.bytes));
+        u8::try_from(percent.min(100)).unwrap_or(100)
     }
 
     /// The frames from sequence `next` on.
@@ -141,12 +131,8 @@ impl Ring {
             return 100;
         }
         let index = self.index(next);
-        let frames = (self.entries.len() - index) * 100 / self.limits.frames;
-        let bytes = self
-            .entries
-            .get(index)
-            .map_or(0, |entry| (self.written - entry.start) * 100 / self.limits.bytes as u64);
-        u8::try_from((frames as u64).max(bytes).min(100)).unwrap_or(100)
+        let bytes = self.entries.get(index).map_or(0, |entry| self.written - entry.start);
+        self.percent((self.entries.len() - index) as u64, bytes)
     }
 
     /// Bytes of the frames in the ring.

@@ -3,18 +3,16 @@ use std::collections::BTreeMap;
 use common::protocol::Queries;
 use proptest::prelude::*;
 
-use super::reader::{Batch, Outcome};
 use super::*;
-use crate::config;
-use crate::test_api::{STREAM, cursor, hub, payload, top_n};
+use crate::config::Config;
+use crate::test_api::{STREAM, cursor, hub, publish_at, top_n};
 
 fn with_ring(frames: usize, bytes: usize) -> Config {
-    Config { ring: config::Ring { frames, bytes }, ..Config::default() }
+    Config { ring: RingLimits { frames, bytes }, ..Config::default() }
 }
 
 fn publish(hub: &Hub, seq: u64, query: &str) -> Published {
-    let result = top_n(query, seq + 1);
-    hub.publish(seq, &result, payload(&result), 0)
+    crate::test_api::publish(hub, seq, &top_n(query, seq + 1))
 }
 
 fn seqs(batch: &Batch) -> Vec<u64> {
@@ -24,19 +22,16 @@ fn seqs(batch: &Batch) -> Vec<u64> {
 #[test]
 fn a_version_that_goes_backwards_is_not_shown() {
     let (hub, _) = hub(&Config::default());
-    let at = |seq, version| {
-        let result = top_n("topics", version);
-        hub.publish(seq, &result, payload(&result), 0)
-    };
+    let at = |seq, version| crate::test_api::publish(&hub, seq, &top_n("topics", version));
     assert_eq!(at(0, 5), Published::Shown);
     assert_eq!(at(1, 4), Published::Stale);
     assert_eq!(at(2, 5), Published::Unchanged);
     let mut revised = top_n("topics", 5);
     revised.is_final = true;
-    assert_eq!(hub.publish(3, &revised, payload(&revised), 0), Published::Shown);
+    assert_eq!(crate::test_api::publish(&hub, 3, &revised), Published::Shown);
     assert_eq!(hub.newest("topics").unwrap().frame.cursor.seq, 3);
     // What was dropped is no hole: a client that had everything up to 0 misses nothing.
-    assert_eq!(hub.subscribe(Queries::All, Some(cursor(0))).outcome, Some(Outcome::Resumed));
+    assert_eq!(hub.subscribe(Queries::All, Some(cursor(0))).outcome, Some(Resume::Resumed));
 }
 
 #[test]
@@ -44,11 +39,12 @@ fn another_stream_may_begin_at_any_version() {
     let (hub, _) = hub(&Config::default());
     publish(&hub, 7, "topics");
     let mut reader = hub.subscribe(Queries::All, None).reader;
-    assert_eq!(seqs(&reader.take(&hub, usize::MAX)), [7]);
+    assert_eq!(seqs(&hub.take(&mut reader, usize::MAX)), [7]);
     hub.begin(StreamId(2), 0);
+    hub.complete();
     assert!(hub.newest("topics").is_none());
     assert_eq!(publish(&hub, 0, "topics"), Published::Shown);
-    let batch = reader.take(&hub, usize::MAX);
+    let batch = hub.take(&mut reader, usize::MAX);
     let gap = batch.gap.unwrap();
     assert_eq!((gap.from, gap.skipped), (cursor(7), None));
     assert!(
@@ -83,7 +79,7 @@ fn a_result_that_is_too_large_is_refused() {
     let (hub, _) = hub(&config);
     let mut result = top_n("topics", 1);
     result.top[0].item = "x".repeat(3000);
-    assert_eq!(hub.publish(0, &result, payload(&result), 0), Published::TooLarge);
+    assert_eq!(crate::test_api::publish(&hub, 0, &result), Published::TooLarge);
     assert_eq!(hub.all().len(), 0);
 }
 
@@ -93,7 +89,7 @@ fn the_lag_is_from_the_receipt_of_the_newest_event_to_the_encoding() {
     for (seq, ingested_ms, now_ms, lag) in [(0, 0, 500, 0), (1, 100, 500, 400), (2, 600, 500, 0)] {
         let mut result = top_n("topics", seq + 1);
         result.ingested_ms = ingested_ms;
-        hub.publish(seq, &result, payload(&result), now_ms);
+        publish_at(&hub, seq, &result, now_ms);
         let text = hub.newest("topics").unwrap().frame.result();
         assert!(text.contains(&format!(r#""lag_ms":{lag},"#)), "{text}");
     }
@@ -107,9 +103,9 @@ fn a_query_that_was_retired_is_gone_until_it_is_published_again() {
     assert!(hub.newest("topics").is_none() && hub.all().is_empty());
     assert_eq!(hub.subscribe(["topics"].into_iter().collect(), None).unknown, ["topics"]);
     let mut reader = hub.subscribe(Queries::All, None).reader;
-    assert_eq!(seqs(&reader.take(&hub, usize::MAX)), Vec::<u64>::new());
+    assert_eq!(seqs(&hub.take(&mut reader, usize::MAX)), Vec::<u64>::new());
     publish(&hub, 2, "topics");
-    let batch = reader.take(&hub, usize::MAX);
+    let batch = hub.take(&mut reader, usize::MAX);
     assert_eq!((seqs(&batch), batch.skipped), (vec![2], 0));
 }
 
@@ -123,15 +119,15 @@ fn a_cursor_is_judged_by_what_is_left_after_it() {
         let subscribed = hub.subscribe(Queries::All, Some(cursor));
         (subscribed.outcome.unwrap(), subscribed.gap)
     };
-    assert_eq!(judge(cursor(5)), (Outcome::Resumed, None));
-    assert_eq!(judge(cursor(2)), (Outcome::Resumed, None));
+    assert_eq!(judge(cursor(5)), (Resume::Resumed, None));
+    assert_eq!(judge(cursor(2)), (Resume::Resumed, None));
     let (outcome, gap) = judge(cursor(1));
     let gap = gap.unwrap();
-    assert_eq!((outcome, gap.floor, gap.skipped), (Outcome::TooOld, Some(cursor(2)), Some(1)));
-    assert_eq!(judge(cursor(6)).0, Outcome::Ahead);
-    assert_eq!(judge(cursor(u64::MAX)).0, Outcome::Ahead);
+    assert_eq!((outcome, gap.floor, gap.skipped), (Resume::TooOld, Some(cursor(2)), Some(1)));
+    assert_eq!(judge(cursor(6)).0, Resume::Ahead);
+    assert_eq!(judge(cursor(u64::MAX)).0, Resume::Ahead);
     let (outcome, gap) = judge(Cursor { stream: StreamId(9), seq: 4 });
-    assert_eq!((outcome, gap.unwrap().skipped), (Outcome::OtherStream, None));
+    assert_eq!((outcome, gap.unwrap().skipped), (Resume::OtherStream, None));
 }
 
 #[test]
@@ -144,7 +140,7 @@ fn snapshots_that_do_not_fit_into_one_batch_come_in_the_order_of_their_cursors()
     assert_eq!(reader.cursor(), None);
     let mut given = Vec::new();
     for seq in 4.. {
-        let batch = reader.take(&hub, 1);
+        let batch = hub.take(&mut reader, 1);
         if batch.frames.is_empty() {
             break;
         }
@@ -187,7 +183,7 @@ impl Watcher {
     }
 
     fn take(&mut self, hub: &Hub, budget: usize) -> usize {
-        let batch = self.reader.take(hub, budget);
+        let batch = hub.take(&mut self.reader, budget);
         assert!(batch.gap.is_none());
         self.skipped += batch.skipped;
         self.given += batch.frames.len() as u64;
@@ -250,13 +246,13 @@ proptest! {
                 }
                 Step::Conflate(who) => {
                     let watcher = &mut watchers[who];
-                    watcher.skipped += watcher.reader.conflate(&hub);
+                    watcher.skipped += hub.conflate(&mut watcher.reader);
                 }
                 // The connection breaks, and the client comes back with its cursor.
                 Step::Rejoin(who) => {
                     let watcher = &mut watchers[who];
                     let subscribed = hub.subscribe(wants[who].iter().copied().collect(), watcher.reader.cursor());
-                    if subscribed.outcome == Some(Outcome::Resumed) && watcher.given + watcher.skipped == watcher.published {
+                    if subscribed.outcome == Some(Resume::Resumed) && watcher.given + watcher.skipped == watcher.published {
                         watcher.reader = subscribed.reader;
                     } else {
                         // A new account: only what is shown now is owed.
@@ -272,7 +268,7 @@ proptest! {
         for watcher in &mut watchers {
             while watcher.take(&hub, 1000) > 0 {}
             prop_assert_eq!(watcher.given + watcher.skipped, watcher.published);
-            prop_assert_eq!(watcher.reader.percent_behind(&hub), 0);
+            prop_assert_eq!(hub.behind(&mut watcher.reader), Behind::default());
             let state = hub.read();
             for name in &watcher.wants {
                 let index = state.indices.get(*name).copied();
@@ -297,7 +293,7 @@ proptest! {
         let mut reader = subscribed.reader;
         let (mut given, mut snapshots) = (Vec::new(), 0);
         loop {
-            let batch = reader.take(&hub, budget);
+            let batch = hub.take(&mut reader, budget);
             prop_assert_eq!(batch.skipped, 0);
             if batch.frames.is_empty() {
                 break;
@@ -307,7 +303,7 @@ proptest! {
         }
         let total = names.len() as u64;
         let wanted = |from: u64| (from..total).filter(|&seq| names[seq as usize] < 2).collect::<Vec<_>>();
-        if subscribed.outcome == Some(Outcome::Resumed) {
+        if subscribed.outcome == Some(Resume::Resumed) {
             prop_assert!(seen < total && seen + 1 + frames as u64 >= total);
             prop_assert_eq!((given, snapshots), (wanted(seen + 1), 0));
         } else {

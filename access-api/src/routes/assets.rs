@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use warp::reply::Response;
 
+use super::reply;
+
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
@@ -73,7 +75,7 @@ impl Asset {
 
     /// The file, or 304 when the client has it.
     pub fn respond(&self, headers: &HeaderMap) -> Response {
-        super::tagged(headers, &self.etag, self.content_type, Bytes::from_static(self.body))
+        reply::tagged(headers, &self.etag, self.content_type, Bytes::from_static(self.body))
     }
 }
 

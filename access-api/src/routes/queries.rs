@@ -4,10 +4,14 @@ use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use warp::reply::Response;
 
+use super::reply;
 use crate::hub::Hub;
 
 /// The queries that have a result, by name.
 pub fn list(hub: &Hub) -> Response {
+    if !hub.is_complete() {
+        return reply::reading();
+    }
     let queries: Vec<_> = hub
         .all()
         .into_iter()
@@ -21,17 +25,20 @@ pub fn list(hub: &Hub) -> Response {
             })
         })
         .collect();
-    super::json(StatusCode::OK, &json!({ "queries": queries }))
+    reply::json(StatusCode::OK, &json!({ "queries": queries }))
 }
 
 /// The newest result of one query, byte for byte as it was published; its `ETag` is its cursor.
 pub fn one(hub: &Hub, name: &str, headers: &HeaderMap) -> Response {
+    if !hub.is_complete() {
+        return reply::reading();
+    }
     match hub.newest(name) {
         Some(newest) => {
             let etag = newest.frame.cursor.to_string();
-            super::tagged(headers, &etag, "application/json", newest.payload)
+            reply::tagged(headers, &etag, "application/json", newest.payload)
         }
-        None => super::error(
+        None => reply::error(
             StatusCode::NOT_FOUND,
             "unknown_query",
             "nothing has been published of this query; GET /v1/queries lists what there is",

@@ -41,7 +41,7 @@ async fn the_newest_result_is_given_as_it_was_published_and_not_twice() {
     assert_eq!(header(&answer, "etag"), Some(format!("\"{}\"", cursor(0)).as_str()));
     let again = |tag: &str| {
         format!(
-            "GET /v1/queries/topics HTTP/1.1\r\nHost: x\r\nIf-None-Match: {tag}\r\nConnection: close\r\n\r\n"
+            "GET /v1/queries/topics HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: {tag}\r\nConnection: close\r\n\r\n"
         )
     };
     let answer = api.ask(&again(&format!("\"a\", W/\"{}\"", cursor(0)))).await;
@@ -63,8 +63,9 @@ async fn what_is_not_there_is_said_in_json() {
         ("POST /v1/queries", "405", "method_not_allowed"),
         ("DELETE /", "405", "method_not_allowed"),
     ] {
-        let answer =
-            api.ask(&format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+        let answer = api
+            .ask(&format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+            .await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
         assert_eq!(parsed(&answer)["error"]["code"], code, "{request}");
         assert_eq!(header(&answer, "allow").is_some(), status == "405", "{request}");
@@ -100,17 +101,96 @@ async fn the_dashboard_is_served_with_its_types_and_only_when_it_changed() {
         assert!(header(&answer, "content-type").unwrap().starts_with(content_type), "{path}");
         let tag = header(&answer, "etag").unwrap();
         let again = format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nIf-None-Match: {tag}\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: {tag}\r\nConnection: close\r\n\r\n"
         );
         assert!(api.ask(&again).await.starts_with("HTTP/1.1 304 "), "{path}");
-        let head =
-            api.ask(&format!("HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
+        let head = api
+            .ask(&format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+            .await;
         assert!(head.starts_with("HTTP/1.1 200 ") && body(&head).is_empty(), "{path}: {head}");
         assert_eq!(
             header(&head, "content-length").unwrap(),
             body(&answer).len().to_string(),
             "{path}"
         );
+    }
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_served_before_the_results_were_read_to_their_end() {
+    let mut api = Api::start(&Config::default());
+    api.hub.begin(crate::test_api::STREAM, 0);
+    api.publish("topics");
+    for path in ["/v1/queries", "/v1/queries/topics", "/v1/queries/nothing"] {
+        let answer = api.get(path).await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{path}: {answer}");
+        assert_eq!(parsed(&answer)["error"]["code"], "reading", "{path}");
+        assert_eq!(header(&answer, "retry-after"), Some("1"), "{path}");
+    }
+    assert!(api.get("/").await.starts_with("HTTP/1.1 200 "), "the page says that it waits");
+    api.hub.complete();
+    assert!(api.get("/v1/queries/topics").await.starts_with("HTTP/1.1 200 "));
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn the_same_result_has_another_tag_in_another_stream() {
+    let mut api = Api::start(&Config::default());
+    api.publish("topics");
+    let tag = |answer: &str| header(answer, "etag").unwrap().to_owned();
+    let before = tag(&api.get("/v1/queries/topics").await);
+    api.hub.begin(common::protocol::StreamId(2), 0);
+    crate::test_api::publish(&api.hub, 0, &top_n("topics", 1));
+    api.hub.complete();
+    assert_ne!(tag(&api.get("/v1/queries/topics").await), before);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn pages_of_listed_origins_may_read_over_http_and_others_may_not() {
+    let config =
+        Config { allowed_origins: vec!["https://wall.example".to_owned()], ..Config::default() };
+    let mut api = Api::start(&config);
+    api.publish("topics");
+    let ask = |method: &str, origin: &str, more: &str| {
+        format!(
+            "{method} /v1/queries/topics HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n{more}Connection: close\r\n\r\n"
+        )
+    };
+    let allowed = api.ask(&ask("GET", "https://wall.example", "")).await;
+    assert!(allowed.starts_with("HTTP/1.1 200 "), "{allowed}");
+    let allow = |answer: &str| header(answer, "access-control-allow-origin").map(str::to_owned);
+    assert_eq!(allow(&allowed).as_deref(), Some("https://wall.example"));
+    assert_eq!(header(&allowed, "vary"), Some("origin"));
+    assert!(header(&allowed, "access-control-expose-headers").unwrap().contains("etag"));
+    let preflight =
+        "Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: if-none-match\r\n";
+    let answer = api.ask(&ask("OPTIONS", "https://wall.example", preflight)).await;
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    assert_eq!(header(&answer, "access-control-allow-headers"), Some("if-none-match"));
+    for origin in ["https://evil.example", "null", "http://wall.example"] {
+        assert_eq!(allow(&api.ask(&ask("GET", origin, "")).await), None, "{origin}");
+        let answer = api.ask(&ask("OPTIONS", origin, preflight)).await;
+        assert!(answer.starts_with("HTTP/1.1 405 ") && allow(&answer).is_none(), "{answer}");
+    }
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_for_a_host_that_is_not_ours_is_refused() {
+    let config = Config { hosts: vec!["wall.example".to_owned()], ..Config::default() };
+    let api = Api::start(&config);
+    let ask = |host: &str, path: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+    };
+    for path in ["/", "/v1/queries", "/v1/ws", "/nothing"] {
+        let answer = api.ask(&ask("evil.example:8080", path)).await;
+        assert!(answer.starts_with("HTTP/1.1 421 "), "{path}: {answer}");
+        assert_eq!(parsed(&answer)["error"]["code"], "unknown_host");
+    }
+    for host in ["wall.example", "localhost:8080", "127.0.0.1"] {
+        assert!(api.ask(&ask(host, "/")).await.starts_with("HTTP/1.1 200 "), "{host}");
     }
     api.stop().await;
 }

@@ -3,83 +3,25 @@
 
 use std::sync::Arc;
 
+use common::protocol::SUBPROTOCOL;
 use http::header::{
-    CONNECTION, HOST, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::uri::{Authority, Scheme, Uri};
 use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use tokio_util::task::TaskTracker;
 use warp::reply::Response as WarpResponse;
 use warp::{Filter, Rejection};
 
+use super::gate::Gate;
+use super::reply;
+use crate::connection::Connection;
 use crate::metrics::Gauged;
-use crate::session::{Service, Session, websocket_config};
-
-/// What a connection holds until its end, be it HTTP or, later, a WebSocket.
-#[derive(Debug, Clone)]
-pub struct Connection {
-    tasks: TaskTracker,
-    /// Held, never looked at: it is given back with the last clone.
-    _place: Arc<(OwnedSemaphorePermit, Gauged)>,
-}
-
-impl Connection {
-    /// A connection that has one of the places there are, and is counted; `tasks` are what a drain
-    /// waits for.
-    pub fn new(place: OwnedSemaphorePermit, counted: Gauged, tasks: TaskTracker) -> Self {
-        Self { tasks, _place: Arc::new((place, counted)) }
-    }
-}
-
-/// Where a page comes from: RFC 6454.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    scheme: Scheme,
-    host: String,
-    port: u16,
-}
-
-impl Origin {
-    /// Reads `scheme://host[:port]`, scheme http or https.
-    pub fn parse(text: &str) -> Option<Self> {
-        let uri: Uri = text.parse().ok()?;
-        let parts = uri.into_parts();
-        if parts.path_and_query.is_some_and(|path| path != "/") || text.ends_with('/') {
-            return None;
-        }
-        Self::new(parts.scheme?, &parts.authority?)
-    }
-
-    fn new(scheme: Scheme, authority: &Authority) -> Option<Self> {
-        if authority.as_str().contains('@') {
-            return None;
-        }
-        let default = if scheme == Scheme::HTTP {
-            80
-        } else if scheme == Scheme::HTTPS {
-            443
-        } else {
-            return None;
-        };
-        let port = authority.port_u16().unwrap_or(default);
-        Some(Self { scheme, host: authority.host().to_ascii_lowercase(), port })
-    }
-
-    /// Whether a request that was sent to `host` came from a page of the same. The scheme is taken from
-    /// the page, because TLS may end at a proxy before us.
-    fn is_of(&self, host: &HeaderValue) -> bool {
-        let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
-        authority.and_then(|authority| Self::new(self.scheme.clone(), &authority)).as_ref()
-            == Some(self)
-    }
-}
+use crate::session::{Session, Shared, websocket_config};
 
 /// Why there will be no WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +32,21 @@ enum Refusal {
     Version,
     /// A page from elsewhere.
     Origin,
+    /// Subprotocols were offered, and ours is not among them.
+    Subprotocol,
+    /// The results are not read to their end.
+    Reading,
+    /// All places are taken.
+    Full,
+}
+
+/// What a handshake is answered with.
+#[derive(Debug, PartialEq, Eq)]
+struct Acceptance {
+    /// Proves to the client that its key was read.
+    key: String,
+    /// Whether the client asked for our subprotocol. A browser that did insists on the answer.
+    names_subprotocol: bool,
 }
 
 impl Refusal {
@@ -98,6 +55,9 @@ impl Refusal {
             Self::Handshake => "handshake",
             Self::Version => "version",
             Self::Origin => "origin",
+            Self::Subprotocol => "subprotocol",
+            Self::Reading => "reading",
+            Self::Full => "too_many_connections",
         }
     }
 
@@ -111,8 +71,16 @@ impl Refusal {
                 StatusCode::FORBIDDEN,
                 "pages of this origin may not connect; add it to allowed_origins",
             ),
+            Self::Subprotocol => (
+                StatusCode::BAD_REQUEST,
+                "the only subprotocol is millrace.v1+json; offer that, or none",
+            ),
+            Self::Reading => return reply::reading(),
+            Self::Full => {
+                return reply::unavailable(self.as_str(), "full; try again in a while", 5);
+            }
         };
-        let mut response = super::error(status, self.as_str(), message);
+        let mut response = reply::error(status, self.as_str(), message);
         if self == Self::Version {
             response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
@@ -122,39 +90,49 @@ impl Refusal {
 
 /// The route.
 pub fn route(
-    service: Arc<Service>,
-    allowed_origins: &[String],
+    shared: Arc<Shared>,
+    gate: Arc<Gate>,
 ) -> impl Filter<Extract = (WarpResponse,), Error = Rejection> + Clone + Send + Sync + 'static {
-    let allowed: Arc<[Origin]> =
-        allowed_origins.iter().filter_map(|text| Origin::parse(text)).collect();
     warp::path!("v1" / "ws")
         .and(warp::get())
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::ext::get::<Connection>())
         .map(move |headers: HeaderMap, upgrade: Option<OnUpgrade>, connection: Connection| {
-            match check(&headers, &allowed).and_then(|accept| Ok((accept, upgrade.ok_or(Refusal::Handshake)?))) {
-                Ok((accept, upgrade)) => {
-                    connection.tasks.clone().spawn(serve(upgrade, connection, Arc::clone(&service)));
-                    switch(&accept)
+            let begun = check(&headers, &gate).and_then(|acceptance| {
+                let upgrade = upgrade.ok_or(Refusal::Handshake)?;
+                if !shared.hub.is_complete() {
+                    return Err(Refusal::Reading);
+                }
+                if let Err(full) = connection.become_websocket() {
+                    let refused = &shared.metrics.connections_refused;
+                    refused.with_label_values(&[full.as_str()]).inc();
+                    return Err(Refusal::Full);
+                }
+                Ok((acceptance, upgrade))
+            });
+            match begun {
+                Ok((acceptance, upgrade)) => {
+                    let tasks = connection.tasks().clone();
+                    tasks.spawn(serve(upgrade, connection, Arc::clone(&shared)));
+                    switch(&acceptance)
                 }
                 Err(refusal) => {
-                    service.metrics.handshakes_refused.with_label_values(&[refusal.as_str()]).inc();
-                    tracing::debug!(reason = refusal.as_str(), origin = ?headers.get(ORIGIN), "refused a handshake");
+                    let reason = refusal.as_str();
+                    shared.metrics.handshakes_refused.with_label_values(&[reason]).inc();
+                    tracing::debug!(reason, origin = ?headers.get(ORIGIN), "refused a handshake");
                     refusal.respond()
                 }
             }
         })
 }
 
-/// Returns what proves to the client that its key was read.
-fn check(headers: &HeaderMap, allowed: &[Origin]) -> Result<String, Refusal> {
-    let has_token = |name, token: &str| {
+fn check(headers: &HeaderMap, gate: &Gate) -> Result<Acceptance, Refusal> {
+    let words = |name: HeaderName| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values
-            .flat_map(|value| value.split(','))
-            .any(|word| word.trim().eq_ignore_ascii_case(token))
+        values.flat_map(|value| value.split(',')).map(str::trim)
     };
+    let has_token = |name, token: &str| words(name).any(|word| word.eq_ignore_ascii_case(token));
     if !has_token(CONNECTION, "upgrade") || !has_token(UPGRADE, "websocket") {
         return Err(Refusal::Handshake);
     }
@@ -164,41 +142,43 @@ fn check(headers: &HeaderMap, allowed: &[Origin]) -> Result<String, Refusal> {
     // Sixteen bytes in base64.
     let key =
         headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24).ok_or(Refusal::Handshake)?;
-    // Browsers always send it, and pages cannot change it; other clients need none.
-    if let Some(text) = headers.get(ORIGIN) {
-        let origin = text.to_str().ok().and_then(Origin::parse).ok_or(Refusal::Origin)?;
-        let is_own = headers.get(HOST).is_some_and(|host| origin.is_of(host));
-        if !is_own && !allowed.contains(&origin) {
-            return Err(Refusal::Origin);
-        }
+    if !gate.allows_page(headers) {
+        return Err(Refusal::Origin);
     }
-    Ok(derive_accept_key(key.as_bytes()))
+    let names_subprotocol = words(SEC_WEBSOCKET_PROTOCOL).any(|offered| offered == SUBPROTOCOL);
+    if headers.contains_key(SEC_WEBSOCKET_PROTOCOL) && !names_subprotocol {
+        return Err(Refusal::Subprotocol);
+    }
+    Ok(Acceptance { key: derive_accept_key(key.as_bytes()), names_subprotocol })
 }
 
-fn switch(accept: &str) -> WarpResponse {
+fn switch(acceptance: &Acceptance) -> WarpResponse {
     let mut response = Response::new(bytes::Bytes::new().into());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    if let Ok(accept) = HeaderValue::from_str(accept) {
-        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if let Ok(key) = HeaderValue::from_str(&acceptance.key) {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, key);
+    }
+    if acceptance.names_subprotocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
     response
 }
 
-async fn serve(upgrade: OnUpgrade, connection: Connection, service: Arc<Service>) {
-    let _client = Gauged::new(&service.metrics.clients);
+async fn serve(upgrade: OnUpgrade, connection: Connection, shared: Arc<Shared>) {
+    let _client = Gauged::new(&shared.metrics.clients);
     match upgrade.await {
         Ok(upgraded) => {
-            let config = websocket_config(&service.limits);
+            let config = websocket_config(&shared.limits);
             let socket = WebSocketStream::from_raw_socket(
                 TokioIo::new(upgraded),
                 Role::Server,
                 Some(config),
             )
             .await;
-            let disconnect = Session::new(socket, service).run().await;
+            let disconnect = Session::new(socket, shared).run().await;
             tracing::debug!(reason = disconnect.as_str(), "client gone");
         }
         Err(error) => tracing::debug!(%error, "a client was gone before its handshake ended"),

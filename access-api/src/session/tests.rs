@@ -1,15 +1,17 @@
-use common::protocol::{ByeReason, RefusalCode, ServerFrame, StreamId};
+use common::protocol::{ByeReason, KafkaState, RefusalCode, ServerFrame, Status, StreamId};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::*;
-use crate::config::{Config, Ring};
+use crate::config::Config;
+use crate::limits::RingLimits;
 use crate::test_api::{Api, Client, brief, cursor, eventually};
 
 /// More than the kernel's buffers of one connection hold after a few.
 const BIG: usize = 60_000;
 
 fn small_ring() -> Config {
-    let mut config = Config { ring: Ring { frames: 20, bytes: 16 << 20 }, ..Config::default() };
+    let mut config =
+        Config { ring: RingLimits { frames: 20, bytes: 16 << 20 }, ..Config::default() };
     config.limits.write_deadline_ms = 600_000;
     config
 }
@@ -123,14 +125,14 @@ async fn a_client_that_comes_back_with_its_cursor_misses_nothing() {
 #[tokio::test]
 async fn a_cursor_that_is_too_old_or_of_another_stream_is_answered_with_a_gap_and_snapshots() {
     let mut api =
-        Api::start(&Config { ring: Ring { frames: 2, bytes: 1 << 20 }, ..Config::default() });
+        Api::start(&Config { ring: RingLimits { frames: 2, bytes: 1 << 20 }, ..Config::default() });
     for _ in 0..5 {
         api.publish("topics");
     }
     let mut client = api.connect().await;
     client.subscribe(["topics"], Some(cursor(0))).await;
     let ServerFrame::Gap(gap) = client.frame().await else { panic!("no gap") };
-    assert_eq!((gap.from, gap.floor, gap.skipped), (cursor(0), Some(cursor(2)), Some(2)));
+    assert_eq!((gap.from, gap.floor, gap.skipped), (cursor(0), Some(cursor(2)), Some(3)));
     assert_eq!(client.brief().await, "snapshot topics 4");
     client.subscribe(["topics"], Some(Cursor { stream: StreamId(1), seq: 3 })).await;
     let ServerFrame::Gap(gap) = client.frame().await else { panic!("no gap") };
@@ -152,6 +154,7 @@ async fn a_stream_that_begins_anew_is_told_to_those_who_watch() {
     assert_eq!(client.brief().await, "snapshot topics 0");
     api.hub.begin(StreamId(2), 1);
     api.publish("topics");
+    api.hub.complete();
     assert_eq!(client.brief().await, "gap");
     let frame = client.frame().await;
     assert_eq!(frame.cursor().unwrap(), Cursor { stream: StreamId(2), seq: 1 });
@@ -410,5 +413,219 @@ async fn a_client_that_closes_or_breaks_off_is_counted_as_such() {
     drop(api.connect().await);
     let gone = |reason| api.metrics.disconnects.with_label_values(&[reason]).get();
     eventually("both gone", || gone("client") == 1 && gone("lost") == 1).await;
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_acknowledged_all_it_was_given_lags_nothing_whatever_others_are_given() {
+    let mut api = Api::start(&small_ring());
+    let mut client = api.connect().await;
+    let mut busy = api.connect().await;
+    busy.subscribe(["busy"], None).await;
+    api.publish("quiet");
+    client.subscribe(["quiet"], None).await;
+    let frame = client.frame().await;
+    client.ack(client_cursor(&frame)).await;
+    for _ in 0..5 {
+        // Ten rings of what it did not ask for.
+        let mut last = 0;
+        for _ in 0..200 {
+            last = api.publish("busy");
+            while !busy.brief().await.ends_with(&format!(" busy {last}")) {}
+        }
+        let own = api.publish("quiet");
+        assert!(own > last);
+        let frame = client.frame().await;
+        assert_eq!(brief(&frame), format!("result quiet {own}"));
+        client.ack(client_cursor(&frame)).await;
+    }
+    let warned = |kind| api.metrics.warnings.with_label_values(&[kind]).get();
+    assert_eq!((warned("slow_down"), warned("stall_warning")), (0, 0));
+    drop((client, busy));
+    api.stop().await;
+}
+
+fn client_cursor(frame: &ServerFrame) -> Cursor {
+    frame.cursor().unwrap()
+}
+
+#[tokio::test]
+async fn a_client_is_told_of_kafka_when_it_subscribes_and_when_that_changes() {
+    let mut api = Api::start(&Config::default());
+    api.publish("topics");
+    let mut client = api.connect().await;
+    client.subscribe(["topics"], None).await;
+    let ServerFrame::Status(status) = client.any().await.unwrap() else { panic!("no status") };
+    assert_eq!((status.kafka, status.kafka_away_since_ms), (KafkaState::Connected, None));
+    assert_eq!(status.newest_result_ms, Some(0));
+    assert_eq!(client.brief().await, "snapshot topics 0");
+    api.hub.set_kafka(Some(77));
+    api.hub.set_kafka(Some(88));
+    let ServerFrame::Status(status) = client.any().await.unwrap() else { panic!("no status") };
+    assert_eq!((status.kafka, status.kafka_away_since_ms), (KafkaState::Away, Some(77)));
+    // One that comes meanwhile is told the same.
+    let mut other = api.connect().await;
+    other.subscribe(["topics"], None).await;
+    let told = other.any().await.unwrap();
+    assert!(matches!(told, ServerFrame::Status(Status { kafka_away_since_ms: Some(77), .. })));
+    api.hub.set_kafka(None);
+    let told = client.any().await.unwrap();
+    assert!(matches!(told, ServerFrame::Status(Status { kafka: KafkaState::Connected, .. })));
+    drop((client, other));
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn while_the_results_are_read_again_nothing_is_given_and_then_only_what_is_new() {
+    let mut api = Api::start(&Config::default());
+    api.publish("topics");
+    api.publish("topics");
+    let mut client = api.connect().await;
+    client.subscribe(["topics"], None).await;
+    assert_eq!(client.brief().await, "snapshot topics 1");
+    api.hub.begin(crate::test_api::STREAM, 0);
+    let told = client.any().await.unwrap();
+    assert!(matches!(told, ServerFrame::Status(Status { kafka: KafkaState::Reading, .. })));
+    for seq in 0..3 {
+        crate::test_api::publish(&api.hub, seq, &crate::test_api::top_n("topics", seq + 1));
+    }
+    api.hub.complete();
+    let told = client.any().await.unwrap();
+    assert!(matches!(told, ServerFrame::Status(Status { kafka: KafkaState::Connected, .. })));
+    assert_eq!(client.brief().await, "result topics 2");
+    drop(client);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_cursor_of_a_pod_that_has_read_more_is_waited_for() {
+    let mut api = Api::start(&Config::default());
+    api.publish("topics");
+    let mut client = api.connect().await;
+    client.subscribe(["topics"], Some(cursor(1))).await;
+    assert!(matches!(client.any().await.unwrap(), ServerFrame::Status(_)));
+    api.publish("topics");
+    api.publish("topics");
+    assert_eq!(client.brief().await, "result topics 2");
+    drop(client);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_gap_counts_the_clients_own_results() {
+    let mut config = small_ring();
+    config.ring.frames = 4;
+    let mut api = Api::start(&config);
+    for query in ["a", "b", "a", "b", "b", "b", "a", "b", "b"] {
+        api.publish(query);
+    }
+    let mut client = api.connect().await;
+    // Of `a` there were 2 and 6 after it, and 6 comes.
+    client.subscribe(["a"], Some(cursor(0))).await;
+    let ServerFrame::Gap(gap) = client.frame().await else { panic!("no gap") };
+    assert_eq!(gap.skipped, Some(1));
+    assert_eq!(client.brief().await, "snapshot a 6");
+    drop(client);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_names_no_more_queries_than_there_may_be() {
+    let mut config = Config::default();
+    config.limits.queries = 3;
+    let api = Api::start(&config);
+    let mut client = api.connect().await;
+    client.subscribe(["a", "b", "c", "d"], None).await;
+    let ServerFrame::Error(refusal) = client.frame().await else { panic!("no error") };
+    assert_eq!(refusal.code, RefusalCode::BadFrame);
+    assert!(refusal.message.contains("at most 3"), "{}", refusal.message);
+    client.subscribe(["a", "b", "c"], None).await;
+    assert_eq!(client.brief().await, "error UnknownQuery");
+    drop(client);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_repeats_little_of_what_made_no_sense() {
+    let api = Api::start(&Config::default());
+    let mut client = api.connect().await;
+    client.say(format!(r#"{{"type":"{}"}}"#, "é".repeat(7_000))).await;
+    let ServerFrame::Error(refusal) = client.frame().await else { panic!("no error") };
+    assert!(refusal.message.len() < 600, "{}", refusal.message.len());
+    drop(client);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_close_that_meets_a_result_on_its_way_is_answered() {
+    let mut api = Api::start(&Config::default());
+    api.publish("topics");
+    for _ in 0..50 {
+        let mut client = api.connect().await;
+        client.subscribe(["topics"], None).await;
+        client.frame().await;
+        let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        api.publish("topics");
+        client.socket.close(Some(close)).await.unwrap();
+        api.publish("topics");
+        let (_, close) = client.rest().await;
+        assert_eq!(close.map(|close| close.code), Some(CloseCode::Normal));
+    }
+    let gone = || api.metrics.disconnects.with_label_values(&["client"]).get();
+    eventually("all gone", || gone() == 50).await;
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_thousand_clients_that_resume_after_a_restart_see_no_gap_and_no_old_result() {
+    const CLIENTS: usize = 1000;
+    // Two descriptors each.
+    crate::descriptors::Caps::claim(&crate::limits::Limits::default());
+    let mut config = Config::default();
+    config.limits.idle_timeout_ms = 600_000;
+    let mut before = Api::start(&config);
+    for _ in 0..5 {
+        before.publish("topics");
+    }
+    let last = cursor(4);
+    before.stop().await;
+    let mut api = Api::start(&config);
+    api.hub.begin(crate::test_api::STREAM, 0);
+    let stream = tokio::net::TcpStream::connect(api.address).await.unwrap();
+    assert!(api.shake_hands(stream, api.request()).await.is_err(), "nothing is served yet");
+    for _ in 0..5 {
+        api.publish("topics");
+    }
+    api.hub.complete();
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = api.connect().await;
+        client.subscribe(["topics"], Some(last)).await;
+        clients.push(client);
+    }
+    let next = api.publish("topics");
+    for client in &mut clients {
+        assert_eq!(client.brief().await, format!("result topics {next}"));
+    }
+    assert_eq!(api.metrics.resumes.with_label_values(&["resumed"]).get(), CLIENTS as u64);
+    drop(clients);
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_is_read_no_faster_than_a_client_may_send() {
+    let mut config = Config::default();
+    config.limits.client_frames_per_second = 50;
+    let api = Api::start(&config);
+    let mut client = api.connect().await;
+    let begun = std::time::Instant::now();
+    for _ in 0..80 {
+        client.socket.send(Message::Ping(bytes::Bytes::new())).await.unwrap();
+    }
+    client.say("?").await;
+    assert_eq!(client.brief().await, "error BadFrame");
+    // Fifty of the eighty-one are those of the first second; the others come one in 20 ms.
+    assert!(begun.elapsed() >= Duration::from_millis(560));
+    drop(client);
     api.stop().await;
 }

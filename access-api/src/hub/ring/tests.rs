@@ -1,17 +1,12 @@
-use common::protocol::{StreamId, Update};
+use common::protocol::{Cursor, StreamId};
 use proptest::prelude::*;
 
 use super::*;
-use crate::config;
 
 fn frame(seq: u64, bytes: usize) -> Arc<Frame> {
-    let update = Update {
-        query: "topics".to_owned(),
-        cursor: Cursor { stream: StreamId(1), seq },
-        lag_ms: 0,
-        result: "x".repeat(bytes),
-    };
-    Arc::new(Frame::encode(update, 0, 1).unwrap())
+    let cursor = Cursor { stream: StreamId(1), seq };
+    let payload = format!("\"{}\"", "x".repeat(bytes));
+    Frame::encode(("topics", 0), 1, cursor, 0, &payload).unwrap()
 }
 
 #[test]
@@ -32,7 +27,7 @@ fn a_snapshot_differs_from_a_result_in_its_type_only_and_is_made_once() {
 
 #[test]
 fn a_hole_in_the_sequence_is_where_the_history_begins() {
-    let mut ring = Ring::new(config::Ring { frames: 10, bytes: 10_000 });
+    let mut ring = Ring::new(RingLimits { frames: 10, bytes: 10_000 });
     ring.push(frame(3, 0));
     ring.push(frame(4, 0));
     assert_eq!((ring.floor(), ring.end()), (3, 5));
@@ -46,7 +41,7 @@ fn a_hole_in_the_sequence_is_where_the_history_begins() {
 
 #[test]
 fn how_far_behind_is_measured_in_frames_and_in_bytes() {
-    let mut ring = Ring::new(config::Ring { frames: 10, bytes: 10_000 });
+    let mut ring = Ring::new(RingLimits { frames: 10, bytes: 10_000 });
     for seq in 0..5 {
         ring.push(frame(seq, 0));
     }
@@ -64,7 +59,7 @@ proptest! {
         frames in 1usize..20,
         bytes in 1usize..2_000,
     ) {
-        let mut ring = Ring::new(config::Ring { frames, bytes });
+        let mut ring = Ring::new(RingLimits { frames, bytes });
         let mut pushed: Vec<Arc<Frame>> = Vec::new();
         let mut covered = Vec::new();
         let mut seq = 0;
@@ -96,4 +91,19 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn how_many_frames_there_were_is_known_for_a_while_after_they_have_gone() {
+    let mut ring = Ring::new(RingLimits { frames: 2, bytes: 10_000 });
+    for seq in 0..40 {
+        ring.push(frame(seq, 0));
+    }
+    assert_eq!(ring.floor(), 38);
+    assert_eq!(ring.count_from(39, |_| true), Some(1));
+    assert_eq!(ring.count_from(6, |_| true), Some(34));
+    assert_eq!(ring.count_from(6, |query| query == 1), Some(0));
+    assert_eq!(ring.count_from(5, |_| true), None, "2 × 16 that have gone are remembered");
+    ring.clear(50);
+    assert_eq!(ring.count_from(49, |_| true), None);
 }

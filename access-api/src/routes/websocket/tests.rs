@@ -6,27 +6,6 @@ use super::*;
 use crate::config::Config;
 use crate::test_api::{Api, eventually};
 
-#[test]
-fn an_origin_is_a_scheme_a_host_and_a_port() {
-    let parse = |text: &str| Origin::parse(text);
-    assert_eq!(parse("https://wall.example"), parse("https://WALL.example:443"));
-    assert_ne!(parse("https://wall.example"), parse("http://wall.example"));
-    assert!(parse("http://[::1]:8080").is_some());
-    for text in [
-        "",
-        "null",
-        "*",
-        "wall.example",
-        "https://",
-        "ftp://wall.example",
-        "https://wall.example/",
-        "https://a@wall.example",
-        "file:///x",
-    ] {
-        assert_eq!(parse(text), None, "{text}");
-    }
-}
-
 async fn connect_from(api: &Api, origin: Option<&str>) -> Result<(), u16> {
     let mut request = api.request();
     if let Some(origin) = origin {
@@ -89,15 +68,17 @@ async fn a_request_that_is_no_handshake_is_told_so() {
 #[tokio::test]
 async fn connections_beyond_the_limit_get_503_until_one_is_free() {
     let mut config = Config::default();
-    config.limits.connections = 2;
+    config.limits.requests = 2;
     let api = Api::start(&config);
-    let (first, second) = (api.connect().await, api.connect().await);
+    let hold = async || TcpStream::connect(api.address).await.unwrap();
+    let (first, second) = (hold().await, hold().await);
+    eventually("both held", || api.metrics.connections.get() == 2).await;
     let answer = api.get("/v1/queries").await;
     assert!(
         answer.starts_with("HTTP/1.1 503 ") && answer.contains("too_many_connections"),
         "{answer}"
     );
-    assert_eq!(api.metrics.connections_refused.get(), 1);
+    assert_eq!(api.metrics.connections_refused.with_label_values(&["requests"]).get(), 1);
     drop(first);
     eventually("a free place", || api.metrics.connections.get() == 1).await;
     assert!(api.get("/v1/queries").await.starts_with("HTTP/1.1 200 "));
@@ -106,13 +87,79 @@ async fn connections_beyond_the_limit_get_503_until_one_is_free() {
 }
 
 #[tokio::test]
+async fn websockets_and_requests_do_not_take_each_others_places() {
+    let mut config = Config::default();
+    config.limits.websockets = 2;
+    config.limits.requests = 1;
+    let api = Api::start(&config);
+    let held = (api.connect().await, api.connect().await);
+    assert!(api.get("/v1/queries").await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(connect_from(&api, None).await, Err(503));
+    assert_eq!(api.metrics.connections_refused.with_label_values(&["websockets"]).get(), 1);
+    assert_eq!(api.metrics.clients.get(), 2, "those that there are stay");
+    drop(held);
+    eventually("free places", || api.metrics.clients.get() == 0).await;
+    assert_eq!(connect_from(&api, None).await, Ok(()));
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn one_address_has_no_more_connections_than_it_may() {
+    let mut config = Config::default();
+    config.limits.connections_per_address = 1;
+    let api = Api::start(&config);
+    let held = api.connect().await;
+    assert!(api.get("/v1/queries").await.starts_with("HTTP/1.1 503 "));
+    assert_eq!(api.metrics.connections_refused.with_label_values(&["address"]).get(), 1);
+    let elsewhere = tokio::net::TcpSocket::new_v4().unwrap();
+    elsewhere.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = elsewhere.connect(api.address).await.unwrap();
+    assert!(api.shake_hands(stream, api.request()).await.is_ok());
+    drop(held);
+    eventually("a free place", || api.metrics.connections.get() == 0).await;
+    assert!(api.get("/v1/queries").await.starts_with("HTTP/1.1 200 "));
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn a_subprotocol_that_is_offered_is_answered() {
+    let api = Api::start(&Config::default());
+    for (offer, answer) in [
+        (None, Ok(None)),
+        (Some("millrace.v1+json"), Ok(Some("millrace.v1+json"))),
+        (Some("chat, millrace.v1+json"), Ok(Some("millrace.v1+json"))),
+        (Some("chat"), Err(400)),
+    ] {
+        let mut request = api.request();
+        if let Some(offer) = offer {
+            request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, offer.parse().unwrap());
+        }
+        let stream = TcpStream::connect(api.address).await.unwrap();
+        let got = match tokio_tungstenite::client_async(request, stream).await {
+            Ok((_, response)) => {
+                let named = response.headers().get(SEC_WEBSOCKET_PROTOCOL);
+                Ok(named.map(|value| value.to_str().unwrap().to_owned()))
+            }
+            Err(WsError::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(got, answer.map(|named| named.map(str::to_owned)), "{offer:?}");
+    }
+    api.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_takes_little_memory_besides_its_read_buffer() {
     let config = Config::default();
     let (hub, metrics) = crate::test_api::hub(&config);
     let shutdown = tokio_util::sync::CancellationToken::new();
-    let place = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
-    let connection = Connection::new(place, Gauged::new(&metrics.connections), TaskTracker::new());
-    let service = Arc::new(Service { hub, limits: config.limits, metrics, shutdown });
+    let caps = crate::descriptors::Caps { websockets: 1, requests: 1, refusals: 1 };
+    let tasks = tokio_util::task::TaskTracker::new();
+    let places =
+        Arc::new(crate::connection::Places::new(caps, 1, metrics.connections.clone(), tasks));
+    let connection = places.take([127, 0, 0, 1].into()).unwrap();
+    let clock = common::clock::Clock::default();
+    let shared = Arc::new(Shared { hub, limits: config.limits, metrics, clock, shutdown });
     let upgrade = hyper::upgrade::on(http::Request::new(()));
-    assert!(std::mem::size_of_val(&serve(upgrade, connection, service)) <= 1200);
+    assert!(std::mem::size_of_val(&serve(upgrade, connection, shared)) <= 1200);
 }

@@ -1,0 +1,37 @@
+//! Why the results cannot be read.
+
+use common::kafka::reader;
+
+/// Why the results cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Kafka cannot be read.
+    #[error(transparent)]
+    Read(#[from] reader::Error),
+    /// A position is one offset, so there can be one partition only.
+    #[error(
+        "the topic {topic} has {partitions} partitions, and must have 1; delete it, or name another in kafka.topics.results"
+    )]
+    Partitions {
+        /// The topic.
+        topic: String,
+        /// How many it has.
+        partitions: usize,
+    },
+    /// The system gives no thread.
+    #[error("cannot start the consumer's thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// A defect.
+    #[error("the consumer's thread died")]
+    Died,
+}
+
+impl Error {
+    /// Whether trying again can help without anybody changing anything.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Read(error) => error.retryable(),
+            Self::Partitions { .. } | Self::Thread(_) | Self::Died => false,
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! What is shown now: the ring, the newest result of each query, and what is known of Kafka.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::protocol::{Cursor, Gap, KafkaState, Queries, Status, StreamId};
+
+use super::frame::{Frame, WRAPPING_BYTES};
+use super::ring::Ring;
+use crate::envelope::Envelope;
+use crate::limits::{Limits, RingLimits};
+
+/// What is shown now.
+#[derive(Debug)]
+pub struct State {
+    /// The stream whose results are shown.
+    pub stream: StreamId,
+    /// Counts the times that reading began anew; positions of another time are to be looked at again.
+    pub beginnings: u64,
+    /// Whether the results were read up to their end; until then nothing is given to anybody.
+    pub is_complete: bool,
+    /// The history.
+    pub ring: Ring,
+    /// By index; an index is never given to another query while the stream stays.
+    pub queries: Vec<Query>,
+    /// The index of each name in `queries`.
+    pub indices: HashMap<String, usize>,
+    kafka_away_since_ms: Option<i64>,
+    newest_result_ms: Option<i64>,
+}
+
+/// A query that has, or had, a result.
+#[derive(Debug)]
+pub struct Query {
+    /// Its name.
+    pub name: String,
+    /// Results shown so far.
+    pub count: u64,
+    /// The newest of them, unless the query was retired.
+    pub newest: Option<Newest>,
+    /// The highest version shown; it holds for a query that was retired and comes back, too.
+    version: u64,
+}
+
+/// The newest result of a query.
+#[derive(Debug, Clone)]
+pub struct Newest {
+    /// As clients get it.
+    pub frame: Arc<Frame>,
+    /// As it was published.
+    pub payload: Bytes,
+    /// Its time span.
+    pub window: serde_json::Value,
+    /// Its version.
+    pub version: u64,
+    /// Its newest event time.
+    pub as_of_ms: i64,
+}
+
+/// A record of the topic of results, as the consumer hands it over.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its sequence.
+    pub seq: u64,
+    /// Its value: a result as published, in UTF-8.
+    pub payload: Bytes,
+    /// When it was published.
+    pub published_ms: i64,
+    /// Now.
+    pub now_ms: i64,
+}
+
+/// What became of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// It is shown.
+    Shown,
+    /// Its version is below the one that is shown.
+    Stale,
+    /// It is what is shown already.
+    Unchanged,
+    /// Its query would be one too many.
+    TooManyQueries,
+    /// Its frame would be too large.
+    TooLarge,
+}
+
+/// What became of a cursor that a client gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// Everything after it is there.
+    Resumed,
+    /// Something after it is not there any more.
+    TooOld,
+    /// It is of another stream.
+    OtherStream,
+    /// It is of this stream, but this process has not read as far.
+    Ahead,
+}
+
+impl Published {
+    /// Why it is not shown, as a metric's label.
+    pub const fn dropped_as(self) -> Option<&'static str> {
+        match self {
+            Self::Shown => None,
+            Self::Stale => Some("stale"),
+            Self::Unchanged => Some("unchanged"),
+            Self::TooManyQueries => Some("too_many_queries"),
+            Self::TooLarge => Some("too_large"),
+        }
+    }
+}
+
+impl Resume {
+    /// The value of the label `outcome`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resumed => "resumed",
+            Self::TooOld => "too_old",
+            Self::OtherStream => "other_stream",
+            Self::Ahead => "ahead",
+        }
+    }
+}
+
+impl State {
+    /// Nothing was read yet.
+    pub fn new(ring: RingLimits) -> Self {
+        Self {
+            stream: StreamId(0),
+            beginnings: 0,
+            is_complete: false,
+            ring: Ring::new(ring),
+            queries: Vec::new(),
+            indices: HashMap::new(),
+            kafka_away_since_ms: None,
+            newest_result_ms: None,
+        }
+    }
+
+    /// Reading begins, anew or for the first time, at sequence `end`.
+    pub fn begin(&mut self, stream: StreamId, end: u64) {
+        self.stream = stream;
+        self.beginnings += 1;
+        self.is_complete = false;
+        self.ring.clear(end);
+        self.queries.clear();
+        self.indices.clear();
+        self.newest_result_ms = None;
+    }
+
+    /// Shows a result, unless that would go backwards.
+    pub fn publish(&mut self, result: &Envelope, arrival: Arrival, limits: &Limits) -> Published {
+        let seq = arrival.seq;
+        let published = self.admit(result, arrival, limits);
+        self.ring.advance(seq);
+        published
+    }
+
+    fn admit(&mut self, result: &Envelope, arrival: Arrival, limits: &Limits) -> Published {
+        let known = self.indices.get(&result.query).copied();
+        let query = known.map(|index| &self.queries[index]);
+        if query.is_some_and(|query| result.version < query.version) {
+            return Published::Stale;
+        }
+        let newest = query.and_then(|query| query.newest.as_ref());
+        if newest.is_some_and(|newest| arrival.payload == newest.payload) {
+            return Published::Unchanged;
+        }
+        if known.is_none() && self.queries.len() >= limits.queries {
+            return Published::TooManyQueries;
+        }
+        let Ok(payload) = std::str::from_utf8(&arrival.payload) else { return Published::TooLarge };
+        let index = known.unwrap_or(self.queries.len());
+        let nth = query.map_or(0, |query| query.count) + 1;
+        // Clocks of two machines differ; a result from the future has no lag.
+        let lag_ms = match result.ingested_ms {
+            1.. => u64::try_from(arrival.now_ms.saturating_sub(result.ingested_ms)).unwrap_or(0),
+            _ => 0,
+        };
+        let cursor = Cursor { stream: self.stream, seq: arrival.seq };
+        let frame = match Frame::encode((&result.query, index), nth, cursor, lag_ms, payload) {
+            Ok(frame) if frame.bytes() <= limits.result_bytes + WRAPPING_BYTES => frame,
+            _ => return Published::TooLarge,
+        };
+        if known.is_none() {
+            self.indices.insert(result.query.clone(), index);
+            let name = result.query.clone();
+            self.queries.push(Query { name, count: 0, newest: None, version: 0 });
+        }
+        self.ring.push(Arc::clone(&frame));
+        let published_ms = arrival.published_ms.min(arrival.now_ms);
+        self.newest_result_ms = self.newest_result_ms.max(Some(published_ms));
+        let query = &mut self.queries[index];
+        query.count = nth;
+        query.version = result.version;
+        query.newest = Some(Newest {
+            frame,
+            payload: arrival.payload,
+            window: result.window.clone(),
+            version: result.version,
+            as_of_ms: result.as_of_ms,
+        });
+        Published::Shown
+    }
+
+    /// Kafka answers, or has not since `away_since_ms`. Returns whether that is news.
+    pub fn set_kafka(&mut self, away_since_ms: Option<i64>) -> bool {
+        let is_news = self.kafka_away_since_ms.is_some() != away_since_ms.is_some();
+        if is_news {
+            self.kafka_away_since_ms = away_since_ms;
+        }
+        is_news
+    }
+
+    /// What clients are told of Kafka.
+    pub fn status(&self, now_ms: i64) -> Status {
+        let kafka = match self.kafka_away_since_ms {
+            Some(_) => KafkaState::Away,
+            None if self.is_complete => KafkaState::Connected,
+            None => KafkaState::Reading,
+        };
+        Status {
+            now_ms,
+            kafka,
+            kafka_away_since_ms: self.kafka_away_since_ms,
+            newest_result_ms: self.newest_result_ms,
+        }
+    }
+
+    /// Whether this query has a result to show.
+    pub fn is_shown(&self, name: &str) -> bool {
+        self.indices.get(name).is_some_and(|&index| self.queries[index].newest.is_some())
+    }
+
+    /// Whether reading can go on after `cursor`.
+    pub fn judge(&self, cursor: Cursor) -> Resume {
+        if cursor.stream != self.stream {
+            Resume::OtherStream
+        } else if cursor.seq >= self.ring.end() {
+            Resume::Ahead
+        } else if cursor.seq + 1 < self.ring.floor() {
+            Resume::TooOld
+        } else {
+            Resume::Resumed
+        }
+    }
+
+    /// What a client of these `queries` is told whose cursor cannot be resumed from; the newest result
+    /// of each follows.
+    pub fn gap(&self, from: Cursor, queries: &Queries) -> Gap {
+        let floor = self.ring.floor().checked_sub(1).map(|seq| Cursor { stream: self.stream, seq });
+        let is_wanted = |index: usize| queries.contains(&self.queries[index].name);
+        let skipped = (from.stream == self.stream)
+            .then(|| self.ring.count_from(from.seq.saturating_add(1), is_wanted))
+            .flatten()
+            .map(|published| {
+                let newest = |query: &Query| {
+                    let newest = query.newest.as_ref()?;
+                    (newest.frame.cursor.seq > from.seq && queries.contains(&query.name))
+                        .then_some(())
+                };
+                let given = self.queries.iter().filter_map(newest).count() as u64;
+                published.saturating_sub(given)
+            });
+        Gap { from, floor, skipped }
+    }
+}

@@ -1,0 +1,103 @@
+//! Who is answered: by the name that was asked for, and by the page that asks.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST,
+    HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+};
+use http::{Method, StatusCode};
+use warp::Reply;
+use warp::reply::Response;
+
+use super::reply;
+use crate::origin::{Hosts, Origin};
+
+/// Every answer carries these. A page of ours loads nothing from elsewhere and runs no inline script.
+const SECURITY: [(&str, &str); 4] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
+         connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-resource-policy", "same-origin"),
+];
+
+/// Who is answered.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    hosts: Hosts,
+    origins: Vec<Origin>,
+}
+
+impl Gate {
+    /// Lets browsers in that ask for one of `hosts`, and pages of `allowed_origins`.
+    pub fn new(hosts: &[String], allowed_origins: &[String]) -> Self {
+        Self {
+            hosts: Hosts::new(hosts),
+            origins: allowed_origins.iter().filter_map(|text| Origin::parse(text)).collect(),
+        }
+    }
+
+    /// Whether a request for this host may be answered.
+    pub fn allows_host(&self, headers: &HeaderMap) -> bool {
+        self.hosts.allow(headers.get(HOST))
+    }
+
+    /// Whether the page that asks, if it is one, may read results: it is our own, or a listed one.
+    pub fn allows_page(&self, headers: &HeaderMap) -> bool {
+        // Browsers always send it with a handshake, and pages cannot change it; others need none.
+        let Some(text) = headers.get(ORIGIN) else { return true };
+        let Some(origin) = text.to_str().ok().and_then(Origin::parse) else { return false };
+        headers.get(HOST).is_some_and(|host| origin.is_of(host)) || self.origins.contains(&origin)
+    }
+
+    /// The answer for a request for a host that is not ours.
+    pub fn misdirected() -> Response {
+        reply::error(
+            StatusCode::MISDIRECTED_REQUEST,
+            "unknown_host",
+            "this server is not known under the name that was asked for; add it to hosts",
+        )
+    }
+
+    /// The answer as it goes out: with what browsers are told, CORS included.
+    pub fn release(&self, method: &Method, asked: &HeaderMap, mut answer: Response) -> Response {
+        if !self.origins.is_empty() {
+            let cors = self.cross_origin(asked);
+            if *method == Method::OPTIONS
+                && cors.is_some()
+                && asked.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+            {
+                answer = StatusCode::NO_CONTENT.into_response();
+                let headers = answer.headers_mut();
+                let set = [
+                    (ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD"),
+                    (ACCESS_CONTROL_ALLOW_HEADERS, "if-none-match"),
+                    (ACCESS_CONTROL_MAX_AGE, "600"),
+                ];
+                headers.extend(set.map(|(name, value)| (name, HeaderValue::from_static(value))));
+            }
+            let headers = answer.headers_mut();
+            headers.append(VARY, HeaderValue::from_static("origin"));
+            if let Some(origin) = cors {
+                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+                let exposed = HeaderValue::from_static("etag, retry-after");
+                headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+            }
+        }
+        for (name, value) in SECURITY {
+            let name = HeaderName::from_static(name);
+            answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        answer
+    }
+
+    /// The origin of the page that asks, when it is a listed one.
+    fn cross_origin(&self, asked: &HeaderMap) -> Option<HeaderValue> {
+        let text = asked.get(ORIGIN)?;
+        let origin = Origin::parse(text.to_str().ok()?)?;
+        self.origins.contains(&origin).then(|| text.clone())
+    }
+}
