@@ -1,7 +1,6 @@
 //! For tests: an access-api in this process whose results come from the test instead of from Kafka,
 //! and clients with real sockets.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::clock::Clock;
 use common::protocol::{ClientFrame, Cursor, Queries, ServerFrame, Status, StreamId};
-use common::result::{Ranked, TopN, Window};
+use common::result::{SCHEMA_VERSION, TopN};
 use futures_util::{SinkExt, StreamExt};
 use prometheus::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -46,30 +45,17 @@ pub struct Api {
     next: u64,
 }
 
+/// A result whose count and total are its version.
 pub fn top_n(query: &str, version: u64) -> TopN {
-    TopN {
-        v: 1,
-        query: query.to_owned(),
-        stream: String::new(),
-        window: Window::Running {},
-        version,
-        is_final: false,
-        revised: false,
-        as_of_ms: 0,
-        ingested_ms: 0,
-        offsets: BTreeMap::from([(0, i64::try_from(version).unwrap() - 1)]),
-        events: version,
-        duplicates: 0,
-        total: version,
-        distinct: 1,
-        distinct_error: 0.0,
-        ceiling: 0,
-        late: 0,
-        future: 0,
-        shed_rate: 0.0,
-        gaps: Vec::new(),
-        top: vec![Ranked { item: "Social".to_owned(), count: version, error: 0 }],
-    }
+    let result = serde_json::json!({
+        "v": SCHEMA_VERSION, "query": query, "window": {"kind": "running"}, "version": version,
+        "final": false, "revised": false, "as_of_ms": 0, "offsets": {"0": version - 1},
+        "events": version, "total": version, "distinct": 1, "distinct_error": 0.0, "ceiling": 0,
+        "late": 0, "shed_rate": 0.0,
+        "top": [{"item": "Social", "count": version, "error": 0}],
+    });
+    // As text, because a value's keys are not turned back into the numbers of `offsets`.
+    serde_json::from_str(&result.to_string()).unwrap()
 }
 
 pub fn payload(result: &TopN) -> Bytes {
