@@ -43,7 +43,7 @@ use crate::hub::{Hub, Reader, Subscribed, WRAPPING_BYTES};
 use crate::limits::Limits;
 use crate::metrics::{Disconnect, Metrics};
 use flow::{CONTROLS, Flow};
-use ladder::{Rung, STALL};
+use ladder::{Rung, SLOW_DOWN, STALL};
 
 mod flow;
 mod ladder;
@@ -238,7 +238,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.flow.is_blocked() || behind.unacknowledged >= STALL {
             return Ok(());
         }
-        self.fill(&shared.hub)
+        // Near the point where it is held it is given one frame at a time, so as not to pass it.
+        self.fill(&shared.hub, if behind.unacknowledged >= SLOW_DOWN { 1 } else { BATCH })
     }
 
     fn deadline(&self, now: Instant) -> Instant {
@@ -283,11 +284,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.control(&ServerFrame::Error(Refusal { code: RefusalCode::UnknownQuery, message }))
     }
 
-    /// The next batch.
-    fn fill(&mut self, hub: &Hub) -> Result<(), Disconnect> {
+    /// The next batch, of `budget` bytes or one frame.
+    fn fill(&mut self, hub: &Hub, budget: usize) -> Result<(), Disconnect> {
         let Subscription::Served(reader) = &mut self.subscription else { return Ok(()) };
         let mut skipped = if self.flow.is_stalled() { hub.conflate(reader) } else { 0 };
-        let batch = hub.take(reader, BATCH);
+        let batch = hub.take(reader, budget);
         skipped += batch.skipped;
         if let Some(gap) = batch.gap {
             self.gap(gap)?;

@@ -90,7 +90,7 @@ async fn connections_beyond_the_limit_get_503_until_one_is_free() {
 async fn websockets_and_requests_do_not_take_each_others_places() {
     let mut config = Config::default();
     config.limits.websockets = 2;
-    config.limits.requests = 1;
+    config.limits.requests = 4;
     let api = Api::start(&config);
     let held = (api.connect().await, api.connect().await);
     assert!(api.get("/v1/queries").await.starts_with("HTTP/1.1 200 "));
