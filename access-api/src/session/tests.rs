@@ -309,7 +309,7 @@ async fn frames_without_sense_are_answered_and_the_connection_stays() {
     let mut api = Api::start(&config);
     api.publish("topics");
     let mut client = api.connect().await;
-    let nested = "[".repeat(60_000);
+    let nested = "[".repeat(15_000);
     let bad = [
         "",
         "{",
@@ -326,7 +326,7 @@ async fn frames_without_sense_are_answered_and_the_connection_stays() {
     for text in bad {
         client.say(text).await;
         let ServerFrame::Error(refusal) = client.frame().await else {
-            panic!("no error for {text}")
+            panic!("no error for {}", &text[..text.len().min(60)])
         };
         assert_eq!(refusal.code, RefusalCode::BadFrame);
         assert!(refusal.message.len() < 500, "{}", refusal.message);
