@@ -3,6 +3,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 
 use common::admin::Readiness;
+use common::event::Id;
 use common::event::identity::Identity;
 use common::kafka::header;
 use common::message_log;
@@ -200,6 +201,26 @@ async fn events_and_dead_letters_reach_their_topics_and_leave_the_log() {
     assert_eq!(dead[2].payload, large.as_bytes(), "whole");
     assert!(dead[2].headers[header::SEQ].ends_with(&dead[2].headers[header::OFFSET]));
     nothing_left(bench.directory.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_without_an_id_has_no_key_and_one_known_by_its_bytes_has_their_hash() {
+    let hash = common::event::identity::fingerprint(rsvp(7).as_bytes());
+    for (id, key) in [(Id::None, None), (Id::Payload, Some(hash))] {
+        let mut bench = Bench::new();
+        bench.config.event.id = id;
+        let mut running = bench.start();
+        for _ in 0..2 {
+            running.intake.push(rsvp(7).into()).await.unwrap();
+        }
+        running.drain().await;
+        let events = bench.records(RAW);
+        assert_eq!(events.len(), 2, "both are sent; who reads them drops the copy if it has an id");
+        for event in &events {
+            assert_eq!(event.key.as_deref(), key.as_deref().map(str::as_bytes));
+            assert_eq!(event.headers.get(header::ID), key.as_ref());
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
