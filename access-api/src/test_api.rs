@@ -49,9 +49,9 @@ pub struct Api {
 pub fn top_n(query: &str, version: u64) -> TopN {
     let result = serde_json::json!({
         "v": SCHEMA_VERSION, "query": query, "window": {"kind": "running"}, "version": version,
-        "final": false, "revised": false, "as_of_ms": 0, "offsets": {"0": version - 1},
+        "as_of_ms": 0, "offsets": {"0": version - 1},
         "events": version, "total": version, "distinct": 1, "distinct_error": 0.0, "ceiling": 0,
-        "late": 0, "shed_rate": 0.0,
+        "late": 0,
         "top": [{"item": "Social", "count": version, "error": 0}],
     });
     // As text, because a value's keys are not turned back into the numbers of `offsets`.

@@ -7,11 +7,13 @@
 //! | module | |
 //! |---|---|
 //! | [`query`], [`plan`] | what is asked, checked and compiled |
-//! | [`decode`] | items and time of an event, in one pass over its JSON |
+//! | [`decode`] | who an event is, when it happened, and its items, in one pass over its JSON |
+//! | [`watermark`] | how far a partition is in event time |
 //! | [`dedupe`] | which events were seen already |
 //! | [`sketch`], [`summary`], [`window`] | counts with their error, and which pane they belong to |
 //! | [`tally`], [`snapshot`], [`partial`] | one partition: its state, stored form, shipped form |
 //! | [`merge`] | a query's result over all partitions |
+//! | [`notices`] | what a person should be told |
 //! | [`owner`], [`witness`] | who writes about a partition; which log it was |
 //! | [`versioned`], [`hash`] | the envelope of what is stored, and the one hash, that all of them use |
 
@@ -22,6 +24,7 @@ pub mod decode;
 pub mod dedupe;
 pub mod hash;
 pub mod merge;
+pub mod notices;
 pub mod owner;
 pub mod partial;
 pub mod plan;
@@ -31,5 +34,6 @@ pub mod snapshot;
 pub mod summary;
 pub mod tally;
 pub mod versioned;
+pub mod watermark;
 pub mod window;
 pub mod witness;

@@ -12,8 +12,14 @@ pub struct Metrics {
     pub undecodable: IntCounterVec,
     /// Bytes of payload read.
     pub raw_bytes: IntCounter,
-    /// Events that a query gave no window, by cause: `late` (one for each query), `future`.
+    /// Events in no window but the running ones, by cause: `untimed`, `future`.
     pub unwindowed: IntCounterVec,
+    /// Mentions that came when the window of a query had moved on, summed over the queries.
+    pub late: IntCounter,
+    /// Records whose Kafka key is not the one that the event says.
+    pub key_mismatches: IntCounter,
+    /// 1 for a query that has found no item in the first thousands of events.
+    pub unmatched_queries: IntGaugeVec,
     /// Items counted in a shortened form.
     pub shortened: IntCounter,
     /// Event ids forgotten for their age or for want of room.
@@ -66,8 +72,19 @@ impl Metrics {
             raw_bytes: make.counter("raw_bytes", "bytes of payload read from the raw topic")?,
             unwindowed: make.counters(
                 "unwindowed_events",
-                "distinct events dated outside every window kept",
+                "distinct events that only running windows count",
                 "cause",
+            )?,
+            late: make
+                .counter("late_mentions", "mentions that came when the window had moved on")?,
+            key_mismatches: make.counter(
+                "key_mismatch_records",
+                "records whose Kafka key is not the one that the event says",
+            )?,
+            unmatched_queries: make.gauges(
+                "unmatched_queries",
+                "1 for a query that has found no item in the first thousands of events",
+                "query",
             )?,
             shortened: make.counter(
                 "shortened_items",

@@ -25,12 +25,7 @@ pub struct TopN {
     pub window: Window,
     /// Sum of (offset + 1) over `offsets`.
     pub version: u64,
-    /// True once the watermark of every partition passed the window's end.
-    #[serde(rename = "final")]
-    pub is_final: bool,
-    /// True when late data changed a window that had been final.
-    pub revised: bool,
-    /// Newest event time that is reflected, in milliseconds since 1970; 0 before the first event.
+    /// Newest confirmed event time that is reflected, in milliseconds since 1970; 0 before the first event.
     pub as_of_ms: i64,
     /// Newest time at which a reflected event was received by its collector, likewise.
     #[serde(default)]
@@ -51,13 +46,16 @@ pub struct TopN {
     pub distinct_error: f64,
     /// No item that is not in the summary has a true count above this.
     pub ceiling: u64,
-    /// Events too old for any window that is kept.
+    /// Mentions in no window because the window had moved on: they came too late in their partition, or
+    /// their partition lags so far behind the others that the window has left it.
     pub late: u64,
-    /// Events dated too far in the future to be given a window.
+    /// Distinct events without a readable time: counted by running windows only.
+    #[serde(default)]
+    pub untimed: u64,
+    /// Distinct events dated so far ahead that only running windows count them. It falls when other events
+    /// confirm the time of one that waits.
     #[serde(default)]
     pub future: u64,
-    /// Share of events that was shed under overload, from 0 to 1.
-    pub shed_rate: f64,
     /// Offsets that were lost before they could be read.
     #[serde(default)]
     pub gaps: Vec<Gap>,
@@ -119,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_envelope_has_the_names_of_the_contract() {
-        let text = r#"{"v":1,"query":"topics","stream":"9f3c00000000beef","window":{"kind":"sliding","size_ms":1800000,"slide_ms":5000,"start_ms":0,"end_ms":0},"version":812,"final":false,"revised":false,"as_of_ms":0,"ingested_ms":0,"offsets":{"0":1042,"1":998},"events":0,"duplicates":0,"total":18234,"distinct":2210,"distinct_error":0.008,"ceiling":3,"late":4,"future":0,"shed_rate":0.0,"gaps":[],"top":[{"item":"Social","count":663,"error":0}]}"#;
+        let text = r#"{"v":1,"query":"topics","stream":"9f3c00000000beef","window":{"kind":"sliding","size_ms":1800000,"slide_ms":5000,"start_ms":0,"end_ms":0},"version":812,"as_of_ms":0,"ingested_ms":0,"offsets":{"0":1042,"1":998},"events":0,"duplicates":0,"total":18234,"distinct":2210,"distinct_error":0.008,"ceiling":3,"late":4,"untimed":0,"future":0,"gaps":[],"top":[{"item":"Social","count":663,"error":0}]}"#;
         let result: TopN = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&result).unwrap(), text);
         assert_eq!(TopN::version_of(&result.offsets), 1043 + 999);

@@ -27,7 +27,7 @@ fn a_version_that_goes_backwards_is_not_shown() {
     assert_eq!(at(1, 4), Published::Stale);
     assert_eq!(at(2, 5), Published::Unchanged);
     let mut revised = top_n("topics", 5);
-    revised.is_final = true;
+    revised.late = 1;
     assert_eq!(crate::test_api::publish(&hub, 3, &revised), Published::Shown);
     assert_eq!(hub.newest("topics").unwrap().frame.cursor.seq, 3);
     // What was dropped is no hole: a client that had everything up to 0 misses nothing.

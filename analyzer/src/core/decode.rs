@@ -1,21 +1,31 @@
-//! From the bytes of an event to the items that the queries ask for, in one pass.
+//! From the bytes of an event to all that a tally asks of it, in one pass: whether it is an event, who it
+//! is, when it happened, and the items that the queries name.
 //!
-//! The pointers of all queries form one trie, walked along with the text: values off the trie are
-//! skipped, strings at its ends are *mentions*. Nothing is allocated per event: mentions point into the
-//! payload, or, where escapes had to be resolved, into a buffer that is used again.
+//! The pointers of the schema and of all queries form one trie, walked along with the text. Strings and
+//! numbers at the end of a query's pointer are *mentions*; what stands at the end of the schema's pointers
+//! goes into numbered slots. Both only say where in the payload something stands, or, where escapes had to
+//! be resolved or a number is written in another way than its shortest, where in a buffer that is used
+//! again.
 //!
-//! Only strings are items; other types in their place are skipped. An item that an event names twice is
-//! counted twice. Lone surrogate escapes read as U+FFFD. What is not an event is refused for the same
-//! reasons as by the collector, except that names are not checked for being unique.
+//! What is not an event is refused by the rules of [`identify`](common::event::identity::identify), so that
+//! a record of another producer counts if the collector would have taken it, and only then. A test compares
+//! the two. An item that an event names twice is counted twice. Lone surrogate escapes read as U+FFFD.
 
+use std::borrow::Cow;
+
+use common::event::identity::fingerprint;
 use common::event::json::{Raw, Reader, unescape};
-use common::event::time::{self, Unit};
-use common::event::{Pointer, Reason, Step, Time, Value};
+use common::event::time::{self, Unit, Unreadable};
+use common::event::{Id, Pointer, Reason, Schema, Step, Value};
 
 use crate::core::hash::hash;
 
+mod names;
+mod number;
 #[cfg(test)]
 mod tests;
+
+use names::Names;
 
 /// Longest item that is counted as it is. A longer one is cut to its first characters, then `…` and the
 /// hash of the whole, so that different items stay different.
@@ -27,6 +37,19 @@ pub struct Decoder {
     root: Node,
     /// Which of the different pointers each query reads, in the order of the queries.
     pointers: Vec<usize>,
+    id: IdRule,
+    /// The slot of the key that the schema names.
+    key: Option<usize>,
+    time: Option<(usize, Unit)>,
+    slots: usize,
+}
+
+/// Where the id comes from.
+#[derive(Debug)]
+enum IdRule {
+    Slots(Vec<usize>),
+    Payload,
+    None,
 }
 
 /// A place in the events; its children are the places below it.
@@ -34,9 +57,10 @@ pub struct Decoder {
 struct Node {
     keys: Vec<(Box<str>, Node)>,
     every: Option<Box<Node>>,
-    /// The pointer that ends here.
+    /// The query pointer that ends here.
     pointer: Option<u32>,
-    time: Option<Unit>,
+    /// The slot that is filled from here.
+    slot: Option<usize>,
 }
 
 /// What was found in an event. Made once, used for every event.
@@ -44,19 +68,30 @@ struct Node {
 pub struct Found {
     mentions: Vec<Mention>,
     resolved: String,
-    time_ms: Option<i64>,
+    slots: Vec<Option<Slot>>,
+    names: Names,
+    id: String,
+    key: String,
     shortened: u64,
 }
 
-/// A string at the end of a pointer.
+/// A string or number at the end of a query's pointer.
 #[derive(Debug, Clone, Copy)]
-pub struct Mention {
+struct Mention {
     /// [`hash`] of the item.
-    pub hash: u64,
+    hash: u64,
     start: u32,
     len: u32,
     pointer: u32,
     in_payload: bool,
+}
+
+/// What stands at the end of one of the schema's pointers.
+#[derive(Debug, Clone, Copy)]
+enum Slot {
+    Number { start: u32, end: u32 },
+    Text(Raw),
+    Other,
 }
 
 /// An event that was decoded.
@@ -64,46 +99,122 @@ pub struct Mention {
 pub struct Event<'a> {
     text: &'a str,
     found: &'a Found,
+    has_id: bool,
+    has_key: bool,
+    time: Time<'a>,
+}
+
+/// When an event happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Time<'a> {
+    /// Milliseconds since 1970, and how the event says so.
+    At(i64, &'a str),
+    /// It does not say so, or the schema does not tell where.
+    Missing,
+    /// It says so in a way that cannot be read, and why not.
+    Unreadable(&'a str, Unreadable),
 }
 
 // === impl Decoder ===
 
 impl Decoder {
-    /// For the items of queries, in their order, and the time of events.
-    pub fn new<'a>(items: impl IntoIterator<Item = &'a Pointer>, time: Option<&Time>) -> Self {
+    /// For the items of queries, in their order, and for events of a schema.
+    pub fn new<'a>(items: impl IntoIterator<Item = &'a Pointer>, schema: &Schema) -> Self {
         let mut root = Node::default();
         let mut different: Vec<&Pointer> = Vec::new();
         let mut pointers = Vec::new();
         for item in items {
-            let at = different.iter().position(|known| *known == item).unwrap_or_else(|| {
-                root.at(item.steps()).pointer = Some(different.len() as u32);
+            let place = different.iter().position(|known| *known == item).unwrap_or_else(|| {
+                root.descend(item.steps()).pointer = Some(different.len() as u32);
                 different.push(item);
                 different.len() - 1
             });
-            pointers.push(at);
+            pointers.push(place);
         }
-        if let Some(Time { path, unit }) = time {
-            root.at(path.steps()).time = Some(*unit);
-        }
-        Self { root, pointers }
+        let mut slots = 0;
+        let mut slot = |pointer: &Pointer| {
+            *root.descend(pointer.steps()).slot.get_or_insert_with(|| {
+                slots += 1;
+                slots - 1
+            })
+        };
+        let id = match &schema.id {
+            Id::Fields(fields) => IdRule::Slots(fields.iter().map(&mut slot).collect()),
+            Id::Payload => IdRule::Payload,
+            Id::None => IdRule::None,
+        };
+        let key = schema.key.as_ref().map(&mut slot);
+        let time = schema.time.as_ref().map(|time| (slot(&time.path), time.unit));
+        Self { root, pointers, id, key, time, slots }
     }
 
-    /// Finds what the queries ask for.
+    /// Finds what the queries ask for, and who the event is.
     ///
     /// # Errors
     /// Why the payload is not an event.
     pub fn decode<'a>(&self, payload: &'a [u8], found: &'a mut Found) -> Result<Event<'a>, Reason> {
-        found.clear();
+        found.clear(self.slots);
         if u32::try_from(payload.len()).is_err() {
             return Err(Reason::TooLarge);
         }
         let mut reader = Reader::of_payload(payload)?;
-        if reader.peek() != Some(b'{') {
+        let is_object = reader.peek() == Some(b'{');
+        found.value(Some(&self.root), &mut reader)?;
+        reader.end()?;
+        if !is_object {
             return Err(Reason::NotObject);
         }
-        found.walk(&self.root, &mut reader)?;
-        reader.end()?;
-        Ok(Event { text: reader.text(), found })
+        if found.names.duplicate() {
+            return Err(Reason::DuplicateKey);
+        }
+        let text = reader.text();
+        let (has_id, has_key) = self.identify(payload, text, found)?;
+        let time = self.time(text, &found.slots);
+        Ok(Event { text, found, has_id, has_key, time })
+    }
+
+    /// Writes down key and id; says which of them there are.
+    fn identify(
+        &self,
+        payload: &[u8],
+        text: &str,
+        found: &mut Found,
+    ) -> Result<(bool, bool), Reason> {
+        let Found { slots, id, key, .. } = found;
+        let value = |slot: usize| slots[slot].map(|slot| slot.value(text));
+        let keyed = match (&self.id, self.key) {
+            (_, Some(slot)) => Some(slot),
+            (IdRule::Slots(parts), None) => parts.first().copied(),
+            (IdRule::Payload | IdRule::None, None) => None,
+        };
+        if let Some(slot) = keyed {
+            key.push_str(value(slot).ok_or(Reason::MissingId)?.name()?);
+        }
+        match &self.id {
+            IdRule::Slots(parts) => {
+                let parts: Vec<Option<Value<'_>>> = parts.iter().map(|&slot| value(slot)).collect();
+                Id::join(parts.iter().map(Option::as_ref), id)?;
+                Ok((true, keyed.is_some()))
+            }
+            IdRule::Payload => {
+                id.push_str(&fingerprint(payload));
+                if keyed.is_none() {
+                    key.push_str(id);
+                }
+                Ok((true, true))
+            }
+            IdRule::None => Ok((false, keyed.is_some())),
+        }
+    }
+
+    fn time<'a>(&self, text: &'a str, slots: &[Option<Slot>]) -> Time<'a> {
+        let Some((slot, unit)) = self.time else { return Time::Missing };
+        let Some(slot) = slots[slot] else { return Time::Missing };
+        let written = slot.written(text);
+        match time::milliseconds(&slot.value(text), unit) {
+            Ok(time_ms) => Time::At(time_ms, written),
+            Err(why) => Time::Unreadable(written, why),
+        }
     }
 
     /// Which pointer a query reads, see [`Event::mentions`].
@@ -112,129 +223,217 @@ impl Decoder {
     }
 }
 
+// === impl Slot ===
+
+impl Slot {
+    fn value<'a>(&self, text: &'a str) -> Value<'a> {
+        match *self {
+            Self::Number { start, end } => Value::Number(&text[start as usize..end as usize]),
+            Self::Text(raw) => Value::Text(resolve(text, raw)),
+            Self::Other => Value::Other,
+        }
+    }
+
+    /// As it is written in the event, for people.
+    fn written<'a>(&self, text: &'a str) -> &'a str {
+        match *self {
+            Self::Number { start, end } => &text[start as usize..end as usize],
+            Self::Text(raw) => &text[raw.start - 1..=raw.end],
+            Self::Other => "neither a number nor a text",
+        }
+    }
+}
+
+fn resolve(text: &str, Raw { start, end, escaped }: Raw) -> Cow<'_, str> {
+    if !escaped {
+        return Cow::Borrowed(&text[start..end]);
+    }
+    let mut resolved = String::new();
+    unescape(&text[start..end], &mut resolved);
+    Cow::Owned(resolved)
+}
+
 // === impl Node ===
 
 impl Node {
     /// The node at the end of the steps, made if need be.
-    fn at(&mut self, steps: &[Step]) -> &mut Self {
+    fn descend(&mut self, steps: &[Step]) -> &mut Self {
         let Some((step, rest)) = steps.split_first() else { return self };
         let child = match step {
             Step::Every => self.every.get_or_insert_default(),
             Step::Key(key) => {
-                let at =
-                    self.keys.iter().position(|(known, _)| **known == **key).unwrap_or_else(|| {
-                        self.keys.push((key.as_str().into(), Self::default()));
-                        self.keys.len() - 1
-                    });
-                &mut self.keys[at].1
+                let known = self.keys.iter().position(|(known, _)| **known == **key);
+                let place = known.unwrap_or_else(|| {
+                    self.keys.push((key.as_str().into(), Self::default()));
+                    self.keys.len() - 1
+                });
+                &mut self.keys[place].1
             }
         };
-        child.at(rest)
+        child.descend(rest)
     }
 
     #[inline]
-    fn child(&self, text: &str, Raw { start, end, escaped }: Raw) -> Option<&Self> {
+    fn child(&self, text: &str, name: Raw) -> Option<&Self> {
         let find = |name: &[u8]| {
             self.keys.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, node)| node)
         };
-        if !escaped {
-            return find(&text.as_bytes()[start..end]);
+        if name.escaped {
+            find(resolve(text, name).as_bytes())
+        } else {
+            find(&text.as_bytes()[name.start..name.end])
         }
-        let mut resolved = String::new();
-        unescape(&text[start..end], &mut resolved);
-        find(resolved.as_bytes())
     }
 }
 
 // === impl Found ===
 
 impl Found {
-    fn clear(&mut self) {
+    fn clear(&mut self, slots: usize) {
         self.mentions.clear();
         self.resolved.clear();
-        self.time_ms = None;
+        self.slots.clear();
+        self.slots.resize(slots, None);
+        self.names.clear();
+        self.id.clear();
+        self.key.clear();
         self.shortened = 0;
     }
 
-    /// Reads the value at a node. Recurses no deeper than the longest pointer.
-    fn walk(&mut self, node: &Node, reader: &mut Reader<'_>) -> Result<(), Reason> {
-        if !node.keys.is_empty() && reader.open(b'{')? {
-            let mut first = true;
-            while let Some(name) = reader.name(first)? {
-                first = false;
-                match node.child(reader.text(), name) {
-                    Some(child) => self.walk(child, reader)?,
-                    None => reader.skip()?,
+    /// Reads the value that comes next; `node` is its place in the trie. Recurses no deeper than the reader
+    /// lets brackets open.
+    fn value(&mut self, node: Option<&Node>, reader: &mut Reader<'_>) -> Result<(), Reason> {
+        match reader.peek() {
+            Some(b'{') => {
+                self.fill(node, Slot::Other);
+                self.members(node.filter(|node| !node.keys.is_empty()), reader)
+            }
+            Some(b'[') => {
+                self.fill(node, Slot::Other);
+                let element = node.and_then(|node| node.every.as_deref());
+                reader.open(b'[')?;
+                let mut first = true;
+                while reader.element(first)? {
+                    first = false;
+                    self.value(element, reader)?;
                 }
+                Ok(())
             }
-        } else if let Some(element) = &node.every
-            && reader.open(b'[')?
-        {
-            let mut first = true;
-            while reader.element(first)? {
-                first = false;
-                self.walk(element, reader)?;
-            }
-        } else if (node.pointer.is_some() || node.time == Some(Unit::Rfc3339))
-            && let Some(text) = reader.open_string()?
-        {
-            if let Some(unit) = node.time {
-                self.time_ms = time::milliseconds(&Value::Text(reader.resolve(text)), unit).ok();
-            }
+            _ => match node {
+                Some(node) if node.pointer.is_some() || node.slot.is_some() => {
+                    self.leaf(node, reader)
+                }
+                Some(_) | None => reader.skip(),
+            },
+        }
+    }
+
+    fn members(&mut self, node: Option<&Node>, reader: &mut Reader<'_>) -> Result<(), Reason> {
+        reader.open(b'{')?;
+        let mut object = self.names.enter();
+        let mut first = true;
+        while let Some(name) = reader.name(first)? {
+            first = false;
+            self.names.add(&mut object, reader.text(), name);
+            let child = node.and_then(|node| node.child(reader.text(), name));
+            self.value(child, reader)?;
+        }
+        self.names.leave(&object, reader.text());
+        Ok(())
+    }
+
+    /// Reads a string, a number or a literal that somebody asked for.
+    fn leaf(&mut self, node: &Node, reader: &mut Reader<'_>) -> Result<(), Reason> {
+        if let Some(raw) = reader.open_string()? {
+            self.fill(Some(node), Slot::Text(raw));
             if let Some(pointer) = node.pointer {
-                self.mention(pointer, reader.text(), text);
+                self.mention(pointer, reader.text(), raw);
             }
-        } else if let Some(unit) = node.time
-            && matches!(reader.peek(), Some(b'-' | b'0'..=b'9'))
-        {
-            self.time_ms = time::milliseconds(&Value::Number(reader.scalar()?), unit).ok();
-        } else {
-            reader.skip()?;
+            return Ok(());
+        }
+        let scalar = reader.scalar()?;
+        if !scalar.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+            self.fill(Some(node), Slot::Other);
+            return Ok(());
+        }
+        // A scalar is a part of the text.
+        let start = scalar.as_ptr() as usize - reader.text().as_ptr() as usize;
+        let end = start + scalar.len();
+        self.fill(Some(node), Slot::Number { start: start as u32, end: end as u32 });
+        if let Some(pointer) = node.pointer {
+            if number::is_shortest(scalar) {
+                self.mention(pointer, reader.text(), Raw { start, end, escaped: false });
+            } else {
+                let item = self.resolved.len();
+                number::write_shortest(scalar, &mut self.resolved);
+                self.shortened += u64::from(shorten(&mut self.resolved, item));
+                self.push_mention(pointer, item, None);
+            }
         }
         Ok(())
     }
 
+    #[inline]
+    fn fill(&mut self, node: Option<&Node>, slot: Slot) {
+        if let Some(place) = node.and_then(|node| node.slot) {
+            self.slots[place] = Some(slot);
+        }
+    }
+
     fn mention(&mut self, pointer: u32, text: &str, Raw { start, end, escaped }: Raw) {
         let raw = &text[start..end];
-        let in_payload = !escaped && raw.len() <= MAX_ITEM_BYTES;
-        let (start, item) = if in_payload {
-            (start, raw)
+        if !escaped && raw.len() <= MAX_ITEM_BYTES {
+            self.push_mention(pointer, start, Some(raw));
         } else {
-            let start = self.resolved.len();
-            self.shortened += u64::from(resolve(raw, &mut self.resolved));
-            (start, &self.resolved[start..])
-        };
+            let item = self.resolved.len();
+            unescape(raw, &mut self.resolved);
+            self.shortened += u64::from(shorten(&mut self.resolved, item));
+            self.push_mention(pointer, item, None);
+        }
+    }
+
+    /// Notes an item that stands at `start` of the payload, or is the end of what is resolved.
+    fn push_mention(&mut self, pointer: u32, start: usize, in_payload: Option<&str>) {
+        let item = in_payload.unwrap_or_else(|| &self.resolved[start..]);
         self.mentions.push(Mention {
             hash: hash(item.as_bytes()),
             start: start as u32,
             len: item.len() as u32,
             pointer,
-            in_payload,
+            in_payload: in_payload.is_some(),
         });
     }
 }
 
-/// Appends an item with its escapes resolved, cut if it is too long; says whether it was.
-fn resolve(raw: &str, into: &mut String) -> bool {
-    let start = into.len();
-    unescape(raw, into);
-    let item = &into[start..];
+/// Cuts the item that begins at `start` and goes to the end if it is too long; says whether it was.
+fn shorten(text: &mut String, start: usize) -> bool {
+    let item = &text[start..];
     if item.len() <= MAX_ITEM_BYTES {
         return false;
     }
     let suffix = format!("…{:016x}", hash(item.as_bytes()));
     let kept = item.floor_char_boundary(MAX_ITEM_BYTES - suffix.len());
-    into.truncate(start + kept);
-    into.push_str(&suffix);
+    text.truncate(start + kept);
+    text.push_str(&suffix);
     true
 }
 
 // === impl Event ===
 
 impl<'a> Event<'a> {
-    /// When it happened, in milliseconds since 1970, if it says so.
-    pub fn time_ms(&self) -> Option<i64> {
-        self.found.time_ms
+    /// Its id; `None` if each record is an event of its own.
+    pub fn id(&self) -> Option<&'a str> {
+        self.has_id.then_some(self.found.id.as_str())
+    }
+
+    /// The key that its record should have; `None` if that is of no matter.
+    pub fn key(&self) -> Option<&'a str> {
+        self.has_key.then_some(self.found.key.as_str())
+    }
+
+    /// When it happened.
+    pub fn time(&self) -> Time<'a> {
+        self.time
     }
 
     /// How many of its items had to be shortened.
@@ -244,7 +443,7 @@ impl<'a> Event<'a> {
 
     /// The items at a pointer ([`Decoder::pointer`]), with their hashes, in the order of the text.
     pub fn mentions(&self, pointer: usize) -> impl Iterator<Item = (u64, &'a str)> + use<'a> {
-        let Self { text, found } = *self;
+        let Self { text, found, .. } = *self;
         let here = found.mentions.iter().filter(move |mention| mention.pointer as usize == pointer);
         here.map(move |mention| {
             let source = if mention.in_payload { text } else { found.resolved.as_str() };

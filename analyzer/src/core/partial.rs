@@ -88,14 +88,25 @@ pub struct Progress {
     pub duplicates: u64,
     /// Records that are not events.
     pub undecodable: u64,
-    /// Events dated too far beyond their record's timestamp to be given a window.
+    /// Events that no window but a running one will count: dated too far beyond their record's timestamp,
+    /// or given up when too many waited.
     pub future: u64,
+    /// Events that wait for others to confirm their time.
+    pub waiting: u64,
+    /// Events without a readable time.
+    pub untimed: u64,
+    /// Records whose Kafka key is not the one that the event says: copies may lie in two partitions.
+    pub key_mismatches: u64,
     /// Items longer than [`MAX_ITEM_BYTES`](crate::core::decode::MAX_ITEM_BYTES), counted in a shortened form.
     pub shortened: u64,
-    /// Newest event time that is not in the future: the watermark.
+    /// How far the partition is in event time, see [`watermark`](crate::core::watermark).
     pub watermark_ms: Option<i64>,
-    /// Newest record timestamp.
+    /// Whether it is confirmed: before, it may go back.
+    pub is_confirmed: bool,
+    /// The same for record timestamps, from the first record on.
     pub ingested_ms: Option<i64>,
+    /// The same once it is confirmed: by this a partition is found idle.
+    pub recorded_ms: Option<i64>,
     /// Offsets `[from, to)` that were gone before they were read, in order.
     pub gaps: Vec<(i64, i64)>,
 }
@@ -104,7 +115,7 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) progress: Progress,
-    /// Events too old for any window that was kept.
+    /// Mentions too old for any window that was kept.
     pub(crate) late: u64,
 }
 

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
-use common::event::time::Unit;
-use common::event::{Id, Schema};
+use common::event::{Id, Schema, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::core::decode::Decoder;
 use crate::core::hash::hash;
+use crate::core::notices::unit_name;
 use crate::core::query::{Kind, MAX_CAPACITY, Query, Window};
+use crate::core::window::Slides;
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +29,7 @@ pub struct Settings {
     pub dedupe_capacity: usize,
     /// How long an event id is remembered, in record time.
     pub dedupe_horizon_ms: u64,
-    /// Where an event's time is, and its id when the record has no header that says so.
+    /// Who an event is, and when it happened.
     pub schema: Schema,
 }
 
@@ -40,6 +42,10 @@ pub struct Planned {
     pub capacity: usize,
     /// What its state was made by.
     pub fingerprint: Fingerprint,
+    /// A partition whose newest record is older by this than the newest of all is idle.
+    pub(crate) idle_ms: i64,
+    /// How far an idle partition may move the window beyond the others.
+    pub(crate) max_jump_ms: i64,
 }
 
 /// Hash of what a query means: what is counted, when and how closely, but not its name, how many items
@@ -115,6 +121,12 @@ impl Plan {
                     query.name
                 ));
             }
+            if settings.schema.time.is_none() && query.window != Window::Running {
+                problems.push(format!(
+                    "query '{}': window: needs the time of events; set event.time, or use a running window",
+                    query.name
+                ));
+            }
             if query.capacity.is_none() && settings.capacity < query.n {
                 problems.push(format!(
                     "query '{}': n: is {}, more than capacity {}; raise capacity",
@@ -131,8 +143,7 @@ impl Plan {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let decoder =
-            Decoder::new(queries.iter().map(|query| &query.item), settings.schema.time.as_ref());
+        let decoder = Decoder::new(queries.iter().map(|query| &query.item), &settings.schema);
         let queries = queries.iter().map(|query| Planned::new(query, &settings)).collect();
         Ok(Self { queries, settings, decoder })
     }
@@ -158,7 +169,13 @@ impl Planned {
     fn new(query: &Query, settings: &Settings) -> Self {
         let capacity = query.capacity.unwrap_or(settings.capacity);
         let fingerprint = Fingerprint(hash(meaning(query, capacity, settings).as_bytes()));
-        Self { query: query.clone(), capacity, fingerprint }
+        Self {
+            query: query.clone(),
+            capacity,
+            fingerprint,
+            idle_ms: milliseconds(settings.schema.idle),
+            max_jump_ms: milliseconds(settings.schema.max_jump),
+        }
     }
 
     /// How state knows it.
@@ -166,15 +183,17 @@ impl Planned {
         QueryId { name: self.query.name.clone(), fingerprint: self.fingerprint }
     }
 
-    /// Slides of a window and their length; a running window is a single slide without end.
-    pub(crate) fn slides(&self) -> Option<(usize, i64)> {
-        match self.query.window {
+    /// The slides of a sliding window; a running one is a single slide without end.
+    pub(crate) fn slides(&self) -> Option<Slides> {
+        match &self.query.window {
             Window::Running => None,
-            Window::Sliding { size_ms, slide_ms } => {
-                Some(((size_ms / slide_ms) as usize, slide_ms as i64))
-            }
+            Window::Sliding(window) => Some(Slides::new(window)),
         }
     }
+}
+
+pub(crate) fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// What a query means, written so that it stays the same as long as that does: not the text form of a
@@ -185,32 +204,33 @@ fn meaning(query: &Query, capacity: usize, settings: &Settings) -> String {
     };
     let window = match query.window {
         Window::Running => "running".to_owned(),
-        Window::Sliding { size_ms, slide_ms } => format!("sliding {size_ms} {slide_ms}"),
+        Window::Sliding(window) => {
+            let mut text = format!("sliding {} {}", window.size_ms(), window.slide_ms());
+            for (name, length_ms) in
+                [("skew", window.skew_ms()), ("lateness", window.lateness_ms())]
+            {
+                if length_ms != 0 {
+                    text.push_str(&format!(" {name} {length_ms}"));
+                }
+            }
+            text
+        }
     };
     let schema = &settings.schema;
     let id = match &schema.id {
-        Id::Fields(pointers) => {
-            pointers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-        }
+        Id::Fields(fields) => fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         Id::Payload => "payload".to_owned(),
         Id::None => "none".to_owned(),
     };
-    let time = schema.time.as_ref().map_or("none".to_owned(), |time| {
-        let unit = match time.unit {
-            Unit::S => "s",
-            Unit::Ms => "ms",
-            Unit::Us => "us",
-            Unit::Ns => "ns",
-            Unit::Rfc3339 => "rfc3339",
-        };
-        format!("{} {unit}", time.path)
-    });
+    let time = match &schema.time {
+        Some(Time { path, unit }) => format!("{path} {}", unit_name(*unit)),
+        None => "none".to_owned(),
+    };
     format!(
-        "{MEANING_VERSION}\nkind {kind}\nitem {}\nwindow {window}\ncapacity {capacity}\nid {id}\ntime {time}\n\
-         max_jump {}\nmax_future {}\n",
+        "{MEANING_VERSION}\nkind {kind}\nitem {}\nwindow {window}\ncapacity {capacity}\nid {id}\ntime {time}\nmax_jump {}\nmax_future {}\n",
         query.item,
-        schema.max_jump.as_millis(),
-        schema.max_future.as_millis(),
+        milliseconds(schema.max_jump),
+        milliseconds(schema.max_future),
     )
 }
 

@@ -1,6 +1,9 @@
 //! What is asked of the stream: a query names an item inside each event, and the window it is
 //! counted over.
 
+use std::time::Duration;
+
+use common::config::duration;
 use common::event::Pointer;
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +14,8 @@ mod tests;
 pub const MAX_N: usize = 1_000;
 /// The most counters that a query may keep per partition and window.
 pub const MAX_CAPACITY: usize = 1_000_000;
-/// The most slides that a window may consist of; each is a summary of its own.
-pub const MAX_SLIDES: u64 = 10_000;
+/// The most slides that a window may keep, skew and lateness included; each is a summary of its own.
+pub const MAX_SLIDES: i64 = 10_000;
 /// The deepest item pointer.
 pub const MAX_STEPS: usize = 32;
 
@@ -25,7 +28,7 @@ pub struct Query {
     /// What is computed.
     #[serde(default)]
     pub kind: Kind,
-    /// Where the items of an event are. Only JSON strings count; other types are skipped.
+    /// Where the items of an event are. Strings and numbers count; other types are skipped.
     pub item: Pointer,
     /// The stretch of event time that a result covers.
     #[serde(default)]
@@ -38,7 +41,7 @@ pub struct Query {
     pub capacity: Option<usize>,
 }
 
-/// What a query computes.
+/// What a query computes. A kind that is not built is refused by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -48,20 +51,33 @@ pub enum Kind {
 }
 
 /// The stretch of event time that a result covers. In TOML
-/// `window = { kind = "sliding", size_ms = 1800000, slide_ms = 5000 }`.
+/// `window = { kind = "sliding", size = "30m", slide = "5s", skew = "0s", lateness = "0s" }`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Window {
     /// Everything since the start of the log.
     #[default]
     Running,
-    /// The last `size_ms`, moved on by `slide_ms` and aligned to multiples of it since 1970.
-    Sliding {
-        /// Length in milliseconds; a multiple of `slide_ms`.
-        size_ms: u64,
-        /// Step in milliseconds.
-        slide_ms: u64,
-    },
+    /// The last `size`, moved on by `slide` and aligned to multiples of it since 1970.
+    Sliding(Sliding),
+}
+
+/// A window that moves on with event time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sliding {
+    /// Its length, a multiple of `slide`.
+    #[serde(with = "duration")]
+    pub size: Duration,
+    /// Its step.
+    #[serde(with = "duration")]
+    pub slide: Duration,
+    /// How far it ends before the newest event: so much out of order costs no event its place.
+    #[serde(with = "duration", default)]
+    pub skew: Duration,
+    /// How long a slide still takes mentions in after the window has left it; rounded up to whole slides.
+    #[serde(with = "duration", default)]
+    pub lateness: Duration,
 }
 
 fn default_n() -> usize {
@@ -74,10 +90,10 @@ impl Query {
     /// The shipped queries: `topics` and `countries` since the start, `topics_30m` sliding by 5 s.
     pub fn defaults() -> Vec<Self> {
         let topics = "/group/group_topics/*/topic_name";
-        let half_hour = Window::Sliding { size_ms: 1_800_000, slide_ms: 5_000 };
+        let half_hour = Sliding::new(Duration::from_secs(1_800), Duration::from_secs(5));
         vec![
             Self::top("topics", topics, Window::Running),
-            Self::top("topics_30m", topics, half_hour),
+            Self::top("topics_30m", topics, Window::Sliding(half_hour)),
             Self::top("countries", "/group/group_country", Window::Running),
         ]
     }
@@ -129,32 +145,80 @@ impl Query {
             }
             Some(_) | None => {}
         }
-        if let Window::Sliding { size_ms, slide_ms } = self.window {
-            if slide_ms == 0 || size_ms == 0 || size_ms % slide_ms != 0 {
-                report(
-                    "window",
-                    format!(
-                        "size_ms {size_ms} is no multiple of slide_ms {slide_ms}; choose size_ms = slide_ms times a whole number"
-                    ),
-                );
-            } else if size_ms / slide_ms > MAX_SLIDES {
-                report(
-                    "window",
-                    format!(
-                        "has {} slides; raise slide_ms until there are at most {MAX_SLIDES}",
-                        size_ms / slide_ms
-                    ),
-                );
-            } else if size_ms > MAX_WINDOW_MS {
-                report(
-                    "window",
-                    format!("size_ms is {size_ms}; set it to at most {MAX_WINDOW_MS} (100 years)"),
-                );
-            }
+        if let Window::Sliding(window) = self.window {
+            window.problems().into_iter().for_each(|problem| report("window", problem));
         }
         problems
     }
 }
 
-/// Keeps window arithmetic far from the ends of 64 bits.
-const MAX_WINDOW_MS: u64 = 100 * 366 * 86_400_000;
+// === impl Sliding ===
+
+impl Sliding {
+    /// Without skew and lateness.
+    pub fn new(size: Duration, slide: Duration) -> Self {
+        Self { size, slide, skew: Duration::ZERO, lateness: Duration::ZERO }
+    }
+
+    /// Its length in milliseconds.
+    pub fn size_ms(&self) -> i64 {
+        milliseconds(self.size)
+    }
+
+    /// Its step in milliseconds.
+    pub fn slide_ms(&self) -> i64 {
+        milliseconds(self.slide)
+    }
+
+    /// How far it ends before the newest event, in milliseconds.
+    pub fn skew_ms(&self) -> i64 {
+        milliseconds(self.skew)
+    }
+
+    /// How long a slide still takes mentions in after the window has left it, in milliseconds.
+    pub fn lateness_ms(&self) -> i64 {
+        milliseconds(self.lateness)
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let Self { size, slide, skew, lateness } = *self;
+        let mut problems = Vec::new();
+        for (name, length) in
+            [("size", size), ("slide", slide), ("skew", skew), ("lateness", lateness)]
+        {
+            if length > MAX_DURATION || length.subsec_nanos() % 1_000_000 != 0 {
+                problems.push(format!(
+                    "{name} is {}; set it to whole milliseconds, at most {}",
+                    duration::text(length),
+                    duration::text(MAX_DURATION)
+                ));
+            }
+        }
+        if !problems.is_empty() {
+            return problems;
+        }
+        let (size_ms, slide_ms) = (self.size_ms(), self.slide_ms());
+        if slide_ms == 0 || size_ms == 0 || size_ms % slide_ms != 0 {
+            problems.push(format!(
+                "size {} is no multiple of slide {}; choose size = slide times a whole number",
+                duration::text(size),
+                duration::text(slide)
+            ));
+            return problems;
+        }
+        let slides = (size_ms + self.skew_ms() + self.lateness_ms()) / slide_ms;
+        if slides > MAX_SLIDES {
+            problems.push(format!(
+                "has {slides} slides, with skew and lateness; raise slide until there are at most {MAX_SLIDES}"
+            ));
+        }
+        problems
+    }
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// 100 years. Keeps window arithmetic far from the ends of 64 bits.
+const MAX_DURATION: Duration = Duration::from_secs(100 * 366 * 86_400);

@@ -12,6 +12,7 @@ use crate::core::dedupe::{self, SliceName};
 use crate::core::partial::Progress;
 use crate::core::plan::{Fingerprint, QueryId};
 use crate::core::versioned::{self, Format};
+use crate::core::watermark::Watermark;
 use crate::core::window;
 use crate::core::witness::Witness;
 
@@ -24,6 +25,8 @@ pub struct Snapshot<'a> {
     pub(crate) partition: i32,
     /// `None` when no record was read.
     pub(crate) witness: Option<Witness>,
+    pub(crate) event_time: Cow<'a, Watermark>,
+    pub(crate) record_time: Cow<'a, Watermark>,
     pub(crate) dedupe: dedupe::State<'a>,
     pub(crate) queries: Vec<QueryState<'a>>,
 }

@@ -57,6 +57,21 @@ impl Summary {
     pub fn freeze(&self) -> Frozen {
         Frozen { counters: self.counters.counters(), distinct: self.distinct.clone() }
     }
+
+    /// Mentions counted, of all items.
+    pub fn total(&self) -> u64 {
+        self.counters.total()
+    }
+
+    /// Counts what the other has counted too, with the error of a merge.
+    pub fn absorb(&mut self, other: &Self) {
+        if self.total() == 0 {
+            self.clone_from(other);
+        } else {
+            let Frozen { counters, distinct } = self.freeze().merge(&other.freeze());
+            *self = Self { counters: SpaceSaving::from(counters), distinct };
+        }
+    }
 }
 
 fn distinct_of(entries: &[Counted]) -> Distinct {

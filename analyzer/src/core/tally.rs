@@ -14,6 +14,7 @@ use std::sync::Arc;
 use common::event::Reason;
 
 use crate::core::dedupe::Slice;
+use crate::core::notices::Notices;
 use crate::core::partial::{Partial, Progress};
 use crate::core::plan::{Plan, QueryId};
 use crate::core::snapshot::{Error, Snapshot};
@@ -33,8 +34,8 @@ pub struct Record<'a> {
     pub offset: i64,
     /// Kafka's record timestamp in milliseconds since 1970: when the collector received the event.
     pub timestamp_ms: i64,
-    /// Header `mr-id`: whoever sets it has checked the payload. Without it both happens here.
-    pub id: Option<&'a [u8]>,
+    /// Its key, which is the event's own unless another producer has chosen one.
+    pub key: Option<&'a [u8]>,
     /// The event.
     pub payload: &'a [u8],
 }
@@ -120,7 +121,7 @@ impl Tally {
         self.counting.progress()
     }
 
-    /// Events too old for the window of a query, summed over the queries.
+    /// Mentions too old for the window of a query, summed over the queries.
     pub fn late(&self) -> u64 {
         self.counting.late()
     }
@@ -128,6 +129,11 @@ impl Tally {
     /// Event ids forgotten because of capacity or age.
     pub fn forgotten(&self) -> u64 {
         self.counting.forgotten()
+    }
+
+    /// What has been noticed since this was last called goes over to `notices`.
+    pub fn tell(&mut self, notices: &mut Notices) {
+        notices.absorb(self.counting.notices());
     }
 
     /// Takes a record in. Offsets may jump (compaction and transaction markers leave none behind); what

@@ -1,10 +1,14 @@
 //! Windows of one query over one partition, as panes: one summary per slide.
 //!
-//! A slide is `[k · slide, (k + 1) · slide)`; a window is a whole number of slides and ends with the
-//! slide of the newest event, so that it covers `[end - size, end)` with `end` the first slide boundary
-//! after the watermark. A pane is kept while a window of this partition can need it; an event older
-//! than that is *late*: counted, but in no pane. Windows over all partitions end no earlier than this
-//! one, so none needs a pane that is gone. A running window is one pane, 0, that never closes.
+//! A slide is `[k · slide, (k + 1) · slide)`; a window is a whole number of slides and ends with the slide
+//! in which the watermark, less the query's `skew`, is. A pane is kept for `lateness` (in whole slides) after
+//! the window has left it. A mention that is older is *late*: counted as such, and in no pane. Panes beyond
+//! the window's end, up to the watermark, are there before the window comes to them. A running window is one
+//! pane, 0, that never closes and takes every event.
+//!
+//! Events whose time is not confirmed (see [`watermark`](crate::core::watermark)) are kept each by itself, as
+//! *candidates*, and join their pane when their time is taken. While the watermark is early all events are
+//! candidates, and the panes are made anew from those that serve: nothing is closed or late then.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::core::plan::Planned;
+use crate::core::query::Sliding;
 use crate::core::summary::Summary;
+use crate::core::watermark::{Observed, Place, Watermark};
 
 #[cfg(test)]
 mod tests;
@@ -20,14 +26,17 @@ mod tests;
 /// Panes of one query over one partition.
 #[derive(Debug)]
 pub struct Panes {
-    /// Number of slides in a window and their length in milliseconds; `None` for a running window.
-    slides: Option<(usize, i64)>,
+    /// `None` for a running window.
+    slides: Option<Slides>,
     capacity: usize,
     panes: BTreeMap<i64, Pane>,
-    /// First instant that is in a window.
+    /// First instant that is kept; none before a time is confirmed.
     floor_ms: Option<i64>,
     /// Panes that were published and are needed no more.
     closed: BTreeSet<i64>,
+    /// Oldest first.
+    candidates: Vec<Candidate>,
+    is_early: bool,
     late: u64,
 }
 
@@ -37,20 +46,82 @@ struct Pane {
     changed: bool,
 }
 
+/// The mentions of an event whose time is not confirmed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Candidate {
+    offset: i64,
+    time_ms: i64,
+    summary: Summary,
+}
+
 /// What a snapshot says about [`Panes`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct State<'a> {
     panes: Vec<(i64, Cow<'a, Summary>)>,
     closed: Cow<'a, BTreeSet<i64>>,
+    candidates: Cow<'a, [Candidate]>,
+    is_early: bool,
     floor_ms: Option<i64>,
     late: u64,
 }
 
-/// The slides of a sliding window that ends after `newest_ms`: `[start, end)`.
-pub(crate) fn span((slides, slide_ms): (usize, i64), newest_ms: i64) -> (i64, i64) {
-    let end = (newest_ms.div_euclid(slide_ms) + 1) * slide_ms;
-    (end - slides as i64 * slide_ms, end)
+/// When an event happened, as far as windows are concerned, and which record it came with.
+#[derive(Debug, Clone, Copy)]
+pub struct Dated {
+    /// Offset of its record.
+    pub offset: i64,
+    /// Its time.
+    pub time_ms: i64,
+    /// What that did to the watermark.
+    pub observed: Observed,
 }
+
+/// A sliding window in whole slides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slides {
+    /// In a window.
+    pub(crate) count: usize,
+    /// Length of each.
+    pub(crate) slide_ms: i64,
+    /// How many are kept: those of the window, and those that late mentions may still join.
+    kept: i64,
+    skew_ms: i64,
+}
+
+// === impl Slides ===
+
+impl Slides {
+    pub(crate) fn new(window: &Sliding) -> Self {
+        let slide_ms = window.slide_ms().max(1);
+        let count = window.size_ms() / slide_ms;
+        let late = window.lateness_ms().div_euclid(slide_ms)
+            + i64::from(window.lateness_ms() % slide_ms > 0);
+        Self { count: count as usize, slide_ms, kept: count + late, skew_ms: window.skew_ms() }
+    }
+
+    /// First instant after the window.
+    fn end_ms(&self, watermark_ms: i64) -> i64 {
+        ((watermark_ms - self.skew_ms).div_euclid(self.slide_ms) + 1) * self.slide_ms
+    }
+
+    /// The window `[start, end)` for a watermark.
+    pub(crate) fn window(&self, watermark_ms: i64) -> (i64, i64) {
+        let end_ms = self.end_ms(watermark_ms);
+        (end_ms - self.count as i64 * self.slide_ms, end_ms)
+    }
+
+    /// First instant that is kept.
+    pub(crate) fn floor_ms(&self, watermark_ms: i64) -> i64 {
+        self.end_ms(watermark_ms) - self.kept * self.slide_ms
+    }
+
+    /// First instant of the slide that a time is in.
+    fn start_ms(&self, time_ms: i64) -> i64 {
+        time_ms.div_euclid(self.slide_ms) * self.slide_ms
+    }
+}
+
+// === impl Panes ===
 
 impl Panes {
     /// No events yet.
@@ -61,64 +132,126 @@ impl Panes {
             panes: BTreeMap::new(),
             floor_ms: None,
             closed: BTreeSet::new(),
+            candidates: Vec::new(),
+            is_early: true,
             late: 0,
         }
     }
 
-    /// Moves the window to the watermark; panes that fall out of it are closed.
+    /// Counts an event's mentions: in its window, or as late, or, if its time is not confirmed, once it is.
+    /// An event without a time that can be used (`None`) counts in a running window only. False if it
+    /// mentions nothing.
     #[inline]
-    pub fn advance(&mut self, watermark_ms: i64) {
-        let Some(slides @ (count, slide_ms)) = self.slides else { return };
+    pub fn add<'m>(
+        &mut self,
+        event: Option<Dated>,
+        watermark: &Watermark,
+        mentions: impl Iterator<Item = (u64, &'m str)>,
+    ) -> bool {
+        let mut mentions = mentions.peekable();
+        let is_match = mentions.peek().is_some();
+        let Some(slides) = self.slides else {
+            if is_match {
+                let summary = self.pane(0);
+                mentions.for_each(|(hash, item)| summary.add(hash, item));
+            }
+            return is_match;
+        };
+        let Some(Dated { offset, time_ms, observed }) = event else { return is_match };
+        if observed == Observed::Rearranged {
+            if is_match {
+                let mut summary = Summary::new(self.capacity);
+                mentions.for_each(|(hash, item)| summary.add(hash, item));
+                self.candidates.push(Candidate { offset, time_ms, summary });
+            }
+            self.rearrange(slides, watermark);
+            return is_match;
+        }
+        self.advance(slides, watermark);
+        if self.is_late(time_ms) {
+            self.late += mentions.count() as u64;
+        } else if is_match {
+            let summary = self.pane(slides.start_ms(time_ms));
+            mentions.for_each(|(hash, item)| summary.add(hash, item));
+        }
+        is_match
+    }
+
+    /// Moves the window to the watermark; panes that are kept no more are closed.
+    #[inline]
+    fn advance(&mut self, slides: Slides, watermark: &Watermark) {
+        let Some(watermark_ms) = watermark.time_ms() else { return };
         // Most events do not move the window, and need no division to find out.
-        let end_ms = |floor_ms: i64| floor_ms + count as i64 * slide_ms;
+        let end_ms = |floor_ms: i64| floor_ms + slides.kept * slides.slide_ms + slides.skew_ms;
         if self.floor_ms.is_none_or(|floor_ms| end_ms(floor_ms) <= watermark_ms) {
-            let (floor, _) = span(slides, watermark_ms);
-            self.floor_ms = Some(floor);
-            let kept = self.panes.split_off(&floor);
+            let floor_ms = slides.floor_ms(watermark_ms);
+            self.floor_ms = Some(floor_ms);
+            let kept = self.panes.split_off(&floor_ms);
             let closed = std::mem::replace(&mut self.panes, kept);
             self.closed.extend(closed.into_keys());
         }
     }
 
-    /// The summary that an event of this time is counted in, marked as changed; `None` (and a late event
-    /// more) if that pane is closed. A running window takes every time, a sliding one those up to the
-    /// watermark that it was advanced to.
-    #[inline]
-    pub fn at(&mut self, time_ms: i64) -> Option<&mut Summary> {
-        let start = match self.slides {
-            None => 0,
-            Some(_) if self.floor_ms.is_some_and(|floor| time_ms < floor) => {
-                self.late += 1;
-                return None;
+    /// Puts the candidates where the watermark has them now.
+    #[cold]
+    fn rearrange(&mut self, slides: Slides, watermark: &Watermark) {
+        if self.is_early {
+            // All events so far are candidates, and none is late yet.
+            for pane in self.panes.values_mut() {
+                *pane = Pane { summary: Summary::new(self.capacity), changed: true };
             }
-            Some((_, slide_ms)) => time_ms.div_euclid(slide_ms) * slide_ms,
-        };
+        } else {
+            self.advance(slides, watermark);
+        }
+        for candidate in std::mem::take(&mut self.candidates) {
+            let Candidate { offset, time_ms, ref summary } = candidate;
+            let place = watermark.place(offset, time_ms);
+            match place {
+                Place::Provisional | Place::Taken if self.is_late(time_ms) => {
+                    self.late += summary.total()
+                }
+                Place::Provisional | Place::Taken => {
+                    self.pane(slides.start_ms(time_ms)).absorb(summary)
+                }
+                Place::Waiting | Place::GivenUp => {}
+            }
+            if matches!(place, Place::Provisional | Place::Waiting) {
+                self.candidates.push(candidate);
+            }
+        }
+        self.is_early = watermark.is_early();
+        if !self.is_early {
+            self.advance(slides, watermark);
+        }
+    }
+
+    #[inline]
+    fn is_late(&self, time_ms: i64) -> bool {
+        self.floor_ms.is_some_and(|floor_ms| time_ms < floor_ms)
+    }
+
+    /// The summary of a slide, marked as changed.
+    #[inline]
+    fn pane(&mut self, start_ms: i64) -> &mut Summary {
         let capacity = self.capacity;
-        let pane = self
-            .panes
-            .entry(start)
-            .or_insert_with(|| Pane { summary: Summary::new(capacity), changed: true });
+        let empty = || Pane { summary: Summary::new(capacity), changed: true };
+        let pane = self.panes.entry(start_ms).or_insert_with(empty);
         pane.changed = true;
-        Some(&mut pane.summary)
+        &mut pane.summary
     }
 
-    /// Whether events without a window of their own (dated in the future) are counted too.
-    pub fn is_running(&self) -> bool {
-        self.slides.is_none()
-    }
-
-    /// Events that came when their pane was closed.
+    /// Mentions that came when their pane was closed.
     pub fn late(&self) -> u64 {
         self.late
     }
 
-    /// Starts of the panes that changed since they were last taken.
+    /// Starts of the panes that changed since they were last published.
     pub(crate) fn changed(&self) -> impl Iterator<Item = i64> + '_ {
         self.panes.iter().filter(|(_, pane)| pane.changed).map(|(&start, _)| start)
     }
 
-    /// A pane to be published; it counts as unchanged from then on.
-    pub(crate) fn take(&mut self, start_ms: i64) -> Option<&Summary> {
+    /// A pane, which counts as unchanged from then on: it is being published.
+    pub(crate) fn publish(&mut self, start_ms: i64) -> Option<&Summary> {
         let pane = self.panes.get_mut(&start_ms)?;
         pane.changed = false;
         Some(&pane.summary)
@@ -142,10 +275,11 @@ impl Panes {
     pub(crate) fn state(&self) -> State<'_> {
         let borrowed =
             self.panes.iter().map(|(&start, pane)| (start, Cow::Borrowed(&pane.summary)));
-        let panes = borrowed.collect();
         State {
-            panes,
+            panes: borrowed.collect(),
             closed: Cow::Borrowed(&self.closed),
+            candidates: Cow::Borrowed(&self.candidates),
+            is_early: self.is_early,
             floor_ms: self.floor_ms,
             late: self.late,
         }
@@ -153,14 +287,23 @@ impl Panes {
 
     /// Goes on from a state; all panes count as changed.
     pub(crate) fn restore(mut self, state: State<'_>) -> Self {
-        self.panes = state
-            .panes
-            .into_iter()
-            .map(|(start, summary)| (start, Pane { summary: summary.into_owned(), changed: true }))
-            .collect();
-        self.closed = state.closed.into_owned();
-        self.floor_ms = state.floor_ms;
-        self.late = state.late;
+        let State { panes, closed, candidates, is_early, floor_ms, late } = state;
+        let pane = |(start, summary): (i64, Cow<'_, Summary>)| {
+            (start, Pane { summary: summary.into_owned(), changed: true })
+        };
+        self.panes = panes.into_iter().map(pane).collect();
+        self.closed = closed.into_owned();
+        self.candidates = candidates.into_owned();
+        self.is_early = is_early;
+        self.floor_ms = floor_ms;
+        self.late = late;
         self
+    }
+
+    /// Goes on with another watermark, that of the queries which this one joins.
+    pub(crate) fn follow(&mut self, watermark: &Watermark) {
+        if let Some(slides) = self.slides {
+            self.rearrange(slides, watermark);
+        }
     }
 }

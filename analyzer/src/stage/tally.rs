@@ -31,11 +31,13 @@ use crate::metrics::Metrics;
 use crate::state;
 
 mod former;
+mod notices;
 mod replay;
 mod task;
 mod witness;
 
 use former::Search;
+use notices::Warnings;
 use replay::{Replay, Replayed};
 use task::{PartialsSink, PartitionTask};
 
@@ -78,6 +80,7 @@ struct Stage<'a> {
     search: Option<Search>,
     next_report: Instant,
     counts: RecordCounts,
+    warnings: Warnings,
     /// Whether something was counted that is not in the partials yet.
     unpublished: bool,
 }
@@ -96,6 +99,7 @@ impl<'a> Stage<'a> {
             search: None,
             next_report: Instant::now(),
             counts: RecordCounts::default(),
+            warnings: Warnings::new(Instant::now()),
             unpublished: false,
         })
     }
@@ -355,12 +359,13 @@ impl<'a> Stage<'a> {
         let metrics = &self.context.metrics;
         self.counts.flush(metrics);
         for (partition, task) in &mut self.tasks {
-            task.report(metrics);
+            task.report(metrics, &mut self.warnings.notices);
             if let Some(end) = self.exchange.consumer.known_end(*partition) {
                 let lag = (end - task.next_offset()).max(0);
                 metrics.lag.with_label_values(&[partition.to_string().as_str()]).set(lag);
             }
         }
+        self.warnings.say(now, &self.context.plan, metrics);
         self.suspended.retain(|_, (_, since)| now.duration_since(*since) < SUSPENDED_FOR);
     }
 
@@ -382,7 +387,7 @@ fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
     Record {
         offset: message.offset(),
         timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
-        id: None,
+        key: message.key(),
         payload: message.payload().unwrap_or_default(),
     }
 }

@@ -31,7 +31,7 @@ fn cursor(seq: u64) -> Cursor {
 
 pub(crate) fn result(query: &str, seq: u64, total: u64) -> Message {
     let frame = format!(
-        r#"{{"type":"result","query":"{query}","cursor":"{}","lag_ms":5,"result":{{"v":1,"query":"{query}","window":{{"kind":"running"}},"version":{seq},"final":false,"revised":false,"as_of_ms":1425788568167,"offsets":{{"0":1}},"total":{total},"distinct":2,"distinct_error":0.0,"ceiling":0,"late":0,"shed_rate":0.0,"top":[{{"item":"Social","count":{total},"error":0}},{{"item":"a\u001bb","count":1,"error":1}}]}}}}"#,
+        r#"{{"type":"result","query":"{query}","cursor":"{}","lag_ms":5,"result":{{"v":1,"query":"{query}","window":{{"kind":"running"}},"version":{seq},"as_of_ms":1425788568167,"offsets":{{"0":1}},"total":{total},"distinct":2,"distinct_error":0.0,"ceiling":0,"late":0,"top":[{{"item":"Social","count":{total},"error":0}},{{"item":"a\u001bb","count":1,"error":1}}]}}}}"#,
         cursor(seq)
     );
     Message::text(frame)

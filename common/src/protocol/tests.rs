@@ -16,8 +16,6 @@ fn top_n() -> TopN {
         stream: String::new(),
         window: Window::Running {},
         version: 13,
-        is_final: false,
-        revised: false,
         as_of_ms: 1,
         ingested_ms: 2,
         offsets: BTreeMap::from([(0, 5), (3, 6)]),
@@ -28,8 +26,8 @@ fn top_n() -> TopN {
         distinct_error: 0.0,
         ceiling: 0,
         late: 0,
+        untimed: 0,
         future: 0,
-        shed_rate: 0.0,
         gaps: Vec::new(),
         top: Vec::new(),
     }

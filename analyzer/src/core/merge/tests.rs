@@ -1,12 +1,14 @@
 //! The whole core: records, tallies, partials, merge, against a computation over all events at once.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
 use crate::core::owner::Owner;
 use crate::core::partial::{Partial, next_offset};
-use crate::core::plan::{Plan, Settings};
+use crate::core::plan::Plan;
 use crate::core::query::Query;
 use crate::core::snapshot::Snapshot;
 use crate::core::tally::{Outcome, Tally};
@@ -191,12 +193,12 @@ proptest! {
             .map(|(_, partial)| partial)
             .collect();
         let expected = merged(&plan, &straight(&plan, &rsvps));
-        prop_assert_eq!(merged(&plan, &standing), expected.clone(), "in the order of the log");
+        prop_assert_eq!(&merged(&plan, &standing), &expected, "in the order of the log");
         standing.sort_by_key(|partial| {
             let text = format!("{order} {} {:?}", partial.key, partial.value.as_deref().map(crate::core::hash::hash));
             crate::core::hash::hash(text.as_bytes())
         });
-        prop_assert_eq!(merged(&plan, &standing), expected, "in any order");
+        prop_assert_eq!(&merged(&plan, &standing), &expected, "in any order");
     }
 
     #[test]
@@ -269,9 +271,9 @@ proptest! {
     ) {
         // Two of the three queries are there before and after; one of them with another capacity.
         let mut queries = plan(1_000).queries().iter().map(|planned| planned.query.clone()).collect::<Vec<Query>>();
-        let before = Arc::new(Plan::new(&queries[..2], Settings::default()).unwrap());
+        let before = Arc::new(Plan::new(&queries[..2], plan(1_000).settings().clone()).unwrap());
         queries[0].capacity = Some(900);
-        let after = Arc::new(Plan::new(&queries, Settings::default()).unwrap());
+        let after = Arc::new(Plan::new(&queries, plan(1_000).settings().clone()).unwrap());
         let mut written = Vec::new();
         for (partition, log) in logs(&rsvps).iter().enumerate() {
             let mut tally = Tally::new(partition as i32, &before);
@@ -341,8 +343,7 @@ fn a_head_changes_the_result_a_pane_waits_for_its_head_and_the_rest_is_ignored()
         yes: true,
         age_ms: Some(0),
         topics: vec![1, 1],
-        has_header: true,
-        received_ms: 1_000_000,
+        received_ms: 1_425_772_800_000,
     };
     let mut merge = Merge::new(&plan.queries()[0]);
     let mut feed = |tally: &mut Tally| -> Vec<Applied> {
@@ -400,4 +401,75 @@ fn gaps_are_told_with_their_partition() {
     let gaps = [Gap { partition: 0, from: 0, to: 3 }, Gap { partition: 2, from: 0, to: 7 }];
     assert_eq!(merge.result().gaps, gaps);
     assert_eq!(merge.result().version, 10);
+}
+
+/// A partition's partials of the sliding query, after events of these (receipt, time) in seconds.
+fn partition(plan: &Arc<Plan>, number: i32, events: &[(i64, i64)]) -> Vec<Partial> {
+    const START_MS: i64 = 1_425_772_800_000;
+    let mut tally = Tally::new(number, plan);
+    for (offset, &(received_s, time_s)) in events.iter().enumerate() {
+        let received_ms = START_MS + received_s * 1_000;
+        let rsvp = Rsvp {
+            id: (4 * offset) as u32,
+            yes: true,
+            age_ms: Some((received_s - time_s) * 1_000),
+            topics: vec![number as u8],
+            received_ms,
+        };
+        assert_eq!(apply(&mut tally, offset, &rsvp), Outcome::Counted);
+    }
+    tally.emit_all().filter(|partial| partial.key.query == "topics_30m").collect()
+}
+
+fn sliding(plan: &Plan, partials: &[Vec<Partial>]) -> TopN {
+    let mut merge = Merge::new(&plan.queries()[1]);
+    for partial in partials.iter().flatten() {
+        merge.apply(&partial.key, partial.value.as_deref()).unwrap();
+    }
+    merge.result()
+}
+
+/// `count` events, one a second from `first` on, in seconds.
+fn every_second(first: i64, count: i64) -> Vec<(i64, i64)> {
+    (first..first + count).map(|second| (second, second)).collect()
+}
+
+#[test]
+fn a_partition_that_idles_neither_holds_nor_empties_the_others() {
+    let plan = plan_that_idles_after(60);
+    let busy = partition(&plan, 0, &every_second(0, 200));
+    let alone = sliding(&plan, std::slice::from_ref(&busy));
+    // Quiet since long ago, with and without a time of its own.
+    let quiet = partition(&plan, 1, &every_second(0, 20));
+    let result = sliding(&plan, &[busy.clone(), quiet]);
+    assert_eq!((result.window, result.total), (alone.window, alone.total));
+    // Four events an hour ahead, which confirm each other, and then nothing more.
+    let ahead: Vec<(i64, i64)> = (0..4).map(|second| (second, second + 3_600)).collect();
+    let ahead = partition(&plan, 1, &ahead);
+    let result = sliding(&plan, &[busy, ahead.clone()]);
+    assert_eq!(
+        (result.window, result.total, result.as_of_ms),
+        (alone.window, alone.total, alone.as_of_ms)
+    );
+    // As long as its records are as new as the others' it leads.
+    let busy = partition(&plan, 0, &every_second(0, 30));
+    let result = sliding(&plan, &[busy, ahead]);
+    assert_eq!((result.total, result.late), (4, 25 + 5), "and what lags by a whole window is late");
+}
+
+#[test]
+fn what_an_idle_partition_still_has_in_the_window_is_shown() {
+    let plan = plan_that_idles_after(5);
+    let busy = partition(&plan, 0, &every_second(0, 30));
+    let quiet = partition(&plan, 1, &every_second(10, 8));
+    assert_eq!(sliding(&plan, &[busy, quiet]).total, 38);
+}
+
+fn plan_that_idles_after(seconds: u64) -> Arc<Plan> {
+    let plan = plan(1_000);
+    let mut settings = plan.settings().clone();
+    settings.schema.idle = Duration::from_secs(seconds);
+    settings.schema.max_future = Duration::from_secs(86_400);
+    let queries: Vec<Query> = plan.queries().iter().map(|planned| planned.query.clone()).collect();
+    Arc::new(Plan::new(&queries, settings).unwrap())
 }

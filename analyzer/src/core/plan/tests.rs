@@ -1,4 +1,11 @@
+use std::time::Duration;
+
 use super::*;
+use crate::core::query::Sliding;
+
+fn half_hour() -> Sliding {
+    Sliding::new(Duration::from_secs(1_800), Duration::from_secs(5))
+}
 
 fn fingerprint(change: impl FnOnce(&mut Query, &mut Settings)) -> Fingerprint {
     let (mut query, mut settings) = (Query::defaults().remove(1), Settings::default());
@@ -10,6 +17,9 @@ fn fingerprint(change: impl FnOnce(&mut Query, &mut Settings)) -> Fingerprint {
 fn a_fingerprint_changes_with_what_shapes_the_state_and_with_nothing_else() {
     let original = fingerprint(|_, _| {});
     assert_eq!(original, fingerprint(|query, _| query.n = 7));
+    assert_eq!(original, fingerprint(|_, settings| settings.dedupe_horizon_ms = 1));
+    assert_eq!(original, fingerprint(|_, settings| settings.dedupe_capacity = 1));
+    assert_eq!(original, fingerprint(|_, settings| settings.schema.idle = Duration::from_secs(1)));
     assert_eq!(original, fingerprint(|query, _| query.name = "other".to_owned()));
     assert_eq!(
         original,
@@ -22,12 +32,24 @@ fn a_fingerprint_changes_with_what_shapes_the_state_and_with_nothing_else() {
         fingerprint(|query, _| query.item = "/group/group_city".parse().unwrap()),
         fingerprint(|query, _| query.window = Window::Running),
         fingerprint(|query, _| {
-            query.window = Window::Sliding { size_ms: 1_800_000, slide_ms: 10_000 }
+            query.window =
+                Window::Sliding(Sliding { slide: Duration::from_secs(10), ..half_hour() })
+        }),
+        fingerprint(|query, _| {
+            query.window = Window::Sliding(Sliding { skew: Duration::from_secs(1), ..half_hour() })
+        }),
+        fingerprint(|query, _| {
+            query.window =
+                Window::Sliding(Sliding { lateness: Duration::from_secs(5), ..half_hour() })
         }),
         fingerprint(|query, _| query.capacity = Some(200)),
         fingerprint(|_, settings| settings.capacity = 200),
-        fingerprint(|_, settings| settings.schema.max_future = std::time::Duration::ZERO),
-        fingerprint(|_, settings| settings.schema.time = None),
+        fingerprint(|_, settings| settings.schema.max_future = Duration::ZERO),
+        fingerprint(|_, settings| settings.schema.max_jump = Duration::from_secs(1)),
+        fingerprint(|_, settings| settings.schema.id = Id::Payload),
+        fingerprint(|_, settings| {
+            settings.schema.time.as_mut().unwrap().unit = common::event::time::Unit::Us
+        }),
     ];
     let different: BTreeSet<Fingerprint> = others.into_iter().collect();
     assert!(!different.contains(&original));
@@ -54,6 +76,19 @@ fn the_written_meaning_of_a_query_stays_the_same_from_build_to_build() {
         ["topics:a5b015d85cb67215", "topics_30m:df667d2d836bc59e", "countries:f09baf1b0c17bf9b"];
     assert_eq!(ids, expected);
     assert_eq!(expected[0].parse(), Ok(plan.queries()[0].id()));
+}
+
+#[test]
+fn a_window_over_events_that_have_no_time_is_refused() {
+    let settings = || {
+        let mut settings = Settings::default();
+        settings.schema.time = None;
+        settings
+    };
+    let problems = Plan::new(&Query::defaults(), settings()).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].contains("'topics_30m'") && problems[0].contains("event.time"));
+    assert!(Plan::new(&Query::defaults()[..1], settings()).is_ok());
 }
 
 #[test]

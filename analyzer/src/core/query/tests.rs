@@ -31,7 +31,7 @@ fn every_problem_names_the_query_the_key_and_the_remedy() {
     query.name = "Trending/now".to_owned();
     query.n = 0;
     query.capacity = Some(MAX_CAPACITY + 1);
-    query.window = Window::Sliding { size_ms: 10_000, slide_ms: 3_000 };
+    query.window = sliding(10_000, 3_000);
     let problems = query.problems();
     for (key, remedy) in [
         ("name", "choose"),
@@ -50,10 +50,48 @@ fn every_problem_names_the_query_the_key_and_the_remedy() {
 #[test]
 fn windows_that_no_machine_can_hold_are_refused() {
     let mut query = Query::defaults().remove(1);
-    let huge =
-        [(0, 0), (5, 0), (20_000_000, 1), (u64::MAX - u64::MAX % 5_000, u64::MAX / 5_000 * 5_000)];
-    for (size_ms, slide_ms) in huge {
-        query.window = Window::Sliding { size_ms, slide_ms };
+    for (size_ms, slide_ms) in [(0, 0), (5, 0), (20_000_000, 1), (u64::MAX, 1_000)] {
+        query.window = sliding(size_ms, slide_ms);
         assert_eq!(query.problems().len(), 1, "{size_ms} by {slide_ms}");
+    }
+    let short = Sliding::new(Duration::from_secs(10), Duration::from_secs(1));
+    let day = Duration::from_secs(86_400);
+    for long in [
+        Sliding { skew: day, ..short },
+        Sliding { lateness: day, ..short },
+        Sliding { skew: Duration::MAX, ..short },
+        Sliding { slide: Duration::from_nanos(1), ..short },
+    ] {
+        query.window = Window::Sliding(long);
+        assert_eq!(query.problems().len(), 1, "{long:?}");
+    }
+}
+
+fn sliding(size_ms: u64, slide_ms: u64) -> Window {
+    Window::Sliding(Sliding::new(Duration::from_millis(size_ms), Duration::from_millis(slide_ms)))
+}
+
+#[test]
+fn windows_are_written_in_the_units_of_people() {
+    let text = r#"{"name":"a","item":"/a","window":{"kind":"sliding","size":"30m","slide":"5s","skew":"10s"}}"#;
+    let query: Query = serde_json::from_str(text).unwrap();
+    let Window::Sliding(window) = query.window else { panic!("{query:?}") };
+    let lengths = [window.size_ms(), window.slide_ms(), window.skew_ms(), window.lateness_ms()];
+    assert_eq!(lengths, [1_800_000, 5_000, 10_000, 0]);
+    for wrong in [
+        "\"kind\":\"sliding\",\"size\":\"30m\",\"slide\":\"5s\",\"skwe\":\"1s\"",
+        "\"kind\":\"sliding\",\"size\":5,\"slide\":5",
+    ] {
+        let text = format!(r#"{{"name":"a","item":"/a","window":{{{wrong}}}}}"#);
+        assert!(serde_json::from_str::<Query>(&text).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_kind_that_is_not_built_is_refused_by_its_name() {
+    for kind in ["trend", "distinct", "Top", ""] {
+        let text = format!(r#"{{"name":"a","item":"/a","kind":"{kind}"}}"#);
+        let error = serde_json::from_str::<Query>(&text).unwrap_err().to_string();
+        assert!(error.contains(&format!("`{kind}`")) && error.contains("`top`"), "{error}");
     }
 }

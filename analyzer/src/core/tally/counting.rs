@@ -1,25 +1,33 @@
 //! The counting itself, of queries that are at the same offset.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
-use common::event::identity;
+use common::event::time::Unreadable;
 
 use super::{Outcome, Record};
-use crate::core::decode::Found;
+use crate::core::decode::{Found, Time};
 use crate::core::dedupe::{Dedupe, Slice};
 use crate::core::hash::hash;
+use crate::core::notices::Notices;
 use crate::core::partial::{Head, Key, Part, Partial, Progress, Value};
-use crate::core::plan::{Plan, Planned};
+use crate::core::plan::{Plan, Planned, milliseconds};
 use crate::core::snapshot::{Error, QueryState, Snapshot};
-use crate::core::window::Panes;
+use crate::core::watermark::{Observed, Watermark};
+use crate::core::window::{Dated, Panes};
 use crate::core::witness::Witness;
 
 /// The most holes that are told apart; further ones widen the last.
 pub(super) const MAX_GAPS: usize = 64;
 
-/// The furthest record timestamp, 2^53; Kafka takes any 64-bit number from a producer.
-pub(super) const MAX_TIMESTAMP_MS: i64 = 1 << 53;
+/// Record timestamps that are believed, 2000 to 2100. Kafka takes any 64-bit number from a producer, and
+/// writes -1 where there is none: a record outside has no timestamp.
+pub(super) const TIMESTAMPS_MS: Range<i64> = 946_684_800_000..4_102_444_800_000;
+
+/// A record timestamp that is further ahead of all before it counts once others confirm it, so that no
+/// single record makes the tally forget ids or the partition look idle.
+const MAX_TIMESTAMP_JUMP_MS: i64 = 86_400_000;
 
 /// Some queries, all at the same offset.
 #[derive(Debug)]
@@ -29,9 +37,12 @@ pub(super) struct Counting {
     progress: Progress,
     /// The last record that was read.
     witness: Option<Witness>,
+    event_time: Watermark,
+    record_time: Watermark,
     dedupe: Dedupe,
     queries: Vec<Tallied>,
     found: Found,
+    notices: Notices,
 }
 
 /// One query over the partition.
@@ -69,9 +80,12 @@ impl Counting {
             partition,
             progress: Progress::default(),
             witness: None,
+            event_time: Watermark::new(milliseconds(settings.schema.max_jump)),
+            record_time: Watermark::new(MAX_TIMESTAMP_JUMP_MS),
             dedupe: Dedupe::new(settings.dedupe_capacity, settings.dedupe_horizon_ms),
             queries: queries.into_iter().map(tallied).collect(),
             found: Found::default(),
+            notices: Notices::default(),
             plan: Arc::clone(plan),
         }
     }
@@ -79,6 +93,12 @@ impl Counting {
     /// The partition of `raw-rsvps` that is counted.
     pub(super) fn partition(&self) -> i32 {
         self.partition
+    }
+
+    /// What it counts.
+    #[cfg(test)]
+    pub(super) fn plan(&self) -> &Arc<Plan> {
+        &self.plan
     }
 
     /// What was read, and what happened on the way.
@@ -91,9 +111,14 @@ impl Counting {
         self.witness
     }
 
-    /// Events too old for the window of a query, summed over the queries.
+    /// Mentions too old for the window of a query, summed over the queries.
     pub(super) fn late(&self) -> u64 {
         self.queries.iter().map(|query| query.panes.late()).sum()
+    }
+
+    /// What has been noticed since it was last taken.
+    pub(super) fn notices(&mut self) -> &mut Notices {
+        &mut self.notices
     }
 
     /// Event ids forgotten because of capacity or age.
@@ -107,22 +132,20 @@ impl Counting {
         if record.offset < self.progress.next_offset {
             return Outcome::Replayed;
         }
-        let timestamp_ms = record.timestamp_ms.clamp(0, MAX_TIMESTAMP_MS);
         self.progress.next_offset = record.offset + 1;
         self.witness = Some(Witness::of(record.offset, record.timestamp_ms, record.payload));
-        self.progress.ingested_ms = self.progress.ingested_ms.max(Some(timestamp_ms));
         self.queries.iter_mut().for_each(|query| query.head_due = true);
-        self.dedupe.advance(timestamp_ms);
-        let outcome = match record.id {
-            Some(id) => self.count(Some(hash(id)), timestamp_ms, record.payload),
-            None => match identity::identify(record.payload, &self.plan.settings().schema) {
-                Ok(identity) => {
-                    let id = identity.id.map(|id| hash(id.as_bytes()));
-                    self.count(id, timestamp_ms, record.payload)
-                }
-                Err(reason) => Outcome::Undecodable(reason),
-            },
-        };
+        let timestamp_ms =
+            Some(record.timestamp_ms).filter(|time_ms| TIMESTAMPS_MS.contains(time_ms));
+        if let Some(timestamp_ms) = timestamp_ms {
+            self.record_time.observe(record.offset, timestamp_ms);
+            self.progress.ingested_ms = self.record_time.time_ms();
+            self.progress.recorded_ms = self.record_time.confirmed_ms();
+        }
+        if let Some(recorded_ms) = self.progress.recorded_ms {
+            self.dedupe.advance(recorded_ms);
+        }
+        let outcome = self.count(record, timestamp_ms);
         match outcome {
             Outcome::Counted => self.progress.events += 1,
             Outcome::Duplicate => self.progress.duplicates += 1,
@@ -132,42 +155,59 @@ impl Counting {
         outcome
     }
 
-    fn count(&mut self, id: Option<u64>, timestamp_ms: i64, payload: &[u8]) -> Outcome {
-        if id.is_some_and(|id| self.dedupe.contains(id)) {
-            return Outcome::Duplicate;
-        }
+    fn count(&mut self, record: Record<'_>, timestamp_ms: Option<i64>) -> Outcome {
         let decoder = self.plan.decoder();
-        let event = match decoder.decode(payload, &mut self.found) {
+        let event = match decoder.decode(record.payload, &mut self.found) {
             Ok(event) => event,
             Err(reason) => return Outcome::Undecodable(reason),
         };
-        if let Some(id) = id {
-            self.dedupe.insert(id, timestamp_ms);
+        let is_misplaced = event.key().is_some_and(|key| record.key != Some(key.as_bytes()));
+        self.progress.key_mismatches += u64::from(is_misplaced);
+        if let Some(id) = event.id() {
+            let id = hash(id.as_bytes());
+            if self.dedupe.contains(id) {
+                return Outcome::Duplicate;
+            }
+            self.dedupe.insert(id, self.progress.recorded_ms.unwrap_or(i64::MIN));
         }
         self.progress.shortened += event.shortened();
 
-        let time_ms = event.time_ms().unwrap_or(timestamp_ms);
-        let latest = timestamp_ms
-            .saturating_add_unsigned(self.plan.settings().schema.max_future.as_millis() as u64);
-        let in_future = time_ms > latest;
-        let watermark_ms = if in_future {
-            self.progress.future += 1;
-            None
-        } else {
-            self.progress.watermark_ms = self.progress.watermark_ms.max(Some(time_ms));
-            self.progress.watermark_ms
-        };
-        for Tallied { at, panes, .. } in &mut self.queries {
-            if let Some(watermark_ms) = watermark_ms {
-                panes.advance(watermark_ms);
-            } else if !panes.is_running() {
-                continue;
+        let schema = &self.plan.settings().schema;
+        // A timestamp of its own that lies behind says less than those of the records before it.
+        let received_ms = timestamp_ms.max(self.record_time.time_ms());
+        let latest_ms =
+            received_ms.map(|time_ms| time_ms.saturating_add(milliseconds(schema.max_future)));
+        let (mut dated, mut is_ahead) = (None, false);
+        match event.time() {
+            Time::At(time_ms, _) if latest_ms.is_some_and(|latest_ms| time_ms > latest_ms) => {
+                is_ahead = true;
+                self.progress.future += 1;
             }
-            let mut mentions = event.mentions(decoder.pointer(*at)).peekable();
-            if mentions.peek().is_some()
-                && let Some(summary) = panes.at(time_ms)
-            {
-                mentions.for_each(|(hash, item)| summary.add(hash, item));
+            Time::At(time_ms, _) => {
+                let given_up = self.event_time.given_up();
+                let observed = self.event_time.observe(record.offset, time_ms);
+                if observed == Observed::Rearranged {
+                    is_ahead = self.event_time.time_ms() < Some(time_ms);
+                    self.progress.waiting = self.event_time.waiting();
+                    self.progress.future += self.event_time.given_up() - given_up;
+                }
+                self.progress.watermark_ms = self.event_time.time_ms();
+                self.progress.is_confirmed = !self.event_time.is_early();
+                dated = Some(Dated { offset: record.offset, time_ms, observed });
+            }
+            Time::Missing | Time::Unreadable(..) => {
+                self.progress.untimed += u64::from(schema.time.is_some());
+                if let (Time::Unreadable(written, Unreadable::TooFar), Some(time)) =
+                    (event.time(), &schema.time)
+                {
+                    self.notices.beyond(written, time.unit);
+                }
+            }
+        }
+        self.notices.event(event.time(), is_ahead);
+        for Tallied { at, panes, .. } in &mut self.queries {
+            if panes.add(dated, &self.event_time, event.mentions(decoder.pointer(*at))) {
+                self.notices.matched(*at);
             }
         }
         Outcome::Counted
@@ -216,7 +256,8 @@ impl Counting {
     /// Counts the other's queries from here on too. Both reflect the same offsets.
     pub(super) fn adopt(&mut self, other: Self) {
         let Self { queries, progress, .. } = other;
-        let joined = |query: Tallied| {
+        let joined = |mut query: Tallied| {
+            query.panes.follow(&self.event_time);
             let missed = union(&query.missed, &progress.gaps);
             Tallied { missed, head_due: true, ..query }
         };
@@ -227,7 +268,7 @@ impl Counting {
     fn emit_pane(&mut self, at: usize, start_ms: i64) -> Option<Partial> {
         let key = self.key(at, Part::Pane { start_ms });
         let (fingerprint, next_offset) = (self.planned(at).fingerprint, self.progress.next_offset);
-        let body = self.queries[at].panes.take(start_ms)?;
+        let body = self.queries[at].panes.publish(start_ms)?;
         Some(Partial::new(key, &Value { fingerprint, next_offset, body }))
     }
 
@@ -266,6 +307,8 @@ impl Counting {
             partition: self.partition,
             progress: Cow::Borrowed(&self.progress),
             witness: self.witness,
+            event_time: Cow::Borrowed(&self.event_time),
+            record_time: Cow::Borrowed(&self.record_time),
             dedupe: self.dedupe.state(),
             queries: queries.collect(),
         }
@@ -288,7 +331,8 @@ impl Counting {
         slices: impl IntoIterator<Item = Slice>,
         wanted: &mut Vec<usize>,
     ) -> Result<Option<Self>, Error> {
-        let Snapshot { progress, partition, witness, dedupe, mut queries } = snapshot;
+        let Snapshot { progress, partition, witness, event_time, record_time, dedupe, mut queries } =
+            snapshot;
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
         for &at in &*wanted {
             let planned = &plan.queries()[at];
@@ -312,6 +356,8 @@ impl Counting {
         counting.queries = known;
         counting.progress = progress.into_owned();
         counting.witness = witness;
+        counting.event_time = event_time.into_owned();
+        counting.record_time = record_time.into_owned();
         *wanted = unknown;
         Ok(Some(counting))
     }

@@ -7,6 +7,7 @@ use common::kafka::Kafka;
 
 use super::former::Found;
 use crate::config::Config;
+use crate::core::notices::Notices;
 use crate::core::owner::Owner;
 use crate::core::partial::{Key, Partial};
 use crate::core::plan::Plan;
@@ -89,7 +90,9 @@ pub struct PartitionTask {
 #[derive(Clone, Copy)]
 struct Reported {
     late: u64,
+    untimed: u64,
     future: u64,
+    key_mismatches: u64,
     shortened: u64,
     forgotten: u64,
 }
@@ -99,7 +102,9 @@ impl Reported {
         let progress = tally.progress();
         Self {
             late: tally.late(),
+            untimed: progress.untimed,
             future: progress.future,
+            key_mismatches: progress.key_mismatches,
             shortened: progress.shortened,
             forgotten: tally.forgotten(),
         }
@@ -277,14 +282,17 @@ impl PartitionTask {
     }
 
     /// Adds what the tally has counted since the last time to the metrics.
-    pub fn report(&mut self, metrics: &Metrics) {
+    pub fn report(&mut self, metrics: &Metrics, notices: &mut Notices) {
+        self.tally.tell(notices);
         let now = Reported::of(&self.tally);
         let before = std::mem::replace(&mut self.reported, now);
         for (cause, count) in
-            [("late", now.late - before.late), ("future", now.future - before.future)]
+            [("untimed", now.untimed - before.untimed), ("future", now.future - before.future)]
         {
             metrics.unwindowed.with_label_values(&[cause]).inc_by(count);
         }
+        metrics.late.inc_by(now.late - before.late);
+        metrics.key_mismatches.inc_by(now.key_mismatches - before.key_mismatches);
         metrics.shortened.inc_by(now.shortened - before.shortened);
         metrics.forgotten.inc_by(now.forgotten - before.forgotten);
     }

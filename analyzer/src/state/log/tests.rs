@@ -30,7 +30,7 @@ fn count(tally: &mut Tally, events: i64) {
         count(Record {
             offset,
             timestamp_ms: 1_425_790_000_000,
-            id: None,
+            key: None,
             payload: payload.as_bytes(),
         });
     };
@@ -40,7 +40,9 @@ fn count(tally: &mut Tally, events: i64) {
         )
     };
     for offset in tally.next_offset()..events {
-        record(offset, &payload(offset), &mut |record| drop(tally.apply(record)));
+        record(offset, &payload(offset), &mut |record| {
+            tally.apply(record);
+        });
     }
     for offset in tally.replay_from().unwrap_or(events)..events {
         record(offset, &payload(offset), &mut |record| tally.replay(record));

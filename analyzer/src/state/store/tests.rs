@@ -43,7 +43,7 @@ fn what_this_owner_does_not_know_stays_until_a_newer_one_holds_it() {
         (query("topics", 1), query("cities", 1), query("topics", 2));
     let mut remainders = vec![
         left(1, &[topics.clone(), cities.clone()]),
-        left(2, &[cities.clone()]),
+        left(2, std::slice::from_ref(&cities)),
         left(3, &[other_topics.clone(), topics.clone()]),
     ];
     let keys = take_needless(&mut remainders, BTreeSet::from([topics.clone()]));

@@ -2,25 +2,35 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::result::{self, TopN};
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::core::plan::{Plan, Settings};
-use crate::core::query::{Query, Window};
+use crate::core::query::{Query, Sliding, Window};
 use crate::core::tally::{Outcome, Record, Tally};
+use crate::core::watermark::{Observed, Place, Watermark};
 
 pub(super) const PARTITIONS: usize = 4;
 pub(super) const SIZE_MS: i64 = 30_000;
 pub(super) const SLIDE_MS: i64 = 5_000;
 pub(super) const MAX_FUTURE_MS: i64 = 60_000;
+/// Less than what many events are late by, so that all kinds of jumps come.
+pub(super) const MAX_JUMP_MS: i64 = 20_000;
 
 pub(super) fn plan(capacity: usize) -> Arc<Plan> {
     let mut queries = Query::defaults();
-    queries[1].window = Window::Sliding { size_ms: SIZE_MS as u64, slide_ms: SLIDE_MS as u64 };
+    let milliseconds = |time_ms: i64| Duration::from_millis(time_ms as u64);
+    let window = Sliding::new(milliseconds(SIZE_MS), milliseconds(SLIDE_MS));
+    queries[1].window = Window::Sliding(window);
     queries.iter_mut().for_each(|query| query.n = capacity.min(50));
-    Arc::new(Plan::new(&queries, Settings { capacity, ..Settings::default() }).unwrap())
+    let mut settings = Settings { capacity, ..Settings::default() };
+    settings.schema.max_jump = milliseconds(MAX_JUMP_MS);
+    settings.schema.max_future = milliseconds(MAX_FUTURE_MS);
+    settings.schema.idle = Duration::from_secs(86_400);
+    Arc::new(Plan::new(&queries, settings).unwrap())
 }
 
 /// An event as a feed delivers it.
@@ -31,7 +41,6 @@ pub(super) struct Rsvp {
     /// When it happened, before (or, below 0, after) it was received.
     pub(super) age_ms: Option<i64>,
     pub(super) topics: Vec<u8>,
-    pub(super) has_header: bool,
     pub(super) received_ms: i64,
 }
 
@@ -48,12 +57,12 @@ impl Rsvp {
         self.topics.iter().map(|topic| format!("topic {topic}"))
     }
 
-    pub(super) fn time_ms(&self) -> i64 {
-        self.received_ms - self.age_ms.unwrap_or(0)
+    pub(super) fn time_ms(&self) -> Option<i64> {
+        self.age_ms.map(|age_ms| self.received_ms - age_ms)
     }
 
     pub(super) fn is_future(&self) -> bool {
-        self.time_ms() > self.received_ms + MAX_FUTURE_MS
+        self.time_ms() > Some(self.received_ms + MAX_FUTURE_MS)
     }
 
     pub(super) fn payload(&self) -> Vec<u8> {
@@ -61,8 +70,8 @@ impl Rsvp {
         let group = json!({ "group_topics": topics, "group_country": "de" });
         let response = if self.yes { "yes" } else { "no" };
         let mut rsvp = json!({ "rsvp_id": self.id, "response": response, "group": group });
-        if self.age_ms.is_some() {
-            rsvp["mtime"] = json!(self.time_ms());
+        if let Some(time_ms) = self.time_ms() {
+            rsvp["mtime"] = json!(time_ms);
         }
         rsvp.to_string().into_bytes()
     }
@@ -71,31 +80,23 @@ impl Rsvp {
 pub(super) fn rsvps() -> impl Strategy<Value = Vec<Rsvp>> {
     let age = prop_oneof![8 => 0..4_000_i64, 3 => 0..SIZE_MS, 1 => 0..200_000_i64, 1 => -MAX_FUTURE_MS - 3..0];
     let topics = prop::collection::vec(prop_oneof![0..4_u8, 0..40_u8], 0..5);
-    let rsvp = (
-        0..60_u32,
-        any::<bool>(),
-        prop::option::weighted(0.9, age),
-        topics,
-        any::<bool>(),
-        0..800_i64,
-    );
+    let rsvp = (0..60_u32, any::<bool>(), prop::option::weighted(0.9, age), topics, 0..800_i64);
     prop::collection::vec(rsvp, 0..150).prop_map(|rsvps| {
         let mut received_ms = 1_425_772_800_000;
-        let receive = |(id, yes, age_ms, topics, has_header, pause_ms)| {
+        let receive = |(id, yes, age_ms, topics, pause_ms)| {
             received_ms += pause_ms;
-            Rsvp { id, yes, age_ms, topics, has_header, received_ms }
+            Rsvp { id, yes, age_ms, topics, received_ms }
         };
         rsvps.into_iter().map(receive).collect()
     })
 }
 
 pub(super) fn apply(tally: &mut Tally, offset: usize, rsvp: &Rsvp) -> Outcome {
-    let (id, payload) = (rsvp.event_id(), rsvp.payload());
-    let id = rsvp.has_header.then_some(id.as_bytes());
+    let (key, payload) = (rsvp.id.to_string(), rsvp.payload());
     tally.apply(Record {
         offset: offset as i64,
         timestamp_ms: rsvp.received_ms,
-        id,
+        key: Some(key.as_bytes()),
         payload: &payload,
     })
 }
@@ -114,11 +115,11 @@ pub(super) fn replay(tally: &mut Tally, log: &[Rsvp]) {
     let from = tally.replay_from().map_or(log.len(), |from| from as usize);
     for (offset, rsvp) in log.iter().enumerate().skip(from) {
         let payload = rsvp.payload();
-        let id = rsvp.event_id();
+        let key = rsvp.id.to_string();
         tally.replay(Record {
             offset: offset as i64,
             timestamp_ms: rsvp.received_ms,
-            id: rsvp.has_header.then_some(id.as_bytes()),
+            key: Some(key.as_bytes()),
             payload: &payload,
         });
     }
@@ -135,7 +136,67 @@ pub(super) fn logs(rsvps: &[Rsvp]) -> Vec<Vec<Rsvp>> {
 pub(super) struct Batch {
     pub(super) events: Vec<Rsvp>,
     pub(super) window: (i64, i64),
-    pub(super) late: u64,
+    /// Times and topics of what the sliding window may show.
+    placed: Vec<(i64, Vec<String>)>,
+    late: u64,
+    untimed: u64,
+    future: u64,
+}
+
+/// One partition's share.
+struct Share {
+    watermark: Watermark,
+    /// Places in the events.
+    placed: Vec<usize>,
+    late: Vec<usize>,
+    future: u64,
+}
+
+fn window(watermark_ms: i64) -> (i64, i64) {
+    let end_ms = watermark_ms - watermark_ms.rem_euclid(SLIDE_MS) + SLIDE_MS;
+    (end_ms - SIZE_MS, end_ms)
+}
+
+impl Share {
+    /// Of the events at these places; those without a time are left out.
+    fn new(events: &[Rsvp], own: impl Iterator<Item = usize>) -> Self {
+        let watermark = Watermark::new(MAX_JUMP_MS);
+        let mut share = Self { watermark, placed: Vec::new(), late: Vec::new(), future: 0 };
+        let mut candidates: Vec<(usize, i64)> = Vec::new();
+        for place in own {
+            let Some(time_ms) = events[place].time_ms() else { continue };
+            if events[place].is_future() {
+                share.future += 1;
+                continue;
+            }
+            let was_early = share.watermark.is_early();
+            let mut taken = vec![(place, time_ms)];
+            if share.watermark.observe(place as i64, time_ms) == Observed::Rearranged {
+                candidates.append(&mut taken);
+                candidates.retain(|&(place, time_ms)| {
+                    match share.watermark.place(place as i64, time_ms) {
+                        Place::Taken => taken.push((place, time_ms)),
+                        Place::GivenUp => share.future += 1,
+                        Place::Waiting | Place::Provisional => return true,
+                    }
+                    false
+                });
+            }
+            let floor_ms =
+                share.watermark.confirmed_ms().map(|watermark_ms| window(watermark_ms).0);
+            for (place, time_ms) in taken {
+                let is_late = !was_early && Some(time_ms) < floor_ms;
+                if is_late { share.late.push(place) } else { share.placed.push(place) }
+            }
+        }
+        for (place, time_ms) in candidates {
+            match share.watermark.place(place as i64, time_ms) {
+                Place::Provisional => share.placed.push(place),
+                _ => share.future += 1,
+            }
+        }
+        share
+    }
 }
 
 impl Batch {
@@ -143,32 +204,56 @@ impl Batch {
         let mut seen = HashSet::new();
         let events: Vec<Rsvp> =
             rsvps.iter().filter(|rsvp| seen.insert(rsvp.event_id())).cloned().collect();
-        let newest = events.iter().filter(|rsvp| !rsvp.is_future()).map(Rsvp::time_ms).max();
-        let end = newest.map_or(0, |newest| newest - newest.rem_euclid(SLIDE_MS) + SLIDE_MS);
-        let mut newest = [i64::MIN; PARTITIONS];
-        let mut late = 0;
-        for rsvp in events.iter().filter(|rsvp| !rsvp.is_future()) {
-            let newest = &mut newest[rsvp.partition()];
-            *newest = rsvp.time_ms().max(*newest);
-            let end = *newest - newest.rem_euclid(SLIDE_MS) + SLIDE_MS;
-            late += u64::from(rsvp.time_ms() < end - SIZE_MS && !rsvp.topics.is_empty());
+        let share = |partition| {
+            let own = (0..events.len()).filter(|&place| events[place].partition() == partition);
+            Share::new(&events, own)
+        };
+        let shares: Vec<Share> = (0..PARTITIONS).map(share).collect();
+        let mut watermarks: Vec<i64> =
+            shares.iter().filter_map(|share| share.watermark.time_ms()).collect();
+        watermarks.sort_unstable();
+        let confirmed = shares.iter().filter_map(|share| share.watermark.confirmed_ms()).max();
+        let mut watermark_ms = confirmed.or(watermarks.first().copied());
+        for next_ms in watermarks {
+            let reach = watermark_ms.map(|reached_ms| reached_ms + MAX_JUMP_MS);
+            if Some(next_ms) <= reach {
+                watermark_ms = watermark_ms.max(Some(next_ms));
+            }
         }
-        Self { events, window: (end - SIZE_MS, end), late }
+        let window = watermark_ms.map_or((-SIZE_MS, 0), self::window);
+        let mentions = |place: &usize| events[*place].topics.len() as u64;
+        let mut late = shares.iter().flat_map(|share| &share.late).map(mentions).sum::<u64>();
+        for share in &shares {
+            // A partition that lags by a whole window is in none: what it keeps is late.
+            let Some(own) = share.watermark.confirmed_ms().map(self::window) else { continue };
+            if own.1 <= window.0 {
+                let kept =
+                    share.placed.iter().filter(|&&place| events[place].time_ms() >= Some(own.0));
+                late += kept.map(mentions).sum::<u64>();
+            }
+        }
+        let placed = shares.iter().flat_map(|share| &share.placed);
+        let placed = placed
+            .map(|&place| (events[place].time_ms().unwrap(), events[place].topics().collect()))
+            .collect();
+        let untimed = events.iter().filter(|rsvp| rsvp.age_ms.is_none()).count() as u64;
+        let future = shares.iter().map(|share| share.future).sum();
+        Self { window, placed, late, untimed, future, events }
     }
 
     pub(super) fn counts(&self, query: &str) -> BTreeMap<String, u64> {
         let (start, end) = self.window;
+        let items: Vec<String> = match query {
+            "countries" => vec!["de".to_owned(); self.events.len()],
+            "topics_30m" => {
+                let shown =
+                    self.placed.iter().filter(|(time_ms, _)| (start..end).contains(time_ms));
+                shown.flat_map(|(_, topics)| topics.clone()).collect()
+            }
+            _ => self.events.iter().flat_map(Rsvp::topics).collect(),
+        };
         let mut counts = BTreeMap::new();
-        for rsvp in &self.events {
-            let items: Vec<String> = match query {
-                "countries" => vec!["de".to_owned()],
-                "topics_30m" if rsvp.is_future() || !(start..end).contains(&rsvp.time_ms()) => {
-                    Vec::new()
-                }
-                _ => rsvp.topics().collect(),
-            };
-            items.into_iter().for_each(|item| *counts.entry(item).or_default() += 1);
-        }
+        items.into_iter().for_each(|item| *counts.entry(item).or_default() += 1);
         counts
     }
 
@@ -183,10 +268,7 @@ impl Batch {
         prop_assert_eq!(result.total, total);
         prop_assert_eq!(result.events, self.events.len() as u64);
         prop_assert_eq!(result.duplicates, (rsvps.len() - self.events.len()) as u64);
-        prop_assert_eq!(
-            result.future,
-            self.events.iter().filter(|rsvp| rsvp.is_future()).count() as u64
-        );
+        prop_assert_eq!((result.untimed, result.future), (self.untimed, self.future));
         prop_assert_eq!(result.version, rsvps.len() as u64);
         if result.query == "topics_30m" {
             prop_assert_eq!(result.late, self.late);

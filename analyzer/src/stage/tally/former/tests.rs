@@ -16,7 +16,7 @@ fn plan() -> Arc<Plan> {
 fn published(plan: &Arc<Plan>, partition: i32, offset: i64) -> Vec<partial::Partial> {
     let mut tally = Tally::new(partition, plan);
     let payload = br#"{"rsvp_id":1,"response":"yes","mtime":0,"group":{"group_country":"de"}}"#;
-    tally.apply(Record { offset, timestamp_ms: 0, id: None, payload });
+    tally.apply(Record { offset, timestamp_ms: 0, key: None, payload });
     tally.emit_all().collect()
 }
 

@@ -1,0 +1,91 @@
+//! Whether an object has a name twice, at any depth, without sorting the names of every object.
+//!
+//! Names are kept as places in the text, for all open objects on one stack. Each object has a set of 64
+//! bits, one of which a name sets by its length and some of its bytes: only if that bit is set already can
+//! the name be there, and only then is it compared with the others. An object with more than [`FEW`] names,
+//! or with escapes in one, is sorted when it ends, so that no payload makes this quadratic.
+
+use common::event::json::Raw;
+
+use super::resolve;
+
+/// So many names of an object are compared one by one.
+const FEW: usize = 32;
+
+/// The names of all open objects, outermost first.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    open: Vec<Raw>,
+    duplicate: bool,
+}
+
+/// An open object.
+#[derive(Debug)]
+pub(super) struct Object {
+    /// Where its names begin.
+    outer: usize,
+    set: u64,
+    is_sorted_later: bool,
+}
+
+impl Names {
+    /// Before an event.
+    pub(super) fn clear(&mut self) {
+        self.open.clear();
+        self.duplicate = false;
+    }
+
+    /// Whether an object of the event had a name twice.
+    pub(super) fn duplicate(&self) -> bool {
+        self.duplicate
+    }
+
+    /// An object opens.
+    #[inline]
+    pub(super) fn enter(&self) -> Object {
+        Object { outer: self.open.len(), set: 0, is_sorted_later: false }
+    }
+
+    /// It has this name.
+    #[inline]
+    pub(super) fn add(&mut self, object: &mut Object, text: &str, name: Raw) {
+        let bytes = text.as_bytes();
+        let written = |raw: &Raw| &bytes[raw.start..raw.end];
+        if name.escaped || self.open.len() - object.outer >= FEW {
+            object.is_sorted_later = true;
+        }
+        if !object.is_sorted_later {
+            let bit = bit(written(&name));
+            if object.set & bit != 0 {
+                let own = &self.open[object.outer..];
+                self.duplicate |= own.iter().any(|other| written(other) == written(&name));
+            }
+            object.set |= bit;
+        }
+        self.open.push(name);
+    }
+
+    /// The object ends.
+    #[inline]
+    pub(super) fn leave(&mut self, object: &Object, text: &str) {
+        if object.is_sorted_later {
+            let mut own: Vec<_> =
+                self.open[object.outer..].iter().map(|&name| resolve(text, name)).collect();
+            own.sort_unstable();
+            self.duplicate |= own.windows(2).any(|pair| pair[0] == pair[1]);
+        }
+        self.open.truncate(object.outer);
+    }
+}
+
+/// One of 64 bits, by the length and three bytes of a name.
+#[inline]
+fn bit(name: &[u8]) -> u64 {
+    let byte = |place: usize| u32::from(name.get(place).copied().unwrap_or(0));
+    let length = name.len();
+    let mixed = byte(0)
+        ^ (byte(length / 2) << 8)
+        ^ (byte(length.wrapping_sub(1)) << 16)
+        ^ ((length as u32) << 24);
+    1 << (mixed.wrapping_mul(0x9e37_79b9) >> 26)
+}
