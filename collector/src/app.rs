@@ -59,7 +59,7 @@ impl Tier for Collector {
         let stop = CancellationToken::new();
         let runtime = Handle::current();
         let pipeline =
-            Pipeline::new(config, log, logged, metrics, conditions, runtime, stop.clone())?;
+            Pipeline::new(&config, log, logged, metrics, conditions, runtime, stop.clone())?;
         let (done, finished) = oneshot::channel();
         thread::Builder::new()
             .name("writer".to_owned())

@@ -41,9 +41,6 @@ pub enum Error {
     /// The writer thread panicked.
     #[error("the writer thread ended unexpectedly; its panic is in the log above")]
     Writer,
-    /// The drain deadline came first.
-    #[error("interrupted by the drain deadline")]
-    Interrupted,
 }
 
 impl Error {
@@ -59,8 +56,7 @@ impl Error {
             | Self::Headers(_)
             | Self::Metrics(_)
             | Self::Thread(_)
-            | Self::Writer
-            | Self::Interrupted => false,
+            | Self::Writer => false,
         }
     }
 }

@@ -15,7 +15,7 @@
 //! | module | one home of |
 //! |---|---|
 //! | [`source`] | how a message gets from a source into the pipeline; the sources |
-//! | [`pipeline`] | the writer thread: log and publish what came, settle what Kafka answered |
+//! | [`pipeline`] | the writer thread: log and publish what came, do what Kafka's answers ask for |
 //! | [`publisher`] | the Kafka producer, what a record looks like, which refusals are for good |
 //! | [`read_back`] | which of the log's entries did reach Kafka before a crash |
 //! | [`app`] | building it, and stopping it |

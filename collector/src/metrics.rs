@@ -37,6 +37,8 @@ pub struct Metrics {
     pub producer_rebuilds: IntCounter,
     /// Times that the writer waited because librdkafka's queue was full.
     pub queue_full: IntCounter,
+    /// How far records are dated back because Kafka's clock is behind, in milliseconds.
+    pub dated_back: IntGauge,
     /// Established connections to the source.
     pub connects: IntCounter,
     /// Connections that ended, and attempts that failed.
@@ -108,6 +110,10 @@ impl Metrics {
             queue_full: make.counter(
                 "queue_full_waits",
                 "Times the writer waited because the producer's queue was full",
+            )?,
+            dated_back: make.gauge(
+                "records_dated_back_milliseconds",
+                "How far records are dated back because this clock is ahead of Kafka's",
             )?,
             connects: make.counter("source_connects", "Established connections to the source")?,
             disconnects: make.counter(

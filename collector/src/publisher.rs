@@ -10,7 +10,7 @@ use common::event::Reason;
 use common::kafka::{Kafka, header};
 use common::message_log::{Entry, Sequence};
 use rdkafka::client::ClientContext;
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -23,11 +23,13 @@ const PROBE_DEADLINE: Duration = Duration::from_millis(200);
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Report {
     /// Every replica in sync has it.
     Delivered,
-    /// It will be refused however often it is sent.
+    /// Kafka does not want it, or another record of its batch.
     Refused(RDKafkaErrorCode),
+    /// Kafka's answer is one that we know nothing about.
+    Unknown(RDKafkaErrorCode),
     /// It may or may not have arrived, and this producer will not find out.
     Lost(RDKafkaErrorCode),
 }
@@ -35,7 +37,7 @@ pub enum Outcome {
 /// Why a record was not taken.
 #[derive(Debug)]
 pub enum Unsent {
-    /// The queue is full; wait for outcomes.
+    /// The queue is full; wait for reports.
     Full,
     /// It will be refused however often it is sent.
     Refused(RDKafkaErrorCode),
@@ -43,17 +45,17 @@ pub enum Unsent {
     Broken(KafkaError),
 }
 
-/// Outcomes on their way from librdkafka's thread to the writer thread; at most one for every record
+/// Reports on their way from librdkafka's thread to the writer thread; at most one for every record
 /// in flight, which librdkafka's queue bounds.
 #[derive(Debug, Default)]
-pub struct Outcomes {
-    known: Mutex<Vec<(Sequence, Outcome)>>,
+pub struct Reports {
+    known: Mutex<Vec<(Sequence, Report)>>,
     changed: Notify,
 }
 
-impl Outcomes {
-    /// All outcomes since the last call, in the order of their arrival.
-    pub fn take(&self) -> Vec<(Sequence, Outcome)> {
+impl Reports {
+    /// All reports since the last call, in the order of their arrival.
+    pub fn take(&self) -> Vec<(Sequence, Report)> {
         std::mem::take(&mut *self.lock())
     }
 
@@ -64,12 +66,12 @@ impl Outcomes {
         }
     }
 
-    fn push(&self, sequence: Sequence, outcome: Outcome) {
-        self.lock().push((sequence, outcome));
+    fn push(&self, sequence: Sequence, report: Report) {
+        self.lock().push((sequence, report));
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Sequence, Outcome)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Sequence, Report)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -77,7 +79,7 @@ impl Outcomes {
 /// An idempotent producer for one log.
 pub struct Publisher {
     producer: ThreadedProducer<Deliveries>,
-    outcomes: Arc<Outcomes>,
+    reports: Arc<Reports>,
     instance: String,
     raw: String,
     dead_letters: String,
@@ -85,7 +87,7 @@ pub struct Publisher {
 
 /// What librdkafka's threads tell.
 struct Deliveries {
-    outcomes: Arc<Outcomes>,
+    reports: Arc<Reports>,
     reachable: Condition,
     down: AtomicBool,
 }
@@ -96,14 +98,34 @@ impl Publisher {
     /// # Errors
     /// When the settings cannot be used.
     pub fn new(kafka: &Kafka, instance: &str, reachable: Condition) -> Result<Self, Error> {
-        let outcomes = Arc::<Outcomes>::default();
+        Self::build(kafka, kafka.producer(), instance, reachable)
+    }
+
+    /// The same with batches of at most so many bytes; for one that has sent nothing yet.
+    ///
+    /// # Errors
+    /// When the settings cannot be used.
+    pub fn with_batches_of(&self, kafka: &Kafka, bytes: usize) -> Result<Self, Error> {
+        let mut settings = kafka.producer();
+        settings.set("batch.size", bytes.to_string());
+        let reachable = self.producer.client().context().reachable.clone();
+        Self::build(kafka, settings, &self.instance, reachable)
+    }
+
+    fn build(
+        kafka: &Kafka,
+        settings: ClientConfig,
+        instance: &str,
+        reachable: Condition,
+    ) -> Result<Self, Error> {
+        let reports = Arc::<Reports>::default();
         let context =
-            Deliveries { outcomes: Arc::clone(&outcomes), reachable, down: AtomicBool::new(false) };
-        let producer = ThreadedProducer::from_config_and_context(&kafka.producer(), context)
+            Deliveries { reports: Arc::clone(&reports), reachable, down: AtomicBool::new(false) };
+        let producer = ThreadedProducer::from_config_and_context(&settings, context)
             .map_err(Error::Producer)?;
         Ok(Self {
             producer,
-            outcomes,
+            reports,
             instance: instance.to_owned(),
             raw: kafka.topics.raw.clone(),
             dead_letters: kafka.topics.dead_letters.clone(),
@@ -111,8 +133,8 @@ impl Publisher {
     }
 
     /// What became of the records of this producer.
-    pub fn outcomes(&self) -> Arc<Outcomes> {
-        Arc::clone(&self.outcomes)
+    pub fn reports(&self) -> Arc<Reports> {
+        Arc::clone(&self.reports)
     }
 
     /// Looks whether a Kafka that did not answer does so now: without this, only the next event would
@@ -126,12 +148,12 @@ impl Publisher {
         }
     }
 
-    /// Gives an entry to the producer: an event to the topic of raw events, keyed by its subject, a
-    /// dead letter to the topic of dead letters.
+    /// Gives an entry to the producer with this time in milliseconds since 1970: an event to the topic of
+    /// raw events, keyed by its subject, a dead letter to the topic of dead letters.
     ///
     /// # Errors
     /// When the producer does not take it.
-    pub fn send(&self, sequence: Sequence, entry: &Entry) -> Result<(), Unsent> {
+    pub fn send(&self, sequence: Sequence, entry: &Entry, time_ms: i64) -> Result<(), Unsent> {
         let seq = format!("{}:{sequence}", self.instance);
         let offset = sequence.to_string();
         let mut headers = OwnedHeaders::new_with_capacity(5);
@@ -152,7 +174,7 @@ impl Publisher {
         let topic = if entry.reason.is_none() { &self.raw } else { &self.dead_letters };
         let mut record = BaseRecord::with_opaque_to(topic, sequence.to_opaque())
             .payload(&entry.payload[..])
-            .timestamp(entry.received_ms)
+            .timestamp(time_ms)
             .headers(headers);
         // Without a key, the producer spreads the records over the partitions.
         if let Some(key) = identity.and_then(|identity| identity.key.as_deref()) {
@@ -160,25 +182,81 @@ impl Publisher {
         }
         self.producer.send(record).map_err(|(error, _record)| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => Unsent::Full,
-            Some(code) if refused_for_good(code) => Unsent::Refused(code),
+            Some(code) if Report::is_refusal(code) => Unsent::Refused(code),
             _ => Unsent::Broken(error),
         })
     }
 }
 
-/// Whether the record itself is what Kafka does not want. Anything else may go away: a producer that
-/// is fenced, a topic that is being made, a right that is being granted.
-fn refused_for_good(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        code,
-        Code::MessageSizeTooLarge
+impl Report {
+    /// What an error says about its record.
+    fn of(code: RDKafkaErrorCode) -> Self {
+        use RDKafkaErrorCode as Code;
+        match code {
+            Code::MessageSizeTooLarge
             | Code::MessageBatchTooLarge
             | Code::InvalidMessageSize
             | Code::InvalidRecord
             | Code::InvalidTimestamp
-            | Code::UnsupportedForMessageFormat
-    )
+            | Code::UnsupportedForMessageFormat => Self::Refused(code),
+            // These go away by themselves or when somebody acts: a broker that is gone, a producer that is
+            // fenced, a topic that is being made, a right that is being granted.
+            Code::AllBrokersDown
+            | Code::Authentication
+            | Code::BrokerDestroy
+            | Code::BrokerNotAvailable
+            | Code::BrokerTransportFailure
+            | Code::ClusterAuthorizationFailed
+            | Code::ConcurrentTransactions
+            | Code::Fatal
+            | Code::Fenced
+            | Code::FencedLeaderEpoch
+            | Code::GaplessGuarantee
+            | Code::ISRInsufficient
+            | Code::InvalidMessage
+            | Code::InvalidRequiredAcks
+            | Code::ThrottlingQuotaExceeded
+            | Code::TimedOutQueue
+            | Code::UnknownLeaderEpoch
+            | Code::UnknownTopicId
+            | Code::UnsupportedCompressionType
+            | Code::UnsupportedVersion
+            | Code::Inconsistent
+            | Code::InvalidProducerEpoch
+            | Code::InvalidProducerIdMapping
+            | Code::KafkaStorageError
+            | Code::LeaderNotAvailable
+            | Code::MessageTimedOut
+            | Code::NetworkException
+            | Code::NotEnoughReplicas
+            | Code::NotEnoughReplicasAfterAppend
+            | Code::NotLeaderForPartition
+            | Code::OperationTimedOut
+            | Code::OutOfOrderSequenceNumber
+            | Code::ProducerFenced
+            | Code::PurgeInflight
+            | Code::PurgeQueue
+            | Code::QueueFull
+            | Code::ReplicaNotAvailable
+            | Code::RequestTimedOut
+            | Code::Resolve
+            | Code::SaslAuthenticationFailed
+            | Code::SSL
+            | Code::State
+            | Code::TopicAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::UnknownPartition
+            | Code::UnknownProducerId
+            | Code::UnknownTopic
+            | Code::UnknownTopicOrPartition => Self::Lost(code),
+            _ => Self::Unknown(code),
+        }
+    }
+
+    /// Whether this error is about the record itself.
+    pub fn is_refusal(code: RDKafkaErrorCode) -> bool {
+        matches!(Self::of(code), Self::Refused(_))
+    }
 }
 
 /// The sequence in a header `mr-seq`, if the record is of `instance`.
@@ -207,17 +285,16 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
-        let outcome = match result {
+        let report = match result {
             Ok(_) => {
                 self.answered();
-                Outcome::Delivered
+                Report::Delivered
             }
-            Err((error, _)) => match error.rdkafka_error_code() {
-                Some(code) if refused_for_good(code) => Outcome::Refused(code),
-                code => Outcome::Lost(code.unwrap_or(RDKafkaErrorCode::Unknown)),
-            },
+            Err((error, _)) => {
+                Report::of(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown))
+            }
         };
-        self.outcomes.push(Sequence::from_opaque(opaque), outcome);
+        self.reports.push(Sequence::from_opaque(opaque), report);
     }
 }
 

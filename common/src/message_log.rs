@@ -3,15 +3,15 @@
 //! *Hybrid* because one store serves both sides of a message's way (Meyer, Rexachs, Luque, Procedia
 //! Computer Science 2014; Psaltis, *Streaming Data*, chapter 2): as receiver-based log it holds what
 //! came in until it is safe, as sender-based log what went out until it is acknowledged. The write to
-//! Kafka goes out in parallel with the fsync; the source is released at the first of the two.
+//! Kafka goes out in parallel with the fsync; the source's cursor moves when the fsync is done.
 //!
 //! # States of an entry
 //!
 //! ```text
-//!            append                 delivered
+//!            append                 acknowledge
 //! (received) ──────▶ transient ───────────────────▶ (gone)
-//!                        │ failed                      ▲
-//!                        ▼                             │ delivered (its dead letter is acknowledged)
+//!                        │ fail                        ▲
+//!                        ▼                             │ acknowledge (its dead letter)
 //!                     failed ──────────────────────────┘
 //! ```
 //!
@@ -265,6 +265,21 @@ impl MessageLog {
         self.pending.remove(&sequence);
         self.failed.insert(sequence);
         Ok(Some((entry, evicted)))
+    }
+
+    /// The entry of this sequence, if it is pending or failed.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn get(&self, sequence: Sequence) -> Result<Option<Entry>, Error> {
+        let family = if self.pending.contains(&sequence) {
+            Family::Transient
+        } else if self.failed.contains(&sequence) {
+            Family::Failed
+        } else {
+            return Ok(None);
+        };
+        self.store()?.get(family, sequence).map(Some)
     }
 
     /// Whether the entry is pending or failed.

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod capacity;
+mod collector;
 mod crash;
 mod dashboard;
 mod exact;

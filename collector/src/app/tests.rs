@@ -85,7 +85,7 @@ async fn poison_becomes_dead_letters_and_the_stream_goes_on() {
         (text(&format!("\"{}\"", "x".repeat(1_000_000))), Reason::TooLarge),
         (text(r#"{"rsvp_id":1,"rsvp_id":1,"response":"yes"}"#), Reason::DuplicateKey),
         (text(r#"{"response":"yes"}"#), Reason::MissingId),
-        (text(r#"{"rsvp_id":"1","response":"yes"}"#), Reason::BadId),
+        (text(r#"{"rsvp_id":1.5,"response":"yes"}"#), Reason::BadId),
     ];
     for (number, (message, _)) in poison.iter().enumerate() {
         feed.send(message.clone()).await.unwrap();

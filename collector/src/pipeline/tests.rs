@@ -55,7 +55,7 @@ impl Bench {
         let (intake, messages) = Intake::new(whenever_logged, common::clock::Clock::default());
         let stop = CancellationToken::new();
         let pipeline = Pipeline::new(
-            self.config.clone(),
+            &self.config,
             self.log(),
             logged,
             metrics.clone(),
@@ -211,7 +211,7 @@ async fn an_event_without_an_id_has_no_key_and_one_known_by_its_bytes_has_their_
         bench.config.event.id = id;
         let mut running = bench.start();
         for _ in 0..2 {
-            running.intake.push(rsvp(7).into()).await.unwrap();
+            running.intake.push(rsvp(7).into(), None).await.unwrap();
         }
         running.drain().await;
         let events = bench.records(RAW);
@@ -260,11 +260,11 @@ async fn what_the_log_holds_is_sent_before_anything_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_kafka_refuses_becomes_a_dead_letter() {
+async fn what_kafka_refuses_alone_becomes_a_dead_letter() {
     let bench = Bench::new();
     bench.cluster.request_errors(
         RDKafkaApiKey::Produce,
-        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE],
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 2],
     );
     let mut running = bench.start();
     running.intake.push(rsvp(1).into(), None).await.unwrap();
@@ -275,6 +275,68 @@ async fn what_kafka_refuses_becomes_a_dead_letter() {
     assert_eq!(dead[0].headers[header::REASON], "refused_by_kafka");
     assert_eq!(dead[0].headers[header::ID], "1:yes");
     assert_eq!(bench.records(RAW), []);
+    nothing_left(bench.directory.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_refused_condemns_none_that_is_taken_alone() {
+    let bench = Bench::new();
+    bench.cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD],
+    );
+    let mut running = bench.start();
+    for id in 0..50 {
+        running.intake.push(rsvp(100 + id).into(), None).await.unwrap();
+    }
+    let metrics = running.drain().await;
+    assert_eq!((metrics.published.get(), dead_letters(&metrics, Reason::RefusedByKafka)), (50, 0));
+    let expected: Vec<_> = (0..50).map(|id| rsvp(100 + id)).collect();
+    assert_eq!(payloads(&bench.records(RAW)), expected);
+    nothing_left(bench.directory.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_kafka_refuses_is_dated_back_until_it_is_taken() {
+    let bench = Bench::new();
+    bench.cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP; 3],
+    );
+    let mut running = bench.start();
+    running.intake.push(rsvp(1).into(), None).await.unwrap();
+    while running.metrics.published.get() == 0 {
+        tokio::task::yield_now().await;
+    }
+    running.intake.push(rsvp(2).into(), None).await.unwrap();
+    running.intake.push("null".into(), None).await.unwrap();
+    let before_ms = running.intake.now_ms();
+    let metrics = running.drain().await;
+    assert_eq!((metrics.published.get(), dead_letters(&metrics, Reason::NotObject)), (2, 1));
+    let back_ms = metrics.dated_back.get();
+    assert_eq!(back_ms, 4 * 3_600_000, "an hour, then two, then four");
+    for record in [bench.records(RAW), bench.records(DEAD_LETTERS)].concat() {
+        assert!(record.timestamp.unwrap() <= before_ms - back_ms + 60_000, "{record:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_is_not_known_does_not_block_for_ever() {
+    let bench = Bench::new();
+    bench.cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION; 4],
+    );
+    let mut running = bench.start();
+    running.intake.push(rsvp(1).into(), None).await.unwrap();
+    running.intake.push(rsvp(2).into(), None).await.unwrap();
+    let metrics = running.drain().await;
+    let dead = dead_letters(&metrics, Reason::RefusedByKafka);
+    assert_eq!(metrics.published.get() + dead, 2);
+    assert_eq!(
+        payloads(&[bench.records(RAW), bench.records(DEAD_LETTERS)].concat()),
+        [rsvp(1), rsvp(2)]
+    );
     nothing_left(bench.directory.path());
 }
 

@@ -6,7 +6,7 @@ use common::message_log::Entry;
 use rdkafka::mocking::MockCluster;
 
 use super::*;
-use crate::publisher::{Outcome, Publisher};
+use crate::publisher::{Publisher, Report};
 
 fn entry(id: u64, reason: Option<Reason>) -> Entry {
     Entry {
@@ -26,14 +26,14 @@ async fn publish(kafka: &Kafka, instance: &str, entries: &[(Sequence, Entry)]) {
     let publisher =
         Publisher::new(kafka, instance, Readiness::default().condition("kafka")).unwrap();
     for (sequence, entry) in entries {
-        publisher.send(*sequence, entry).unwrap();
+        publisher.send(*sequence, entry, entry.received_ms).unwrap();
     }
     let mut delivered = Vec::new();
     while delivered.len() < entries.len() {
-        publisher.outcomes().some().await;
-        delivered.extend(publisher.outcomes().take());
+        publisher.reports().some().await;
+        delivered.extend(publisher.reports().take());
     }
-    assert!(delivered.iter().all(|(_, outcome)| *outcome == Outcome::Delivered), "{delivered:?}");
+    assert!(delivered.iter().all(|(_, report)| *report == Report::Delivered), "{delivered:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

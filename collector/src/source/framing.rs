@@ -17,7 +17,7 @@ pub fn split(
     frame: &Bytes,
 ) -> Result<impl Iterator<Item = Bytes> + use<>, Reason> {
     let spans = match framing {
-        Framing::One => vec![0..frame.len()],
+        Framing::One => std::iter::once(0..frame.len()).collect(),
         Framing::Lines => lines(frame)?,
         Framing::Concatenated => concatenated(frame)?,
         Framing::Array(place) => elements(frame, place.as_ref())?,

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+    TopicResult,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -12,6 +15,10 @@ use crate::backoff::Backoff;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a cluster that has just started may refuse what it will grant once it has settled.
 const SETTLING: Duration = Duration::from_secs(30);
+
+/// A tier's clock may be ahead of the broker's, which otherwise refuses what is an hour ahead. Brokers
+/// before 3.6 do not know this setting, and take any time.
+const TAKE_ANY_TIME: (&str, &str) = ("message.timestamp.after.max.ms", "9223372036854775807");
 
 /// One of the topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -198,7 +205,14 @@ impl Kafka {
         let new: Vec<_> = missing.iter().map(|&topic| self.new_topic(topic)).collect();
         let options = AdminOptions::new().operation_timeout(Some(ANSWER_DEADLINE));
         let unreachable = |source| Error::Unreachable { brokers: self.brokers.clone(), source };
-        for outcome in admin.create_topics(&new, &options).await.map_err(unreachable)? {
+        let mut outcomes = admin.create_topics(&new, &options).await.map_err(unreachable)?;
+        let is_unknown_setting =
+            |outcome: &TopicResult| matches!(outcome, Err((_, RDKafkaErrorCode::InvalidConfig)));
+        if outcomes.iter().any(is_unknown_setting) {
+            let new: Vec<_> = missing.iter().map(|&topic| self.plain_topic(topic)).collect();
+            outcomes = admin.create_topics(&new, &options).await.map_err(unreachable)?;
+        }
+        for outcome in outcomes {
             match outcome {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((topic, code)) if is_passing(code) => {
@@ -233,9 +247,26 @@ impl Kafka {
     }
 
     fn new_topic(&self, topic: Topic) -> NewTopic<'_> {
+        let (key, value) = TAKE_ANY_TIME;
+        self.plain_topic(topic).set(key, value)
+    }
+
+    fn plain_topic(&self, topic: Topic) -> NewTopic<'_> {
         let replication = TopicReplication::Fixed(self.replication);
         let new = NewTopic::new(self.name(topic), topic.partitions(self), replication);
         topic.settings().iter().fold(new, |new, &(key, value)| new.set(key, value))
+    }
+
+    /// The largest record, or batch of records, that a topic takes, in bytes; `None` when the broker does
+    /// not say.
+    pub async fn max_message_bytes(&self, topic: Topic) -> Option<usize> {
+        let admin: AdminClient<DefaultClientContext> =
+            self.with_properties(self.client()).create().ok()?;
+        let options = AdminOptions::new().request_timeout(Some(ANSWER_DEADLINE));
+        let asked = [ResourceSpecifier::Topic(self.name(topic))];
+        let described = admin.describe_configs(&asked, &options).await.ok()?;
+        let settings = described.into_iter().next()?.ok()?;
+        settings.get("max.message.bytes")?.value.as_ref()?.parse().ok()
     }
 }
 

@@ -1,0 +1,131 @@
+//! The collector by itself: what it shows of its secrets, and a clock that is wrong.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::TcpStream,
+    process::{Command, Stdio},
+};
+
+use pipeline_tests::{
+    Sandbox,
+    broker::Broker,
+    eventually, free_port,
+    oracle::Oracle,
+    recording,
+    sandbox::{self, scratch},
+};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+};
+
+const SECRET: &str = "pl4nted";
+
+#[test]
+fn no_secret_is_in_anything_that_the_collector_shows() {
+    let (_directory, path) = scratch();
+    let config = path.join("collector.toml");
+    let log = path.join("log");
+    let admin = free_port();
+    std::fs::write(
+        &config,
+        format!(
+            r#"
+            [service]
+            admin = "127.0.0.1:{admin}"
+            log_filter = "debug"
+            [log]
+            path = "{}"
+            [kafka]
+            brokers = "127.0.0.1:1"
+            [kafka.properties]
+            "security.protocol" = "sasl_plaintext"
+            "sasl.mechanism" = "PLAIN"
+            "sasl.username" = "ada"
+            "sasl.password" = "{SECRET}"
+            [source.x]
+            url = "ws://ada:{SECRET}@127.0.0.1:1/feed?token={SECRET}"
+            first_message = "{SECRET}"
+            headers = {{ X-Key = "{SECRET}" }}
+            "#,
+            log.display()
+        ),
+    )
+    .expect("a configuration");
+    let config = config.to_str().expect("a path");
+
+    let dumped = sandbox::run("collector", &["--config", config, "--dump-config"], &[]);
+    let dumped = String::from_utf8(dumped.stdout).expect("text");
+    assert!(dumped.contains("sasl.password") && !dumped.contains(SECRET), "{dumped}");
+
+    let mistyped = format!("kafka.properties={{ \"sasl.passwrd\" = \"{SECRET}\" }}");
+    let refused = sandbox::run("collector", &["--config", config, "--set", &mistyped], &[]);
+    let refused = String::from_utf8(refused.stderr).expect("text");
+    assert!(refused.contains("sasl.passwrd") && !refused.contains(SECRET), "{refused}");
+
+    let mut collector = Command::new(pipeline_tests::binaries().join("collector"))
+        .args(["--config", config])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a collector");
+    let get = |path: &str| -> Option<String> {
+        use std::io::Write as _;
+        let mut stream = TcpStream::connect(("127.0.0.1", admin)).ok()?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    };
+    let ready = eventually("/ready tells of the source", || {
+        get("/ready").filter(|answer| answer.contains("cannot connect"))
+    });
+    let metrics = get("/metrics").expect("metrics");
+    let _ = collector.kill();
+    let lines: Vec<String> = BufReader::new(collector.stderr.take().expect("its log"))
+        .lines()
+        .map(|line| line.expect("text"))
+        .collect();
+    let _ = collector.wait();
+    assert!(lines.iter().any(|line| line.contains("trying again")), "{lines:?}");
+    for shown in [ready, metrics].into_iter().chain(lines) {
+        assert!(!shown.contains(SECRET), "{shown}");
+    }
+}
+
+#[test]
+fn a_clock_two_hours_ahead_loses_nothing_in_topics_that_refuse_its_time() {
+    let broker = Broker::start();
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", broker.address())
+        .create()
+        .expect("an admin client");
+    let topics = [("raw-rsvps", 4), ("raw-rsvps-dlq", 1)]
+        .map(|(name, partitions)| NewTopic::new(name, partitions, TopicReplication::Fixed(1)));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime
+        .block_on(admin.create_topics(&topics, &AdminOptions::new()))
+        .expect("topics with the broker's own limits");
+
+    let (_directory, path) = scratch();
+    let path = path.join("feed.jsonl");
+    recording::synthesize(&path, 300, 43);
+    let good = recording::lines(&path);
+    let bad: &[u8] = b"not json";
+    recording::write(&path, good.iter().map(Vec::as_slice).chain([bad]).collect::<Vec<_>>());
+    let mut sandbox = Sandbox::builder()
+        .brokers(&broker.address())
+        .recording(&path)
+        .rate(1_000)
+        .environment("COLLECTOR__SERVICE__CLOCK_OFFSET_MS", "7200000")
+        .start();
+    sandbox.await_total("topics", Oracle::of(&good).topics().total());
+    let letters = eventually("the dead letter", || {
+        let letters = sandbox.topics().read("raw-rsvps-dlq");
+        (!letters.is_empty()).then_some(letters)
+    });
+    assert_eq!(letters.len(), 1, "only what is no event");
+    let metrics = eventually("metrics", || sandbox.metrics("collector"));
+    assert!(metrics.sum("millrace_collector_records_dated_back_milliseconds") >= 3_600_000.0);
+}
