@@ -68,12 +68,12 @@ fn the_written_meaning_of_a_query_stays_the_same_from_build_to_build() {
         .map(|planned| meaning(&planned.query, planned.capacity, plan.settings()))
         .collect();
     let topics = "1\nkind top\nitem /group/group_topics/*/topic_name\nwindow running\ncapacity 10000\n\
-                  id /rsvp_id /response\ntime /mtime ms\nmax_jump 600000\nmax_future 60000\n";
+                  id /rsvp_id /response\ntime /mtime ms\nmax_jump 600000\nmax_future 86400000\n";
     assert_eq!(written[0], topics);
     assert_eq!(written[1], topics.replace("window running", "window sliding 1800000 5000"));
     let ids: Vec<String> = plan.queries().iter().map(|planned| planned.id().to_string()).collect();
     let expected =
-        ["topics:a5b015d85cb67215", "topics_30m:df667d2d836bc59e", "countries:f09baf1b0c17bf9b"];
+        ["topics:7fa9f26b479ae3a0", "topics_30m:b6621a3501d6ecfd", "countries:56f0e5110ea684b3"];
     assert_eq!(ids, expected);
     assert_eq!(expected[0].parse(), Ok(plan.queries()[0].id()));
 }
