@@ -231,3 +231,15 @@ fn a_pipe_gives_the_exact_answer_on_apache_kafka_although_the_collector_is_kille
     assert_eq!(dead_letters(&summary), 0);
     writer.join().expect("the writer");
 }
+
+#[test]
+fn a_fifo_that_nobody_writes_to_is_waited_for_and_can_be_given_up() {
+    let (_scratch, directory) = scratch();
+    let path = directory.join("fifo");
+    fifo(&path);
+    let mut sandbox = Sandbox::builder().memory().recording(&path).once().start();
+    sandbox.process("collector");
+    let outcome = sandbox.stop();
+    assert_eq!(outcome.status.code(), Some(130), "{}", outcome.stderr);
+    assert!(outcome.stdout.is_empty(), "no answer: {:?}", outcome.stdout);
+}
