@@ -12,5 +12,4 @@ mod dashboard;
 mod exact;
 mod lifecycle;
 mod recordings;
-mod state;
 mod throughput;
