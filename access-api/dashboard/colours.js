@@ -25,11 +25,14 @@ export function colourOf(item) {
   return COLOURS[hashOf(item) % COLOURS.length];
 }
 
-// FNV-1a over UTF-16 units, mixed once more: the same number for the same item in every browser.
+// FNV-1a over UTF-16 units, then the finaliser of MurmurHash3, because the remainder that is taken of it needs every bit
+// mixed: the same number for the same item in every browser.
 export function hashOf(item) {
   let hash = 0x811c9dc5;
   for (let i = 0; i < item.length; i += 1) {
     hash = Math.imul(hash ^ item.charCodeAt(i), 0x01000193) >>> 0;
   }
-  return (hash ^ (hash >>> 15)) >>> 0;
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return (hash ^ (hash >>> 16)) >>> 0;
 }
