@@ -91,6 +91,9 @@ pub enum Window {
         /// First instant after it.
         end_ms: i64,
     },
+    /// A kind that this version does not know; no tier of this version publishes it.
+    #[serde(other)]
+    Other,
 }
 
 /// A run of offsets `[from, to)` of one partition that was gone before it was read.

@@ -9,6 +9,7 @@ pub(super) fn table(result: &TopN, lag_ms: u64, top: usize) -> String {
     let window = match result.window {
         Window::Running {} => "since the start".to_owned(),
         Window::Sliding { size_ms, .. } => format!("last {}", span(size_ms)),
+        Window::Other => "over a window of a kind that this version does not know".to_owned(),
     };
     let distinct = if result.distinct_error > 0.0 { "about " } else { "" };
     let mut text = format!(

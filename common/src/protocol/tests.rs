@@ -155,6 +155,13 @@ fn what_a_newer_server_says_is_read_as_far_as_it_is_known() {
     assert!(matches!(bye, ServerFrame::Bye(Bye { reason: ByeReason::Other, retry_ms: 5, .. })));
     let error = read(r#"{"type":"error","code":"bad_filter","message":"no"}"#);
     assert!(matches!(error, ServerFrame::Error(Refusal { code: RefusalCode::Other, .. })));
+    let known = serde_json::to_string(&top_n()).unwrap();
+    let newer = known.replace(r#"{"kind":"running"}"#, r#"{"kind":"session","gap_ms":[5]}"#);
+    let cursor = cursor(7);
+    let result = read(&format!(
+        r#"{{"type":"result","query":"topics","cursor":"{cursor}","lag_ms":5,"result":{newer}}}"#
+    ));
+    assert!(matches!(result, ServerFrame::Result(update) if update.result.window == Window::Other));
     let status = read(r#"{"type":"status","now_ms":1,"kafka":"throttled","analyzer":"live"}"#);
     assert!(matches!(status, ServerFrame::Status(Status { kafka: KafkaState::Other, .. })));
 }
