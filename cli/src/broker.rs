@@ -16,14 +16,16 @@ use tokio_util::sync::CancellationToken;
 /// How much librdkafka's mock keeps of each partition.
 pub const KEPT_PER_PARTITION: &str = "5 MiB";
 
-/// What `millrace broker` can be told.
+/// Run the in-memory broker, for trying out.
+///
+/// The first line on stdout is the bootstrap address; the broker runs until Ctrl-C or SIGTERM. It keeps nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The first line on stdout is the bootstrap address; the broker runs until Ctrl-C or SIGTERM.
-
-Example:
+Examples:
   millrace broker
-  ANALYZER__KAFKA__BROKERS=127.0.0.1:40123 analyzer")]
+  analyzer --brokers 127.0.0.1:40123     (the address that it printed)
+
+Exit codes: 0 stopped, 1 it cannot be started")]
 pub struct Args {
     /// Partitions of the topics that are partitioned
     #[arg(long, value_name = "N", default_value_t = Kafka::default().partitions, value_parser = clap::value_parser!(i32).range(1..=1024))]

@@ -1,8 +1,19 @@
 //! The command `millrace`: run everything ([`up`]), serve a feed ([`simulate`]), host the in-memory
-//! broker ([`broker`]), print results ([`tap`]).
+//! broker ([`broker`]), print results ([`tap`]); look at this machine ([`doctor`]) and at a running `up`
+//! ([`status`]), and delete what it kept ([`reset`]).
 
 pub mod broker;
 pub mod client;
+pub mod completions;
+pub mod disk;
+pub mod doctor;
+pub mod environment;
+pub mod exit;
+pub mod reset;
+pub mod run;
 pub mod simulate;
+pub mod status;
 pub mod tap;
+pub mod units;
 pub mod up;
+pub mod verbosity;

@@ -1,35 +1,64 @@
 //! `millrace tap`: prints the results of a running access-api.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
 
 use common::protocol::{KafkaState, Queries, ServerFrame};
 use common::result::TopN;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::{self, Event};
+use crate::run::Failure;
+use crate::{exit, units};
 
+mod catalogue;
 mod table;
 #[cfg(test)]
 mod tests;
 
 /// Print the results of a running access-api, each as it comes.
 ///
-/// The connection is made anew when it breaks, and resumes where it was. Ends at --limit or on Ctrl-C,
-/// with exit code 0; with 1 when the URL is none or the output cannot be written.
+/// The connection is made anew when it breaks, and resumes where it was.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples:
+  millrace tap                                    every query, as tables
+  millrace tap topics --json --limit 1            the newest result, as JSON
+  millrace tap topics --json --timeout 30s | jq   for a script: fails when nothing comes
+
+Exit codes:
+    0  stopped, --limit reached, or nobody reads the output any more
+    1  the output cannot be written
+    2  a flag that is not known, or a value that is none
+   64  --url is no address of an access-api
+   66  there is no such query: the message says which there are
+   69  the server could not be reached for 10 s, or for --timeout if that is shorter
+  124  no result came within --timeout")]
 pub struct Args {
     /// Queries to follow; all of them if none is named
     #[arg(value_name = "QUERY")]
     pub queries: Vec<String>,
 
     /// WebSocket of the access-api
-    #[arg(long, default_value = "ws://127.0.0.1:8080/v1/ws", value_name = "URL")]
+    #[arg(
+        long,
+        default_value = "ws://127.0.0.1:8080/v1/ws",
+        value_name = "URL",
+        env = "MILLRACE_URL",
+        hide_env_values = true
+    )]
     pub url: String,
 
     /// Stop after so many results
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
+
+    /// Give up when no result comes for so long, for example 30s [default: wait for ever]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    pub timeout: Option<Duration>,
 
     /// Print every result as published, one JSON object a line
     #[arg(long)]
@@ -40,12 +69,37 @@ pub struct Args {
     pub top: usize,
 }
 
+/// How long a server may be out of reach before it is said that there is none.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Why `tap` cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The URL is none.
     #[error(transparent)]
     Client(#[from] client::Error),
+    /// No connection was made.
+    #[error("no connection for {} s: {why}", waited.as_secs())]
+    Unreachable {
+        /// For how long.
+        waited: Duration,
+        /// The newest reason.
+        why: String,
+    },
+    /// The server does not have the query.
+    #[error("there is no query {asked}; there are: {known}")]
+    UnknownQuery {
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        known: String,
+    },
+    /// Nothing came.
+    #[error("no result for {} s (--timeout)", waited.as_secs_f64())]
+    TimedOut {
+        /// For how long.
+        waited: Duration,
+    },
     /// The output cannot be written.
     #[error("cannot write a result: {0}; results go to stdout")]
     Output(#[from] io::Error),
@@ -56,7 +110,20 @@ impl Error {
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Client(error) => error.retryable(),
-            Self::Output(_) => false,
+            Self::Unreachable { .. } | Self::TimedOut { .. } => true,
+            Self::UnknownQuery { .. } | Self::Output(_) => false,
+        }
+    }
+}
+
+impl Failure for Error {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Client(_) => exit::USAGE,
+            Self::UnknownQuery { .. } => exit::NO_INPUT,
+            Self::Unreachable { .. } => exit::UNAVAILABLE,
+            Self::TimedOut { .. } => exit::TIMED_OUT,
+            Self::Output(_) => 1,
         }
     }
 }
@@ -65,14 +132,16 @@ impl Error {
 /// said on stderr.
 ///
 /// # Errors
-/// If the URL is none, or the output cannot be written.
-pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
+/// See [`Error`].
+pub async fn run(args: Args, shutdown: CancellationToken) -> Result<ExitCode, Error> {
     let stdout = io::stdout();
     let screen = stdout.is_terminal() && !args.json;
     match print(args, shutdown, stdout, &mut io::stderr(), screen).await {
         // `millrace tap | head` is not a failure.
-        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
+        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(ExitCode::SUCCESS)
+        }
+        result => result.map(|()| ExitCode::SUCCESS),
     }
 }
 
@@ -92,13 +161,23 @@ async fn print(
     let mut events = client::follow(&args.url, queries, stop)?;
     let mut newest: BTreeMap<String, String> = BTreeMap::new();
     let mut left = args.limit.unwrap_or(u64::MAX);
-    while left > 0
-        && let Some(event) = events.recv().await
-    {
+    let mut waiting = Waiting::new(args.timeout);
+    let mut unheard: BTreeSet<String> = args.queries.iter().cloned().collect();
+    let unknown = catalogue::unknown(&args.url, &args.queries);
+    tokio::pin!(unknown);
+    while left > 0 {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            error = waiting.over() => return Err(error),
+            error = &mut unknown, if !unheard.is_empty() => return Err(error),
+        };
+        let Some(event) = event else { break };
+        waiting.note(&event);
         let note = match event {
             Event::Frame(frame) => match *frame {
                 ServerFrame::Snapshot(update) | ServerFrame::Result(update) => {
                     left -= 1;
+                    unheard.remove(&update.query);
                     if args.json {
                         write_json(&mut out, &update.result)?;
                     } else {
@@ -148,6 +227,51 @@ async fn print(
         let _ = writeln!(notes, "tap: {note}");
     }
     Ok(())
+}
+
+/// How long nothing has come, and how long nothing may.
+struct Waiting {
+    limit: Option<Duration>,
+    since: Instant,
+    /// Why there was no connection yet; `None` once there was one.
+    unconnected: Option<String>,
+}
+
+impl Waiting {
+    fn new(limit: Option<Duration>) -> Self {
+        Self { limit, since: Instant::now(), unconnected: Some("no answer".to_owned()) }
+    }
+
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Connected => self.unconnected = None,
+            Event::Lost { why, .. } => {
+                if let Some(known) = &mut self.unconnected {
+                    *known = why.to_string();
+                }
+            }
+            Event::Frame(frame) => {
+                if matches!(**frame, ServerFrame::Snapshot(_) | ServerFrame::Result(_)) {
+                    self.since = Instant::now();
+                }
+            }
+            Event::Unknown(_) => {}
+        }
+    }
+
+    /// Resolves when it has been too long.
+    async fn over(&self) -> Error {
+        let waited = match (&self.unconnected, self.limit) {
+            (Some(_), limit) => limit.unwrap_or(CONNECT_DEADLINE).min(CONNECT_DEADLINE),
+            (None, Some(limit)) => limit,
+            (None, None) => return std::future::pending().await,
+        };
+        tokio::time::sleep_until(self.since + waited).await;
+        match &self.unconnected {
+            Some(why) => Error::Unreachable { waited, why: why.clone() },
+            None => Error::TimedOut { waited },
+        }
+    }
 }
 
 fn write_json(out: &mut impl Write, result: &TopN) -> io::Result<()> {

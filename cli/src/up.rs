@@ -5,14 +5,20 @@
 //!   starts when the collector connects to it. They are stopped the other way round.
 //! - A process that ends is started again, see [`restart`]; one that is given up ends everything.
 //! - stdout belongs to the dashboard's URL, or with `--once` to the JSON lines; the rest is on stderr.
+//! - The first Ctrl-C stops everything in order, the second kills what is left, a third ends `up` itself at
+//!   once; its children die with it.
 //!
 //! Everything but the feed and the reader of Kafka runs on the main thread, see [`process`].
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use common::tier::StopSignals;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 mod args;
+mod cluster;
 pub mod completion;
 mod console;
 pub mod data_dir;
@@ -22,32 +28,36 @@ mod first_line;
 pub mod kafka;
 mod ledger;
 mod once;
+mod plan;
 pub mod ports;
-mod probe;
+pub mod probe;
 mod process;
-mod programs;
+pub mod programs;
+mod property;
 pub mod restart;
+pub mod running;
+mod settings;
 mod stack;
-mod status;
+mod terminal;
 mod tiers;
 
 pub use args::Args;
 pub use error::Error;
 
+use crate::exit;
+use crate::verbosity::Verbosity;
 use console::Console;
-use stack::{Plan, Stack};
-
-/// Exit code of `--once` when it was interrupted before the answer was there.
-const INTERRUPTED: u8 = 130;
+use plan::Plan;
+use stack::Stack;
 
 /// Runs until Ctrl-C, until something is given up, or with `--once` until the answer is printed.
 /// Must be called on the main thread.
-pub fn run(args: Args) -> ExitCode {
+pub fn run(args: Args, verbosity: Verbosity) -> ExitCode {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread);
     let outcome = runtime.and_then(|runtime| {
-        let outcome = runtime.block_on(up(args));
-        // A thread that still waits for Kafka has nothing to say any more.
+        let outcome = runtime.block_on(up(args, verbosity));
+        // A thread that still waits for Kafka, or for a pipe that nobody writes to, is not waited for.
         runtime.shutdown_background();
         outcome
     });
@@ -57,36 +67,75 @@ pub fn run(args: Args) -> ExitCode {
     })
 }
 
-async fn up(args: Args) -> Result<ExitCode, Error> {
+async fn up(args: Args, verbosity: Verbosity) -> Result<ExitCode, Error> {
+    let mut stops = StopSignals::listen().map_err(Error::Thread)?;
     let once = args.once;
-    let plan = Plan::new(args).await?;
-    let console = Console::start().map_err(Error::Thread)?;
+    let limit = Limit { at: args.timeout.map(|limit| Instant::now() + limit), of: args.timeout };
+    let console = Console::start(verbosity.is_quiet()).map_err(Error::Thread)?;
+    verbosity.log_to({
+        let console = console.clone();
+        move || console.log_line()
+    });
+    let interrupted = if once { ExitCode::from(exit::INTERRUPTED) } else { ExitCode::SUCCESS };
+
+    // Nothing runs yet that would have to be stopped.
+    let plan = tokio::select! {
+        plan = limit.within(Plan::new(args, verbosity)) => plan?,
+        () = stops.next() => return Ok(interrupted),
+    };
     let (failed, mut failures) = mpsc::channel(stack::PROCESSES);
     let mut stack = Stack::new(console.clone(), failed);
-
     let outcome = tokio::select! {
-        outcome = stack.run(&plan) => outcome.map(|()| ExitCode::SUCCESS),
+        outcome = limit.within(stack.run(&plan)) => outcome.map(|()| ExitCode::SUCCESS),
         Some(error) = failures.recv() => Err(error.into()),
-        () = common::tier::stop_signal() => {
-            console.say("stopping; Ctrl-C again to stop at once");
-            Ok(if once { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+        () = stops.next() => {
+            console.warn("stopping; Ctrl-C again to stop at once");
+            Ok(interrupted)
         }
     };
-    let stopped = stop(stack).await;
+    let stopped = stop(stack, &mut stops).await;
+    // Its directory has to outlast the processes that work in it.
+    drop(plan);
     console.flush();
-    outcome.and_then(|code| stopped.map(|()| code))
+    let code = outcome?;
+    Ok(if stopped? { ExitCode::from(exit::INTERRUPTED) } else { code })
 }
 
-/// Stops everything in order; a second Ctrl-C at once.
-async fn stop(stack: Stack) -> Result<(), Error> {
+/// When the answer has to be there.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    at: Option<Instant>,
+    of: Option<Duration>,
+}
+
+impl Limit {
+    async fn within<T>(self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        match (self.at, self.of) {
+            (Some(at), Some(waited)) => {
+                timeout_at(at, work).await.unwrap_or(Err(Error::TimedOut { waited }))
+            }
+            _ => work.await,
+        }
+    }
+}
+
+/// Stops everything in order; a second Ctrl-C kills what is left, a third ends this process. Whether it was
+/// forced.
+async fn stop(stack: Stack, stops: &mut StopSignals) -> Result<bool, Error> {
     let force = stack.force();
     let stopping = stack.stop();
     tokio::pin!(stopping);
-    tokio::select! {
-        stopped = &mut stopping => stopped,
-        () = common::tier::stop_signal() => {
-            force.cancel();
-            stopping.await
+    let mut forced = false;
+    loop {
+        tokio::select! {
+            stopped = &mut stopping => return stopped.map(|()| forced),
+            () = stops.next() => {
+                if forced {
+                    std::process::exit(exit::INTERRUPTED.into());
+                }
+                forced = true;
+                force.cancel();
+            }
         }
     }
 }

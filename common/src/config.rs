@@ -1,6 +1,6 @@
 //! Configuration of a tier: defaults < file < environment < flags, then validation.
 //!
-//! - The file is TOML, named by `--config`.
+//! - The file is TOML, named by `--config`; one file may serve all tiers, see [`file`].
 //! - A variable `TIER__SECTION__KEY` sets `section.key` (`ANALYZER__CAPACITY=200`,
 //!   `ACCESS_API__KAFKA__BROKERS=kafka:9092`); the tier's name is in capitals, `-` written `_`.
 //! - `--set section.key=value` wins over all. Values are read as TOML, else as plain text.
@@ -16,9 +16,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub mod duration;
+pub mod file;
 mod layers;
 
-pub use layers::{Error, load, to_toml};
+pub use layers::{Error, load, overridden, to_toml, variable};
 
 /// What every tier's process is told. Section `service`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

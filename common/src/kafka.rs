@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 pub mod header;
 mod properties;
 pub mod reader;
+mod suitability;
 mod topics;
 
 pub use properties::Properties;
 pub use reader::Reader;
+pub use suitability::Unsuitable;
 pub use topics::{Error, Topic};
 
 /// How to reach Kafka and what the topics are called. Section `kafka`.

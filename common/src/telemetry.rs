@@ -4,6 +4,7 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{LogFormat, Service};
 
@@ -30,12 +31,23 @@ pub enum Error {
 /// # Errors
 /// When the filter does not parse, or a subscriber is already there.
 pub fn init(service: &Service) -> Result<(), Error> {
+    init_to(service, std::io::stderr, std::io::stderr().is_terminal())
+}
+
+/// As [`init`], with the lines written elsewhere; `colour` where that can show it.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_to<W>(service: &Service, writer: W, colour: bool) -> Result<(), Error>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let filter = EnvFilter::try_new(&service.log_filter)
         .map_err(|source| Error::Filter { filter: service.log_filter.clone(), source })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match service.log_format {
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => lines.with_ansi(colour).try_init(),
     }
     .map_err(|_| Error::AlreadySet)
 }

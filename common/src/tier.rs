@@ -4,11 +4,13 @@
 //! that do not parse, 64 for a configuration that cannot be used (`EX_USAGE` of sysexits).
 
 use std::future::Future;
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Readiness};
@@ -67,15 +69,15 @@ pub fn main<T: Tier>() -> ExitCode {
     };
     if flags.dump_config {
         return match config::to_toml(&config) {
-            Ok(text) => {
-                print!("{text}");
-                ExitCode::SUCCESS
-            }
+            Ok(text) => print(&text),
             Err(error) => misconfigured::<T>(&error),
         };
     }
     if let Err(error) = telemetry::init(config.service()) {
         return misconfigured::<T>(&error);
+    }
+    for lost in config::overridden(T::NAME, &flags, &environment) {
+        tracing::info!("{lost}");
     }
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
@@ -88,6 +90,18 @@ pub fn main<T: Tier>() -> ExitCode {
             tracing::error!(%error, "cannot start the runtime");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints what was asked for. Whoever has read enough of it may close the pipe.
+fn print(text: &str) -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("cannot write to stdout: {error}");
+            ExitCode::FAILURE
+        }
+        Ok(()) | Err(_) => ExitCode::SUCCESS,
     }
 }
 
@@ -153,18 +167,67 @@ async fn live<T: Tier>(config: T::Config) -> ExitCode {
     }
 }
 
-/// Resolves at the first SIGTERM or SIGINT from now on.
-pub async fn stop_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("cannot listen for signals; only kill -9 will stop this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that ask a process to stop: SIGTERM, SIGINT, and SIGHUP, which comes when the terminal is closed.
+/// A process that was started to ignore the last one (`nohup`) goes on doing so.
+#[derive(Debug)]
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Option<Signal>,
+}
+
+impl StopSignals {
+    /// Listens from now on; none that comes later is missed.
+    ///
+    /// # Errors
+    /// When the system does not allow it.
+    pub fn listen() -> std::io::Result<Self> {
+        let ignored = *HANGUP_IS_IGNORED;
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: if ignored { None } else { Some(signal(SignalKind::hangup())?) },
+        })
     }
+
+    /// Resolves at the next of them.
+    pub async fn next(&mut self) {
+        let Self { terminate, interrupt, hangup } = self;
+        let hangup = async {
+            match hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup => {}
+        }
+    }
+}
+
+/// Resolves at the first signal to stop from now on, see [`StopSignals`].
+pub async fn stop_signal() {
+    match StopSignals::listen() {
+        Ok(mut signals) => signals.next().await,
+        Err(error) => {
+            tracing::error!(%error, "cannot listen for signals; only kill -9 will stop this process");
+            std::future::pending().await
+        }
+    }
+}
+
+/// Looked at once, before the first listener changes it.
+static HANGUP_IS_IGNORED: LazyLock<bool> = LazyLock::new(|| {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, 1))
+});
+
+/// Whether `/proc/PID/status` says that the process ignores the signal of this number.
+fn ignores(status: &str, signal: u32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// An error with all its causes, in one line.
@@ -184,5 +247,18 @@ impl std::fmt::Display for Chain<'_> {
             cause = error.source();
         }
         f.write_str(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_under_nohup_ignores_the_hangup_and_another_does_not() {
+        let status = |mask: &str| format!("Name:\tx\nSigBlk:\t0000000000000003\nSigIgn:\t{mask}\n");
+        assert!(ignores(&status("0000000000001001"), 1));
+        assert!(!ignores(&status("0000000000001000"), 1));
+        assert!(!ignores("", 1));
     }
 }

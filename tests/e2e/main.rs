@@ -7,6 +7,7 @@
 mod bad_input;
 mod capacity;
 mod collector;
+mod command_line;
 mod crash;
 mod dashboard;
 mod exact;

@@ -16,7 +16,14 @@ async fn tapped(json: bool, limit: u64, screen: bool) -> (String, String) {
             socket.send(result(query, seq, 1_000 * seq)).await.unwrap();
         }
     });
-    let args = Args { queries: vec!["topics".to_owned()], url, limit: Some(limit), json, top: 10 };
+    let args = Args {
+        queries: vec!["topics".to_owned()],
+        url,
+        limit: Some(limit),
+        json,
+        top: 10,
+        timeout: None,
+    };
     let (mut out, mut notes) = (Vec::new(), Vec::new());
     print(args, CancellationToken::new(), &mut out, &mut notes, screen).await.unwrap();
     server.abort();
@@ -76,8 +83,41 @@ async fn on_a_screen_the_newest_result_of_every_query_stands_in_place() {
 
 #[tokio::test]
 async fn a_wrong_url_ends_it_at_once() {
-    let args =
-        Args { queries: Vec::new(), url: "nowhere".to_owned(), limit: None, json: false, top: 10 };
+    let args = Args {
+        queries: Vec::new(),
+        url: "nowhere".to_owned(),
+        limit: None,
+        json: false,
+        top: 10,
+        timeout: None,
+    };
     let error = run(args, CancellationToken::new()).await.unwrap_err();
     assert!(!error.retryable(), "{error}");
+}
+
+/// What `tap` says of a server, with half a second of patience.
+async fn failure(url: String, queries: &[&str], timeout: Duration) -> Error {
+    let queries = queries.iter().map(|&query| query.to_owned()).collect();
+    let args = Args { queries, url, limit: Some(1), json: true, top: 10, timeout: Some(timeout) };
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    print(args, CancellationToken::new(), &mut out, &mut notes, false).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_and_one_that_says_nothing_have_exit_codes_of_their_own() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("ws://{}/v1/ws", listener.local_addr().unwrap());
+    let silent = tokio::spawn(async move {
+        let mut sockets = Vec::new();
+        loop {
+            sockets.push(accept_async(listener.accept().await.unwrap().0).await.unwrap());
+        }
+    });
+    let error = failure(url.clone(), &[], Duration::from_millis(500)).await;
+    assert_eq!(error.exit_code(), exit::TIMED_OUT, "{error}");
+    silent.abort();
+    let _ended = silent.await;
+    let error = failure(url, &[], Duration::from_millis(300)).await;
+    assert_eq!(error.exit_code(), exit::UNAVAILABLE, "{error}");
+    assert!(error.to_string().contains("refused"), "{error}");
 }

@@ -21,6 +21,7 @@ pub struct Console {
     queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
     terminal: bool,
+    quiet: bool,
 }
 
 enum Message {
@@ -30,11 +31,11 @@ enum Message {
 }
 
 impl Console {
-    /// Starts the writer on stderr.
+    /// Starts the writer on stderr; a `quiet` one leaves out what is no warning.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start() -> std::io::Result<Self> {
+    pub fn start(quiet: bool) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let terminal = std::io::stderr().is_terminal();
@@ -44,11 +45,18 @@ impl Console {
         std::thread::Builder::new()
             .name("console".to_owned())
             .spawn(move || write(&messages, screen, &lost))?;
-        Ok(Self { queue, dropped, terminal })
+        Ok(Self { queue, dropped, terminal, quiet })
     }
 
     /// A message of `up` itself.
     pub fn say(&self, text: impl Into<String>) {
+        if !self.quiet {
+            self.line("up", text.into());
+        }
+    }
+
+    /// A message of `up` that is shown also when it is to be quiet.
+    pub fn warn(&self, text: impl Into<String>) {
         self.line("up", text.into());
     }
 
@@ -61,7 +69,7 @@ impl Console {
 
     /// Replaces the status line, if there is a terminal to show it.
     pub fn status(&self, text: String) {
-        if self.terminal {
+        if self.terminal && !self.quiet {
             // The next one is never far: one that does not fit is not missed.
             let _full = self.queue.try_send(Message::Status(text));
         }
@@ -73,6 +81,28 @@ impl Console {
         if self.queue.try_send(Message::Flush(done)).is_ok() {
             let _late = written.recv_timeout(FLUSH_DEADLINE);
         }
+    }
+}
+
+/// One log line of this process, sent to the console when it is complete.
+pub struct LogLine(Console);
+
+impl Write for LogLine {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        // The subscriber writes each event by one call.
+        self.0.warn(String::from_utf8_lossy(text).trim_end());
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Console {
+    /// Where a subscriber writes its lines.
+    pub fn log_line(&self) -> LogLine {
+        LogLine(self.clone())
     }
 }
 

@@ -1,16 +1,26 @@
 //! The directory that outlives `up`: Kafka's log and the collector's message log.
 //!
 //! ```text
-//! DIR/lock         held while an `up` works here
+//! DIR/lock         held while an `up` works here; names its process
+//! DIR/cluster      the id of the Kafka cluster that the message log belongs to
+//! DIR/stack        the name under which this stack's analyzer joins its consumer groups
+//! DIR/running.json where a running `up` can be asked, see `millrace status`
 //! DIR/kafka/       Kafka's data and its server.log
 //! DIR/kafka-files/ what starts it, written anew at every start
 //! DIR/collector/   the collector's message log
 //! ```
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
+use crate::disk;
+
+/// What `up` makes in its directory, and `millrace reset` removes.
+pub const CONTENTS: [&str; 7] =
+    ["kafka", "kafka-files", "collector", "cluster", "stack", "running.json", "lock"];
+/// Temporary directories have this before their random part.
+const TEMPORARY: &str = "millrace-up-";
 
 /// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,17 +38,34 @@ pub enum Error {
     },
     /// Another `up` works in it.
     #[error(
-        "another `millrace up` works in {0}; stop it, or choose another directory with --data-dir"
+        "another `millrace up` ({holder}) works in {path}; stop it, or choose another directory with --data-dir"
     )]
-    InUse(PathBuf),
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// Who holds the lock, as far as it said.
+        holder: String,
+    },
+    /// Its message log belongs to another cluster.
+    #[error(
+        "the data in {path} belongs to the Kafka cluster {recorded}, but this is {found}: events that wait in {path} would be published to the wrong one; go back to the first, choose another directory with --data-dir, or delete what is in this one with `millrace reset --data-dir {path}`"
+    )]
+    OtherCluster {
+        /// The directory.
+        path: PathBuf,
+        /// The cluster that it was used with.
+        recorded: String,
+        /// The one that was found now.
+        found: String,
+    },
 }
 
 impl Error {
     /// Whether trying again later can help without anybody changing the command.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::InUse(_) => true,
-            Self::NoHome | Self::Unusable { .. } => false,
+            Self::InUse { .. } => true,
+            Self::NoHome | Self::Unusable { .. } | Self::OtherCluster { .. } => false,
         }
     }
 }
@@ -47,8 +74,8 @@ impl Error {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: Option<File>,
-    _temporary: Option<TempDir>,
+    _lock: File,
+    temporary: bool,
 }
 
 impl DataDir {
@@ -61,27 +88,24 @@ impl DataDir {
             Some(path) => path.to_owned(),
             None => default_path().ok_or(Error::NoHome)?,
         };
-        let unusable = |source| Error::Unusable { path: path.clone(), source };
-        std::fs::create_dir_all(&path).map_err(unusable)?;
-        let path = path.canonicalize().map_err(unusable)?;
-        let unusable = |source| Error::Unusable { path: path.clone(), source };
-        let lock = File::create(path.join("lock")).map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: Some(lock), _temporary: None }),
-            Err(TryLockError::WouldBlock) => Err(Error::InUse(path)),
-            Err(TryLockError::Error(source)) => Err(unusable(source)),
-        }
+        std::fs::create_dir_all(&path).map_err(|source| unusable(&path, source))?;
+        let path = path.canonicalize().map_err(|source| unusable(&path, source))?;
+        let lock = lock(&path)?;
+        Ok(Self { path, _lock: lock, temporary: false })
     }
 
-    /// A directory that is removed at the end.
+    /// A directory on a disk that is removed at the end. What a killed `up` could not remove goes now.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn temporary() -> Result<Self, Error> {
-        let unusable = |source| Error::Unusable { path: std::env::temp_dir(), source };
-        let temporary = tempfile::Builder::new().prefix("millrace-").tempdir().map_err(unusable)?;
-        let path = temporary.path().canonicalize().map_err(unusable)?;
-        Ok(Self { path, _lock: None, _temporary: Some(temporary) })
+        let root = disk::temporary_root();
+        sweep(&root);
+        let made = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(&root);
+        let path = made.map_err(|source| unusable(&root, source))?.keep();
+        let path = path.canonicalize().map_err(|source| unusable(&path, source))?;
+        let lock = lock(&path)?;
+        Ok(Self { path, _lock: lock, temporary: true })
     }
 
     /// The directory itself.
@@ -89,13 +113,114 @@ impl DataDir {
         &self.path
     }
 
+    /// Whether it goes when `up` ends.
+    pub const fn is_temporary(&self) -> bool {
+        self.temporary
+    }
+
     /// A place in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+
+    /// Binds the directory to the Kafka cluster `id`, or checks that it is bound to this one.
+    ///
+    /// # Errors
+    /// When it is bound to another, or cannot be written to.
+    pub fn bind(&self, id: &str) -> Result<(), Error> {
+        let recorded = self.recorded("cluster", || id.to_owned())?;
+        if recorded == id {
+            return Ok(());
+        }
+        Err(Error::OtherCluster { path: self.path.clone(), recorded, found: id.to_owned() })
+    }
+
+    /// The name of this stack in consumer groups: drawn once, so that two stacks on one cluster never
+    /// fence each other, and one that starts again gets its partitions back at once.
+    ///
+    /// # Errors
+    /// When the directory cannot be written to.
+    pub fn stack(&self) -> Result<String, Error> {
+        self.recorded("stack", || format!("up-{:016x}", rand::random::<u64>()))
+    }
+
+    /// What the file `name` says, which is written when it is missing or empty.
+    fn recorded(&self, name: &str, new: impl FnOnce() -> String) -> Result<String, Error> {
+        let path = self.join(name);
+        let said = std::fs::read_to_string(&path).unwrap_or_default();
+        if !said.trim().is_empty() {
+            return Ok(said.trim().to_owned());
+        }
+        let text = new();
+        let write = || {
+            let mut file = tempfile::NamedTempFile::new_in(&self.path)?;
+            writeln!(file, "{text}")?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|error| error.error)?;
+            Ok(())
+        };
+        write().map_err(|source| unusable(&self.path, source))?;
+        Ok(text)
+    }
 }
 
-fn default_path() -> Option<PathBuf> {
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        if self.temporary {
+            // What stays is removed by the next run.
+            let _stays = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+fn unusable(path: &Path, source: std::io::Error) -> Error {
+    Error::Unusable { path: path.to_owned(), source }
+}
+
+/// Takes the lock of `path` for as long as the result lives, and writes our process into it for whoever
+/// comes second.
+///
+/// # Errors
+/// When an `up` works there, or it cannot be written to.
+pub fn lock(path: &Path) -> Result<File, Error> {
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
+    let mut lock = options.open(path.join("lock")).map_err(|source| unusable(path, source))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            // Who it is only helps the user; that somebody is there is known.
+            let _silent = lock.read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                "" => "of an unknown process".to_owned(),
+                holder => holder.to_owned(),
+            };
+            return Err(Error::InUse { path: path.to_owned(), holder });
+        }
+        Err(TryLockError::Error(source)) => return Err(unusable(path, source)),
+    }
+    let written = lock.set_len(0).and_then(|()| writeln!(lock, "process {}", std::process::id()));
+    written.map_err(|source| unusable(path, source))?;
+    Ok(lock)
+}
+
+/// Removes the temporary directories of `up`s that were killed: those whose lock nobody holds.
+fn sweep(root: &Path) {
+    let Ok(entries) = root.read_dir() else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // Without the file it is just being made. What belongs to others cannot be opened or removed.
+        if name.starts_with(TEMPORARY)
+            && let Ok(lock) = File::open(path.join("lock"))
+            && lock.try_lock().is_ok()
+        {
+            let _stays = std::fs::remove_dir_all(&path);
+        }
+    }
+}
+
+/// Where the data is when nothing else is said.
+pub fn default_path() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")))?;
     Some(home.join("millrace"))
@@ -106,21 +231,60 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_one_up_works_in_a_directory_at_a_time() {
+    fn only_one_up_works_in_a_directory_at_a_time_and_the_second_is_told_who() {
         let place = tempfile::tempdir().unwrap();
         let dir = place.path().join("made/when/missing");
         let first = DataDir::kept(Some(&dir)).unwrap();
-        assert!(matches!(DataDir::kept(Some(&dir)), Err(Error::InUse(_))));
+        for _ in 0..2 {
+            let error = DataDir::kept(Some(&dir)).unwrap_err();
+            let own = format!("process {}", std::process::id());
+            assert!(error.to_string().contains(&own), "{error}");
+        }
         drop(first);
         DataDir::kept(Some(&dir)).unwrap();
     }
 
     #[test]
-    fn a_temporary_directory_is_gone_at_the_end() {
+    fn a_temporary_directory_is_gone_at_the_end_and_lies_on_a_disk() {
         let dir = DataDir::temporary().unwrap();
         let path = dir.path().to_owned();
+        assert!(!disk::is_memory(&path) || disk::is_memory(Path::new("/var/tmp")));
         std::fs::write(dir.join("x"), "x").unwrap();
         drop(dir);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_killed_up_left_is_removed_and_what_a_live_one_uses_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let [left, used, other] =
+            ["millrace-up-left", "millrace-up-used", "other"].map(|name| root.path().join(name));
+        for path in [&left, &used, &other] {
+            std::fs::create_dir(path).unwrap();
+        }
+        drop(lock(&left).unwrap());
+        drop(lock(&other).unwrap());
+        let _held = lock(&used).unwrap();
+        sweep(root.path());
+        assert_eq!([left, used, other].map(|path| path.exists()), [false, true, true]);
+    }
+
+    #[test]
+    fn a_directory_stays_with_its_cluster_and_keeps_its_stack_s_name() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = DataDir::kept(Some(place.path())).unwrap();
+        dir.bind("first").unwrap();
+        let name = dir.stack().unwrap();
+        drop(dir);
+        let dir = DataDir::kept(Some(place.path())).unwrap();
+        dir.bind("first").unwrap();
+        let error = dir.bind("second").unwrap_err().to_string();
+        assert!(
+            error.contains("first") && error.contains("second") && error.contains("reset"),
+            "{error}"
+        );
+        assert_eq!(dir.stack().unwrap(), name);
+        let other = DataDir::temporary().unwrap();
+        assert_ne!(other.stack().unwrap(), name);
     }
 }

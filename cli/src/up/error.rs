@@ -4,10 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::first_line::FirstLine;
-use super::{data_dir, ledger, process, programs, tiers};
-use crate::{client, simulate};
+use super::{cluster, data_dir, ledger, process, programs, tiers};
+use crate::{client, exit, simulate};
 
 /// Why `up` ended without having been asked to.
 #[derive(Debug, thiserror::Error)]
@@ -17,9 +18,46 @@ pub enum Error {
         "--once needs a feed that ends: name a recording with --recording, or say how many events with --events"
     )]
     Endless,
+    /// The file or a variable.
+    #[error(transparent)]
+    Config(#[from] common::config::Error),
+    /// A topic is named, but no Kafka that has it.
+    #[error(
+        "--topic counts the records of a topic that is there already: say in which Kafka, by --brokers or by kafka.brokers in the file of --config"
+    )]
+    TopicWithoutBrokers,
+    /// The topic is not there.
+    #[error("there is no topic {topic} at {brokers}; {hint}")]
+    NoTopic {
+        /// As asked.
+        topic: String,
+        /// The bootstrap servers.
+        brokers: String,
+        /// Which there are.
+        hint: String,
+    },
+    /// A step of the start took too long.
+    #[error("{what} is not ready after {} s ({why}); if it is only slow, give it longer with --start-timeout", waited.as_secs())]
+    NotReady {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        waited: Duration,
+        /// What it said last.
+        why: String,
+    },
+    /// The answer took too long.
+    #[error("no answer within {} s (--timeout)", waited.as_secs())]
+    TimedOut {
+        /// How long.
+        waited: Duration,
+    },
+    /// No answer from a Kafka.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
     /// Something listens where the dashboard should be.
     #[error(
-        "{address} cannot be used for the dashboard: {source}; stop what listens there, or choose another with --port"
+        "{address} cannot be used for the dashboard: {source}; stop what listens there, or choose another with --port or --listen"
     )]
     Port {
         /// Where.
@@ -110,8 +148,17 @@ impl Error {
             Self::Process(error) => error.retryable(),
             Self::Ledger(error) => error.retryable(),
             Self::Results(error) => error.retryable(),
-            Self::Port { .. } | Self::Ports(_) | Self::Stalled { .. } | Self::Thread(_) => true,
+            Self::Cluster(error) => error.retryable(),
+            Self::Port { .. }
+            | Self::Ports(_)
+            | Self::Stalled { .. }
+            | Self::NotReady { .. }
+            | Self::TimedOut { .. }
+            | Self::Thread(_) => true,
             Self::Endless
+            | Self::Config(_)
+            | Self::TopicWithoutBrokers
+            | Self::NoTopic { .. }
             | Self::Program(_)
             | Self::Truth { .. }
             | Self::KafkaFiles(_)
@@ -122,16 +169,22 @@ impl Error {
         }
     }
 
-    /// 64 when the command cannot work as it is, 1 when something went wrong.
+    /// 64 when the command cannot work as it is, 124 when its time is over, 1 when something went wrong.
     pub fn exit_code(&self) -> ExitCode {
         match self {
+            Self::TimedOut { .. } => ExitCode::from(exit::TIMED_OUT),
             Self::Endless
+            | Self::Config(_)
+            | Self::TopicWithoutBrokers
+            | Self::NoTopic { .. }
             | Self::Port { .. }
             | Self::DataDir(_)
             | Self::Program(_)
-            | Self::Analysis(_) => ExitCode::from(64),
-            Self::Feed(error) if error.is_usage() => ExitCode::from(64),
+            | Self::Analysis(_) => ExitCode::from(exit::USAGE),
+            Self::Feed(error) if error.is_usage() => ExitCode::from(exit::USAGE),
             Self::Ports(_)
+            | Self::Cluster(_)
+            | Self::NotReady { .. }
             | Self::Feed(_)
             | Self::Truth { .. }
             | Self::Process(_)

@@ -2,6 +2,8 @@
 //! in-memory one, `millrace broker`.
 
 use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use super::data_dir::DataDir;
 use super::probe::Probe;
 use super::process::Spec;
+use crate::units::Limit;
 
 const FILES: [(&str, &str); 4] = [
     ("run", include_str!("../../../deploy/kafka/run")),
@@ -20,12 +23,20 @@ const FILES: [(&str, &str); 4] = [
 /// Closing all partitions takes well under a second; more, and something is stuck.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Apache Kafka on `port`, with its data in `dir`.
+/// Apache Kafka on `port`, with its data in `dir`; a topic of `partitions` keeps as much as `retention` says.
 ///
 /// # Errors
 /// When the files that start it cannot be written.
-pub fn apache(dir: &DataDir, port: u16) -> std::io::Result<Spec> {
-    let run = write_files(&dir.join("kafka-files"))?;
+pub fn apache(
+    dir: &DataDir,
+    port: u16,
+    retention: Limit,
+    partitions: i32,
+) -> std::io::Result<Spec> {
+    let files = dir.join("kafka-files");
+    let run = write_files(&files)?;
+    let mut properties = OpenOptions::new().append(true).open(files.join("server.properties"))?;
+    properties.write_all(retained(retention, partitions).as_bytes())?;
     let args = [
         run.into_os_string(),
         "--data".into(),
@@ -61,6 +72,19 @@ pub fn memory(partitions: i32) -> std::io::Result<Spec> {
     })
 }
 
+/// Kafka's settings for it. Only whole segments are deleted, so that they must be much smaller than what is
+/// kept; topics that are compacted keep their newest values whatever this says.
+fn retained(retention: Limit, partitions: i32) -> String {
+    const SMALLEST: u64 = 1 << 20;
+    const LARGEST: u64 = 1 << 30;
+    let Some(bytes) = retention.0 else {
+        return "\nlog.retention.bytes=-1\nlog.retention.ms=-1\n".to_owned();
+    };
+    let partition = (bytes / u64::from(partitions.max(1).unsigned_abs())).max(SMALLEST);
+    let segment = (partition / 8).clamp(SMALLEST, LARGEST);
+    format!("\nlog.retention.bytes={partition}\nlog.segment.bytes={segment}\n")
+}
+
 /// Writes the files of `deploy/kafka` to `dir`; returns the one to run with bash.
 ///
 /// # Errors
@@ -71,4 +95,19 @@ pub fn write_files(dir: &Path) -> std::io::Result<PathBuf> {
         std::fs::write(dir.join(name), text)?;
     }
     Ok(dir.join("run"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_topic_keeps_is_shared_by_its_partitions_in_segments_that_can_go() {
+        let text = retained(Limit(Some(2 << 30)), 4);
+        assert!(text.contains("log.retention.bytes=536870912\n"), "{text}");
+        assert!(text.contains("log.segment.bytes=67108864\n"), "{text}");
+        assert!(retained(Limit(None), 4).contains("log.retention.bytes=-1\n"));
+        let text = retained(Limit(Some(1)), 1024);
+        assert!(text.contains("log.segment.bytes=1048576\n"), "{text}");
+    }
 }

@@ -12,6 +12,8 @@ use tokio::time::{sleep, timeout};
 
 const EVERY: Duration = Duration::from_millis(50);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+/// More than the metrics of any tier.
+const LONGEST_ANSWER: u64 = 4 << 20;
 
 /// How a process shows that it is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,18 +53,38 @@ impl Probe {
     }
 }
 
-/// Whether `GET path` there is answered by 200.
-pub async fn answers(address: SocketAddr, path: &str) -> bool {
+/// `GET path` there: the status and the beginning of the body, or nothing when there is no answer.
+pub async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
         let request =
             format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
-        let mut status = [0; 12];
-        stream.read_exact(&mut status).await?;
-        std::io::Result::Ok(&status == b"HTTP/1.1 200")
+        let mut answer = Vec::new();
+        stream.take(LONGEST_ANSWER).read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer)
     };
-    matches!(timeout(ANSWER_DEADLINE, ask).await, Ok(Ok(true)))
+    let answer = timeout(ANSWER_DEADLINE, ask).await.ok()?.ok()?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}
+
+/// Whether `GET path` there is answered by 200.
+pub async fn answers(address: SocketAddr, path: &str) -> bool {
+    get(address, path).await.is_some_and(|(status, _)| status == 200)
+}
+
+/// What a tier with this admin address still waits for, in words.
+pub async fn unmet(admin: SocketAddr) -> String {
+    match get(admin, "/ready").await {
+        Some((_, body)) => {
+            let lines = body.lines().map(|line| line.trim_start_matches("not ready: "));
+            lines.collect::<Vec<_>>().join(", ")
+        }
+        None => format!("its admin port {admin} does not answer"),
+    }
 }
 
 /// Whether a Kafka broker there knows of itself. The port is tried first: a client of librdkafka that

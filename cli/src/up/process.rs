@@ -4,16 +4,17 @@
 //! `setpriv --pdeathsig KILL`, which then *is* the child. The kernel sends that signal when the
 //! **thread** ends that started the child, so `up` starts every process from its main thread, the only
 //! thread of its runtime. Children have process groups of their own: a terminal's Ctrl-C reaches `up`
-//! alone, which stops them in order.
+//! alone, which stops them in order. Signals go to the whole group: what starts Kafka runs programs of its own
+//! (Maven, when it fetches), which must end with it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -99,6 +100,7 @@ impl Error {
 #[derive(Debug)]
 pub struct Supervised {
     name: &'static str,
+    tail: Tail,
     state: watch::Receiver<State>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -117,14 +119,28 @@ impl Supervised {
         let (tell, state) = watch::channel(State::Down);
         let stop = CancellationToken::new();
         let name = spec.name;
-        let supervisor = Supervisor { spec, console, needs, force, stop: stop.clone(), tell };
+        let tail = Tail::default();
+        let supervisor = Supervisor {
+            spec,
+            console,
+            needs,
+            force,
+            stop: stop.clone(),
+            tell,
+            tail: tail.clone(),
+        };
         let task = tokio::spawn(async move {
             if let Err(error) = supervisor.run().await {
                 // Full or closed: somebody else's failure is being dealt with already.
                 let _told = failed.try_send(error);
             }
         });
-        Self { name, state, stop, task }
+        Self { name, tail, state, stop, task }
+    }
+
+    /// Its newest log lines.
+    pub fn tail(&self) -> Tail {
+        self.tail.clone()
     }
 
     /// Its state, to look at or to wait for.
@@ -150,6 +166,7 @@ struct Supervisor {
     force: CancellationToken,
     stop: CancellationToken,
     tell: watch::Sender<State>,
+    tail: Tail,
 }
 
 /// How one life ended.
@@ -169,7 +186,7 @@ impl Supervisor {
             let name = self.spec.name;
             match policy.after(life) {
                 Verdict::Restart(delay) if self.spec.restart => {
-                    self.console.say(format!("{name} ended ({status}); starting it again"));
+                    self.console.warn(format!("{name} ended ({status}); starting it again"));
                     tokio::select! {
                         () = tokio::time::sleep(delay) => {}
                         () = self.stop.cancelled() => return Ok(()),
@@ -189,7 +206,9 @@ impl Supervisor {
         }
         let started = Instant::now();
         let mut child = self.spawn()?;
-        let tail = Tail::default();
+        let group = group(&child);
+        let tail = self.tail.clone();
+        tail.clear();
         let (said, mut first_line) = watch::channel(None);
         let logs = [
             child.stdout.take().map(|out| tokio::spawn(self.pump(out, tail.clone(), Some(said)))),
@@ -216,6 +235,7 @@ impl Supervisor {
             }
         };
         self.tell.send_replace(State::Down);
+        signal_group(group, Signal::SIGKILL);
         drain(logs).await;
         let status = status.map_err(|source| self.spawn_error(source))?;
         let excused = self.needs.as_ref().is_some_and(|needs| {
@@ -226,15 +246,7 @@ impl Supervisor {
     }
 
     fn spawn(&self) -> Result<Child, Error> {
-        let mut command = match setpriv() {
-            Some(setpriv) => {
-                let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", "KILL"]).arg(&self.spec.program);
-                command
-            }
-            None => Command::new(&self.spec.program),
-        };
-        command
+        guarded(&self.spec.program)
             .args(&self.spec.args)
             .envs(self.spec.env.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
@@ -256,20 +268,20 @@ impl Supervisor {
 
     /// Asks `child` to end, and makes it end when it does not.
     async fn end(&self, mut child: Child) {
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        if let Some(pid) = pid {
-            // It may be gone already, which is what we want.
-            let _gone = kill(pid, Signal::SIGTERM);
-        }
+        let group = group(&child);
+        signal_group(group, Signal::SIGTERM);
         let name = self.spec.name;
         let late = tokio::select! {
-            ended = timeout(self.spec.grace, child.wait()) => ended.is_err(),
+            biased;
             () = self.force.cancelled() => true,
+            ended = timeout(self.spec.grace, child.wait()) => ended.is_err(),
         };
         if late {
-            self.console.say(format!("{name} did not end in time: killing it"));
-            let _gone = child.kill().await;
+            self.console.warn(format!("{name} did not end in time: killing it"));
         }
+        // Also where it has ended: what it started may still be there.
+        signal_group(group, Signal::SIGKILL);
+        let _ended = child.wait().await;
     }
 
     /// Copies log lines to the console, and keeps the newest.
@@ -309,9 +321,21 @@ async fn drain(logs: [Option<JoinHandle<()>>; 2]) {
 
 /// The newest log lines of a process.
 #[derive(Debug, Clone, Default)]
-struct Tail(Arc<Mutex<VecDeque<String>>>);
+pub struct Tail(Arc<Mutex<VecDeque<String>>>);
 
 impl Tail {
+    /// The newest line; what to say where there is none.
+    pub fn newest(&self) -> String {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines
+            .back()
+            .map_or_else(|| "it has said nothing".to_owned(), |line| format!("it said: {line}"))
+    }
+
+    fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn push(&self, line: String) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == TAIL {
@@ -326,10 +350,29 @@ impl Tail {
     }
 }
 
-/// util-linux's `setpriv`, essential on Debian. Without it (another system) a killed `up` leaves its
-/// children behind.
-fn setpriv() -> Option<PathBuf> {
-    super::programs::in_path("setpriv")
+/// A command that dies with this thread, by util-linux's `setpriv`, essential on Debian. Without it (another
+/// system) a killed `up` leaves its children behind.
+pub fn guarded(program: &Path) -> Command {
+    match super::programs::in_path("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
+/// The process group that `child` leads.
+fn group(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
+}
+
+fn signal_group(group: Option<Pid>, signal: Signal) {
+    if let Some(group) = group {
+        // All of it may be gone already, which is what we want.
+        let _gone = killpg(group, signal);
+    }
 }
 
 #[cfg(test)]

@@ -1,84 +1,34 @@
-//! The processes of one `up`, in the order in which they start and stop.
+//! The processes of one `up`, in the order in which they start and stop. Each step of the start has a deadline,
+//! and says now and then what it waits for.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::kafka::Kafka;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::args::Args;
 use super::console::Console;
-use super::data_dir::DataDir;
 use super::feed::RunningFeed;
 use super::ledger::Ledger;
+use super::plan::{Plan, reachable};
+use super::probe;
 use super::process::{self, Spec, State, Supervised};
-use super::tiers::{Analysis, Tiers, Wiring};
-use super::{Error, kafka, once, ports, status};
-use crate::simulate::{Feed, SyntheticOptions};
+use super::running::Running;
+use super::tiers::{Tier, Wiring};
+use super::{Error, cluster, kafka, once, ports, terminal};
 
 /// How many processes there are at most.
 pub const PROCESSES: usize = 4;
 
-/// How often somebody who waits for the broker is told so.
+/// How often somebody who waits is told what for.
 const REMINDER: Duration = Duration::from_secs(10);
 
-/// What is to be run: everything that can be wrong with the command was looked at.
-pub struct Plan {
-    args: Args,
-    feed: Feed,
-    tiers: Tiers,
-    analysis: Analysis,
-    dir: DataDir,
-    listen: SocketAddr,
-}
-
-impl Plan {
-    /// Checks the command before anything is started.
-    ///
-    /// # Errors
-    /// What is wrong with it, or with the machine.
-    pub async fn new(args: Args) -> Result<Self, Error> {
-        if args.once && args.recording.is_none() && args.events.is_none() {
-            return Err(Error::Endless);
-        }
-        args.pace().check()?;
-        let dir = if args.keeps_data() {
-            DataDir::kept(args.data_dir.as_deref())?
-        } else {
-            DataDir::temporary()?
-        };
-        let feed = match &args.recording {
-            Some(recording) => Feed::recording(recording, dir.path())?,
-            None => Feed::synthetic(SyntheticOptions {
-                events: args.events,
-                ..SyntheticOptions::default()
-            })?,
-        };
-        let tiers = Tiers::find()?;
-        let analysis = tiers.analysis().await?;
-        let feed = tiers.taken().await?.fit(feed);
-        let listen = listen(args.dashboard_port())?;
-        Ok(Self { args, feed, tiers, analysis, dir, listen })
-    }
-}
-
-/// Where the dashboard will be. The user's own variable wins, as for everything that tiers are told.
-fn listen(port: u16) -> Result<SocketAddr, Error> {
-    let chosen = std::env::var("ACCESS_API__LISTEN").ok().and_then(|address| address.parse().ok());
-    let address = match chosen {
-        Some(address) => address,
-        None if port == 0 => {
-            let [free] = ports::free().map_err(Error::Ports)?;
-            SocketAddr::from((Ipv4Addr::LOCALHOST, free))
-        }
-        None => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-    };
-    TcpListener::bind(address).map_err(|source| Error::Port { address, source })?;
-    Ok(address)
-}
+/// The in-memory broker is a new cluster each time, and has nothing that could be mixed up.
+const MEMORY: &str = "memory";
 
 /// What runs.
 pub struct Stack {
@@ -86,6 +36,7 @@ pub struct Stack {
     failed: mpsc::Sender<process::Error>,
     force: CancellationToken,
     feed: Option<Arc<RunningFeed>>,
+    running: Option<Running>,
     /// In the order in which they were started.
     processes: Vec<Supervised>,
 }
@@ -93,7 +44,8 @@ pub struct Stack {
 impl Stack {
     /// Nothing runs yet. A process that is given up is told to `failed`.
     pub fn new(console: Console, failed: mpsc::Sender<process::Error>) -> Self {
-        Self { console, failed, force: CancellationToken::new(), feed: None, processes: Vec::new() }
+        let force = CancellationToken::new();
+        Self { console, failed, force, feed: None, running: None, processes: Vec::new() }
     }
 
     /// Cancel it to cut [`stop`](Self::stop) short.
@@ -104,44 +56,83 @@ impl Stack {
     /// Starts everything; returns when `--once` is answered, else never.
     ///
     /// # Errors
-    /// When something cannot be started or go on. What runs, runs on until [`stop`](Self::stop).
+    /// When something cannot be started, does not get ready in time, or cannot go on. What runs, runs on until
+    /// [`stop`](Self::stop).
     pub async fn run(&mut self, plan: &Plan) -> Result<(), Error> {
         let began = Instant::now();
-        self.console.say(format!("data in {}", plan.dir.path().display()));
-        if plan.feed.scratch().is_some() {
+        let kept = if plan.dir.is_temporary() { ", removed at the end" } else { "" };
+        self.console.say(format!("data in {}{kept}", plan.dir.path().display()));
+        if plan.feed.as_ref().is_some_and(|feed| feed.scratch().is_some()) {
             self.console.say("the recording is copied there while it is served");
         }
-        let feed = RunningFeed::start(plan.feed.clone(), plan.args.pace(), plan.args.truth.clone())
-            .await?;
-        let feed = Arc::clone(self.feed.insert(Arc::new(feed)));
-        let (brokers, broker) = self.start_broker(plan).await?;
-        let [collector, analyzer, access_api] = ports::free().map_err(Error::Ports)?;
-        let admin = [collector, analyzer, access_api];
-        let (listen, feed_id) = (plan.listen, feed.id().to_owned());
-        let wiring = Wiring { brokers, feed: feed.url(), feed_id, listen, admin };
+        let feed = match &plan.feed {
+            Some(feed) => {
+                let truth = plan.args.truth.clone();
+                let feed = RunningFeed::start(feed.clone(), plan.args.pace(), truth).await?;
+                Some(Arc::clone(self.feed.insert(Arc::new(feed))))
+            }
+            None => None,
+        };
+        let (kafka, broker) = self.start_broker(plan).await?;
+        let wiring = plan.wiring(kafka, feed.as_deref())?;
+        for lost in wiring.overridden() {
+            self.console.warn(lost);
+        }
+        self.running = Running::write(&plan.dir, &wiring).ok();
 
-        let kafka = plan.analysis.kafka(&wiring.brokers);
-        let mut serving = self.start(plan.tiers.access_api(&wiring), broker.clone());
-        let mut analyzing = self.start(plan.tiers.analyzer(&wiring), broker.clone());
+        let mut serving = self.start(plan.tiers.spec(Tier::AccessApi, &wiring), broker.clone());
+        let mut analyzing = self.start(plan.tiers.spec(Tier::Analyzer, &wiring), broker.clone());
+        let deadline = plan.args.step_deadline();
         // Where the topics stand must be known before the collector writes to them.
-        let ledger =
-            async { if plan.args.once { Ledger::open(&kafka).await.map(Some) } else { Ok(None) } };
+        let ledger = async {
+            if !plan.args.once {
+                return Ok(None);
+            }
+            match timeout(deadline, Ledger::open(&wiring.kafka)).await {
+                Ok(ledger) => Ok(Some(ledger?)),
+                Err(_) => Err(Error::NotReady {
+                    what: "Kafka",
+                    waited: deadline,
+                    why: "its topics are not listed".to_owned(),
+                }),
+            }
+        };
         let serving = async {
-            ready(&mut serving).await;
+            self.await_tier(Tier::AccessApi, &wiring, &mut serving, deadline).await?;
             self.console
                 .say(format!("the page serves after {:.1} s", began.elapsed().as_secs_f64()));
-            if plan.args.once { Ok(()) } else { announce(plan.listen) }
+            if plan.args.once { Ok(()) } else { announce(reachable(plan.listen)) }
         };
-        let (served, _, ledger) = tokio::join!(serving, ready(&mut analyzing), ledger);
-        served?;
-        let ledger = ledger?;
-        self.start(plan.tiers.collector(&wiring, &plan.dir), broker);
+        let analyzing = self.await_tier(Tier::Analyzer, &wiring, &mut analyzing, deadline);
+        let ((), (), ledger) = tokio::try_join!(serving, analyzing, ledger)?;
 
-        match ledger {
-            Some(ledger) => {
-                once::answer(&plan.analysis, plan.listen, ledger, &feed, &self.console).await
+        let collecting = if plan.args.topic.is_none() {
+            Some(self.start(plan.tiers.spec(Tier::Collector, &wiring), broker))
+        } else {
+            None
+        };
+        let collecting = async {
+            if let Some(mut state) = collecting {
+                let ready = self.await_tier(Tier::Collector, &wiring, &mut state, deadline).await;
+                // A feed of others may come later; ours is there.
+                if let (Err(error), Some(_)) = (ready, &feed) {
+                    return error;
+                }
             }
-            None => status::show(plan.listen, &feed, &self.console).await,
+            std::future::pending().await
+        };
+        let working = async {
+            match (ledger, &feed) {
+                (Some(ledger), Some(feed)) => {
+                    let page = reachable(plan.listen);
+                    once::answer(&plan.asked.analysis, page, ledger, feed, &self.console).await
+                }
+                _ => terminal::show(reachable(plan.listen), feed.as_deref(), &self.console).await,
+            }
+        };
+        tokio::select! {
+            outcome = working => outcome,
+            error = collecting => Err(error),
         }
     }
 
@@ -152,40 +143,59 @@ impl Stack {
     pub async fn stop(self) -> Result<(), Error> {
         let mut truth = Ok(());
         if let Some(feed) = self.feed {
-            feed.stop().await;
-            truth = feed.write_truth().await;
+            let finishing = async {
+                feed.stop().await;
+                feed.write_truth().await
+            };
+            tokio::select! {
+                written = finishing => truth = written,
+                () = self.force.cancelled() => {}
+            }
         }
         for process in self.processes.into_iter().rev() {
             process.stop(&self.console).await;
         }
+        drop(self.running);
         truth
     }
 
-    /// Returns the bootstrap servers once they answer, and the broker if it is ours.
+    /// Returns Kafka once it answers, and the broker's state if it is ours.
     async fn start_broker(
         &mut self,
         plan: &Plan,
-    ) -> Result<(String, Option<watch::Receiver<State>>), Error> {
-        if let Some(brokers) = &plan.args.brokers {
-            return Ok((brokers.clone(), None));
+    ) -> Result<(Kafka, Option<watch::Receiver<State>>), Error> {
+        let mut kafka = plan.kafka.clone();
+        let deadline = plan.args.step_deadline();
+        if let Some(brokers) = &plan.brokers {
+            kafka.brokers.clone_from(brokers);
+            self.console.say(format!("connecting to Kafka at {brokers}"));
+            let found = cluster::reach(&kafka, deadline, &self.console).await?;
+            plan.accept(&found)?;
+            return Ok((kafka, None));
         }
         let port = ports::for_kafka().map_err(Error::Ports)?;
-        let spec = if plan.args.memory {
+        let (spec, deadline) = if plan.args.memory {
             self.console.say("starting the in-memory broker");
-            kafka::memory(plan.analysis.partitions()).map_err(Error::Thread)?
+            (kafka::memory(kafka.partitions).map_err(Error::Thread)?, deadline)
         } else {
             self.console.say("starting Apache Kafka");
-            kafka::apache(&plan.dir, port).map_err(Error::KafkaFiles)?
+            let retention = plan.args.retention();
+            let spec = kafka::apache(&plan.dir, port, retention, kafka.partitions);
+            (spec.map_err(Error::KafkaFiles)?, plan.args.fetch_deadline())
         };
         let mut broker = self.start(spec, None);
-        let said = loop {
-            tokio::select! {
-                said = ready(&mut broker) => break said,
-                () = tokio::time::sleep(REMINDER) => self.console.say("waiting for the broker"),
-            }
-        };
-        let brokers = if plan.args.memory { said } else { format!("127.0.0.1:{port}") };
-        Ok((brokers, Some(broker)))
+        let tail = self.processes.last().map(Supervised::tail).unwrap_or_default();
+        let waiting = || async { tail.newest() };
+        let said = self.await_ready("the broker", &mut broker, deadline, waiting).await?;
+        if plan.args.memory {
+            kafka.brokers = said;
+            plan.dir.bind(MEMORY)?;
+        } else {
+            kafka.brokers = format!("127.0.0.1:{port}");
+            let deadline = plan.args.step_deadline();
+            plan.accept(&cluster::reach(&kafka, deadline, &self.console).await?)?;
+        }
+        Ok((kafka, Some(broker)))
     }
 
     fn start(
@@ -199,9 +209,43 @@ impl Stack {
         self.processes.push(process);
         state
     }
+
+    async fn await_tier(
+        &self,
+        tier: Tier,
+        wiring: &Wiring<'_>,
+        state: &mut watch::Receiver<State>,
+        deadline: Duration,
+    ) -> Result<(), Error> {
+        let admin = tier.of(&wiring.admin);
+        let waiting = || async move { probe::unmet(admin).await };
+        self.await_ready(tier.name(), state, deadline, waiting).await.map(|_| ())
+    }
+
+    /// Waits until a process is ready; what it said then. For ever if it is given up, which ends `up`.
+    async fn await_ready<F: Future<Output = String>>(
+        &self,
+        what: &'static str,
+        state: &mut watch::Receiver<State>,
+        deadline: Duration,
+        waiting_for: impl Fn() -> F,
+    ) -> Result<String, Error> {
+        let started = Instant::now();
+        loop {
+            let left = deadline.saturating_sub(started.elapsed());
+            tokio::select! {
+                said = ready(state) => return Ok(said),
+                () = tokio::time::sleep(REMINDER.min(left)) => {}
+            }
+            let why = waiting_for().await;
+            if started.elapsed() >= deadline {
+                return Err(Error::NotReady { what, waited: deadline, why });
+            }
+            self.console.warn(format!("waiting for {what}: {why}"));
+        }
+    }
 }
 
-/// Waits until a process is ready; what it said then. For ever if it is given up, which ends `up`.
 async fn ready(state: &mut watch::Receiver<State>) -> String {
     let ready =
         state.wait_for(|state| matches!(state, State::Ready(_))).await.map(|state| state.clone());

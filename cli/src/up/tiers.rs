@@ -1,27 +1,41 @@
 //! The three tiers as processes: where they are, what they are told, and what they say they will do.
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::Duration;
 
+use common::config;
 use common::kafka::Kafka;
 use serde::Deserialize;
-use tokio::process::Command;
 
-use super::data_dir::DataDir;
 use super::feed::Taken;
 use super::probe::Probe;
-use super::process::Spec;
+use super::process::{self, Spec};
 use super::programs;
+use super::property::Property;
+use super::settings::Settings;
 
 /// Longer than a tier's own drain deadline (10 s by default), which it reports itself.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// How often the analyzer is asked for its configuration while something keeps killing it.
+/// How often a tier is asked for its configuration while something keeps killing it.
 const QUESTIONS: u32 = 10;
 
-const ANALYZER_BROKERS: &str = "ANALYZER__KAFKA__BROKERS";
+/// How the feed that `up` serves is asked for what was missed.
+const RESUME: &str = r#"{ query = "since_mtime", from = "time" }"#;
+
+/// One of the tiers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// Takes events in.
+    Collector,
+    /// Counts them.
+    Analyzer,
+    /// Serves the results.
+    AccessApi,
+}
 
 /// The tiers' programs.
 #[derive(Debug)]
@@ -32,26 +46,82 @@ pub struct Tiers {
 }
 
 /// Where everything is.
-#[derive(Debug, Clone)]
-pub struct Wiring {
-    /// Kafka's bootstrap servers.
-    pub brokers: String,
-    /// The feed that the collector listens to.
-    pub feed: String,
-    /// Tells it from the feeds of earlier runs on the same data.
-    pub feed_id: String,
+#[derive(Debug)]
+pub struct Wiring<'a> {
+    /// What the user configured.
+    pub settings: &'a Settings,
+    /// Kafka, as `up` itself reaches it.
+    pub kafka: Kafka,
+    /// Who says where Kafka is.
+    pub brokers_by: &'static str,
+    /// Whether the topics are those of `--topic` instead of the configured ones.
+    pub own_topics: bool,
+    /// Properties of Kafka clients that were given by flags.
+    pub properties: &'a [Property],
+    /// The feed that `up` serves itself.
+    pub feed: Option<OwnFeed>,
     /// Where the access-api serves.
     pub listen: SocketAddr,
-    /// Admin ports of collector, analyzer, access-api.
-    pub admin: [u16; 3],
+    /// The flag that says so; empty where it is what is configured.
+    pub listen_by: String,
+    /// Admin addresses of collector, analyzer, access-api.
+    pub admin: [SocketAddr; 3],
+    /// The analyzer's name in its consumer groups.
+    pub stack: String,
+    /// Where the collector's message log is.
+    pub log: PathBuf,
+    /// Which log lines the tiers write, where nothing else is configured.
+    pub log_filter: Option<&'static str>,
 }
 
-/// The part of the analyzer's effective configuration that `up` must know.
-#[derive(Debug, Deserialize)]
+/// The feed that `up` serves itself.
+#[derive(Debug)]
+pub struct OwnFeed {
+    /// Where the collector connects.
+    pub url: String,
+    /// Tells it from the feeds of earlier runs on the same data.
+    pub id: String,
+    /// The flag that asked for it.
+    pub by: &'static str,
+}
+
+/// The part of the tiers' effective configurations that `up` must know.
+#[derive(Debug)]
+pub struct Asked {
+    /// What is counted.
+    pub analysis: Analysis,
+    /// Where the access-api will serve.
+    pub listen: SocketAddr,
+    /// Admin addresses of collector, analyzer, access-api.
+    pub admin: [SocketAddr; 3],
+    /// What the collector takes.
+    pub taken: Taken,
+}
+
+/// What the analyzer computes.
+#[derive(Debug)]
 pub struct Analysis {
-    kafka: Kafka,
+    queries: Vec<String>,
+}
+
+impl Analysis {
+    /// The names of the queries, as configured.
+    pub fn queries(&self) -> impl Iterator<Item = &str> {
+        self.queries.iter().map(String::as_str)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Dump {
+    service: DumpedService,
     #[serde(default)]
     query: Vec<Query>,
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Deserialize)]
+struct DumpedService {
+    admin: SocketAddr,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,28 +129,7 @@ struct Query {
     name: String,
 }
 
-impl Analysis {
-    /// The names of the queries, as configured.
-    pub fn queries(&self) -> impl Iterator<Item = &str> {
-        self.query.iter().map(|query| query.name.as_str())
-    }
-
-    /// Partitions of the topics that are created.
-    pub const fn partitions(&self) -> i32 {
-        self.kafka.partitions
-    }
-
-    /// The Kafka that the analyzer works on when it is told `brokers`.
-    pub fn kafka(&self, brokers: &str) -> Kafka {
-        let mut kafka = self.kafka.clone();
-        if std::env::var_os(ANALYZER_BROKERS).is_none() {
-            brokers.clone_into(&mut kafka.brokers);
-        }
-        kafka
-    }
-}
-
-/// Why the analyzer's configuration is not known.
+/// Why a tier's configuration is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It could not be asked.
@@ -107,9 +156,14 @@ pub enum Error {
     },
     /// It said something else than we know: another version.
     #[error(
-        "cannot read what a tier's `--dump-config` says: {0}; build all programs from the same sources"
+        "cannot read what `{tier} --dump-config` says: {source}; build all programs from the same sources"
     )]
-    Unknown(#[source] toml::de::Error),
+    Unknown {
+        /// The tier.
+        tier: &'static str,
+        /// What is wrong with it.
+        source: toml::de::Error,
+    },
 }
 
 impl Error {
@@ -117,7 +171,30 @@ impl Error {
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Killed { .. } => true,
-            Self::Run { .. } | Self::Refused { .. } | Self::Unknown(_) => false,
+            Self::Run { .. } | Self::Refused { .. } | Self::Unknown { .. } => false,
+        }
+    }
+}
+
+impl Tier {
+    /// Every tier, in the order of the data.
+    pub const ALL: [Self; 3] = [Self::Collector, Self::Analyzer, Self::AccessApi];
+
+    /// The name of its program, and in the logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Collector => "collector",
+            Self::Analyzer => "analyzer",
+            Self::AccessApi => "access-api",
+        }
+    }
+
+    /// Its admin address among those of all.
+    pub const fn of<T: Copy>(self, all: &[T; 3]) -> T {
+        match self {
+            Self::Collector => all[0],
+            Self::Analyzer => all[1],
+            Self::AccessApi => all[2],
         }
     }
 }
@@ -135,105 +212,188 @@ impl Tiers {
         })
     }
 
-    /// Asks the analyzer what it will do, given the environment as it is.
+    /// Asks the tiers what they will do, given the file and the environment as they are.
     ///
     /// # Errors
-    /// When it refuses its configuration.
-    pub async fn analysis(&self) -> Result<Analysis, Error> {
-        toml::from_str(&ask("analyzer", &self.analyzer).await?).map_err(Error::Unknown)
-    }
-
-    /// Asks the collector what it takes, given the environment as it is.
-    ///
-    /// # Errors
-    /// When it refuses its configuration.
-    pub async fn taken(&self) -> Result<Taken, Error> {
-        Taken::parse(&ask("collector", &self.collector).await?).map_err(Error::Unknown)
-    }
-
-    /// The collector.
-    pub fn collector(&self, wiring: &Wiring, dir: &DataDir) -> Spec {
-        // From the first line, should the collector be killed before it has logged any; the collector adds
-        // the position that it has logged, and the last one given counts.
-        let feed = format!("{}?since_mtime=0", wiring.feed);
-        let env = [
-            ("COLLECTOR__KAFKA__BROKERS", wiring.brokers.clone().into()),
-            ("COLLECTOR__SOURCE__RSVPS__URL", feed.into()),
-            (
-                "COLLECTOR__SOURCE__RSVPS__RESUME",
-                r#"{ query = "since_mtime", from = "time" }"#.into(),
-            ),
-            ("COLLECTOR__SOURCE__RSVPS__FEED", wiring.feed_id.clone().into()),
-            ("COLLECTOR__LOG__PATH", dir.join("collector").into()),
+    /// When one refuses its configuration.
+    pub async fn ask(&self, settings: &Settings) -> Result<Asked, Error> {
+        let [collector, analyzer, access_api] =
+            Tier::ALL.map(|tier| self.dump(tier, settings.path()));
+        let (taken, analyzer, access_api) = tokio::try_join!(collector, analyzer, access_api)?;
+        let dump = |said: &str| toml::from_str::<Dump>(said);
+        let [collector, analyzer, access_api] = [
+            parsed(Tier::Collector, &taken, dump)?,
+            parsed(Tier::Analyzer, &analyzer, dump)?,
+            parsed(Tier::AccessApi, &access_api, dump)?,
         ];
-        tier("collector", &self.collector, wiring.admin[0], env)
+        let taken = parsed(Tier::Collector, &taken, Taken::parse)?;
+        Ok(Asked {
+            analysis: Analysis {
+                queries: analyzer.query.into_iter().map(|query| query.name).collect(),
+            },
+            listen: access_api.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+            admin: [collector.service.admin, analyzer.service.admin, access_api.service.admin],
+            taken,
+        })
     }
 
-    /// The analyzer.
-    pub fn analyzer(&self, wiring: &Wiring) -> Spec {
-        let env = [
-            (ANALYZER_BROKERS, wiring.brokers.clone().into()),
-            ("ANALYZER__INSTANCE_ID", "analyzer-0".into()),
-        ];
-        tier("analyzer", &self.analyzer, wiring.admin[1], env)
-    }
-
-    /// The access-api.
-    pub fn access_api(&self, wiring: &Wiring) -> Spec {
-        let env = [
-            ("ACCESS_API__KAFKA__BROKERS", wiring.brokers.clone().into()),
-            ("ACCESS_API__LISTEN", wiring.listen.to_string().into()),
-        ];
-        tier("access-api", &self.access_api, wiring.admin[2], env)
-    }
-}
-
-/// What a tier says with `--dump-config`.
-async fn ask(tier: &'static str, program: &std::path::Path) -> Result<String, Error> {
-    for _ in 0..QUESTIONS {
-        let said = Command::new(program).arg("--dump-config").output().await;
-        let said = said.map_err(|source| Error::Run { tier, source })?;
-        if said.status.success() {
-            return Ok(String::from_utf8_lossy(&said.stdout).into_owned());
+    async fn dump(&self, which: Tier, file: Option<&Path>) -> Result<String, Error> {
+        let tier = which.name();
+        for _ in 0..QUESTIONS {
+            let said =
+                self.dumped(which, file).await.map_err(|source| Error::Run { tier, source })?;
+            if said.status.success() {
+                return Ok(String::from_utf8_lossy(&said.stdout).into_owned());
+            }
+            // Without a code a signal ended it: whoever kills tiers by their name has met this one.
+            if said.status.code().is_some() {
+                let why = String::from_utf8_lossy(&said.stderr).trim_end().to_owned();
+                return Err(Error::Refused { tier, why });
+            }
         }
-        // Without a code a signal ended it: whoever kills tiers by their name has met this one.
-        if said.status.code().is_some() {
-            let why = String::from_utf8_lossy(&said.stderr).trim_end().to_owned();
-            return Err(Error::Refused { tier, why });
+        Err(Error::Killed { tier })
+    }
+
+    async fn dumped(&self, tier: Tier, file: Option<&Path>) -> std::io::Result<Output> {
+        let mut question = process::guarded(self.program(tier));
+        question.arg("--dump-config").args(config_flag(file)).kill_on_drop(true);
+        question.stdin(std::process::Stdio::null()).output().await
+    }
+
+    fn program(&self, tier: Tier) -> &Path {
+        match tier {
+            Tier::Collector => &self.collector,
+            Tier::Analyzer => &self.analyzer,
+            Tier::AccessApi => &self.access_api,
         }
     }
-    Err(Error::Killed { tier })
-}
 
-fn tier<const N: usize>(
-    name: &'static str,
-    program: &std::path::Path,
-    admin: u16,
-    env: [(&str, OsString); N],
-) -> Spec {
-    let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, admin));
-    let key = format!("{}__SERVICE__ADMIN", name.to_uppercase().replace('-', "_"));
-    // An address that the user chose is where it will answer.
-    let probed = std::env::var(&key).ok().and_then(|address| address.parse().ok()).unwrap_or(admin);
-    let mut env = unless_set(env);
-    env.extend(unless_set([(key.as_str(), admin.to_string().into())]));
-    Spec {
-        name,
-        program: program.to_owned(),
-        args: Vec::new(),
-        env,
-        probe: Probe::Http(probed),
-        grace: GRACE,
-        restart: true,
+    /// A tier as a process.
+    pub fn spec(&self, tier: Tier, wiring: &Wiring<'_>) -> Spec {
+        Spec {
+            name: tier.name(),
+            program: self.program(tier).to_owned(),
+            args: config_flag(wiring.settings.path()),
+            env: wiring
+                .said(tier)
+                .into_iter()
+                .map(|said| (config::variable(tier.name(), &said.key), said.value))
+                .collect(),
+            probe: Probe::Http(tier.of(&wiring.admin)),
+            grace: GRACE,
+            restart: true,
+        }
     }
 }
 
-/// The user's own environment wins.
-fn unless_set<const N: usize>(env: [(&str, OsString); N]) -> Vec<(String, OsString)> {
-    env.into_iter()
-        .filter(|(key, _)| std::env::var_os(key).is_none())
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+fn parsed<T>(
+    tier: Tier,
+    said: &str,
+    parse: impl Fn(&str) -> Result<T, toml::de::Error>,
+) -> Result<T, Error> {
+    parse(said).map_err(|source| Error::Unknown { tier: tier.name(), source })
+}
+
+fn config_flag(file: Option<&Path>) -> Vec<OsString> {
+    file.map_or_else(Vec::new, |file| vec!["--config".into(), file.into()])
+}
+
+/// What `up` says to a tier, whatever else is configured.
+struct Said {
+    key: String,
+    value: OsString,
+    /// Who decided it: a flag, or `up` itself; empty where it is what is configured.
+    by: String,
+}
+
+impl Wiring<'_> {
+    /// What is configured otherwise than `up` says, in words.
+    pub fn overridden(&self) -> Vec<String> {
+        let mut lost = Vec::new();
+        for tier in Tier::ALL {
+            for said in self.said(tier) {
+                // Properties are added to what is there; what nobody decided is what is configured.
+                if said.key == "kafka.properties" || said.by.is_empty() {
+                    continue;
+                }
+                let same = self
+                    .settings
+                    .variable(tier.name(), &said.key)
+                    .is_some_and(|text| said.value.to_str() == Some(text));
+                if let Some(origin) = self.settings.origin(tier.name(), &said.key).filter(|_| !same)
+                {
+                    lost.push(format!("{} overrides {origin}", said.by));
+                }
+            }
+        }
+        lost.dedup();
+        lost
+    }
+
+    fn said(&self, tier: Tier) -> Vec<Said> {
+        let mut all = Vec::new();
+        let mut say = |key: &str, value: OsString, by: &str| {
+            all.push(Said { key: key.to_owned(), value, by: by.to_owned() });
+        };
+        say("kafka.brokers", self.kafka.brokers.clone().into(), self.brokers_by);
+        say("service.admin", tier.of(&self.admin).to_string().into(), "");
+        if self.own_topics {
+            let topics = &self.kafka.topics;
+            for (key, name) in [
+                ("kafka.topics.raw", &topics.raw),
+                ("kafka.topics.dead_letters", &topics.dead_letters),
+                ("kafka.topics.partials", &topics.partials),
+                ("kafka.topics.state", &topics.state),
+                ("kafka.topics.results", &topics.results),
+            ] {
+                say(key, name.into(), "--topic");
+            }
+        }
+        if !self.properties.is_empty() {
+            say("kafka.properties", self.kafka_properties(tier).into(), "-X");
+        }
+        match tier {
+            Tier::Collector => {
+                if let Some(OwnFeed { url, id, by }) = &self.feed {
+                    say(&self.settings.source_key("url"), url.into(), by);
+                    say(&self.settings.source_key("feed"), id.into(), by);
+                    say(&self.settings.source_key("resume"), RESUME.into(), by);
+                }
+            }
+            Tier::Analyzer => {}
+            Tier::AccessApi => say("listen", self.listen.to_string().into(), &self.listen_by),
+        }
+        let mut unless_configured = |key: &str, value: OsString| {
+            if self.settings.origin(tier.name(), key).is_none() {
+                all.push(Said { key: key.to_owned(), value, by: String::new() });
+            }
+        };
+        match tier {
+            Tier::Collector => unless_configured("log.path", self.log.clone().into()),
+            Tier::Analyzer => unless_configured("instance_id", self.stack.clone().into()),
+            Tier::AccessApi => {}
+        }
+        if let Some(filter) = self.log_filter {
+            unless_configured("service.log_filter", filter.into());
+        }
+        all
+    }
+
+    /// The flags' properties with those of the tier's own variable, as the TOML that a variable holds.
+    fn kafka_properties(&self, tier: Tier) -> String {
+        let text = self.settings.variable(tier.name(), "kafka.properties").unwrap_or("{}");
+        let mut table: toml::Table = toml::from_str::<toml::Table>(&format!("value = {text}"))
+            .ok()
+            .and_then(|mut document| match document.remove("value") {
+                Some(toml::Value::Table(table)) => Some(table),
+                _ => None,
+            })
+            .unwrap_or_default();
+        for property in self.properties {
+            table.insert(property.key.clone(), property.value.clone().into());
+        }
+        toml::Value::Table(table).to_string()
+    }
 }
 
 #[cfg(test)]

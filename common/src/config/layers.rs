@@ -1,10 +1,11 @@
 //! Putting the layers of a configuration together.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ::config::{Config, File, FileFormat, Map, Value};
 use serde::de::DeserializeOwned;
 
+use super::file::{Part, explain};
 use super::{Environment, Flags, Invalid, TierConfig};
 
 /// Why a configuration cannot be used.
@@ -49,21 +50,21 @@ pub fn load<T: TierConfig>(
     flags: &Flags,
     environment: &Environment,
 ) -> Result<T, Error> {
-    let mut builder = layer(&to_toml(&T::default())?);
+    let defaults = to_toml(&T::default())?;
+    let mut builder = layer(&defaults);
     if let Some(path) = &flags.config {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Unreadable { path: path.clone(), source })?;
-        let origin = path.display().to_string();
-        if layer(&text).build().is_ok_and(|file| file.get_table(WHOLE).is_ok()) {
-            let mut defaults: toml::Table =
-                toml::from_str(&to_toml(&T::default())?).unwrap_or_default();
-            defaults.remove(WHOLE);
-            builder = layer(&defaults.to_string());
+        let text = read(path)?;
+        let mut known: toml::Table = toml::from_str(&defaults).unwrap_or_default();
+        let part = Part::of(&text, path, name, &known)?;
+        if part.holds(WHOLE) {
+            known.remove(WHOLE);
+            builder = layer(&known.to_string());
         }
-        builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
-        check::<T>(&builder, &origin)?;
+        builder = builder.add_source(File::from_str(&part.to_toml()?, FileFormat::Toml));
+        check::<T>(&builder, &path.display().to_string())
+            .map_err(|error| part.fault::<T>(error))?;
     }
-    let prefix = format!("{}__", name.to_uppercase().replace('-', "_"));
+    let prefix = prefix(name);
     for (variable, text) in environment {
         let Some(path) = variable.strip_prefix(&prefix) else { continue };
         let key = path.to_lowercase().replace("__", ".");
@@ -80,6 +81,35 @@ pub fn load<T: TierConfig>(
     let config: T = check(&builder, "configuration")?;
     config.validate()?;
     Ok(config)
+}
+
+/// The variables that a flag overrides, in words: what a user set, and what is used instead.
+pub fn overridden(name: &str, flags: &Flags, environment: &Environment) -> Vec<String> {
+    let brokers =
+        flags.brokers.as_ref().map(|brokers| ("--brokers", "kafka.brokers", brokers.as_str()));
+    let set = flags.set.iter().filter_map(|assignment| assignment.split_once('='));
+    let set = set.map(|(key, text)| ("--set", key, text));
+    let lost = brokers.into_iter().chain(set).filter_map(|(flag, key, text)| {
+        let variable = variable(name, key);
+        let differs = environment.get(&variable).is_some_and(|said| said != text);
+        let flag = if flag == "--set" { format!("--set {key}") } else { flag.to_owned() };
+        differs.then(|| format!("{flag} overrides {variable} from the environment"))
+    });
+    lost.collect()
+}
+
+/// The variable that sets `key` of the tier `name`: `ANALYZER__KAFKA__BROKERS` for `kafka.brokers`.
+pub fn variable(name: &str, key: &str) -> String {
+    format!("{}{}", prefix(name), key.to_uppercase().replace('.', "__"))
+}
+
+fn prefix(name: &str) -> String {
+    format!("{}__", name.to_uppercase().replace('-', "_"))
+}
+
+pub(super) fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path)
+        .map_err(|source| Error::Unreadable { path: path.to_owned(), source })
 }
 
 /// The configuration as TOML, the form of the file.
@@ -108,7 +138,7 @@ fn set<T: DeserializeOwned>(
 ) -> Result<Builder, Error> {
     let misfit = |error: ::config::ConfigError| Error::Misfit {
         origin: origin.to_owned(),
-        message: error.to_string(),
+        message: explain(&error.to_string()),
     };
     let typed = value(text);
     let candidate = builder.clone().set_override(key, typed.clone()).map_err(misfit)?;
@@ -125,11 +155,10 @@ fn set<T: DeserializeOwned>(
 }
 
 fn check<T: DeserializeOwned>(builder: &Builder, origin: &str) -> Result<T, Error> {
-    builder
-        .clone()
-        .build()
-        .and_then(Config::try_deserialize)
-        .map_err(|error| Error::Misfit { origin: origin.to_owned(), message: error.to_string() })
+    builder.clone().build().and_then(Config::try_deserialize).map_err(|error| Error::Misfit {
+        origin: origin.to_owned(),
+        message: explain(&error.to_string()),
+    })
 }
 
 /// A flag's or variable's text as TOML would read it, else as plain text.

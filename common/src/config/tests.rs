@@ -121,3 +121,98 @@ fn an_array_of_tables_can_be_replaced_by_a_flag() {
         load("t", &flags(&["query=[{name='a'},{name='b'}]"]), &Environment::new()).unwrap();
     assert_eq!(config.query.len(), 2);
 }
+
+/// Loads `text` as the file of the tier `t`; the error's text where it is refused.
+fn from_file(text: &str) -> Result<Sample, String> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let flags = Flags { config: Some(file.path().to_owned()), ..Flags::default() };
+    load("t", &flags, &Environment::new()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_unknown_key_of_a_file_is_named_with_its_line_and_the_nearest_key() {
+    let text = from_file("\n# a comment\ncapacty = 7\n").unwrap_err();
+    assert!(text.contains("line 3") && text.contains("did you mean `capacity`?"), "{text}");
+    let text = from_file("capacity = 7\n[kafka]\nbrokers = 'a:1'\nbrooker = 'b:1'\n").unwrap_err();
+    assert!(text.contains("line 4") && text.contains("did you mean `brokers`?"), "{text}");
+    let text = from_file("[[query]]\nname = 'a'\n[[query]]\nnme = 'b'\n").unwrap_err();
+    assert!(text.contains("line 4") && text.contains("did you mean `name`?"), "{text}");
+    let text = from_file("capacity = 'many'\n").unwrap_err();
+    assert!(text.contains("line 1"), "{text}");
+    let text = from_file("capacity = \n").unwrap_err();
+    assert!(text.contains("line 1"), "{text}");
+}
+
+#[test]
+fn of_a_file_for_all_tiers_each_takes_what_it_knows_and_its_own_section_wins() {
+    let file = "
+        [kafka]
+        brokers = 'shared:1'
+        [kafka.properties]
+        'sasl.password' = 'a'
+        [event]
+        id = '/id'
+        [source.wikipedia]
+        url = 'ws://feed/'
+        [[query]]
+        name = 'pages'
+        [t]
+        capacity = 9
+        [t.kafka.properties]
+        'sasl.username' = 'b'
+        [analyzer]
+        nothing = 'that t has'
+    ";
+    // `t` is no tier that another one passes over.
+    let sample = from_file(file).unwrap();
+    assert_eq!((sample.capacity, sample.kafka.brokers.as_str()), (9, "shared:1"));
+    assert_eq!(sample.kafka.properties.len(), 2, "tables are merged");
+    assert_eq!(sample.query, [Query { name: "pages".to_owned() }]);
+}
+
+#[test]
+fn what_stands_at_the_top_of_a_file_for_all_tiers_is_a_section_of_some_tier() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let sections = |text: &str| {
+        std::fs::write(file.path(), text).unwrap();
+        file::check_sections(file.path()).map_err(|error| error.to_string())
+    };
+    assert!(
+        sections("[event]\nid = '/a'\n[analyzer]\nanything = 1\n").unwrap().contains_key("event")
+    );
+    let text = sections("[event]\nid = '/a'\n[evnt]\nid = '/b'\n").unwrap_err();
+    assert!(text.contains("line 3") && text.contains("did you mean `event`?"), "{text}");
+    let text = sections("capacity = 1\n").unwrap_err();
+    assert!(text.contains("line 1") && text.contains("[analyzer]"), "{text}");
+}
+
+#[test]
+fn a_flag_that_beats_a_variable_is_told() {
+    let flags =
+        Flags { brokers: Some("flag:1".to_owned()), ..flags(&["capacity=7", "instance_id=a"]) };
+    let environment = environment(&[
+        ("ACCESS_API__KAFKA__BROKERS", "env:1"),
+        ("ACCESS_API__CAPACITY", "8"),
+        ("ACCESS_API__INSTANCE_ID", "a"),
+    ]);
+    let told = overridden("access-api", &flags, &environment);
+    assert_eq!(
+        told,
+        [
+            "--brokers overrides ACCESS_API__KAFKA__BROKERS from the environment",
+            "--set capacity overrides ACCESS_API__CAPACITY from the environment"
+        ]
+    );
+}
+
+#[test]
+fn a_table_in_a_variable_adds_to_the_file_s_and_keeps_dots_in_names() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[kafka.properties]\n'a.b' = 'file'\n'c.d' = 'file'\n").unwrap();
+    let flags = Flags { config: Some(file.path().to_owned()), ..Flags::default() };
+    let environment = environment(&[("T__KAFKA__PROPERTIES", "{ \"a.b\" = \"env\" }")]);
+    let sample: Sample = load("t", &flags, &environment).unwrap();
+    let properties: Vec<_> = sample.kafka.properties.values().map(String::as_str).collect();
+    assert_eq!(properties, ["env", "file"]);
+}

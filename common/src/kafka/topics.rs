@@ -1,15 +1,17 @@
 //! The topics, and their creation where they are missing.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
-    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
-    TopicResult,
+    AdminClient, AdminOptions, NewPartitions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+    TopicReplication, TopicResult,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::Kafka;
+use super::suitability::{Found, Unsuitable};
 use crate::backoff::Backoff;
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -21,7 +23,7 @@ const SETTLING: Duration = Duration::from_secs(30);
 const TAKE_ANY_TIME: (&str, &str) = ("message.timestamp.after.max.ms", "9223372036854775807");
 
 /// One of the topics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
     /// Events as received.
     Raw,
@@ -74,6 +76,9 @@ pub enum Error {
         /// The broker's answer.
         code: RDKafkaErrorCode,
     },
+    /// A topic that is there cannot be used as it is.
+    #[error(transparent)]
+    Unsuitable(#[from] Unsuitable),
     /// The cluster cannot create a topic yet: no broker of it has registered, or none leads.
     #[error("Kafka does not create the topic {topic} yet: {code}")]
     Unsettled {
@@ -98,9 +103,11 @@ impl Error {
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Unsettled { .. } | Self::NotListed { .. } => true,
-            Self::Client(_) | Self::Refused { .. } | Self::TooNarrow { .. } | Self::Interrupted => {
-                false
-            }
+            Self::Client(_)
+            | Self::Refused { .. }
+            | Self::TooNarrow { .. }
+            | Self::Unsuitable(_)
+            | Self::Interrupted => false,
         }
     }
 }
@@ -198,7 +205,10 @@ impl Kafka {
     async fn try_ensure_topics(&self, topics: &[Topic]) -> Result<(), Error> {
         let admin: AdminClient<DefaultClientContext> =
             self.with_properties(self.client()).create().map_err(Error::Client)?;
-        let (admin, missing) = self.missing(admin, topics).await?;
+        let (admin, found) = self.list(admin, topics).await?;
+        self.check(&admin, &found).await?;
+        let missing: Vec<_> =
+            topics.iter().copied().filter(|topic| !found.contains_key(topic)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -221,18 +231,20 @@ impl Kafka {
                 Err((topic, code)) => return Err(Error::Refused { topic, code }),
             }
         }
-        let (_, missing) = self.missing(admin, topics).await?;
-        missing
-            .first()
-            .map_or(Ok(()), |&topic| Err(Error::NotListed { topic: self.name(topic).to_owned() }))
+        let (_, found) = self.list(admin, topics).await?;
+        match missing.iter().find(|topic| !found.contains_key(topic)) {
+            Some(&topic) => Err(Error::NotListed { topic: self.name(topic).to_owned() }),
+            None => Ok(()),
+        }
     }
 
-    /// Lists all topics, since asking for one by name can make a broker create it with defaults.
-    async fn missing(
+    /// Those of `topics` that are there. Lists all, since asking for one by name can make a broker create it with
+    /// defaults.
+    async fn list(
         &self,
         admin: AdminClient<DefaultClientContext>,
         topics: &[Topic],
-    ) -> Result<(AdminClient<DefaultClientContext>, Vec<Topic>), Error> {
+    ) -> Result<(AdminClient<DefaultClientContext>, BTreeMap<Topic, Found>), Error> {
         let listing = tokio::task::spawn_blocking(move || {
             let metadata = admin.inner().fetch_metadata(None, ANSWER_DEADLINE);
             (admin, metadata)
@@ -240,10 +252,47 @@ impl Kafka {
         let (admin, metadata) = listing.await.map_err(|_| Error::Interrupted)?;
         let metadata = metadata
             .map_err(|source| Error::Unreachable { brokers: self.brokers.clone(), source })?;
-        let listed = |topic: &Topic| {
-            metadata.topics().iter().any(|t| t.name() == self.name(*topic) && t.error().is_none())
+        let mut found = BTreeMap::new();
+        for &topic in topics {
+            let listed = metadata.topics().iter().find(|t| t.name() == self.name(topic));
+            if let Some(listed) = listed.filter(|listed| listed.error().is_none()) {
+                let partitions = listed.partitions();
+                let replicas = partitions.iter().map(|partition| partition.replicas().len()).min();
+                let replicas = replicas.unwrap_or(0);
+                found.insert(topic, Found { partitions: partitions.len(), replicas });
+            }
+        }
+        Ok((admin, found))
+    }
+
+    /// Checks those that are there. A broker that does not tell settings, or not to us, is taken at its word.
+    async fn check(
+        &self,
+        admin: &AdminClient<DefaultClientContext>,
+        found: &BTreeMap<Topic, Found>,
+    ) -> Result<(), Error> {
+        let names: Vec<_> =
+            found.keys().map(|&topic| ResourceSpecifier::Topic(self.name(topic))).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let options = AdminOptions::new().request_timeout(Some(ANSWER_DEADLINE));
+        let described = match admin.describe_configs(&names, &options).await {
+            Ok(described) => described,
+            Err(error) => {
+                tracing::debug!(%error, "the settings of topics cannot be looked at");
+                return Ok(());
+            }
         };
-        Ok((admin, topics.iter().copied().filter(|topic| !listed(topic)).collect()))
+        for described in described.into_iter().flatten() {
+            let OwnedResourceSpecifier::Topic(name) = &described.specifier else { continue };
+            let known = found.iter().find(|(topic, _)| self.name(**topic) == name);
+            if let Some((&topic, found)) = known {
+                let setting = |key: &str| described.get(key)?.value.as_deref();
+                found.check(topic, name, &self.brokers, setting)?;
+            }
+        }
+        Ok(())
     }
 
     fn new_topic(&self, topic: Topic) -> NewTopic<'_> {

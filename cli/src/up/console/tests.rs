@@ -35,7 +35,7 @@ fn lines_go_above_the_status_line() {
 fn what_was_dropped_is_counted_and_said() {
     let (queue, messages) = sync_channel(1);
     let dropped = Arc::new(AtomicU64::new(0));
-    let console = Console { queue, dropped: Arc::clone(&dropped), terminal: false };
+    let console = Console { queue, dropped: Arc::clone(&dropped), terminal: false, quiet: false };
     for _ in 0..4 {
         console.say("x");
     }

@@ -1,3 +1,5 @@
+use nix::sys::signal::kill;
+
 use super::*;
 
 /// A shell script as a process that is ready once it wrote a line.
@@ -23,7 +25,7 @@ struct Watched {
 
 fn watched(spec: Spec) -> Watched {
     let (failed, failures) = mpsc::channel(1);
-    let (console, force) = (Console::start().unwrap(), CancellationToken::new());
+    let (console, force) = (Console::start(false).unwrap(), CancellationToken::new());
     let process = Supervised::start(spec, console.clone(), None, failed, force.clone());
     Watched { state: process.state(), process, failures, force, console }
 }

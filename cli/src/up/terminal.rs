@@ -11,11 +11,19 @@ use super::feed::RunningFeed;
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Shows how the feed goes on, for ever.
+/// Shows how the feed goes on, for ever; nothing where the feed is elsewhere.
 ///
 /// # Errors
 /// When the feed breaks off.
-pub async fn show(listen: SocketAddr, feed: &RunningFeed, console: &Console) -> Result<(), Error> {
+pub async fn show(
+    listen: SocketAddr,
+    feed: Option<&RunningFeed>,
+    console: &Console,
+) -> Result<(), Error> {
+    let Some(feed) = feed else {
+        console.status(format!("http://{listen}/  Ctrl-C stops"));
+        return std::future::pending().await;
+    };
     let through = async {
         feed.through().await?;
         console.say("the feed is through; the results stay on the page");

@@ -1,0 +1,80 @@
+//! What the file systems of this machine are.
+
+use std::path::{Path, PathBuf};
+
+use nix::sys::statvfs::statvfs;
+
+/// Where files that are many and short-lived may lie: the system's place for temporary files if that is on a
+/// disk, else `/var/tmp`, else the user's cache. On some systems `/tmp` is memory, which Kafka's data would fill.
+pub fn temporary_root() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let places = [Some(std::env::temp_dir()), Some(PathBuf::from("/var/tmp")), cache];
+    let usable = |place: &PathBuf| place.is_dir() && !is_memory(place);
+    places.into_iter().flatten().find(usable).unwrap_or_else(std::env::temp_dir)
+}
+
+/// Whether what is written at `path` lies in memory. `false` where the system does not say.
+pub fn is_memory(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return false };
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    file_system(&mounts, &path).is_some_and(|kind| matches!(kind, "tmpfs" | "ramfs"))
+}
+
+/// The kind of file system that `path` lies on: that of the longest mount point above it, the newest of several.
+fn file_system<'m>(mounts: &'m str, path: &Path) -> Option<&'m str> {
+    let mut found = None;
+    for line in mounts.lines() {
+        let mut fields = line.split(' ').skip(1);
+        let (Some(point), Some(kind)) = (fields.next(), fields.next()) else { continue };
+        let point = point.replace("\\040", " ");
+        if path.starts_with(&point) && found.is_none_or(|(length, _)| point.len() >= length) {
+            found = Some((point.len(), kind));
+        }
+    }
+    found.map(|(_, kind)| kind)
+}
+
+/// How many bytes a user may still write at `path`, or at the nearest directory above it that is there.
+pub fn free(path: &Path) -> Option<u64> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    let stat = statvfs(if there.as_os_str().is_empty() { Path::new(".") } else { there }).ok()?;
+    #[expect(clippy::useless_conversion, reason = "the types differ between systems")]
+    Some(u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()))
+}
+
+/// How many bytes the files at `path` have.
+pub fn size(path: &Path) -> u64 {
+    let Ok(meta) = path.symlink_metadata() else { return 0 };
+    if !meta.is_dir() {
+        return meta.len();
+    }
+    let entries = path.read_dir().into_iter().flatten().flatten();
+    entries.map(|entry| size(&entry.path())).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_mount_point_says_what_a_place_is() {
+        let mounts =
+            "/dev/a / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/b /tmp/on\\040disk ext4 rw 0 0\n";
+        let kind = |path: &str| file_system(mounts, Path::new(path)).unwrap();
+        assert_eq!(kind("/tmp/x"), "tmpfs");
+        assert_eq!(kind("/tmpx"), "ext4");
+        assert_eq!(kind("/tmp/on disk/x"), "ext4");
+        assert_eq!(kind("/var/tmp"), "ext4");
+    }
+
+    #[test]
+    fn a_directory_s_size_is_that_of_its_files() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("a")).unwrap();
+        std::fs::write(place.path().join("a/b"), [0; 1_000]).unwrap();
+        std::fs::write(place.path().join("c"), [0; 24]).unwrap();
+        assert_eq!(size(place.path()), 1_024);
+        assert!(free(place.path()).unwrap() > 0);
+    }
+}

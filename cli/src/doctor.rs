@@ -1,0 +1,125 @@
+//! `millrace doctor`: what this machine has and lacks.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::run::Failure;
+
+mod clock;
+mod machine;
+
+/// Say what this machine has and lacks for `millrace up`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  millrace doctor
+  millrace doctor --brokers kafka:9092     also whether that Kafka answers, and how far its clock is off
+  millrace doctor --memory                 without what Apache Kafka needs
+
+To compare clocks, a topic `millrace-doctor` is made in that Kafka and deleted again.
+
+Exit codes: 0 nothing that is needed is missing (there may be warnings), 1 something is")]
+pub struct Args {
+    /// Where the data would be [default: $XDG_DATA_HOME/millrace]
+    #[arg(long, value_name = "DIR", env = "MILLRACE_DATA_DIR", hide_env_values = true)]
+    data_dir: Option<PathBuf>,
+
+    /// The dashboard's port
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    port: u16,
+
+    /// Look at this Kafka instead of what a local one needs
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        conflicts_with = "memory",
+        env = "MILLRACE_BROKERS",
+        hide_env_values = true
+    )]
+    brokers: Option<String>,
+
+    /// Leave out what Apache Kafka needs
+    #[arg(long)]
+    memory: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Finding {
+    what: &'static str,
+    verdict: Verdict,
+    says: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Fine,
+    Warning,
+    Missing,
+}
+
+impl Finding {
+    fn fine(what: &'static str, says: impl Into<String>) -> Self {
+        Self { what, verdict: Verdict::Fine, says: says.into() }
+    }
+
+    fn warning(what: &'static str, says: impl Into<String>) -> Self {
+        Self { what, verdict: Verdict::Warning, says: says.into() }
+    }
+
+    fn missing(what: &'static str, says: impl Into<String>) -> Self {
+        Self { what, verdict: Verdict::Missing, says: says.into() }
+    }
+}
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody can be told.
+    #[error("cannot write to stdout: {0}")]
+    Stdout(#[from] std::io::Error),
+}
+
+impl Error {
+    /// Whether the same call may go well later: no.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Stdout(_) => false,
+        }
+    }
+}
+
+impl Failure for Error {}
+
+/// Looks at everything, and prints it.
+///
+/// # Errors
+/// When stdout cannot be written to.
+pub async fn run(args: Args) -> Result<ExitCode, Error> {
+    let mut findings = machine::programs();
+    match &args.brokers {
+        Some(brokers) => findings.extend(clock::kafka(brokers).await),
+        None if args.memory => {}
+        None => findings.extend(machine::local_kafka()),
+    }
+    findings.extend(machine::room(args.data_dir.as_deref()));
+    findings.extend(machine::ports(args.port));
+    findings.push(machine::browser());
+    let text: String = findings.iter().map(line).collect();
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    let lacks = findings.iter().any(|finding| finding.verdict == Verdict::Missing);
+    Ok(if lacks { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn line(finding: &Finding) -> String {
+    let mark = match finding.verdict {
+        Verdict::Fine => "ok",
+        Verdict::Warning => "warning",
+        Verdict::Missing => "MISSING",
+    };
+    format!("{mark:<9}{:<14}{}\n", finding.what, finding.says)
+}

@@ -1,0 +1,68 @@
+//! How commands run and end, all but `up`.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use common::tier::StopSignals;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit;
+
+/// Runs a command that ends when it is done, or soon after Ctrl-C, SIGTERM or SIGHUP. A second one ends it at
+/// once.
+pub fn until_stopped<F, E>(command: impl FnOnce(CancellationToken) -> F) -> ExitCode
+where
+    F: Future<Output = Result<ExitCode, E>>,
+    E: Failure,
+{
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error, 1),
+    };
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone().drop_guard();
+    runtime.spawn(async move {
+        let Ok(mut signals) = StopSignals::listen() else {
+            // It works all the same, but for a clean end.
+            stop.disarm();
+            return;
+        };
+        signals.next().await;
+        drop(stop);
+        signals.next().await;
+        std::process::exit(exit::INTERRUPTED.into());
+    });
+    let outcome = runtime.block_on(command(shutdown));
+    // A thread that is still blocked is not waited for.
+    runtime.shutdown_background();
+    outcome.unwrap_or_else(|error| failed(&error, error.exit_code()))
+}
+
+/// The end of a command that has no other exit code than 0.
+///
+/// # Errors
+/// As the command's.
+pub async fn done<E>(command: impl Future<Output = Result<(), E>>) -> Result<ExitCode, E> {
+    command.await.map(|()| ExitCode::SUCCESS)
+}
+
+/// Why a command failed, and what its exit code says of it.
+pub trait Failure: Display {
+    /// The exit code.
+    fn exit_code(&self) -> u8 {
+        1
+    }
+}
+
+impl Failure for crate::simulate::Error {
+    fn exit_code(&self) -> u8 {
+        if self.is_usage() { exit::USAGE } else { 1 }
+    }
+}
+
+impl Failure for crate::broker::Error {}
+
+fn failed(error: &impl Display, code: u8) -> ExitCode {
+    eprintln!("millrace: {error}");
+    ExitCode::from(code)
+}

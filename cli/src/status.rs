@@ -1,0 +1,221 @@
+//! `millrace status`: how a running `up` is.
+
+use std::fs::File;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::exit;
+use crate::run::Failure;
+use crate::up::data_dir;
+use crate::up::probe;
+use crate::up::running::{self, Addresses};
+
+/// Say how a running `millrace up` is: its tiers, what waits, what was refused, who listens.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  millrace status
+  millrace status --json | jq .lag_records
+  millrace status --data-dir DIR       of an `up` with this --data-dir
+
+Exit codes: 0 every tier is ready, 1 one is not, 69 no `up` runs there")]
+pub struct Args {
+    /// The data directory of the `up` [default: $XDG_DATA_HOME/millrace]
+    #[arg(long, value_name = "DIR", env = "MILLRACE_DATA_DIR", hide_env_values = true)]
+    data_dir: Option<PathBuf>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody works there.
+    #[error(
+        "no `millrace up` runs on {path}; start one, or name its directory with --data-dir (`up` says it at its start)"
+    )]
+    NotRunning {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// It works there, but does not say where.
+    #[error("the `millrace up` on {path} is still starting")]
+    Starting {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// No directory.
+    #[error(transparent)]
+    DataDir(#[from] data_dir::Error),
+    /// Nobody can be told.
+    #[error("cannot write to stdout: {0}")]
+    Stdout(#[from] std::io::Error),
+}
+
+impl Error {
+    /// Whether the same call may go well later.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::NotRunning { .. } | Self::Starting { .. } => true,
+            Self::DataDir(_) | Self::Stdout(_) => false,
+        }
+    }
+}
+
+impl Failure for Error {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotRunning { .. } => exit::UNAVAILABLE,
+            Self::Starting { .. } | Self::DataDir(_) | Self::Stdout(_) => 1,
+        }
+    }
+}
+
+/// How it is. What a tier did not say is absent.
+#[derive(Debug, Serialize)]
+struct Report {
+    pid: u32,
+    url: String,
+    brokers: String,
+    data_dir: PathBuf,
+    tiers: Vec<TierReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received_messages: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    published_events: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending_entries: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letters: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_records: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clients: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct TierReport {
+    name: String,
+    admin: SocketAddr,
+    ready: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    waiting_for: String,
+    #[serde(skip)]
+    metrics: String,
+}
+
+/// Asks the tiers, and prints what they say.
+///
+/// # Errors
+/// When no `up` runs there, or stdout cannot be written to.
+pub async fn run(args: Args) -> Result<ExitCode, Error> {
+    let path = args.data_dir.or_else(data_dir::default_path).ok_or(data_dir::Error::NoHome)?;
+    // Killed with -9 it leaves its file behind, but not its lock.
+    let held = File::open(path.join("lock")).is_ok_and(|lock| lock.try_lock_shared().is_err());
+    if !held {
+        return Err(Error::NotRunning { path });
+    }
+    let addresses = running::read(&path).map_err(|_| Error::Starting { path: path.clone() })?;
+    let report = ask(addresses, path).await;
+    let all_ready = report.tiers.iter().all(|tier| tier.ready);
+    let text = if args.json {
+        serde_json::to_string(&report).map_err(std::io::Error::from)? + "\n"
+    } else {
+        text(&report)
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    Ok(if all_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn ask(addresses: Addresses, data_dir: PathBuf) -> Report {
+    let asked = addresses.admin.into_iter().map(|(name, admin)| async move {
+        let ready = probe::get(admin, "/ready").await.is_some_and(|(status, _)| status == 200);
+        let waiting_for = if ready { String::new() } else { probe::unmet(admin).await };
+        let metrics = probe::get(admin, "/metrics").await.map(|(_, text)| text).unwrap_or_default();
+        TierReport { name, admin, ready, waiting_for, metrics }
+    });
+    let tiers = futures_util::future::join_all(asked).await;
+    let sum = |metric: &str| {
+        tiers.iter().find_map(|tier| sum(&tier.metrics, &format!("millrace_{metric}")))
+    };
+    Report {
+        received_messages: sum("collector_received_messages_total"),
+        published_events: sum("collector_published_events_total"),
+        pending_entries: sum("collector_pending_entries"),
+        dead_letters: sum("collector_dead_letters_total"),
+        lag_records: sum("analyzer_lag_records"),
+        clients: sum("access_api_clients"),
+        pid: addresses.pid,
+        url: format!("http://{}/", addresses.listen),
+        brokers: addresses.brokers,
+        data_dir,
+        tiers,
+    }
+}
+
+/// The sum of all series of a metric; `None` where there is none.
+fn sum(metrics: &str, name: &str) -> Option<u64> {
+    let series = metrics.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let (labels, value) = rest.rsplit_once(' ')?;
+        if !labels.is_empty() && !labels.starts_with('{') {
+            return None;
+        }
+        value.parse::<f64>().ok()
+    });
+    let values: Vec<f64> = series.collect();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts")]
+    let whole = values.iter().sum::<f64>().max(0.0) as u64;
+    (!values.is_empty()).then_some(whole)
+}
+
+fn text(report: &Report) -> String {
+    let mut lines = vec![
+        format!("{:<16}{} (process {})", "dashboard", report.url, report.pid),
+        format!("{:<16}{}", "kafka", report.brokers),
+        format!("{:<16}{}", "data", report.data_dir.display()),
+    ];
+    for tier in &report.tiers {
+        let state = if tier.ready {
+            "ready".to_owned()
+        } else {
+            format!("not ready: {}", tier.waiting_for)
+        };
+        lines.push(format!("{:<16}{state}", tier.name));
+    }
+    let counts = [
+        ("received", report.received_messages, "messages since the collector started"),
+        ("published", report.published_events, "events since the collector started"),
+        ("pending", report.pending_entries, "events that Kafka has not acknowledged"),
+        ("dead letters", report.dead_letters, "messages that are no event"),
+        ("lag", report.lag_records, "records that are not counted yet"),
+        ("clients", report.clients, "connected"),
+    ];
+    for (name, count, what) in counts {
+        // Counted labels appear with the first of them.
+        lines.push(format!("{name:<16}{} {what}", count.unwrap_or(0)));
+    }
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_the_sum_of_its_series_and_not_of_its_namesakes() {
+        let metrics = "# TYPE millrace_x gauge\nmillrace_x{a=\"1\"} 2\nmillrace_x{a=\"2\"} 3\nmillrace_xy 7\n";
+        assert_eq!(sum(metrics, "millrace_x"), Some(5));
+        assert_eq!(sum(metrics, "millrace_xy"), Some(7));
+        assert_eq!(sum(metrics, "millrace_z"), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! What is to be run: everything that can be wrong with the command is looked at before anything is started.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use common::kafka::{Kafka, Topics};
+use tokio::time::timeout;
+
+use super::args::{Args, DEFAULT_PORT};
+use super::cluster::Cluster;
+use super::data_dir::DataDir;
+use super::feed::RunningFeed;
+use super::settings::Settings;
+use super::tiers::{Asked, OwnFeed, Tier, Tiers, Wiring};
+use super::{Error, ports};
+use crate::simulate::{Feed, SyntheticOptions};
+use crate::verbosity::Verbosity;
+
+/// What is to be run.
+pub struct Plan {
+    /// The flags.
+    pub args: Args,
+    /// How much is said.
+    pub verbosity: Verbosity,
+    /// The feed that this program serves; none where the events come from elsewhere.
+    pub feed: Option<Feed>,
+    /// The tiers' programs.
+    pub tiers: Tiers,
+    /// What the tiers say they will do.
+    pub asked: Asked,
+    /// How to reach Kafka, but for where it is.
+    pub kafka: Kafka,
+    /// Where a Kafka is that runs already.
+    pub brokers: Option<String>,
+    /// Where the data is.
+    pub dir: DataDir,
+    /// Where the dashboard will be.
+    pub listen: SocketAddr,
+    settings: Settings,
+    admin: [SocketAddr; 3],
+}
+
+impl Plan {
+    /// Checks the command.
+    ///
+    /// # Errors
+    /// What is wrong with it, or with the machine.
+    pub async fn new(args: Args, verbosity: Verbosity) -> Result<Self, Error> {
+        let settings = Settings::read(args.config.as_deref())?;
+        let of_file = settings.brokers().map(str::to_owned);
+        let brokers = if args.memory { None } else { args.brokers.clone().or(of_file) };
+        if args.topic.is_some() && brokers.is_none() {
+            return Err(Error::TopicWithoutBrokers);
+        }
+        if args.once && !args.wants_own_feed() {
+            return Err(Error::Endless);
+        }
+        args.pace().check()?;
+        let dir = if args.keeps_data() {
+            DataDir::kept(args.data_dir.as_deref())?
+        } else {
+            DataDir::temporary()?
+        };
+        let mut kafka = settings.kafka(&args.properties)?;
+        if let Some(topic) = &args.topic {
+            kafka.topics = topics_of(topic);
+        }
+        let elsewhere = args.topic.is_some() || !args.wants_own_feed() && settings.names_feed();
+        let feed =
+            if elsewhere { None } else { Some(feed(args.clone(), dir.path().to_owned()).await?) };
+        let tiers = Tiers::find()?;
+        let deadline = args.step_deadline();
+        let asked =
+            timeout(deadline, tiers.ask(&settings)).await.map_err(|_| Error::NotReady {
+                what: "a tier's --dump-config",
+                waited: deadline,
+                why: "no answer".to_owned(),
+            })??;
+        let feed = feed.map(|feed| asked.taken.clone().fit(feed));
+        let listen = listen(&args, &settings, &asked)?;
+        let admin = admin(&settings, &asked)?;
+        Ok(Self {
+            args,
+            verbosity,
+            feed,
+            tiers,
+            asked,
+            kafka,
+            brokers,
+            dir,
+            listen,
+            settings,
+            admin,
+        })
+    }
+
+    /// Checks that the cluster which was found is the data's, and has what is asked for.
+    ///
+    /// # Errors
+    /// When it is another one, or the topic is not there.
+    pub fn accept(&self, found: &Cluster) -> Result<(), Error> {
+        if let Some(id) = &found.id {
+            self.dir.bind(id)?;
+        }
+        let Some(topic) = &self.args.topic else { return Ok(()) };
+        if found.topics.contains(topic) {
+            return Ok(());
+        }
+        let mut names: Vec<&str> = found
+            .topics
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !name.starts_with("__"))
+            .collect();
+        names.sort_by(|a, b| {
+            strsim::jaro_winkler(topic, b).total_cmp(&strsim::jaro_winkler(topic, a))
+        });
+        names.truncate(5);
+        let hint = if names.is_empty() {
+            "there is none at all".to_owned()
+        } else {
+            format!("the nearest are {}", names.join(", "))
+        };
+        let brokers = self.brokers.clone().unwrap_or_default();
+        Err(Error::NoTopic { topic: topic.clone(), brokers, hint })
+    }
+
+    /// Where everything is, once `kafka` answers and the feed is served at `feed`.
+    ///
+    /// # Errors
+    /// When the data directory cannot be written to.
+    pub fn wiring(&self, kafka: Kafka, feed: Option<&RunningFeed>) -> Result<Wiring<'_>, Error> {
+        let args = &self.args;
+        let brokers_by = match (&args.brokers, &self.brokers) {
+            (Some(_), _) => "--brokers",
+            (None, Some(_)) => "kafka.brokers of the file",
+            (None, None) if args.memory => "--memory",
+            (None, None) => "the Kafka that `up` starts",
+        };
+        let feed_by = if args.recording.is_some() {
+            "--recording"
+        } else if args.events.is_some() {
+            "--events"
+        } else {
+            "the feed that `up` serves"
+        };
+        // From the first line, should the collector be killed before it has logged any; the collector adds
+        // the position that it has logged, and the last one given counts.
+        let feed = feed.map(|feed| OwnFeed {
+            url: format!("{}?since_mtime=0", feed.url()),
+            id: feed.id().to_owned(),
+            by: feed_by,
+        });
+        let listen_by = match (args.port, args.listen) {
+            (Some(port), _) => format!("--port {port}"),
+            (None, Some(listen)) => format!("--listen {listen}"),
+            (None, None) => String::new(),
+        };
+        Ok(Wiring {
+            settings: &self.settings,
+            kafka,
+            brokers_by,
+            own_topics: args.topic.is_some(),
+            properties: &args.properties,
+            feed,
+            listen: self.listen,
+            listen_by,
+            admin: self.admin,
+            stack: self.dir.stack()?,
+            log: self.dir.join("collector"),
+            log_filter: self.verbosity.of_tiers(),
+        })
+    }
+}
+
+/// A topic that is there has topics of its own for what is counted of it, named as the default ones are.
+fn topics_of(raw: &str) -> Topics {
+    Topics {
+        raw: raw.to_owned(),
+        dead_letters: format!("{raw}-dlq"),
+        partials: format!("topn-{raw}-partials"),
+        state: format!("topn-{raw}-state"),
+        results: format!("topn-{raw}"),
+    }
+}
+
+/// The feed. A recording is opened on another thread: what is no regular file may block.
+async fn feed(args: Args, scratch: PathBuf) -> Result<Feed, Error> {
+    let opened = tokio::task::spawn_blocking(move || match &args.recording {
+        Some(recording) => Feed::recording(recording, &scratch),
+        None => {
+            Feed::synthetic(SyntheticOptions { events: args.events, ..SyntheticOptions::default() })
+        }
+    });
+    Ok(opened.await.map_err(|error| Error::Thread(error.into()))??)
+}
+
+/// Where the dashboard will be: a flag, else what is configured, else the default.
+fn listen(args: &Args, settings: &Settings, asked: &Asked) -> Result<SocketAddr, Error> {
+    let configured = settings.origin(Tier::AccessApi.name(), "listen").is_some();
+    let default = if args.once { 0 } else { DEFAULT_PORT };
+    let wanted = args.dashboard().unwrap_or_else(|| {
+        if configured { asked.listen } else { SocketAddr::from((Ipv4Addr::LOCALHOST, default)) }
+    });
+    let address = with_port(wanted)?;
+    TcpListener::bind(address).map_err(|source| Error::Port { address, source })?;
+    Ok(address)
+}
+
+/// Where the tiers' admin ports will be: where they are configured, else on free ports.
+fn admin(settings: &Settings, asked: &Asked) -> Result<[SocketAddr; 3], Error> {
+    let mut admin = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); 3];
+    for (address, tier) in admin.iter_mut().zip(Tier::ALL) {
+        if settings.origin(tier.name(), "service.admin").is_some() {
+            *address = tier.of(&asked.admin);
+        }
+    }
+    // Free ports are drawn together, so that they differ.
+    let free: [u16; 3] = ports::free().map_err(Error::Ports)?;
+    for (address, port) in admin.iter_mut().zip(free) {
+        if address.port() == 0 {
+            address.set_port(port);
+        }
+    }
+    Ok(admin)
+}
+
+/// A free port in place of port 0. It must be known before the process that listens there starts, and stay the
+/// same when that one is started again.
+fn with_port(mut address: SocketAddr) -> Result<SocketAddr, Error> {
+    if address.port() == 0 {
+        let [free] = ports::free().map_err(Error::Ports)?;
+        address.set_port(free);
+    }
+    Ok(address)
+}
+
+/// Where a client on this machine finds what listens at `address`.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            (std::net::Ipv6Addr::LOCALHOST, address.port()).into()
+        }
+        _ => address,
+    }
+}

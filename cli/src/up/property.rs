@@ -1,0 +1,57 @@
+//! A property of Kafka clients as given with `-X`. It may be a password: its value is never shown.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// `security.protocol=SASL_SSL`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Property {
+    /// As librdkafka calls it.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl FromStr for Property {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = text
+            .split_once('=')
+            .ok_or("write KEY=VALUE, for example -X security.protocol=SASL_SSL")?;
+        // The section of the file has this name; whoever writes the whole path is understood too.
+        let key = key.trim().strip_prefix("kafka.").unwrap_or(key.trim());
+        if key.is_empty() {
+            return Err("there is no key before the =".to_owned());
+        }
+        Ok(Self { key: key.to_owned(), value: value.to_owned() })
+    }
+}
+
+impl fmt::Debug for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}=…", self.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_is_a_key_and_a_value_that_debug_does_not_show() {
+        let property: Property = "sasl.password=pa=ss".parse().unwrap();
+        assert_eq!((property.key.as_str(), property.value.as_str()), ("sasl.password", "pa=ss"));
+        assert!(!format!("{property:?}").contains("pa"));
+        let property: Property = "kafka.security.protocol=SSL".parse().unwrap();
+        assert_eq!(property.key, "security.protocol");
+    }
+
+    #[test]
+    fn what_is_no_assignment_is_refused_without_showing_it() {
+        for wrong in ["sasl.password", "=secret"] {
+            let error = wrong.parse::<Property>().unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

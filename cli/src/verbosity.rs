@@ -1,0 +1,66 @@
+//! How much a command says on stderr.
+
+use std::io::{IsTerminal, Write};
+
+use common::config::Service;
+use common::telemetry;
+
+/// Flags of every command.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct Verbosity {
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    /// Say only what goes wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+impl Verbosity {
+    /// Whether only what goes wrong is to be said.
+    pub const fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
+    /// Logs to what `writer` makes, a line an event.
+    pub fn log_to<W: Write + 'static>(self, writer: impl Fn() -> W + Send + Sync + 'static) {
+        self.init(writer, false);
+    }
+
+    /// Logs to stderr.
+    pub fn log_to_stderr(self) {
+        self.init(std::io::stderr, std::io::stderr().is_terminal());
+    }
+
+    fn init<W: Write + 'static>(
+        self,
+        writer: impl Fn() -> W + Send + Sync + 'static,
+        colour: bool,
+    ) {
+        let service = Service { log_filter: self.own().to_owned(), ..Service::default() };
+        if let Err(error) = telemetry::init_to(&service, writer, colour) {
+            eprintln!("millrace: {error}");
+        }
+    }
+
+    /// What this process logs. librdkafka repeats at every attempt what the command says once, in its own words.
+    const fn own(self) -> &'static str {
+        match (self.quiet, self.verbose) {
+            (true, _) => "error,librdkafka=off,rdkafka=off",
+            (false, 0) => "warn,librdkafka=off,rdkafka=off",
+            (false, 1) => "info,cli=debug,common=debug",
+            (false, _) => "debug",
+        }
+    }
+
+    /// What the tiers log where nothing else is configured.
+    pub const fn of_tiers(self) -> Option<&'static str> {
+        match (self.quiet, self.verbose) {
+            (true, _) => Some("warn"),
+            (false, 0) => None,
+            (false, 1) => Some("info,collector=debug,analyzer=debug,access_api=debug,common=debug"),
+            (false, _) => Some("debug"),
+        }
+    }
+}

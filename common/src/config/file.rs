@@ -1,0 +1,157 @@
+//! The configuration file. One file serves all tiers, or one of them:
+//!
+//! - What stands at the top is for every tier that has such a key.
+//! - The section `[collector]`, `[analyzer]` or `[access-api]` is for that tier alone, and wins.
+//! - A tier passes over [`SHARED`] where it has no such key; any other key that it does not have is an error.
+//!
+//! So `analyzer --dump-config > analyzer.toml` is a configuration file, and a file for `millrace up` has
+//! `[event]`, `[[query]]` and `[source.NAME]` at its top and a tier's own keys in that tier's section.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
+
+use super::Error;
+
+/// Sections of single tiers.
+const TIERS: [&str; 3] = ["access-api", "analyzer", "collector"];
+/// What may stand at the top of a file for all tiers although some of them have no such key.
+const SHARED: [&str; 7] =
+    ["access-api", "analyzer", "collector", "event", "kafka", "query", "source"];
+/// What may stand at the top of a file for all tiers.
+const TOP: [&str; 8] =
+    ["access-api", "analyzer", "collector", "event", "kafka", "query", "service", "source"];
+
+/// How alike two names must be for one to be offered instead of the other, from 0 to 1.
+const ALIKE: f64 = 0.8;
+
+/// The part of a file that concerns one tier, with the places where its keys stand.
+pub(super) struct Part<'i> {
+    text: &'i str,
+    origin: String,
+    table: Spanned<DeTable<'i>>,
+}
+
+impl<'i> Part<'i> {
+    /// The part of `text`, read from `path`, for the tier `name`, whose own top-level keys are `known`.
+    pub(super) fn of(
+        text: &'i str,
+        path: &Path,
+        name: &str,
+        known: &toml::Table,
+    ) -> Result<Self, Error> {
+        let origin = path.display().to_string();
+        let mut table = DeTable::parse(text).map_err(|error| misfit(text, &origin, &error))?;
+        let own = table.get_mut().remove(name);
+        for foreign in SHARED.into_iter().filter(|key| !known.contains_key(*key)) {
+            table.get_mut().remove(foreign);
+        }
+        if let Some(own) = own {
+            let at = own.span();
+            let DeValue::Table(own) = own.into_inner() else {
+                let message = format!("`{name}` is no section; write [{name}]");
+                return Err(Error::Misfit { origin: place(&origin, text, at.start), message });
+            };
+            merge(table.get_mut(), own);
+        }
+        Ok(Self { text, origin, table })
+    }
+
+    /// Whether it has this key at its top.
+    pub(super) fn holds(&self, key: &str) -> bool {
+        self.table.get_ref().contains_key(key)
+    }
+
+    /// As TOML again.
+    pub(super) fn to_toml(&self) -> Result<String, Error> {
+        let table = toml::Table::deserialize(Deserializer::from(self.table.clone()))
+            .map_err(|error| misfit(self.text, &self.origin, &error))?;
+        super::to_toml(&table)
+    }
+
+    /// Why this does not fit `T`, with its line; `otherwise` where the file alone shows no fault.
+    pub(super) fn fault<T: DeserializeOwned>(&self, otherwise: Error) -> Error {
+        match T::deserialize(Deserializer::from(self.table.clone())) {
+            Ok(_) => otherwise,
+            Err(error) => misfit(self.text, &self.origin, &error),
+        }
+    }
+}
+
+/// Checks the top of a file for all tiers: a key there that none of them has would be refused by each, and
+/// none of them could tell which was meant.
+///
+/// # Errors
+/// When the file cannot be read, is no TOML, or has an unknown key at its top.
+pub fn check_sections(path: &Path) -> Result<toml::Table, Error> {
+    let text = super::layers::read(path)?;
+    let origin = path.display().to_string();
+    let table = DeTable::parse(&text).map_err(|error| misfit(&text, &origin, &error))?;
+    for key in table.get_ref().keys() {
+        if !TOP.contains(&key.get_ref().as_ref()) {
+            let sections = TIERS.map(|tier| format!("[{tier}]")).join(", ");
+            let message = format!(
+                "{}; the keys of one tier stand in its section: {sections}",
+                unknown(key.get_ref(), &TOP)
+            );
+            return Err(Error::Misfit { origin: place(&origin, &text, key.span().start), message });
+        }
+    }
+    toml::from_str(&text).map_err(|error| misfit(&text, &origin, &error))
+}
+
+/// serde's `unknown field` in words for people, with the nearest name there is; other messages as they are.
+pub(super) fn explain(message: &str) -> String {
+    let Some((_, rest)) = message.split_once("unknown field `") else { return message.to_owned() };
+    let Some((key, rest)) = rest.split_once('`') else { return message.to_owned() };
+    let names: Vec<&str> = match rest.split_once("expected ") {
+        // Every second piece stands between backticks. What follows the list has no comma before it.
+        Some((_, list)) => list.split('`').skip(1).step_by(2).collect(),
+        None => Vec::new(),
+    };
+    unknown(key, &names)
+}
+
+fn unknown(key: &str, names: &[&str]) -> String {
+    let likeness = |name: &&&str| strsim::jaro_winkler(key, name);
+    let nearest = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match nearest {
+        Some(name) if likeness(&name) >= ALIKE => {
+            format!("unknown key `{key}`; did you mean `{name}`?")
+        }
+        Some(_) => format!("unknown key `{key}`; there are {}", names.join(", ")),
+        None => format!("unknown key `{key}`"),
+    }
+}
+
+fn misfit(text: &str, origin: &str, error: &toml::de::Error) -> Error {
+    let origin = match error.span() {
+        Some(span) => place(origin, text, span.start),
+        None => origin.to_owned(),
+    };
+    Error::Misfit { origin, message: explain(error.message()) }
+}
+
+fn place(origin: &str, text: &str, at: usize) -> String {
+    let before = text.as_bytes().get(..at).unwrap_or_default();
+    format!("{origin}, line {}", before.iter().filter(|&&byte| byte == b'\n').count() + 1)
+}
+
+/// Puts `over` over `under`: tables are merged, anything else is replaced.
+fn merge<'i>(under: &mut DeTable<'i>, over: DeTable<'i>) {
+    for (key, value) in over {
+        match (under.get_mut(key.get_ref().as_ref()).map(Spanned::get_mut), value) {
+            (Some(DeValue::Table(old)), new) if matches!(new.get_ref(), DeValue::Table(_)) => {
+                if let DeValue::Table(new) = new.into_inner() {
+                    merge(old, new);
+                }
+            }
+            (_, new) => {
+                under.insert(key, new);
+            }
+        }
+    }
+}
