@@ -7,7 +7,10 @@ use std::process::ExitCode;
 use crate::run::Failure;
 
 mod clock;
+mod finding;
 mod machine;
+
+use finding::{Finding, Verdict};
 
 /// Say what this machine has and lacks for `millrace up`.
 #[derive(Debug, clap::Args)]
@@ -42,35 +45,6 @@ pub struct Args {
     /// Leave out what Apache Kafka needs
     #[arg(long)]
     memory: bool,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Finding {
-    what: &'static str,
-    verdict: Verdict,
-    says: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Fine,
-    Warning,
-    Missing,
-}
-
-impl Finding {
-    fn fine(what: &'static str, says: impl Into<String>) -> Self {
-        Self { what, verdict: Verdict::Fine, says: says.into() }
-    }
-
-    fn warning(what: &'static str, says: impl Into<String>) -> Self {
-        Self { what, verdict: Verdict::Warning, says: says.into() }
-    }
-
-    fn missing(what: &'static str, says: impl Into<String>) -> Self {
-        Self { what, verdict: Verdict::Missing, says: says.into() }
-    }
 }
 
 /// Why nothing can be said.

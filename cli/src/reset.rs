@@ -46,13 +46,16 @@ pub fn run(args: &Args) -> ExitCode {
 fn reset(args: &Args) -> Result<ExitCode, data_dir::Error> {
     let dir = args.data_dir.clone().or_else(data_dir::default_path);
     let dir = dir.ok_or(data_dir::Error::NoHome)?;
+    // Held until all is gone. An `up` that has only just begun has made nothing else yet.
+    let mut lock = dir.join("lock").exists().then(|| data_dir::lock(&dir)).transpose()?;
     let contents = contents(&dir);
     if contents.is_empty() {
         eprintln!("there is nothing of `millrace up` in {}", dir.display());
         return Ok(ExitCode::SUCCESS);
     }
-    // Held until all is gone.
-    let _lock = data_dir::lock(&dir)?;
+    if lock.is_none() {
+        lock = Some(data_dir::lock(&dir)?);
+    }
     eprintln!(
         "{} in {}:",
         if args.yes { "deleting" } else { "this would be deleted" },
@@ -75,6 +78,7 @@ fn reset(args: &Args) -> Result<ExitCode, data_dir::Error> {
             Ok(()) | Err(_) => {}
         }
     }
+    drop(lock);
     // If it is empty now.
     let _others_stay = std::fs::remove_dir(&dir);
     Ok(ExitCode::SUCCESS)
@@ -125,6 +129,8 @@ mod tests {
     fn while_an_up_works_there_nothing_is_deleted() {
         let place = tempfile::tempdir().unwrap();
         let held = data_dir::DataDir::kept(Some(place.path())).unwrap();
+        let error = reset(&args(place.path(), true)).unwrap_err();
+        assert!(matches!(error, data_dir::Error::InUse { .. }), "as soon as it has begun: {error}");
         std::fs::create_dir(held.join("collector")).unwrap();
         let error = reset(&args(place.path(), true)).unwrap_err();
         assert!(matches!(error, data_dir::Error::InUse { .. }), "{error}");

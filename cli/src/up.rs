@@ -38,6 +38,7 @@ pub mod restart;
 pub mod running;
 mod settings;
 mod stack;
+mod taken;
 mod terminal;
 mod tiers;
 

@@ -16,10 +16,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub mod duration;
+mod error;
 pub mod file;
 mod layers;
 
-pub use layers::{Error, load, overridden, to_toml, variable};
+pub use error::Error;
+pub use file::to_toml;
+pub use layers::{load, overridden, variable};
 
 /// What every tier's process is told. Section `service`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

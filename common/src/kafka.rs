@@ -9,16 +9,18 @@
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 
+mod create;
 pub mod header;
 mod properties;
 pub mod reader;
 mod suitability;
 mod topics;
 
+pub use create::Error;
 pub use properties::Properties;
 pub use reader::Reader;
 pub use suitability::Unsuitable;
-pub use topics::{Error, Topic};
+pub use topics::Topic;
 
 /// How to reach Kafka and what the topics are called. Section `kafka`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -95,7 +95,7 @@ fn good(round: u64, topic: &str) -> String {
 
 #[test]
 fn a_message_of_sixteen_mebibytes_is_refused_by_name_and_memory_stays_flat() {
-    const ROUNDS: u64 = 6;
+    const ROUNDS: u64 = 14;
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut feed = runtime.block_on(Feed::listen());
     let mut sandbox =
@@ -132,8 +132,9 @@ fn a_message_of_sixteen_mebibytes_is_refused_by_name_and_memory_stays_flat() {
     );
     assert!(sandbox.log().lines().all(|line| !line.contains("panicked")), "nothing panics");
 
-    // The first rounds size the buffers; after them nothing may grow with what was sent: 6 × 16 MiB and more.
-    let (early, late) = (resident[1], resident[resident.len() - 1]);
+    // The first rounds fill the message log's write buffer (64 MiB) and size the others; after them nothing may
+    // grow with what was sent: another 8 × 16 MiB and more.
+    let (early, late) = (resident[5], resident[resident.len() - 1]);
     assert!(
         late <= early + 32 * 1024,
         "resident memory of the collector by round, in KiB: {resident:?}"

@@ -405,6 +405,14 @@ fn secrets_of_kafka_are_neither_printed_nor_in_the_log() {
 }
 
 #[test]
+fn the_help_that_is_shown_before_a_build_is_the_commands() {
+    let shown = include_str!("../../docs/help/up.txt");
+    let output = run("millrace", &["up", "--help"], &[]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, shown, "millrace up --help > docs/help/up.txt");
+}
+
+#[test]
 fn every_command_has_help_with_examples_and_exit_codes() {
     for command in ["up", "tap", "status", "reset", "doctor", "broker"] {
         let output = run("millrace", &[command, "--help"], &[]);

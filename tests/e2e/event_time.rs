@@ -88,8 +88,9 @@ fn assert_windows(unit: Unit, name: &str) {
     let (results, _) = outcome.results();
     results["all"].assert_exact(&truth.answer(0), TOP);
     results["last"].assert_exact(&sane.answer_of_last(0, SIZE_MS, SLIDE_MS), TOP);
-    let last = outcome.stdout.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let last = last.filter(|line| line["query"] == "last").last().expect("a result");
+    let mut lines =
+        outcome.stdout.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let last = lines.rfind(|line| line["query"] == "last").expect("a result");
     assert_eq!(last["untimed"], 3, "{name}: {last}");
     assert_eq!(last["future"], 2, "{name}: {last}");
 }

@@ -124,7 +124,7 @@ fn executions_of_bitflyer_in_an_array_inside_an_envelope() {
         let execution = |id: u64| {
             format!(
                 r#"{{"id":{id},"side":"{}","price":{}}}"#,
-                if id % 3 == 0 { "SELL" } else { "BUY" },
+                if id.is_multiple_of(3) { "SELL" } else { "BUY" },
                 ["5860832.0", "96.02", "5860832", "0.5"][id as usize % 4]
             )
         };

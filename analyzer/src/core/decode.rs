@@ -11,8 +11,6 @@
 //! a record of another producer counts if the collector would have taken it, and only then. A test compares
 //! the two. An item that an event names twice is counted twice. Lone surrogate escapes read as U+FFFD.
 
-use std::borrow::Cow;
-
 use common::event::identity::fingerprint;
 use common::event::json::{Raw, Reader, unescape};
 use common::event::time::{self, Unit, Unreadable};
@@ -24,12 +22,11 @@ mod names;
 mod number;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use names::Names;
-
-/// Longest item that is counted as it is. A longer one is cut to its first characters, then `…` and the
-/// hash of the whole, so that different items stay different.
-pub const MAX_ITEM_BYTES: usize = 256;
+pub use text::MAX_ITEM_BYTES;
+use text::{resolve, shorten};
 
 /// What to look for in an event, compiled.
 #[derive(Debug)]
@@ -244,15 +241,6 @@ impl Slot {
     }
 }
 
-fn resolve(text: &str, Raw { start, end, escaped }: Raw) -> Cow<'_, str> {
-    if !escaped {
-        return Cow::Borrowed(&text[start..end]);
-    }
-    let mut resolved = String::new();
-    unescape(&text[start..end], &mut resolved);
-    Cow::Owned(resolved)
-}
-
 // === impl Node ===
 
 impl Node {
@@ -403,19 +391,6 @@ impl Found {
             in_payload: in_payload.is_some(),
         });
     }
-}
-
-/// Cuts the item that begins at `start` and goes to the end if it is too long; says whether it was.
-fn shorten(text: &mut String, start: usize) -> bool {
-    let item = &text[start..];
-    if item.len() <= MAX_ITEM_BYTES {
-        return false;
-    }
-    let suffix = format!("…{:016x}", hash(item.as_bytes()));
-    let kept = item.floor_char_boundary(MAX_ITEM_BYTES - suffix.len());
-    text.truncate(start + kept);
-    text.push_str(&suffix);
-    true
 }
 
 // === impl Event ===

@@ -261,7 +261,7 @@ impl fmt::Display for Notice {
                      another unit than event.time.unit says"
                 )?;
                 match unit {
-                    Some(unit) => write!(f, "; set it to \"{}\"", unit_name(*unit)),
+                    Some(unit) => write!(f, "; set it to \"{}\"", unit.name()),
                     None => Ok(()),
                 }
             }
@@ -271,16 +271,5 @@ impl fmt::Display for Notice {
                  compare its item with an event"
             ),
         }
-    }
-}
-
-/// As it is written in the configuration.
-pub(crate) const fn unit_name(unit: Unit) -> &'static str {
-    match unit {
-        Unit::S => "s",
-        Unit::Ms => "ms",
-        Unit::Us => "us",
-        Unit::Ns => "ns",
-        Unit::Rfc3339 => "rfc3339",
     }
 }

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::decode::Decoder;
 use crate::core::hash::hash;
-use crate::core::notices::unit_name;
 use crate::core::query::{Kind, MAX_CAPACITY, Query, Window};
 use crate::core::window::Slides;
 
@@ -223,7 +222,7 @@ fn meaning(query: &Query, capacity: usize, settings: &Settings) -> String {
         Id::None => "none".to_owned(),
     };
     let time = match &schema.time {
-        Some(Time { path, unit }) => format!("{path} {}", unit_name(*unit)),
+        Some(Time { path, unit }) => format!("{path} {}", unit.name()),
         None => "none".to_owned(),
     };
     format!(

@@ -11,8 +11,6 @@
 
 use std::sync::Arc;
 
-use common::event::Reason;
-
 use crate::core::dedupe::Slice;
 use crate::core::notices::Notices;
 use crate::core::partial::{Partial, Progress};
@@ -26,32 +24,7 @@ mod counting;
 mod tests;
 
 use counting::Counting;
-
-/// A record of `raw-rsvps`, as a consumer has it.
-#[derive(Debug, Clone, Copy)]
-pub struct Record<'a> {
-    /// Its offset in the partition.
-    pub offset: i64,
-    /// Kafka's record timestamp in milliseconds since 1970: when the collector received the event.
-    pub timestamp_ms: i64,
-    /// Its key, which is the event's own unless another producer has chosen one.
-    pub key: Option<&'a [u8]>,
-    /// The event.
-    pub payload: &'a [u8],
-}
-
-/// What became of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// A distinct event, counted.
-    Counted,
-    /// A re-delivery within the dedupe horizon, dropped.
-    Duplicate,
-    /// Not an event: counted as such, and its id is not remembered.
-    Undecodable(Reason),
-    /// Reflected already: nothing changed.
-    Replayed,
-}
+pub use counting::{Outcome, Record};
 
 /// The counts of one partition.
 #[derive(Debug)]

@@ -15,7 +15,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::plan::Planned;
 use crate::core::query::Sliding;
 use crate::core::summary::Summary;
 use crate::core::watermark::{Observed, Place, Watermark};
@@ -125,10 +124,10 @@ impl Slides {
 
 impl Panes {
     /// No events yet.
-    pub fn new(planned: &Planned) -> Self {
+    pub(crate) fn new(slides: Option<Slides>, capacity: usize) -> Self {
         Self {
-            slides: planned.slides(),
-            capacity: planned.capacity,
+            slides,
+            capacity,
             panes: BTreeMap::new(),
             floor_ms: None,
             closed: BTreeSet::new(),

@@ -11,7 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
-use super::Finding;
+use super::finding::Finding;
 
 const TOPIC: &str = "millrace-doctor";
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::Finding;
+use super::finding::Finding;
 use crate::up::{data_dir, programs};
 use crate::{disk, units};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use super::Error;
+use super::error::Error;
 
 /// A query that has a result shows it at once; this is for what has just been started.
 const GRACE: Duration = Duration::from_secs(2);

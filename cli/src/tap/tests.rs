@@ -4,6 +4,8 @@ use tokio_tungstenite::accept_async;
 
 use super::*;
 use crate::client::tests::result;
+use crate::exit;
+use crate::run::Failure;
 
 /// What `tap` prints on stdout and stderr for three results, with the connection lost after each.
 async fn tapped(json: bool, limit: u64, screen: bool) -> (String, String) {

@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use common::event::Schema;
-use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -17,51 +15,6 @@ use crate::simulate::{self, Feed, Handle, Pace, Progress};
 
 #[cfg(test)]
 mod tests;
-
-/// What the collector says of the messages it takes: its effective configuration, as far as it matters here.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct Taken {
-    #[serde(default)]
-    event: Schema,
-    source: Source,
-}
-
-/// The one source that is configured, with a name or without.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum Source {
-    Plain { max_message_bytes: usize },
-    Named(HashMap<String, Limit>),
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Limit {
-    max_message_bytes: usize,
-}
-
-impl Taken {
-    /// Reads what `collector --dump-config` says.
-    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
-    }
-
-    /// The feed that gives what the collector takes.
-    pub fn fit(self, feed: Feed) -> Feed {
-        let longest = match self.source {
-            Source::Plain { max_message_bytes } => max_message_bytes,
-            Source::Named(sources) => {
-                sources.values().map(|limit| limit.max_message_bytes).min().unwrap_or(usize::MAX)
-            }
-        };
-        feed.event(self.event).max_message_bytes(longest)
-    }
-}
-
-impl Default for Source {
-    fn default() -> Self {
-        Self::Named(HashMap::new())
-    }
-}
 
 /// A feed that is being served.
 pub struct RunningFeed {

@@ -10,12 +10,12 @@ use common::config;
 use common::kafka::Kafka;
 use serde::Deserialize;
 
-use super::feed::Taken;
 use super::probe::Probe;
 use super::process::{self, Spec};
 use super::programs;
 use super::property::Property;
 use super::settings::Settings;
+use super::taken::Taken;
 
 /// Longer than a tier's own drain deadline (10 s by default), which it reports itself.
 const GRACE: Duration = Duration::from_secs(15);

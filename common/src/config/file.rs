@@ -69,7 +69,7 @@ impl<'i> Part<'i> {
     pub(super) fn to_toml(&self) -> Result<String, Error> {
         let table = toml::Table::deserialize(Deserializer::from(self.table.clone()))
             .map_err(|error| misfit(self.text, &self.origin, &error))?;
-        super::to_toml(&table)
+        to_toml(&table)
     }
 
     /// Why this does not fit `T`, with its line; `otherwise` where the file alone shows no fault.
@@ -81,13 +81,29 @@ impl<'i> Part<'i> {
     }
 }
 
+/// The configuration as TOML, the form of the file.
+///
+/// # Errors
+/// When a value has no TOML form: a defect of the config type.
+pub fn to_toml(config: &impl serde::Serialize) -> Result<String, Error> {
+    toml::to_string(config).map_err(|error| Error::Misfit {
+        origin: "defaults".to_owned(),
+        message: error.to_string(),
+    })
+}
+
+pub(super) fn read(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path)
+        .map_err(|source| Error::Unreadable { path: path.to_owned(), source })
+}
+
 /// Checks the top of a file for all tiers: a key there that none of them has would be refused by each, and
 /// none of them could tell which was meant.
 ///
 /// # Errors
 /// When the file cannot be read, is no TOML, or has an unknown key at its top.
 pub fn check_sections(path: &Path) -> Result<toml::Table, Error> {
-    let text = super::layers::read(path)?;
+    let text = read(path)?;
     let origin = path.display().to_string();
     let table = DeTable::parse(&text).map_err(|error| misfit(&text, &origin, &error))?;
     for key in table.get_ref().keys() {

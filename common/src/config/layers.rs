@@ -1,41 +1,10 @@
 //! Putting the layers of a configuration together.
 
-use std::path::{Path, PathBuf};
-
 use ::config::{Config, File, FileFormat, Map, Value};
 use serde::de::DeserializeOwned;
 
-use super::file::{Part, explain};
-use super::{Environment, Flags, Invalid, TierConfig};
-
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file is not there or not readable.
-    #[error(
-        "cannot read the configuration file {path}: {source}; check the path given by --config"
-    )]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A layer does not parse, or does not fit the keys there are.
-    #[error("{origin}: {message}; --dump-config prints every key with its value")]
-    Misfit {
-        /// The layer.
-        origin: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A `--set` without `=`.
-    #[error("--set {0}: write KEY=VALUE, for example --set service.log_format=json")]
-    MalformedFlag(String),
-    /// What the types cannot say does not hold.
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-}
+use super::file::{Part, explain, read, to_toml};
+use super::{Environment, Error, Flags, TierConfig};
 
 /// The section that a file replaces as a whole, instead of key by key: a file that describes its own events
 /// is not to get the time of other ones.
@@ -105,22 +74,6 @@ pub fn variable(name: &str, key: &str) -> String {
 
 fn prefix(name: &str) -> String {
     format!("{}__", name.to_uppercase().replace('-', "_"))
-}
-
-pub(super) fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path)
-        .map_err(|source| Error::Unreadable { path: path.to_owned(), source })
-}
-
-/// The configuration as TOML, the form of the file.
-///
-/// # Errors
-/// When a value has no TOML form: a defect of the config type.
-pub fn to_toml(config: &impl serde::Serialize) -> Result<String, Error> {
-    toml::to_string(config).map_err(|error| Error::Misfit {
-        origin: "defaults".to_owned(),
-        message: error.to_string(),
-    })
 }
 
 fn layer(text: &str) -> Builder {

@@ -88,7 +88,7 @@ fn what_is_dumped_loads_as_the_same_configuration() {
     let config: Sample =
         load("t", &flags(&["service.log_format=json", "capacity=7"]), &Environment::new()).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), layers::to_toml(&config).unwrap()).unwrap();
+    std::fs::write(file.path(), to_toml(&config).unwrap()).unwrap();
     let flags = Flags { config: Some(file.path().to_owned()), ..Flags::default() };
     assert_eq!(load::<Sample>("t", &flags, &Environment::new()).unwrap(), config);
 }

@@ -64,6 +64,17 @@ pub fn milliseconds(value: &Value<'_>, unit: Unit) -> Result<i64, Unreadable> {
 }
 
 impl Unit {
+    /// As it is written in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::S => "s",
+            Self::Ms => "ms",
+            Self::Us => "us",
+            Self::Ns => "ns",
+            Self::Rfc3339 => "rfc3339",
+        }
+    }
+
     /// The power of ten by which a number of this unit becomes one of milliseconds.
     const fn exponent(self) -> Option<i64> {
         match self {

@@ -7,7 +7,7 @@
 
 use common::event::json::Raw;
 
-use super::resolve;
+use super::text::resolve;
 
 /// So many names of an object are compared one by one.
 const FEW: usize = 32;

@@ -2,12 +2,12 @@
 //!
 //! The text is exact, whatever the size of the number, because its digits are moved and never computed
 //! with. It is the shortest decimal: no exponent, no leading or trailing zeros. A number that is closer to
-//! zero than 0.0001, or whose integer has more than [`MAX_ITEM_BYTES`](super::MAX_ITEM_BYTES) digits, has
+//! zero than 0.0001, or whose integer has more than [`MAX_ITEM_BYTES`](super::text::MAX_ITEM_BYTES) digits, has
 //! an exponent of at least two digits, as in `1e-05`: what most languages print.
 
 use std::fmt::Write as _;
 
-use super::MAX_ITEM_BYTES;
+use super::text::MAX_ITEM_BYTES;
 
 /// Whether a JSON number is already written that way: an integer of few enough digits.
 #[inline]

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
+use common::event::Reason;
 use common::event::time::Unreadable;
 
-use super::{Outcome, Record};
 use crate::core::decode::{Found, Time};
 use crate::core::dedupe::{Dedupe, Slice};
 use crate::core::hash::hash;
@@ -17,6 +17,32 @@ use crate::core::snapshot::{Error, QueryState, Snapshot};
 use crate::core::watermark::{Observed, Watermark};
 use crate::core::window::{Dated, Panes};
 use crate::core::witness::Witness;
+
+/// A record of `raw-rsvps`, as a consumer has it.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Its offset in the partition.
+    pub offset: i64,
+    /// Kafka's record timestamp in milliseconds since 1970: when the collector received the event.
+    pub timestamp_ms: i64,
+    /// Its key, which is the event's own unless another producer has chosen one.
+    pub key: Option<&'a [u8]>,
+    /// The event.
+    pub payload: &'a [u8],
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A distinct event, counted.
+    Counted,
+    /// A re-delivery within the dedupe horizon, dropped.
+    Duplicate,
+    /// Not an event: counted as such, and its id is not remembered.
+    Undecodable(Reason),
+    /// Reflected already: nothing changed.
+    Replayed,
+}
 
 /// The most holes that are told apart; further ones widen the last.
 pub(super) const MAX_GAPS: usize = 64;
@@ -73,7 +99,8 @@ impl Counting {
     ) -> Self {
         let settings = plan.settings();
         let tallied = |at| {
-            let panes = Panes::new(&plan.queries()[at]);
+            let planned: &Planned = &plan.queries()[at];
+            let panes = Panes::new(planned.slides(), planned.capacity);
             Tallied { at, panes, missed: Vec::new(), head_due: false }
         };
         Self {
@@ -342,7 +369,7 @@ impl Counting {
             match queries.iter().position(same) {
                 Some(stored) => {
                     let QueryState { panes, missed, .. } = queries.swap_remove(stored);
-                    let panes = Panes::new(planned).restore(panes);
+                    let panes = Panes::new(planned.slides(), planned.capacity).restore(panes);
                     known.push(Tallied { at, panes, missed: missed.into_owned(), head_due: true });
                 }
                 None => unknown.push(at),

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::event::Id;
+use common::event::Reason;
 use proptest::prelude::*;
 use serde_json::json;
 

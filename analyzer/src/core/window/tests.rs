@@ -8,7 +8,11 @@ use crate::core::query::{Query, Window};
 
 fn panes(window: Window) -> Panes {
     let query = Query { window, ..Query::defaults().remove(0) };
-    Panes::new(&Plan::new(&[query], Settings::default()).unwrap().queries()[0])
+    {
+        let plan = Plan::new(&[query], Settings::default()).unwrap();
+        let planned = &plan.queries()[0];
+        Panes::new(planned.slides(), planned.capacity)
+    }
 }
 
 fn window() -> Sliding {

@@ -9,15 +9,3 @@ async fn a_rate_that_is_none_is_refused_and_nothing_panics() {
         assert!(matches!(refused, Error::Feed(_)), "{refused}");
     }
 }
-
-#[test]
-fn the_collector_s_limit_is_read_with_a_source_s_name_and_without() {
-    for dump in [
-        "[event]\nid = \"/a\"\n[source]\nurl = \"ws://x\"\nmax_message_bytes = 7\n",
-        "[source.rsvps]\nurl = \"ws://x\"\nmax_message_bytes = 7\n[log]\npath = \"x\"\n",
-    ] {
-        let feed = Feed::synthetic(SyntheticOptions::default()).unwrap();
-        let feed = Taken::parse(dump).unwrap().fit(feed);
-        assert_eq!(feed.longest_message(), 7);
-    }
-}
