@@ -6,6 +6,9 @@ use crate::config::Config;
 use crate::limits::RingLimits;
 use crate::test_api::{Api, Client, brief, cursor, eventually};
 
+mod flow;
+mod resume;
+
 /// More than the kernel's buffers of one connection hold after a few.
 const BIG: usize = 60_000;
 
@@ -186,119 +189,6 @@ async fn a_result_is_encoded_once_for_all_clients() {
     assert_eq!((encoded("result"), encoded("snapshot")), (RESULTS + 1, 1));
     assert_eq!(api.metrics.deliveries.get(), (RESULTS + 1) * CLIENTS as u64);
     drop(clients);
-    api.stop().await;
-}
-
-#[tokio::test]
-async fn a_client_that_falls_behind_is_warned_twice_and_then_gets_the_newest_only() {
-    let mut api = Api::start(&small_ring());
-    let mut slow = api.connect_narrow().await;
-    let mut good = api.connect().await;
-    api.publish("topics");
-    for client in [&mut slow, &mut good] {
-        client.subscribe(["topics"], None).await;
-        assert_eq!(client.brief().await, "snapshot topics 0");
-    }
-    let mut last = 0;
-    while last < 100 {
-        last = api.publish_sized("topics", BIG);
-        let (seqs, skipped) = account(&read_until(&mut good, last).await);
-        assert_eq!((seqs, skipped), (vec![last], 0), "a slow client harms nobody");
-    }
-    eventually("the warning", || {
-        api.metrics.warnings.with_label_values(&["stall_warning"]).get() > 0
-    })
-    .await;
-    let frames = read_until(&mut slow, last).await;
-    assert!(place(&frames, "slow_down") < place(&frames, "stall_warning"));
-    let (seqs, skipped) = account(&frames);
-    assert!(skipped > 0);
-    assert_eq!(seqs.len() as u64 + skipped, last, "what was not sent was told");
-    assert_eq!(api.metrics.results_skipped.get(), skipped);
-    // And it is in good order again.
-    let next = api.publish("topics");
-    assert_eq!(slow.brief().await, format!("result topics {next}"));
-    drop((slow, good));
-    api.stop().await;
-}
-
-#[tokio::test]
-async fn a_client_that_does_not_read_is_closed_with_a_reason_and_a_cursor_after_two_warnings() {
-    let mut config = Config::default();
-    config.limits.write_deadline_ms = 200;
-    config.limits.close_grace_ms = 60_000;
-    let mut api = Api::start(&config);
-    let mut stalled = api.connect_narrow().await;
-    let mut good = api.connect().await;
-    api.publish("topics");
-    for client in [&mut stalled, &mut good] {
-        client.subscribe(["topics"], None).await;
-        assert_eq!(client.brief().await, "snapshot topics 0");
-    }
-    // Too little for the ring to matter: it is the time that counts.
-    let mut last = 0;
-    for _ in 0..20 {
-        last = api.publish_sized("topics", BIG);
-        read_until(&mut good, last).await;
-    }
-    eventually("the end", || api.metrics.disconnects.with_label_values(&["stalled"]).get() == 1)
-        .await;
-    let (frames, close) = stalled.rest().await;
-    let (slow_down, warning, bye) =
-        (place(&frames, "slow_down"), place(&frames, "stall_warning"), place(&frames, "bye"));
-    assert!(slow_down < warning && warning < bye && bye == frames.len() - 1);
-    let ServerFrame::Bye(bye) = frames[bye] else { unreachable!() };
-    assert_eq!(bye.reason, ByeReason::Stalled);
-    assert!(bye.retry_ms <= config.limits.retry_ms);
-    let resume = bye.cursor.unwrap();
-    let close = close.unwrap();
-    assert_eq!(
-        (u16::from(close.code), close.reason.as_str()),
-        (4008, format!("stalled {resume}").as_str())
-    );
-    // The cursor leads to exactly what was not sent.
-    let (seqs, _) = account(&frames);
-    assert_eq!(seqs.last().copied().unwrap_or(0), resume.seq);
-    let mut back = api.connect().await;
-    back.subscribe(["topics"], Some(resume)).await;
-    let (seqs, skipped) = account(&read_until(&mut back, last).await);
-    assert_eq!((seqs, skipped), ((resume.seq + 1..=last).collect(), 0));
-    // The others never noticed.
-    let next = api.publish("topics");
-    assert_eq!(good.brief().await, format!("result topics {next}"));
-    drop((stalled, good, back));
-    api.stop().await;
-}
-
-#[tokio::test]
-async fn a_client_that_acknowledges_gets_no_more_than_it_acknowledges() {
-    let mut api = Api::start(&small_ring());
-    let mut client = api.connect().await;
-    api.publish("topics");
-    client.subscribe(["topics"], None).await;
-    let first = client.frame().await.cursor().unwrap();
-    client.ack(first).await;
-    // An answer to a frame without sense says that the ack before it was heard.
-    client.say("?").await;
-    assert_eq!(client.brief().await, "error BadFrame");
-    // It reads everything, as a browser does, but its page is frozen.
-    let mut frames = Vec::new();
-    let mut last = 0;
-    while last < 40 {
-        last = api.publish("topics");
-        if !frames.iter().any(|frame| matches!(frame, ServerFrame::StallWarning(_))) {
-            frames.push(client.frame().await);
-        }
-    }
-    assert!(place(&frames, "slow_down") < place(&frames, "stall_warning"));
-    let sent = frames.iter().filter_map(ServerFrame::cursor).next_back().unwrap();
-    assert!(sent.seq < 13, "60 % of the ring of 20 is 12: {}", sent.seq);
-    client.ack(sent).await;
-    frames.extend(read_until(&mut client, last).await);
-    let (seqs, skipped) = account(&frames);
-    assert_eq!(seqs.len() as u64 + skipped, last);
-    assert!(skipped > 20);
-    drop(client);
     api.stop().await;
 }
 
@@ -498,38 +388,6 @@ async fn while_the_results_are_read_again_nothing_is_given_and_then_only_what_is
 }
 
 #[tokio::test]
-async fn a_cursor_of_a_pod_that_has_read_more_is_waited_for() {
-    let mut api = Api::start(&Config::default());
-    api.publish("topics");
-    let mut client = api.connect().await;
-    client.subscribe(["topics"], Some(cursor(1))).await;
-    assert!(matches!(client.any().await.unwrap(), ServerFrame::Status(_)));
-    api.publish("topics");
-    api.publish("topics");
-    assert_eq!(client.brief().await, "result topics 2");
-    drop(client);
-    api.stop().await;
-}
-
-#[tokio::test]
-async fn a_gap_counts_the_clients_own_results() {
-    let mut config = small_ring();
-    config.ring.frames = 4;
-    let mut api = Api::start(&config);
-    for query in ["a", "b", "a", "b", "b", "b", "a", "b", "b"] {
-        api.publish(query);
-    }
-    let mut client = api.connect().await;
-    // Of `a` there were 2 and 6 after it, and 6 comes.
-    client.subscribe(["a"], Some(cursor(0))).await;
-    let ServerFrame::Gap(gap) = client.frame().await else { panic!("no gap") };
-    assert_eq!(gap.skipped, Some(1));
-    assert_eq!(client.brief().await, "snapshot a 6");
-    drop(client);
-    api.stop().await;
-}
-
-#[tokio::test]
 async fn a_subscription_names_no_more_queries_than_there_may_be() {
     let mut config = Config::default();
     config.limits.queries = 3;
@@ -573,42 +431,6 @@ async fn a_close_that_meets_a_result_on_its_way_is_answered() {
     }
     let gone = || api.metrics.disconnects.with_label_values(&["client"]).get();
     eventually("all gone", || gone() == 50).await;
-    api.stop().await;
-}
-
-#[tokio::test]
-async fn a_thousand_clients_that_resume_after_a_restart_see_no_gap_and_no_old_result() {
-    const CLIENTS: usize = 1000;
-    // Two descriptors each.
-    crate::descriptors::Caps::claim(&crate::limits::Limits::default());
-    let mut config = Config::default();
-    config.limits.idle_timeout_ms = 600_000;
-    let mut before = Api::start(&config);
-    for _ in 0..5 {
-        before.publish("topics");
-    }
-    let last = cursor(4);
-    before.stop().await;
-    let mut api = Api::start(&config);
-    api.hub.begin(crate::test_api::STREAM, 0);
-    let stream = tokio::net::TcpStream::connect(api.address).await.unwrap();
-    assert!(api.shake_hands(stream, api.request()).await.is_err(), "nothing is served yet");
-    for _ in 0..5 {
-        api.publish("topics");
-    }
-    api.hub.complete();
-    let mut clients = Vec::new();
-    for _ in 0..CLIENTS {
-        let mut client = api.connect().await;
-        client.subscribe(["topics"], Some(last)).await;
-        clients.push(client);
-    }
-    let next = api.publish("topics");
-    for client in &mut clients {
-        assert_eq!(client.brief().await, format!("result topics {next}"));
-    }
-    assert_eq!(api.metrics.resumes.with_label_values(&["resumed"]).get(), CLIENTS as u64);
-    drop(clients);
     api.stop().await;
 }
 
