@@ -151,11 +151,16 @@ impl Tally {
         self.behind.iter_mut().flat_map(Counting::emit).chain(self.counting.emit())
     }
 
-    /// Everything, also what was emitted before: on taking a partition over, so that readers which start
-    /// anew are not left with what a former owner wrote last.
-    pub fn emit_all(&mut self) -> impl Iterator<Item = Partial> + '_ {
+    /// Everything counts as changed, also what was emitted before: on taking a partition over, so that
+    /// readers which start anew are not left with what a former owner wrote last.
+    pub fn touch(&mut self) {
         self.behind.iter_mut().for_each(Counting::touch);
         self.counting.touch();
+    }
+
+    /// Everything, see [`touch`](Self::touch).
+    pub fn emit_all(&mut self) -> impl Iterator<Item = Partial> + '_ {
+        self.touch();
         self.emit()
     }
 

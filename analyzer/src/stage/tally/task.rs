@@ -213,10 +213,8 @@ impl PartitionTask {
         sink: &PartialsSink,
         ticket: &Arc<Ticket>,
     ) -> Result<(), Error> {
-        let owner = self.owner;
-        self.tally.emit_all().try_for_each(|partial| sink.send(out, &partial, owner, ticket))?;
-        self.published = self.tally.replay_from().unwrap_or(self.tally.next_offset());
-        Ok(())
+        self.tally.touch();
+        self.publish(out, sink, ticket)
     }
 
     /// As whom this process writes about the partition.
