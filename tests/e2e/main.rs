@@ -15,4 +15,5 @@ mod exact;
 mod lifecycle;
 mod presets;
 mod recordings;
+mod state;
 mod throughput;

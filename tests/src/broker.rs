@@ -8,6 +8,8 @@ use std::{
 
 use rdkafka::{
     ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
 };
 use tempfile::TempDir;
@@ -54,6 +56,33 @@ impl Broker {
         eventually("Apache Kafka answers", || {
             consumer.fetch_metadata(None, Duration::from_secs(1)).ok()
         });
+    }
+
+    /// Settings of a client of it.
+    pub fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", self.address());
+        client
+    }
+
+    /// Does something as an administrator, and waits for it.
+    pub fn administer<T>(
+        &self,
+        what: impl AsyncFnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> T,
+    ) -> T {
+        let client = self.client().create().expect("an administrator's client");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(what(&client, &AdminOptions::new()))
+    }
+
+    /// Makes a topic with the broker's own settings.
+    pub fn create_topic(&self, name: &str, partitions: i32) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let created =
+            self.administer(async |admin, options| admin.create_topics([&topic], options).await);
+        for outcome in created.expect("an answer") {
+            outcome.expect("a topic that was not there");
+        }
     }
 
     /// `host:port`.
