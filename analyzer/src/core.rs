@@ -11,7 +11,8 @@
 //! | [`watermark`] | how far a partition is in event time |
 //! | [`dedupe`] | which events were seen already |
 //! | [`sketch`], [`summary`], [`window`] | counts with their error, and which pane they belong to |
-//! | [`tally`], [`snapshot`], [`partial`] | one partition: its state, stored form, shipped form |
+//! | [`tally`], [`partial`] | one partition: its state, and what of it is published |
+//! | [`snapshot`], [`block`] | how that state is stored |
 //! | [`merge`] | a query's result over all partitions |
 //! | [`notices`] | what a person should be told |
 //! | [`owner`], [`witness`] | who writes about a partition; which log it was |
@@ -20,6 +21,7 @@
 // What `clippy.toml` of this crate lists depends on more than arguments. Tests may use it.
 #![cfg_attr(not(test), deny(clippy::disallowed_types))]
 
+pub mod block;
 pub mod decode;
 pub mod dedupe;
 pub mod hash;

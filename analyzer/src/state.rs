@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `partition/owner/slot/chunk` | up to 900 kB of an encoded [`Snapshot`](crate::core::snapshot::Snapshot) |
 //! | `partition/owner/slot` | the [`Manifest`] of the snapshot in this slot |
-//! | `partition/slice/name` | a sealed dedupe slice |
+//! | `partition/block/name/piece` | up to 900 kB of a [`Block`](crate::core::block::Block) |
 //!
 //! Compaction keeps what was written last, which is not what is newest: a process that was thought
 //! dead may write late. Therefore:
@@ -15,13 +15,13 @@
 //! - Each taking-over draws an [`Owner`](crate::core::owner::Owner) at random and writes under it alone,
 //!   so that nobody overwrites another's snapshot.
 //! - An owner has two slots and fills them in turn: while one is being rewritten, the other stands.
-//! - Chunks and slices come before the manifest that names them, and a manifest counts only when
+//! - Chunks and blocks come before the manifest that names them, and a manifest counts only when
 //!   all of them are there and the checksum fits ([`Stored::load`]).
 //! - A manifest lists the queries that its snapshot holds. Each query is restored from its own newest
 //!   snapshot, so that an owner that knew fewer queries costs the others nothing.
 //! - What former owners left is deleted once own snapshots that were acknowledged hold every query of
 //!   it. What holds a query that this owner does not know, it never deletes; of several such snapshots
-//!   the newest stays. A slice goes when no manifest has named it for several snapshots ([`Store`]).
+//!   the newest stays. A block goes when no manifest has named it for several snapshots ([`Store`]).
 //!
 //! Every record is written by an idempotent producer, so the partition's log is in the order of the
 //! calls, and a crash leaves a prefix of them.

@@ -14,11 +14,15 @@ use std::collections::VecDeque;
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
+use crate::core::block::{Block, BlockName};
+use crate::core::snapshot::{Blocks, Error};
+
 mod slice;
 #[cfg(test)]
 mod tests;
 
-pub use slice::{SLICE_IDS, Slice, SliceName};
+pub use slice::SLICE_IDS;
+use slice::Slice;
 
 /// The ids seen within the horizon.
 #[derive(Debug)]
@@ -50,7 +54,7 @@ struct Open {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct State<'a> {
     open: Cow<'a, Open>,
-    sealed: Vec<(SliceName, i64)>,
+    sealed: Vec<(BlockName, i64)>,
     newest_ms: i64,
     forgotten: u64,
 }
@@ -103,8 +107,8 @@ impl Dedupe {
     }
 
     /// The sealed slices, oldest first.
-    pub fn slices(&self) -> impl Iterator<Item = Slice> + '_ {
-        self.sealed.iter().map(|sealed| sealed.slice.clone())
+    pub fn blocks(&self) -> impl Iterator<Item = &Block> + '_ {
+        self.sealed.iter().map(|sealed| sealed.slice.block())
     }
 
     fn seal(&mut self) {
@@ -114,7 +118,7 @@ impl Dedupe {
             ids: Vec::with_capacity(SLICE_IDS),
         };
         let Open { index, newest_ms, ids } = std::mem::replace(&mut self.open, next);
-        self.sealed.push_back(Sealed { slice: Slice::new(index, ids), newest_ms });
+        self.sealed.push_back(Sealed { slice: Slice::new(index, &ids), newest_ms });
         if self.sealed.len() > self.max_slices {
             self.forget_oldest();
         }
@@ -122,7 +126,7 @@ impl Dedupe {
 
     fn forget_oldest(&mut self) {
         let Some(Sealed { slice, .. }) = self.sealed.pop_front() else { return };
-        for &id in slice.ids() {
+        for id in slice.ids() {
             if let Ok(entry) = self.seen.find_entry(id, |&seen| seen == id) {
                 entry.remove();
             }
@@ -141,22 +145,17 @@ impl Dedupe {
         }
     }
 
-    /// Goes on from a state whose slices are given in its order. It may have been made with another
-    /// capacity or horizon: what goes beyond the present ones is forgotten.
+    /// Goes on from a state. It may have been made with another capacity or horizon: what goes beyond the
+    /// present ones is forgotten.
     ///
     /// # Errors
-    /// The first slice that is missing.
-    pub(crate) fn restore(
-        mut self,
-        state: State<'_>,
-        slices: impl IntoIterator<Item = Slice>,
-    ) -> Result<Self, SliceName> {
-        let mut slices = slices.into_iter();
+    /// [`Error::MissingBlock`], and [`Error::Unreadable`] for a block that is not a slice.
+    pub(crate) fn restore(mut self, state: State<'_>, blocks: &Blocks) -> Result<Self, Error> {
         let ids = state.sealed.len() * SLICE_IDS + state.open.ids.len();
         self.seen.reserve(ids, |&seen| seen);
         for (name, newest_ms) in state.sealed {
-            let slice = slices.find(|slice| slice.name() == name).ok_or(name)?;
-            slice.ids().iter().for_each(|&id| self.remember(id));
+            let slice = Slice::open(blocks.get(name)?.clone())?;
+            slice.ids().for_each(|id| self.remember(id));
             self.sealed.push_back(Sealed { slice, newest_ms });
         }
         state.open.ids.iter().for_each(|&id| self.remember(id));
@@ -177,7 +176,7 @@ impl Dedupe {
 }
 
 impl State<'_> {
-    pub(crate) fn slices(&self) -> impl Iterator<Item = SliceName> + '_ {
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = BlockName> + '_ {
         self.sealed.iter().map(|&(name, _)| name)
     }
 }

@@ -30,11 +30,13 @@ use crate::core::sketch::Counted;
 use crate::core::summary::Frozen;
 use crate::core::window::Slides;
 
+mod packable;
 mod tree;
 
 #[cfg(test)]
 mod tests;
 
+use packable::Packable;
 use tree::Tree;
 
 /// The partials of one query, merged.
@@ -62,7 +64,9 @@ struct Partition {
 #[derive(Debug)]
 struct Pane {
     next_offset: i64,
-    counts: Arc<Frozen>,
+    /// Mentions that it counts.
+    total: u64,
+    counts: Packable,
 }
 
 /// What a partial did.
@@ -101,7 +105,9 @@ impl Merge {
                 if fingerprint != self.planned.fingerprint {
                     return Ok(Applied::Ignored);
                 }
-                let pane = Pane { next_offset, counts: Arc::new(body) };
+                let total = body.counters().total();
+                let counts = Packable::new(Arc::new(body));
+                let pane = Pane { next_offset, total, counts };
                 let partition = self.partitions.entry(key.partition).or_default();
                 Ok(partition.stage(start_ms, pane, self.planned.slides(), &mut self.stale))
             }
@@ -145,8 +151,8 @@ impl Merge {
                 result::Window::Sliding { size_ms, slide_ms, start_ms, end_ms }
             }
         };
-        let empty = Frozen::new(self.planned.capacity);
-        let counts = self.tree.root().unwrap_or(&empty);
+        let counts = self.tree.root();
+        let counts = counts.unwrap_or_else(|| Arc::new(Frozen::new(self.planned.capacity)));
         let (distinct, distinct_error) = counts.distinct();
         let top = counts.counters().top(query.n);
         let ranked = |counted: &Counted| Ranked {
@@ -216,7 +222,7 @@ impl Merge {
         };
         let lagging = self.leading().filter(|(_, head)| lags(head));
         let panes = lagging.flat_map(|(partition, _)| self.partitions[&partition].panes.values());
-        panes.map(|pane| pane.counts.counters().total()).sum()
+        panes.map(|pane| pane.total).sum()
     }
 
     /// Moves the window to the watermark and makes the leaves that changed anew.
@@ -235,17 +241,26 @@ impl Merge {
             let slides = (0..count).map(|slide| window.0 + slide * slide_ms);
             self.stale.extend(slides.filter(|start_ms| !held.contains(start_ms)));
             self.window = window;
+            self.pack_unused();
         }
         let stale = std::mem::take(&mut self.stale);
-        let partitions = &self.partitions;
+        let partitions = &mut self.partitions;
         let leaves = stale.range(window.0..window.1).map(|&start_ms| {
-            let panes = partitions.values().filter_map(|partition| partition.panes.get(&start_ms));
+            let panes =
+                partitions.values_mut().filter_map(|partition| partition.panes.get_mut(&start_ms));
             let leaf = panes
-                .map(|pane| Arc::clone(&pane.counts))
+                .map(|pane| Arc::clone(pane.counts.open()))
                 .reduce(|merged, next| Arc::new(merged.merge(&next)));
             ((start_ms / slide_ms).rem_euclid(count) as usize, leaf)
         });
         self.tree.update(leaves.collect());
+    }
+
+    /// Packs what was not used since the window moved last.
+    fn pack_unused(&mut self) {
+        let panes = self.partitions.values_mut().flat_map(|partition| partition.panes.values_mut());
+        panes.for_each(|pane| pane.counts.pack_if_unused());
+        self.tree.pack_unused();
     }
 }
 

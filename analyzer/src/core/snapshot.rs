@@ -1,14 +1,17 @@
 //! Stored form of a tally, as it goes through `topn-rsvps-state`.
 //!
-//! It holds the partition, the counters, the last record that is reflected, the dedupe state (ids of
-//! the open slice, names of the sealed ones), and per query its name, fingerprint and panes. To write
+//! It holds the partition, the counters, the last record that is reflected, the ids of the open dedupe slice,
+//! and per query its name, its fingerprint and the panes that still change. Sealed slices and panes are
+//! [blocks](crate::core::block), of which it has the names: so its size does not grow with the window. To write
 //! one, nothing is copied but into the bytes: a snapshot borrows from the tally.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::dedupe::{self, SliceName};
+use crate::core::block::{Block, BlockName};
+use crate::core::dedupe;
 use crate::core::partial::Progress;
 use crate::core::plan::{Fingerprint, QueryId};
 use crate::core::versioned::{self, Format};
@@ -16,7 +19,7 @@ use crate::core::watermark::Watermark;
 use crate::core::window;
 use crate::core::witness::Witness;
 
-const FORMAT: Format = Format::new("a snapshot", 2, 2);
+const FORMAT: Format = Format::new("a snapshot", 3, 3);
 
 /// State of a tally at an offset.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,6 +44,10 @@ pub(crate) struct QueryState<'a> {
     pub(crate) missed: Cow<'a, [(i64, i64)]>,
 }
 
+/// Blocks by their names.
+#[derive(Debug, Clone, Default)]
+pub struct Blocks(BTreeMap<BlockName, Block>);
+
 /// Why a stored state cannot be used. None of these can be retried: an older snapshot may do, or else
 /// the log is counted from its start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,9 +55,9 @@ pub enum Error {
     /// It cannot be read.
     #[error(transparent)]
     Unreadable(#[from] versioned::Error),
-    /// The snapshot names a slice that is not there.
-    #[error("dedupe slice {0} is missing, so this snapshot cannot be used")]
-    MissingSlice(SliceName),
+    /// The snapshot names a block that is not there.
+    #[error("block {0} is missing, so this snapshot cannot be used")]
+    MissingBlock(BlockName),
     /// It knows none of the queries, or only with other settings.
     #[error(
         "no query has the settings of this snapshot, not even '{query}': counting anew from the log"
@@ -60,6 +67,24 @@ pub enum Error {
         query: String,
     },
 }
+
+// === impl Blocks ===
+
+impl Blocks {
+    /// # Errors
+    /// [`Error::MissingBlock`].
+    pub(crate) fn get(&self, name: BlockName) -> Result<&Block, Error> {
+        self.0.get(&name).ok_or(Error::MissingBlock(name))
+    }
+}
+
+impl FromIterator<Block> for Blocks {
+    fn from_iter<I: IntoIterator<Item = Block>>(blocks: I) -> Self {
+        Self(blocks.into_iter().map(|block| (block.name(), block)).collect())
+    }
+}
+
+// === impl Snapshot ===
 
 impl Snapshot<'_> {
     /// The partition of `raw-rsvps` that it is about.
@@ -72,9 +97,10 @@ impl Snapshot<'_> {
         self.progress.next_offset
     }
 
-    /// The sealed dedupe slices that it needs, oldest first.
-    pub fn slices(&self) -> impl Iterator<Item = SliceName> + '_ {
-        self.dedupe.slices()
+    /// The blocks that it needs.
+    pub fn blocks(&self) -> impl Iterator<Item = BlockName> + '_ {
+        let panes = self.queries.iter().flat_map(|query| query.panes.blocks());
+        self.dedupe.blocks().chain(panes)
     }
 
     /// The queries that it holds.
@@ -85,7 +111,7 @@ impl Snapshot<'_> {
         })
     }
 
-    /// The bytes to store; several megabytes for a large state.
+    /// The bytes to store.
     pub fn encode(&self) -> Vec<u8> {
         FORMAT.encode(self)
     }

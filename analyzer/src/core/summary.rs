@@ -163,6 +163,19 @@ impl Serialize for Bytes<'_> {
     }
 }
 
+impl Serialize for Frozen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let encoded = Encoded {
+            capacity: self.counters.capacity() as u64,
+            ceiling: self.counters.ceiling(),
+            total: self.counters.total(),
+            slots: Slots(self.counters.entries()),
+            distinct: self.distinct.as_ref().map(|distinct| Bytes(distinct.as_bytes())),
+        };
+        encoded.serialize(serializer)
+    }
+}
+
 impl Serialize for Summary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let encoded = Encoded {

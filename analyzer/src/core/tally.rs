@@ -11,15 +11,17 @@
 
 use std::sync::Arc;
 
-use crate::core::dedupe::Slice;
+use crate::core::block::Block;
 use crate::core::notices::Notices;
 use crate::core::partial::{Partial, Progress};
 use crate::core::plan::{Plan, QueryId};
-use crate::core::snapshot::{Error, Snapshot};
+use crate::core::snapshot::{Blocks, Error, Snapshot};
 use crate::core::witness::Witness;
 
 mod counting;
 
+#[cfg(test)]
+pub(crate) mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -54,14 +56,15 @@ impl Tally {
     /// Goes on from one snapshot, see [`Restoring`].
     ///
     /// # Errors
-    /// [`Error::Changed`] if all queries are new or have another meaning, [`Error::MissingSlice`].
+    /// [`Error::Changed`] if all queries are new or have another meaning, [`Error::MissingBlock`], and
+    /// [`Error::Unreadable`] for a block of another kind.
     pub fn restore(
         plan: &Arc<Plan>,
         snapshot: Snapshot<'_>,
-        slices: impl IntoIterator<Item = Slice>,
+        blocks: &Blocks,
     ) -> Result<Self, Error> {
         let mut restoring = Restoring::new(snapshot.partition(), plan);
-        restoring.offer(snapshot, slices)?;
+        restoring.offer(snapshot, blocks)?;
         if restoring.restored.is_empty() {
             let query = plan.queries().first().map(|planned| planned.query.name.clone());
             return Err(Error::Changed { query: query.unwrap_or_default() });
@@ -165,15 +168,15 @@ impl Tally {
     }
 
     /// The state at this offset, without queries that have not caught up. To be stored after all
-    /// [`slices`](Self::slices) that it names.
+    /// [`blocks`](Self::blocks) that it names.
     pub fn snapshot(&self) -> Snapshot<'_> {
         self.counting.snapshot()
     }
 
-    /// The sealed dedupe slices, oldest first. Each is stored once; one that no stored snapshot names may
-    /// be deleted.
-    pub fn slices(&self) -> impl Iterator<Item = Slice> + '_ {
-        self.counting.slices()
+    /// The parts of the state that will not change any more. Each is stored once; one that no stored snapshot
+    /// names may be deleted.
+    pub fn blocks(&self) -> impl Iterator<Item = &Block> + '_ {
+        self.counting.blocks()
     }
 }
 
@@ -197,16 +200,12 @@ impl Restoring {
     }
 
     /// Takes from a snapshot the queries that no earlier one had; so the newest is to be offered first.
-    /// `slices` are those that it names, in its order (others in between do no harm).
+    /// `blocks` has those that it names.
     ///
     /// # Errors
-    /// [`Error::MissingSlice`]: it is of no use.
-    pub fn offer(
-        &mut self,
-        snapshot: Snapshot<'_>,
-        slices: impl IntoIterator<Item = Slice>,
-    ) -> Result<(), Error> {
-        let restored = Counting::restore(&self.plan, snapshot, slices, &mut self.wanted)?;
+    /// [`Error::MissingBlock`] and [`Error::Unreadable`]: it is of no use.
+    pub fn offer(&mut self, snapshot: Snapshot<'_>, blocks: &Blocks) -> Result<(), Error> {
+        let restored = Counting::restore(&self.plan, snapshot, blocks, &mut self.wanted)?;
         self.restored.extend(restored);
         Ok(())
     }

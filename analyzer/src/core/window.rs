@@ -6,6 +6,10 @@
 //! the window's end, up to the watermark, are there before the window comes to them. A running window is one
 //! pane, 0, that never closes and takes every event.
 //!
+//! When the watermark moves to another slide, the panes before that slide are *sealed*: packed into
+//! [blocks](crate::core::block), in a fifth of the memory, which are stored once and not with every snapshot.
+//! A mention that comes for a sealed pane opens it again.
+//!
 //! Events whose time is not confirmed (see [`watermark`](crate::core::watermark)) are kept each by itself, as
 //! *candidates*, and join their pane when their time is taken. While the watermark is early all events are
 //! candidates, and the panes are made anew from those that serve: nothing is closed or late then.
@@ -15,12 +19,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::core::block::{Block, BlockName};
 use crate::core::query::Sliding;
+use crate::core::snapshot::{Blocks, Error};
 use crate::core::summary::Summary;
+use crate::core::versioned::Format;
 use crate::core::watermark::{Observed, Place, Watermark};
 
 #[cfg(test)]
 mod tests;
+
+/// Of a sealed pane: its summary.
+const FORMAT: Format = Format::new("a pane", 1, 1);
 
 /// Panes of one query over one partition.
 #[derive(Debug)]
@@ -28,7 +38,9 @@ pub struct Panes {
     /// `None` for a running window.
     slides: Option<Slides>,
     capacity: usize,
-    panes: BTreeMap<i64, Pane>,
+    /// Those that are not sealed.
+    open: BTreeMap<i64, Pane<Summary>>,
+    sealed: BTreeMap<i64, Pane<Block>>,
     /// First instant that is kept; none before a time is confirmed.
     floor_ms: Option<i64>,
     /// Panes that were published and are needed no more.
@@ -40,8 +52,8 @@ pub struct Panes {
 }
 
 #[derive(Debug)]
-struct Pane {
-    summary: Summary,
+struct Pane<T> {
+    summary: T,
     changed: bool,
 }
 
@@ -56,7 +68,8 @@ struct Candidate {
 /// What a snapshot says about [`Panes`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct State<'a> {
-    panes: Vec<(i64, Cow<'a, Summary>)>,
+    open: Vec<(i64, Cow<'a, Summary>)>,
+    sealed: Vec<(i64, BlockName)>,
     closed: Cow<'a, BTreeSet<i64>>,
     candidates: Cow<'a, [Candidate]>,
     is_early: bool,
@@ -128,7 +141,8 @@ impl Panes {
         Self {
             slides,
             capacity,
-            panes: BTreeMap::new(),
+            open: BTreeMap::new(),
+            sealed: BTreeMap::new(),
             floor_ms: None,
             closed: BTreeSet::new(),
             candidates: Vec::new(),
@@ -176,7 +190,8 @@ impl Panes {
         is_match
     }
 
-    /// Moves the window to the watermark; panes that are kept no more are closed.
+    /// Moves the window to the watermark: panes before the watermark's slide are sealed, and those that are
+    /// kept no more are closed.
     #[inline]
     fn advance(&mut self, slides: Slides, watermark: &Watermark) {
         let Some(watermark_ms) = watermark.time_ms() else { return };
@@ -185,9 +200,20 @@ impl Panes {
         if self.floor_ms.is_none_or(|floor_ms| end_ms(floor_ms) <= watermark_ms) {
             let floor_ms = slides.floor_ms(watermark_ms);
             self.floor_ms = Some(floor_ms);
-            let kept = self.panes.split_off(&floor_ms);
-            let closed = std::mem::replace(&mut self.panes, kept);
+            self.seal(slides.start_ms(watermark_ms));
+            let kept = self.sealed.split_off(&floor_ms);
+            let closed = std::mem::replace(&mut self.sealed, kept);
             self.closed.extend(closed.into_keys());
+        }
+    }
+
+    /// Packs the panes that start before this instant, which is not before the floor.
+    #[cold]
+    fn seal(&mut self, before_ms: i64) {
+        let open = self.open.split_off(&before_ms);
+        for (start_ms, Pane { summary, changed }) in std::mem::replace(&mut self.open, open) {
+            let summary = Block::new(start_ms, FORMAT.encode(&summary));
+            self.sealed.insert(start_ms, Pane { summary, changed });
         }
     }
 
@@ -196,7 +222,7 @@ impl Panes {
     fn rearrange(&mut self, slides: Slides, watermark: &Watermark) {
         if self.is_early {
             // All events so far are candidates, and none is late yet.
-            for pane in self.panes.values_mut() {
+            for pane in self.open.values_mut() {
                 *pane = Pane { summary: Summary::new(self.capacity), changed: true };
             }
         } else {
@@ -232,9 +258,14 @@ impl Panes {
     /// The summary of a slide, marked as changed.
     #[inline]
     fn pane(&mut self, start_ms: i64) -> &mut Summary {
-        let capacity = self.capacity;
-        let empty = || Pane { summary: Summary::new(capacity), changed: true };
-        let pane = self.panes.entry(start_ms).or_insert_with(empty);
+        let (capacity, sealed) = (self.capacity, &mut self.sealed);
+        let pane = self.open.entry(start_ms).or_insert_with(|| {
+            let summary = match sealed.remove(&start_ms) {
+                Some(pane) => unpack(&pane.summary),
+                None => Summary::new(capacity),
+            };
+            Pane { summary, changed: true }
+        });
         pane.changed = true;
         &mut pane.summary
     }
@@ -246,14 +277,19 @@ impl Panes {
 
     /// Starts of the panes that changed since they were last published.
     pub(crate) fn changed(&self) -> impl Iterator<Item = i64> + '_ {
-        self.panes.iter().filter(|(_, pane)| pane.changed).map(|(&start, _)| start)
+        let sealed = self.sealed.iter().filter(|(_, pane)| pane.changed).map(|(&start, _)| start);
+        sealed.chain(self.open.iter().filter(|(_, pane)| pane.changed).map(|(&start, _)| start))
     }
 
     /// A pane, which counts as unchanged from then on: it is being published.
-    pub(crate) fn publish(&mut self, start_ms: i64) -> Option<&Summary> {
-        let pane = self.panes.get_mut(&start_ms)?;
+    pub(crate) fn publish(&mut self, start_ms: i64) -> Option<Cow<'_, Summary>> {
+        if let Some(pane) = self.open.get_mut(&start_ms) {
+            pane.changed = false;
+            return Some(Cow::Borrowed(&pane.summary));
+        }
+        let pane = self.sealed.get_mut(&start_ms)?;
         pane.changed = false;
-        Some(&pane.summary)
+        Some(Cow::Owned(unpack(&pane.summary)))
     }
 
     /// Starts of the panes that were closed and whose tombstone is due.
@@ -268,14 +304,21 @@ impl Panes {
 
     /// All panes count as changed.
     pub(crate) fn touch(&mut self) {
-        self.panes.values_mut().for_each(|pane| pane.changed = true);
+        self.open.values_mut().for_each(|pane| pane.changed = true);
+        self.sealed.values_mut().for_each(|pane| pane.changed = true);
+    }
+
+    /// The sealed panes.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = &Block> + '_ {
+        self.sealed.values().map(|pane| &pane.summary)
     }
 
     pub(crate) fn state(&self) -> State<'_> {
-        let borrowed =
-            self.panes.iter().map(|(&start, pane)| (start, Cow::Borrowed(&pane.summary)));
+        let open = self.open.iter().map(|(&start, pane)| (start, Cow::Borrowed(&pane.summary)));
+        let sealed = self.sealed.iter().map(|(&start, pane)| (start, pane.summary.name()));
         State {
-            panes: borrowed.collect(),
+            open: open.collect(),
+            sealed: sealed.collect(),
             closed: Cow::Borrowed(&self.closed),
             candidates: Cow::Borrowed(&self.candidates),
             is_early: self.is_early,
@@ -285,18 +328,26 @@ impl Panes {
     }
 
     /// Goes on from a state; all panes count as changed.
-    pub(crate) fn restore(mut self, state: State<'_>) -> Self {
-        let State { panes, closed, candidates, is_early, floor_ms, late } = state;
+    ///
+    /// # Errors
+    /// [`Error::MissingBlock`], and [`Error::Unreadable`] for a block that is not a pane.
+    pub(crate) fn restore(mut self, state: State<'_>, blocks: &Blocks) -> Result<Self, Error> {
+        let State { open, sealed, closed, candidates, is_early, floor_ms, late } = state;
         let pane = |(start, summary): (i64, Cow<'_, Summary>)| {
             (start, Pane { summary: summary.into_owned(), changed: true })
         };
-        self.panes = panes.into_iter().map(pane).collect();
+        self.open = open.into_iter().map(pane).collect();
+        for (start_ms, name) in sealed {
+            let summary = blocks.get(name)?.clone();
+            FORMAT.decode::<Summary>(summary.bytes())?;
+            self.sealed.insert(start_ms, Pane { summary, changed: true });
+        }
         self.closed = closed.into_owned();
         self.candidates = candidates.into_owned();
         self.is_early = is_early;
         self.floor_ms = floor_ms;
         self.late = late;
-        self
+        Ok(self)
     }
 
     /// Goes on with another watermark, that of the queries which this one joins.
@@ -305,4 +356,18 @@ impl Panes {
             self.rearrange(slides, watermark);
         }
     }
+}
+
+// === impl State ===
+
+impl State<'_> {
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = BlockName> + '_ {
+        self.sealed.iter().map(|&(_, name)| name)
+    }
+}
+
+/// The summary of a sealed pane.
+fn unpack(block: &Block) -> Summary {
+    #[expect(clippy::expect_used, reason = "sealed here, or read once when it was restored")]
+    FORMAT.decode(block.bytes()).expect("a sealed pane is a summary")
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::core::dedupe::SliceName;
+use crate::core::block::BlockName;
 use crate::core::owner::Owner;
 
 /// One of an owner's two places for a snapshot.
@@ -41,8 +41,8 @@ pub enum Key {
     Manifest(Owner, Slot),
     /// A piece of the snapshot in the slot.
     Chunk(Owner, Slot, u32),
-    /// A dedupe slice.
-    Slice(SliceName),
+    /// A piece of a block.
+    Block(BlockName, u32),
 }
 
 impl Key {
@@ -51,7 +51,7 @@ impl Key {
         match self {
             Self::Manifest(owner, slot) => format!("{partition}/{owner}/{slot}"),
             Self::Chunk(owner, slot, chunk) => format!("{partition}/{owner}/{slot}/{chunk}"),
-            Self::Slice(name) => format!("{partition}/slice/{name}"),
+            Self::Block(name, piece) => format!("{partition}/block/{name}/{piece}"),
         }
     }
 
@@ -62,8 +62,9 @@ impl Key {
         if of.parse() != Ok(partition) {
             return None;
         }
-        if let Some(name) = rest.strip_prefix("slice/") {
-            return SliceName::from_str(name).ok().map(Self::Slice);
+        if let Some(rest) = rest.strip_prefix("block/") {
+            let (name, piece) = rest.split_once('/')?;
+            return Some(Self::Block(BlockName::from_str(name).ok()?, piece.parse().ok()?));
         }
         let mut parts = rest.split('/');
         let owner = parts.next()?.parse().ok()?;
@@ -87,9 +88,9 @@ mod tests {
     #[test]
     fn a_key_reads_back_as_what_it_was() {
         let owner = Owner::new(0xbeef);
-        let slice = SliceName { index: 17, checksum: 0x00c0_ffee };
+        let block = BlockName { index: 17, checksum: 0x00c0_ffee };
         for key in
-            [Key::Manifest(owner, Slot::A), Key::Chunk(owner, Slot::B, 12), Key::Slice(slice)]
+            [Key::Manifest(owner, Slot::A), Key::Chunk(owner, Slot::B, 12), Key::Block(block, 1)]
         {
             let text = key.of(3);
             assert_eq!(Key::parse(3, text.as_bytes()), Some(key), "{text}");
@@ -103,7 +104,9 @@ mod tests {
             "",
             "3",
             "3/",
-            "3/slice/",
+            "3/block/",
+            "3/block/17-0000000000c0ffee",
+            "3/block/17-0000000000c0ffee/x",
             "3/xyz/a",
             "3/beef/a",
             "3/000000000000beef/c",

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{Key, Manifest, Slot};
-use crate::core::dedupe::{Slice, SliceName};
+use crate::core::block::{Block, BlockName};
 use crate::core::owner::Owner;
 use crate::core::plan::QueryId;
-use crate::core::snapshot::Snapshot;
+use crate::core::snapshot::{Blocks, Snapshot};
 use crate::core::versioned;
 
 /// The newest value of every key in one partition, and the snapshots that they make.
@@ -15,7 +15,7 @@ pub struct Log {
     partition: i32,
     manifests: BTreeMap<(Owner, Slot), Vec<u8>>,
     chunks: BTreeMap<(Owner, Slot, u32), Vec<u8>>,
-    slices: BTreeMap<SliceName, Vec<u8>>,
+    blocks: BTreeMap<(BlockName, u32), Vec<u8>>,
 }
 
 /// A snapshot as its manifest describes it.
@@ -35,8 +35,8 @@ pub struct Remainder {
     pub keys: Vec<Key>,
     /// The queries that it holds; none when it is of no use to anybody.
     pub queries: Vec<QueryId>,
-    /// The slices that it needs.
-    pub slices: Vec<SliceName>,
+    /// The blocks that it needs.
+    pub blocks: Vec<BlockName>,
 }
 
 impl Log {
@@ -46,7 +46,7 @@ impl Log {
             partition,
             manifests: BTreeMap::new(),
             chunks: BTreeMap::new(),
-            slices: BTreeMap::new(),
+            blocks: BTreeMap::new(),
         }
     }
 
@@ -63,7 +63,7 @@ impl Log {
             Some(Key::Chunk(owner, slot, chunk)) => {
                 put(&mut self.chunks, (owner, slot, chunk), value)
             }
-            Some(Key::Slice(name)) => put(&mut self.slices, name, value),
+            Some(Key::Block(name, piece)) => put(&mut self.blocks, (name, piece), value),
             None => {
                 let key = String::from_utf8_lossy(key);
                 tracing::warn!(partition = self.partition, %key, "a record with an unknown key stands in the state topic");
@@ -100,7 +100,7 @@ impl Log {
                 Remainder {
                     keys: self.keys(stored.owner, stored.slot),
                     queries: if whole { stored.queries() } else { Vec::new() },
-                    slices: stored.manifest.slices().filter(|_| whole).unwrap_or_default(),
+                    blocks: stored.manifest.blocks().filter(|_| whole).unwrap_or_default(),
                 }
             })
             .collect();
@@ -117,13 +117,13 @@ impl Log {
             };
             if useless {
                 let keys = self.keys(owner, slot);
-                remainders.push(Remainder { keys, queries: Vec::new(), slices: Vec::new() });
+                remainders.push(Remainder { keys, queries: Vec::new(), blocks: Vec::new() });
             }
         }
         remainders
     }
 
-    /// Whether another build wrote something, so that nobody here can say which slices it needs.
+    /// Whether another build wrote something, so that nobody here can say which blocks it needs.
     pub fn has_foreign(&self) -> bool {
         let foreign = |bytes: &Vec<u8>| {
             matches!(Manifest::parse(bytes), Err(versioned::Error::Version { .. }))
@@ -131,9 +131,15 @@ impl Log {
         self.manifests.values().any(foreign)
     }
 
-    /// The slices that stand there.
-    pub fn slice_names(&self) -> impl Iterator<Item = SliceName> + '_ {
-        self.slices.keys().copied()
+    /// The blocks of which pieces stand there, each with the number of the last piece.
+    pub fn blocks(&self) -> BTreeMap<BlockName, u32> {
+        // Sorted: of one block, the last piece comes last.
+        self.blocks.keys().copied().collect()
+    }
+
+    fn block(&self, name: BlockName) -> Option<Block> {
+        let pieces = self.blocks.range((name, 0)..=(name, u32::MAX));
+        Block::read(name, pieces.flat_map(|(_, piece)| piece).copied().collect())
     }
 
     fn keys(&self, owner: Owner, slot: Slot) -> Vec<Key> {
@@ -156,11 +162,11 @@ impl Stored<'_> {
         self.manifest.queries()
     }
 
-    /// The snapshot, and the slices that it names, oldest first.
+    /// The snapshot, and the blocks that it names.
     ///
     /// # Errors
     /// Why it is not whole.
-    pub fn load(&self) -> Result<(Snapshot<'static>, Vec<Slice>), String> {
+    pub fn load(&self) -> Result<(Snapshot<'static>, Blocks), String> {
         let Self { log, owner, slot, manifest } = self;
         let mut bytes = Vec::new();
         for chunk in 0..manifest.chunks {
@@ -171,12 +177,11 @@ impl Stored<'_> {
             return Err("its chunks are not those of its manifest".to_owned());
         }
         let snapshot = Snapshot::decode(&bytes).map_err(|error| error.to_string())?;
-        let names = manifest.slices().ok_or("a slice has a damaged name")?;
-        let slices = names.into_iter().map(|name| {
-            let bytes = log.slices.get(&name).ok_or(format!("slice {name} is missing"))?;
-            Slice::decode(name, bytes).map_err(|error| format!("slice {name}: {error}"))
+        let names = manifest.blocks().ok_or("a block has a damaged name")?;
+        let blocks = names.into_iter().map(|name| {
+            log.block(name).ok_or_else(|| format!("block {name} is missing, or not whole"))
         });
-        Ok((snapshot, slices.collect::<Result<_, _>>()?))
+        Ok((snapshot, blocks.collect::<Result<_, _>>()?))
     }
 }
 

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::core::dedupe::SliceName;
+use crate::core::block::BlockName;
 use crate::core::plan::QueryId;
 use crate::core::snapshot::Snapshot;
 use crate::core::versioned::{Error, Format};
 
-const FORMAT: Format = Format::new("a manifest", 2, 2);
+const FORMAT: Format = Format::new("a manifest", 3, 3);
 
 /// Says what the snapshot in a slot is made of; JSON, so that it can be looked at with any tool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +22,8 @@ pub struct Manifest {
     bytes: usize,
     /// XXH3-64 of these bytes, in hexadecimal digits.
     checksum: String,
-    /// Names of the slices that it needs.
-    slices: Vec<String>,
+    /// Names of the blocks that it needs.
+    blocks: Vec<String>,
     /// The queries that it holds, each as `name:fingerprint`.
     queries: Vec<String>,
 }
@@ -43,7 +43,7 @@ impl Manifest {
             chunks,
             bytes: bytes.len(),
             checksum: checksum(bytes),
-            slices: snapshot.slices().map(|name| name.to_string()).collect(),
+            blocks: snapshot.blocks().map(|name| name.to_string()).collect(),
             queries: snapshot.queries().map(|query| query.to_string()).collect(),
         }
     }
@@ -71,9 +71,9 @@ impl Manifest {
         self.queries.iter().filter_map(|query| query.parse().ok()).collect()
     }
 
-    /// The slices that the snapshot needs; `None` when one of the names is damaged.
-    pub fn slices(&self) -> Option<Vec<SliceName>> {
-        self.slices.iter().map(|name| name.parse().ok()).collect()
+    /// The blocks that the snapshot needs; `None` when one of the names is damaged.
+    pub fn blocks(&self) -> Option<Vec<BlockName>> {
+        self.blocks.iter().map(|name| name.parse().ok()).collect()
     }
 
     /// Whether `bytes` are the ones that were described.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Key, Log, Manifest, Remainder, Slot};
-use crate::core::dedupe::{Slice, SliceName};
+use crate::core::block::{Block, BlockName};
 use crate::core::owner::Owner;
 use crate::core::plan::QueryId;
 use crate::core::snapshot::Snapshot;
 use crate::publisher::{Error, Publisher, Record, Ticket};
 
-/// Size of a chunk: with its key and headers below the 1 MB that brokers take by default.
+/// Size of a chunk, and of a block's piece: with its key and headers below the 1 MB that brokers take by default.
 const CHUNK_BYTES: usize = 900_000;
 
-/// A slice is deleted when so many snapshots were stored since one named it. At the default interval of
+/// A block is deleted when so many snapshots were stored since one named it. At the default interval of
 /// 5 s these take longer than the session timeout of 6 s, in which an owner learns that it was replaced, so
 /// that it deletes nothing that its successor's snapshot names. Where snapshots are stored more often it may:
 /// that snapshot is not whole then and is skipped, and an older one or the log is used.
@@ -30,17 +30,25 @@ pub struct Store {
     slots: BTreeMap<Slot, Stored>,
     /// What former owners left, newest first.
     remainders: Vec<Remainder>,
-    /// The slices that stand in the topic, and for how many snapshots nobody has named them.
-    slices: BTreeMap<SliceName, u32>,
+    /// The blocks that stand in the topic.
+    blocks: BTreeMap<BlockName, Standing>,
     /// Those that are never deleted, because another build may need them.
-    kept: BTreeSet<SliceName>,
+    kept: BTreeSet<BlockName>,
     pending: Option<Pending>,
+}
+
+#[derive(Debug)]
+struct Standing {
+    /// The number of its last piece.
+    last_piece: u32,
+    /// For how many snapshots none has named it.
+    idle: u32,
 }
 
 #[derive(Debug, Default)]
 struct Stored {
     chunks: u32,
-    slices: Vec<SliceName>,
+    blocks: Vec<BlockName>,
     queries: BTreeSet<QueryId>,
 }
 
@@ -56,7 +64,10 @@ struct Pending {
 impl Store {
     /// The store of `owner` for `partition`, where `log` stands.
     pub fn take_over(topic: Arc<str>, partition: i32, owner: Owner, log: &Log) -> Self {
-        let kept = if log.has_foreign() { log.slice_names().collect() } else { BTreeSet::new() };
+        let blocks = log.blocks();
+        let kept =
+            if log.has_foreign() { blocks.keys().copied().collect() } else { BTreeSet::new() };
+        let standing = |(name, last_piece)| (name, Standing { last_piece, idle: 0 });
         Self {
             topic,
             partition,
@@ -65,7 +76,7 @@ impl Store {
             next: Slot::A,
             slots: BTreeMap::new(),
             remainders: log.remainders(),
-            slices: log.slice_names().map(|name| (name, 0)).collect(),
+            blocks: blocks.into_iter().map(standing).collect(),
             pending: None,
         }
     }
@@ -80,24 +91,28 @@ impl Store {
         !self.slots.is_empty()
     }
 
-    /// Sends `snapshot`, before it those of `slices` that are not in the topic yet, and returns how
+    /// Sends `snapshot`, before it those of its `blocks` that are not in the topic yet, and returns how
     /// many bytes the snapshot has. [`clean_up`](Self::clean_up) does what is left to do after it.
     ///
     /// # Errors
     /// When the records cannot be handed over.
-    pub fn store(
+    pub fn store<'b>(
         &mut self,
         out: &Publisher,
         snapshot: &Snapshot<'_>,
-        slices: impl Iterator<Item = Slice>,
+        blocks: impl Iterator<Item = &'b Block>,
     ) -> Result<usize, Error> {
         let ticket = Ticket::new();
         let since = Instant::now();
-        let named: Vec<SliceName> = snapshot.slices().collect();
-        for slice in slices.filter(|slice| named.contains(&slice.name())) {
-            if !self.slices.contains_key(&slice.name()) {
-                self.put(out, Key::Slice(slice.name()), Some(&slice.encode()), &ticket)?;
-                self.slices.insert(slice.name(), 0);
+        for block in blocks {
+            let name = block.name();
+            if !self.blocks.contains_key(&name) {
+                let mut last_piece = 0;
+                for (number, piece) in (0..).zip(block.bytes().chunks(CHUNK_BYTES)) {
+                    self.put(out, Key::Block(name, number), Some(piece), &ticket)?;
+                    last_piece = number;
+                }
+                self.blocks.insert(name, Standing { last_piece, idle: 0 });
             }
         }
         let slot = self.next;
@@ -109,7 +124,11 @@ impl Store {
         }
         let manifest = Manifest::new(snapshot, &bytes, chunks);
         self.put(out, Key::Manifest(self.owner, slot), Some(&manifest.encode()), &ticket)?;
-        let stored = Stored { chunks, slices: named, queries: snapshot.queries().collect() };
+        let stored = Stored {
+            chunks,
+            blocks: snapshot.blocks().collect(),
+            queries: snapshot.queries().collect(),
+        };
         let before = self.slots.insert(slot, stored).unwrap_or_default();
         let mut leftover = self.pending.take().map(|pending| pending.leftover).unwrap_or_default();
         leftover.extend((chunks..before.chunks).map(|chunk| Key::Chunk(self.owner, slot, chunk)));
@@ -133,18 +152,17 @@ impl Store {
         for key in needless.into_iter().chain(pending.leftover) {
             self.put(out, key, None, &deletions)?;
         }
-        let own = self.slots.values().flat_map(|stored| &stored.slices);
-        let others = self.remainders.iter().flat_map(|remainder| &remainder.slices);
-        let named: BTreeSet<SliceName> = own.chain(others).chain(&self.kept).copied().collect();
-        for (name, idle) in &mut self.slices {
-            *idle = if named.contains(name) { 0 } else { *idle + 1 };
+        let own = self.slots.values().flat_map(|stored| &stored.blocks);
+        let others = self.remainders.iter().flat_map(|remainder| &remainder.blocks);
+        let named: BTreeSet<BlockName> = own.chain(others).chain(&self.kept).copied().collect();
+        for (name, standing) in &mut self.blocks {
+            standing.idle = if named.contains(name) { 0 } else { standing.idle + 1 };
         }
-        let (gone, kept) = std::mem::take(&mut self.slices)
-            .into_iter()
-            .partition::<BTreeMap<_, _>, _>(|(_, idle)| *idle >= IDLE_SNAPSHOTS);
-        self.slices = kept;
-        for name in gone.into_keys() {
-            self.put(out, Key::Slice(name), None, &deletions)?;
+        let gone = self.blocks.extract_if(.., |_, standing| standing.idle >= IDLE_SNAPSHOTS);
+        for (name, Standing { last_piece, .. }) in gone.collect::<Vec<_>>() {
+            for piece in 0..=last_piece {
+                self.put(out, Key::Block(name, piece), None, &deletions)?;
+            }
         }
         Ok(Some(pending.since.elapsed()))
     }

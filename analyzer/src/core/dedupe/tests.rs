@@ -37,7 +37,7 @@ fn beyond_the_capacity_the_oldest_slice_is_forgotten_and_counted() {
     assert_eq!(dedupe.forgotten(), SLICE);
     assert!((0..SLICE).all(|number| !dedupe.contains(id(number))));
     assert!((SLICE..3 * SLICE).all(|number| dedupe.contains(id(number))));
-    assert_eq!(dedupe.slices().map(|slice| slice.name().index).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(dedupe.blocks().map(|slice| slice.name().index).collect::<Vec<_>>(), [1, 2]);
 }
 
 #[test]
@@ -55,13 +55,14 @@ fn ids_are_remembered_for_the_horizon_at_least_by_record_time() {
 fn a_state_without_one_of_its_slices_is_refused() {
     let mut dedupe = Dedupe::new(4 * SLICE_IDS, u64::MAX);
     assert!((0..2 * SLICE + 5).all(|number| see(&mut dedupe, number, 0)));
-    let slices: Vec<Slice> = dedupe.slices().collect();
-    let restore = |slices: &[Slice]| {
-        Dedupe::new(4 * SLICE_IDS, u64::MAX).restore(dedupe.state(), slices.to_vec()).map(|_| ())
+    let slices: Vec<Block> = dedupe.blocks().cloned().collect();
+    let restore = |slices: &[Block]| {
+        let blocks = slices.iter().cloned().collect();
+        Dedupe::new(4 * SLICE_IDS, u64::MAX).restore(dedupe.state(), &blocks).map(|_| ())
     };
     assert_eq!(restore(&slices), Ok(()));
-    assert_eq!(restore(&slices[..1]), Err(slices[1].name()));
-    assert_eq!(restore(&slices[1..]), Err(slices[0].name()));
+    assert_eq!(restore(&slices[..1]), Err(Error::MissingBlock(slices[1].name())));
+    assert_eq!(restore(&slices[1..]), Err(Error::MissingBlock(slices[0].name())));
 }
 
 proptest! {
@@ -74,11 +75,11 @@ proptest! {
         let new = || Dedupe::new(2 * SLICE_IDS, 2_000);
         let mut original = new();
         prop_assert!((0..before).all(|number| see(&mut original, number, number as i64 / 100)));
-        let mut restored = new().restore(original.state(), original.slices()).unwrap();
+        let mut restored = new().restore(original.state(), &original.blocks().cloned().collect()).unwrap();
         for (number, timestamp_ms) in after {
             prop_assert_eq!(see(&mut restored, number, timestamp_ms), see(&mut original, number, timestamp_ms));
         }
         prop_assert_eq!(restored.forgotten(), original.forgotten());
-        prop_assert_eq!(restored.slices().collect::<Vec<_>>(), original.slices().collect::<Vec<_>>());
+        prop_assert!(restored.blocks().eq(original.blocks()));
     }
 }

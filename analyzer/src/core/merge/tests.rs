@@ -10,7 +10,7 @@ use crate::core::owner::Owner;
 use crate::core::partial::{Partial, next_offset};
 use crate::core::plan::Plan;
 use crate::core::query::Query;
-use crate::core::snapshot::Snapshot;
+use crate::core::tally::stored::Stored;
 use crate::core::tally::{Outcome, Tally};
 
 mod model;
@@ -67,8 +67,8 @@ fn troubled(
     log: &[Rsvp],
     accidents: &[(Index, Accident)],
 ) -> Vec<Partial> {
-    let restore = |stored: &Option<Vec<u8>>| match stored {
-        Some(bytes) => Tally::restore(plan, Snapshot::decode(bytes).unwrap(), []).unwrap(),
+    let restore = |stored: &Option<Stored>| match stored {
+        Some(stored) => stored.restore(plan).unwrap(),
         None => Tally::new(partition, plan),
     };
     let mut tally = Tally::new(partition, plan);
@@ -84,7 +84,7 @@ fn troubled(
         match accident {
             Accident::Emit => written.extend(tally.emit()),
             Accident::EmitHalf => written.extend(tally.emit().take(3)),
-            Accident::Snapshot => stored = Some(tally.snapshot().encode()),
+            Accident::Snapshot => stored = Some(Stored::of(&tally)),
             Accident::Crash => {
                 tally = restore(&stored);
                 written.extend(tally.emit_all());
@@ -113,8 +113,8 @@ fn owned(
     log: &[Rsvp],
     accidents: &[(Index, Accident)],
 ) -> Written {
-    let restore = |stored: &Option<Vec<u8>>| match stored {
-        Some(bytes) => Tally::restore(plan, Snapshot::decode(bytes).unwrap(), []).unwrap(),
+    let restore = |stored: &Option<Stored>| match stored {
+        Some(stored) => stored.restore(plan).unwrap(),
         None => Tally::new(partition, plan),
     };
     let reflected = |partial: &Partial| partial.value.as_deref().map(|v| next_offset(v).unwrap());
@@ -135,7 +135,7 @@ fn owned(
         match accident {
             Accident::Emit => written.extend(tally.emit().map(|partial| (me, partial))),
             Accident::EmitHalf => written.extend(tally.emit().take(3).map(|partial| (me, partial))),
-            Accident::Snapshot => stored = Some(tally.snapshot().encode()),
+            Accident::Snapshot => stored = Some(Stored::of(&tally)),
             Accident::Crash | Accident::Zombie => {
                 let before = std::mem::replace(&mut tally, restore(&stored));
                 if matches!(accident, Accident::Zombie) {
@@ -278,8 +278,7 @@ proptest! {
         for (partition, log) in logs(&rsvps).iter().enumerate() {
             let mut tally = Tally::new(partition as i32, &before);
             catch_up(&mut tally, &log[..at.index(log.len() + 1)]);
-            let stored = Snapshot::decode(&tally.snapshot().encode()).unwrap();
-            let mut tally = Tally::restore(&after, stored, []).unwrap();
+            let mut tally = Stored::of(&tally).restore(&after).unwrap();
             prop_assert_eq!(tally.next_offset(), at.index(log.len() + 1) as i64, "the others go on");
             written.extend(tally.emit_all());
             for until in (0..log.len()).step_by(emit_every) {

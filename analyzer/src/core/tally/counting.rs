@@ -7,13 +7,14 @@ use std::sync::Arc;
 use common::event::Reason;
 use common::event::time::Unreadable;
 
+use crate::core::block::Block;
 use crate::core::decode::{Found, Time};
-use crate::core::dedupe::{Dedupe, Slice};
+use crate::core::dedupe::Dedupe;
 use crate::core::hash::hash;
 use crate::core::notices::Notices;
 use crate::core::partial::{Head, Key, Part, Partial, Progress, Value};
 use crate::core::plan::{Plan, Planned, milliseconds};
-use crate::core::snapshot::{Error, QueryState, Snapshot};
+use crate::core::snapshot::{Blocks, Error, QueryState, Snapshot};
 use crate::core::watermark::{Observed, Watermark};
 use crate::core::window::{Dated, Panes};
 use crate::core::witness::Witness;
@@ -322,7 +323,7 @@ impl Counting {
         Key { query: self.planned(at).query.name.clone(), partition: self.partition, part }
     }
 
-    /// The state at this offset. To be stored after all [`slices`](Self::slices) that it names.
+    /// The state at this offset. To be stored after all [`blocks`](Self::blocks) that it names.
     pub(super) fn snapshot(&self) -> Snapshot<'_> {
         let queries = self.queries.iter().enumerate().map(|(at, tallied)| QueryState {
             name: Cow::Borrowed(&self.planned(at).query.name),
@@ -341,21 +342,21 @@ impl Counting {
         }
     }
 
-    /// The sealed dedupe slices, oldest first. Each is stored once; one that no stored snapshot names may
-    /// be deleted.
-    pub(super) fn slices(&self) -> impl Iterator<Item = Slice> + '_ {
-        self.dedupe.slices()
+    /// The sealed dedupe slices and panes. Each is stored once; one that no stored snapshot names may be
+    /// deleted.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &Block> + '_ {
+        self.dedupe.blocks().chain(self.queries.iter().flat_map(|query| query.panes.blocks()))
     }
 
     /// Goes on from a snapshot with those of the queries at the places `wanted` that it knows, and takes
     /// these off. `None` if it knows none of them.
     ///
     /// # Errors
-    /// [`Error::MissingSlice`]; nothing is taken off then.
+    /// [`Error::MissingBlock`] and [`Error::Unreadable`]; nothing is taken off then.
     pub(super) fn restore(
         plan: &Arc<Plan>,
         snapshot: Snapshot<'_>,
-        slices: impl IntoIterator<Item = Slice>,
+        blocks: &Blocks,
         wanted: &mut Vec<usize>,
     ) -> Result<Option<Self>, Error> {
         let Snapshot { progress, partition, witness, event_time, record_time, dedupe, mut queries } =
@@ -369,7 +370,8 @@ impl Counting {
             match queries.iter().position(same) {
                 Some(stored) => {
                     let QueryState { panes, missed, .. } = queries.swap_remove(stored);
-                    let panes = Panes::new(planned.slides(), planned.capacity).restore(panes);
+                    let panes =
+                        Panes::new(planned.slides(), planned.capacity).restore(panes, blocks)?;
                     known.push(Tallied { at, panes, missed: missed.into_owned(), head_due: true });
                 }
                 None => unknown.push(at),
@@ -379,7 +381,7 @@ impl Counting {
             return Ok(None);
         }
         let mut counting = Self::new(partition, plan, []);
-        counting.dedupe = counting.dedupe.restore(dedupe, slices).map_err(Error::MissingSlice)?;
+        counting.dedupe = counting.dedupe.restore(dedupe, blocks)?;
         counting.queries = known;
         counting.progress = progress.into_owned();
         counting.witness = witness;

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::counting::MAX_GAPS;
+use super::stored::Stored;
 use super::*;
 use crate::core::dedupe::SLICE_IDS;
 use crate::core::merge::Merge;
@@ -330,9 +331,8 @@ proptest! {
             }
             if offset == cut.index(feed.len()) {
                 // Another owner goes on from what was stored.
-                let stored = Snapshot::decode(&tally.snapshot().encode()).unwrap();
                 let plan = Arc::clone(tally.counting.plan());
-                tally = Tally::restore(&plan, stored, []).unwrap();
+                tally = Stored::of(&tally).restore(&plan).unwrap();
             }
         }
         prop_assert_eq!(tally.progress().watermark_ms, Some(START_MS + newest_ms));
@@ -389,7 +389,8 @@ fn absurd_times_are_survived() {
 fn a_snapshot_that_knows_none_of_the_queries_is_refused() {
     let mut feed = Feed::new();
     feed.at("1", 0, 0);
-    let restore = |plan: &Arc<Plan>| Tally::restore(plan, feed.tally.snapshot(), []).map(|_| ());
+    let stored = Stored::of(&feed.tally);
+    let restore = |plan: &Arc<Plan>| stored.restore(plan).map(|_| ());
     assert_eq!(restore(&plan(|_| {})), Ok(()));
     let changed = Error::Changed { query: "topics".to_owned() };
     assert_eq!(restore(&plan(|settings| settings.capacity = 100)), Err(changed.clone()));
@@ -405,7 +406,7 @@ fn a_new_query_tells_what_the_log_has_lost_and_the_others_do_not() {
         plan(|_| {}).queries().iter().map(|planned| planned.query.clone()).collect();
     queries.push(Query { name: "new".to_owned(), ..queries[0].clone() });
     let more = Arc::new(Plan::new(&queries, plan(|_| {}).settings().clone()).unwrap());
-    feed.tally = Tally::restore(&more, feed.tally.snapshot(), []).unwrap();
+    feed.tally = Stored::of(&feed.tally).restore(&more).unwrap();
     assert_eq!((feed.tally.next_offset(), feed.tally.replay_from()), (10, Some(0)));
     feed.tally.record_gap(0, 3);
     assert_eq!((feed.tally.next_offset(), feed.tally.replay_from()), (10, Some(4)));
@@ -417,7 +418,7 @@ fn a_new_query_tells_what_the_log_has_lost_and_the_others_do_not() {
     assert_eq!(feed.tally.replay_from(), None);
     assert_eq!(feed.at("11", 11, 11), Outcome::Counted);
     assert_eq!(feed.tally.next_offset(), 12);
-    feed.tally = Tally::restore(&more, feed.tally.snapshot(), []).unwrap();
+    feed.tally = Stored::of(&feed.tally).restore(&more).unwrap();
     let (mut gaps, mut totals) = (Vec::new(), Vec::new());
     for planned in more.queries() {
         let mut merge = Merge::new(planned);
@@ -443,16 +444,14 @@ fn a_snapshot_with_sealed_slices_goes_on_from_its_bytes() {
     let bytes = feed.tally.snapshot().encode();
     let snapshot = Snapshot::decode(&bytes).unwrap();
     assert_eq!((snapshot.partition(), snapshot.next_offset()), (3, events));
-    let stored: Vec<(_, Vec<u8>)> =
-        feed.tally.slices().map(|slice| (slice.name(), slice.encode())).collect();
-    assert_eq!(
-        snapshot.slices().collect::<Vec<_>>(),
-        stored.iter().map(|(name, _)| *name).collect::<Vec<_>>()
-    );
-    let read = || stored.iter().map(|(name, bytes)| Slice::decode(*name, bytes).unwrap());
-    let missing = Tally::restore(&plan(|_| {}), snapshot.clone(), read().skip(1)).map(|_| ());
-    assert_eq!(missing, Err(Error::MissingSlice(stored[0].0)));
-    feed.tally = Tally::restore(&plan(|_| {}), snapshot, read()).unwrap();
+    let stored: Vec<Block> = feed.tally.blocks().cloned().collect();
+    assert!(snapshot.blocks().eq(stored.iter().map(Block::name)));
+    let restore = |snapshot, blocks: &[Block]| {
+        Tally::restore(&plan(|_| {}), snapshot, &blocks.iter().cloned().collect())
+    };
+    let missing = restore(snapshot.clone(), &stored[1..]).map(|_| ());
+    assert_eq!(missing, Err(Error::MissingBlock(stored[0].name())));
+    feed.tally = restore(snapshot, &stored).unwrap();
     assert_eq!(feed.tally.snapshot().encode(), bytes);
     for n in [0, SLICE_IDS as i64, events - 1] {
         assert_eq!(feed.at(&n.to_string(), n, n), Outcome::Duplicate);
@@ -478,7 +477,7 @@ fn tombstones_that_were_not_written_survive_a_snapshot() {
         feed.at(&n.to_string(), 0, n);
     }
     feed.at("5", 50_000, 50_000);
-    let mut restored = Tally::restore(&plan(|_| {}), feed.tally.snapshot(), []).unwrap();
+    let mut restored = Stored::of(&feed.tally).restore(&plan(|_| {})).unwrap();
     let gone: BTreeSet<String> = restored
         .emit_all()
         .filter(|partial| partial.value.is_none())

@@ -65,7 +65,10 @@ impl Counted {
     }
 
     fn totals(&self) -> Vec<(i64, u64)> {
-        self.panes.panes.iter().map(|(&start, pane)| (start, pane.summary.total())).collect()
+        let open = self.panes.open.iter().map(|(&start, pane)| (start, pane.summary.total()));
+        let sealed = self.panes.sealed.iter();
+        let sealed = sealed.map(|(&start, pane)| (start, unpack(&pane.summary).total()));
+        sealed.chain(open).collect()
     }
 }
 
@@ -194,7 +197,7 @@ proptest! {
                 // Of the window, its lateness and its skew, the slide that the watermark is in, and those that
                 // early events were taken back from.
                 const EMPTIED: usize = 3;
-                prop_assert!(panes.panes.len() <= 3 + 1 + 3 + 1 + EMPTIED);
+                prop_assert!(panes.open.len() + panes.sealed.len() <= 3 + 1 + 3 + 1 + EMPTIED);
             }
             prop_assert!(panes.candidates.len() <= crate::core::watermark::MAX_WAITING);
         }

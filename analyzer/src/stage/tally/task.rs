@@ -261,7 +261,7 @@ impl PartitionTask {
     pub fn store(&mut self, out: &Publisher) -> Result<(), Error> {
         if self.unstored > 0 {
             let started = Instant::now();
-            let bytes = self.store.store(out, &self.tally.snapshot(), self.tally.slices())?;
+            let bytes = self.store.store(out, &self.tally.snapshot(), self.tally.blocks())?;
             self.unstored = 0;
             self.store_pace.done(started, Instant::now());
             tracing::debug!(
@@ -303,8 +303,8 @@ fn restore(plan: &Arc<Plan>, partition: i32, log: &Log) -> Option<Tally> {
         if !restoring.wants(&stored.queries()) {
             continue;
         }
-        let offered = stored.load().and_then(|(snapshot, slices)| {
-            restoring.offer(snapshot, slices).map_err(|error| error.to_string())
+        let offered = stored.load().and_then(|(snapshot, blocks)| {
+            restoring.offer(snapshot, &blocks).map_err(|error| error.to_string())
         });
         if let Err(why) = offered {
             let next_offset = stored.next_offset();

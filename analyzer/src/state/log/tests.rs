@@ -53,8 +53,12 @@ fn count(tally: &mut Tally, events: i64) {
 fn records(tally: &Tally, owner: Owner, slot: Slot, chunk_bytes: usize) -> Vec<(Key, Vec<u8>)> {
     let snapshot = tally.snapshot();
     let bytes = snapshot.encode();
-    let mut records: Vec<_> =
-        tally.slices().map(|slice| (Key::Slice(slice.name()), slice.encode())).collect();
+    let mut records = Vec::new();
+    for block in tally.blocks() {
+        for (number, piece) in (0..).zip(block.bytes().chunks(chunk_bytes)) {
+            records.push((Key::Block(block.name(), number), piece.to_vec()));
+        }
+    }
     let mut chunks = 0;
     for piece in bytes.chunks(chunk_bytes) {
         records.push((Key::Chunk(owner, slot, chunks), piece.to_vec()));
@@ -85,8 +89,8 @@ fn the_snapshot_with_the_highest_offset_comes_first_whoever_wrote_last() {
     replay(&mut log, &records(&tally(&plan, 20), someone(), Slot::A, 100));
     replay(&mut log, &records(&tally(&plan, 10), someone(), Slot::B, 100));
     assert_eq!(offsets(&log), [20, 10]);
-    let (snapshot, slices) = log.snapshots().next().unwrap().load().unwrap();
-    let restored = Tally::restore(&plan, snapshot, slices).unwrap();
+    let (snapshot, blocks) = log.snapshots().next().unwrap().load().unwrap();
+    let restored = Tally::restore(&plan, snapshot, &blocks).unwrap();
     assert_eq!((restored.next_offset(), restored.progress().events), (20, 20));
 }
 
@@ -111,20 +115,20 @@ fn whatever_a_crash_leaves_of_a_slot_the_other_slot_stands() {
 }
 
 #[test]
-fn a_snapshot_without_one_of_its_slices_is_skipped() {
+fn a_snapshot_without_a_piece_of_one_of_its_blocks_is_skipped() {
     let plan = plan();
     // More ids than a slice holds, so that one is sealed.
     let full = tally(&plan, 70_000);
-    assert!(full.slices().count() > 0);
+    assert!(full.blocks().count() > 0);
     let mut log = Log::new(PARTITION);
-    replay(&mut log, &records(&full, someone(), Slot::A, 900_000));
+    replay(&mut log, &records(&full, someone(), Slot::A, 300_000));
     replay(&mut log, &records(&tally(&plan, 10), someone(), Slot::A, 900_000));
     assert_eq!(offsets(&log), [70_000, 10]);
-    let (snapshot, slices) = log.snapshots().next().unwrap().load().unwrap();
-    assert_eq!(Tally::restore(&plan, snapshot, slices).unwrap().progress().events, 70_000);
+    let (snapshot, blocks) = log.snapshots().next().unwrap().load().unwrap();
+    assert_eq!(Tally::restore(&plan, snapshot, &blocks).unwrap().progress().events, 70_000);
 
-    let name = full.slices().next().unwrap().name();
-    log.replay(Key::Slice(name).of(PARTITION).as_bytes(), None);
+    let name = full.blocks().next().unwrap().name();
+    log.replay(Key::Block(name, 1).of(PARTITION).as_bytes(), None);
     assert_eq!(offsets(&log), [10]);
 }
 
@@ -190,8 +194,8 @@ fn each_query_goes_on_from_its_own_newest_snapshot() {
         let mut restoring = Restoring::new(PARTITION, plan);
         for stored in log.snapshots().filter(|stored| stored.load().is_ok()) {
             if restoring.wants(&stored.queries()) {
-                let (snapshot, slices) = stored.load().unwrap();
-                restoring.offer(snapshot, slices).unwrap();
+                let (snapshot, blocks) = stored.load().unwrap();
+                restoring.offer(snapshot, &blocks).unwrap();
             }
         }
         restoring.finish()
@@ -213,10 +217,11 @@ fn a_larger_memory_of_ids_goes_on_from_what_is_stored_and_a_smaller_one_forgets_
     };
     let (two, four) = (with(2 * SLICE_IDS), with(4 * SLICE_IDS));
     let counted = tally(&two, 3 * SLICE_IDS as i64 - 1);
-    let (bytes, slices) = (counted.snapshot().encode(), counted.slices().collect::<Vec<_>>());
+    let bytes = counted.snapshot().encode();
+    let blocks = counted.blocks().cloned().collect();
     for (plan, forgotten) in [(&four, 0), (&with(SLICE_IDS), SLICE_IDS as u64)] {
         let snapshot = Snapshot::decode(&bytes).unwrap();
-        let restored = Tally::restore(plan, snapshot, slices.clone()).unwrap();
+        let restored = Tally::restore(plan, snapshot, &blocks).unwrap();
         assert_eq!(restored.progress().events, counted.progress().events);
         assert_eq!(restored.forgotten(), forgotten);
     }

@@ -12,7 +12,7 @@ fn left(owner: u64, queries: &[QueryId]) -> Remainder {
             Key::Chunk(Owner::new(owner), Slot::A, 0),
         ],
         queries: queries.to_vec(),
-        slices: Vec::new(),
+        blocks: Vec::new(),
     }
 }
 
@@ -20,7 +20,7 @@ fn owners(keys: &[Key]) -> BTreeSet<Owner> {
     keys.iter()
         .map(|key| match key {
             Key::Manifest(owner, _) | Key::Chunk(owner, ..) => *owner,
-            Key::Slice(_) => panic!("a slice is no part of a remainder"),
+            Key::Block(..) => panic!("a block is no part of a remainder"),
         })
         .collect()
 }
