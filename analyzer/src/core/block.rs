@@ -4,6 +4,7 @@
 //! cannot be mixed up, and a damaged block is not taken for whole. What the bytes mean, and which version
 //! they have, is known to whoever made the block.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::core::hash::hash;
+use crate::core::versioned;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +37,46 @@ pub struct BlockName {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not the name of a block")]
 pub struct NotAName(String);
+
+/// Blocks by their names.
+#[derive(Debug, Clone, Default)]
+pub struct Blocks(BTreeMap<BlockName, Block>);
+
+/// Why a stored state cannot be used. None of these can be retried: an older snapshot may do, or else
+/// the log is counted from its start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] versioned::Error),
+    /// The snapshot names a block that is not there.
+    #[error("block {0} is missing, so this snapshot cannot be used")]
+    MissingBlock(BlockName),
+    /// It knows none of the queries, or only with other settings.
+    #[error(
+        "no query has the settings of this snapshot, not even '{query}': counting anew from the log"
+    )]
+    Changed {
+        /// One of the queries.
+        query: String,
+    },
+}
+
+// === impl Blocks ===
+
+impl Blocks {
+    /// # Errors
+    /// [`Error::MissingBlock`].
+    pub(crate) fn get(&self, name: BlockName) -> Result<&Block, Error> {
+        self.0.get(&name).ok_or(Error::MissingBlock(name))
+    }
+}
+
+impl FromIterator<Block> for Blocks {
+    fn from_iter<I: IntoIterator<Item = Block>>(blocks: I) -> Self {
+        Self(blocks.into_iter().map(|block| (block.name(), block)).collect())
+    }
+}
 
 // === impl Block ===
 

@@ -14,8 +14,7 @@ use std::collections::VecDeque;
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
-use crate::core::block::{Block, BlockName};
-use crate::core::snapshot::{Blocks, Error};
+use crate::core::block::{Block, BlockName, Blocks, Error};
 
 mod slice;
 #[cfg(test)]

@@ -6,15 +6,15 @@
 //! one, nothing is copied but into the bytes: a snapshot borrows from the tally.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::block::{Block, BlockName};
+use crate::core::block::BlockName;
+pub use crate::core::block::{Blocks, Error};
 use crate::core::dedupe;
 use crate::core::partial::Progress;
 use crate::core::plan::{Fingerprint, QueryId};
-use crate::core::versioned::{self, Format};
+use crate::core::versioned::Format;
 use crate::core::watermark::Watermark;
 use crate::core::window;
 use crate::core::witness::Witness;
@@ -43,48 +43,6 @@ pub(crate) struct QueryState<'a> {
     /// What was lost before it joined the others: offsets `[from, to)`.
     pub(crate) missed: Cow<'a, [(i64, i64)]>,
 }
-
-/// Blocks by their names.
-#[derive(Debug, Clone, Default)]
-pub struct Blocks(BTreeMap<BlockName, Block>);
-
-/// Why a stored state cannot be used. None of these can be retried: an older snapshot may do, or else
-/// the log is counted from its start.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// It cannot be read.
-    #[error(transparent)]
-    Unreadable(#[from] versioned::Error),
-    /// The snapshot names a block that is not there.
-    #[error("block {0} is missing, so this snapshot cannot be used")]
-    MissingBlock(BlockName),
-    /// It knows none of the queries, or only with other settings.
-    #[error(
-        "no query has the settings of this snapshot, not even '{query}': counting anew from the log"
-    )]
-    Changed {
-        /// One of the queries.
-        query: String,
-    },
-}
-
-// === impl Blocks ===
-
-impl Blocks {
-    /// # Errors
-    /// [`Error::MissingBlock`].
-    pub(crate) fn get(&self, name: BlockName) -> Result<&Block, Error> {
-        self.0.get(&name).ok_or(Error::MissingBlock(name))
-    }
-}
-
-impl FromIterator<Block> for Blocks {
-    fn from_iter<I: IntoIterator<Item = Block>>(blocks: I) -> Self {
-        Self(blocks.into_iter().map(|block| (block.name(), block)).collect())
-    }
-}
-
-// === impl Snapshot ===
 
 impl Snapshot<'_> {
     /// The partition of `raw-rsvps` that it is about.

@@ -19,9 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::core::block::{Block, BlockName};
+use crate::core::block::{Block, BlockName, Blocks, Error};
 use crate::core::query::Sliding;
-use crate::core::snapshot::{Blocks, Error};
 use crate::core::summary::Summary;
 use crate::core::versioned::Format;
 use crate::core::watermark::{Observed, Place, Watermark};
