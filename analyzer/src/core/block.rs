@@ -52,14 +52,6 @@ pub enum Error {
     /// The snapshot names a block that is not there.
     #[error("block {0} is missing, so this snapshot cannot be used")]
     MissingBlock(BlockName),
-    /// It knows none of the queries, or only with other settings.
-    #[error(
-        "no query has the settings of this snapshot, not even '{query}': counting anew from the log"
-    )]
-    Changed {
-        /// One of the queries.
-        query: String,
-    },
 }
 
 // === impl Blocks ===

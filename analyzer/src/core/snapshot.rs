@@ -2,8 +2,8 @@
 //!
 //! It holds the partition, the counters, the last record that is reflected, the ids of the open dedupe slice,
 //! and per query its name, its fingerprint and the panes that still change. Sealed slices and panes are
-//! [blocks](crate::core::block), of which it has the names: so its size does not grow with the window. To write
-//! one, nothing is copied but into the bytes: a snapshot borrows from the tally.
+//! [blocks](crate::core::block), of which it has the names alone: a pane of a long window costs it a few bytes. To
+//! write one, nothing is copied but into the bytes: a snapshot borrows from the tally.
 
 use std::borrow::Cow;
 

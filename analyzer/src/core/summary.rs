@@ -4,8 +4,8 @@
 //! distinct items; only then does a [`Distinct`] sketch come into being, with the items that are
 //! tracked at that moment, and from then on sees each item that is not.
 //!
-//! Encoding: capacity, ceiling, total, items as (text, count, error) in slot order, and the
-//! registers of the sketch if there is one. Hashes are computed again: they are not to be trusted.
+//! Encoding, of both kinds the same: capacity, ceiling, total, items as (text, count, error) in slot order or by
+//! hash, and the registers of the sketch if there is one. Hashes are computed again: they are not to be trusted.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -148,6 +148,17 @@ struct Decoded<'a> {
     distinct: Option<&'a [u8]>,
 }
 
+impl<'a> Encoded<'a> {
+    fn new(
+        [capacity, ceiling, total]: [u64; 3],
+        slots: &'a [Counted],
+        distinct: Option<&'a Distinct>,
+    ) -> Self {
+        let distinct = distinct.map(|distinct| Bytes(distinct.as_bytes()));
+        Self { capacity, ceiling, total, slots: Slots(slots), distinct }
+    }
+}
+
 impl Serialize for Slots<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(
@@ -165,27 +176,17 @@ impl Serialize for Bytes<'_> {
 
 impl Serialize for Frozen {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let encoded = Encoded {
-            capacity: self.counters.capacity() as u64,
-            ceiling: self.counters.ceiling(),
-            total: self.counters.total(),
-            slots: Slots(self.counters.entries()),
-            distinct: self.distinct.as_ref().map(|distinct| Bytes(distinct.as_bytes())),
-        };
-        encoded.serialize(serializer)
+        let counters = &self.counters;
+        let numbers = [counters.capacity() as u64, counters.ceiling(), counters.total()];
+        Encoded::new(numbers, counters.entries(), self.distinct.as_ref()).serialize(serializer)
     }
 }
 
 impl Serialize for Summary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let encoded = Encoded {
-            capacity: self.counters.capacity() as u64,
-            ceiling: self.counters.ceiling(),
-            total: self.counters.total(),
-            slots: Slots(self.counters.slots()),
-            distinct: self.distinct.as_ref().map(|distinct| Bytes(distinct.as_bytes())),
-        };
-        encoded.serialize(serializer)
+        let counters = &self.counters;
+        let numbers = [counters.capacity() as u64, counters.ceiling(), counters.total()];
+        Encoded::new(numbers, counters.slots(), self.distinct.as_ref()).serialize(serializer)
     }
 }
 

@@ -53,25 +53,6 @@ impl Tally {
         Self { counting, behind: Vec::new() }
     }
 
-    /// Goes on from one snapshot, see [`Restoring`].
-    ///
-    /// # Errors
-    /// [`Error::Changed`] if all queries are new or have another meaning, [`Error::MissingBlock`], and
-    /// [`Error::Unreadable`] for a block of another kind.
-    pub fn restore(
-        plan: &Arc<Plan>,
-        snapshot: Snapshot<'_>,
-        blocks: &Blocks,
-    ) -> Result<Self, Error> {
-        let mut restoring = Restoring::new(snapshot.partition(), plan);
-        restoring.offer(snapshot, blocks)?;
-        if restoring.restored.is_empty() {
-            let query = plan.queries().first().map(|planned| planned.query.name.clone());
-            return Err(Error::Changed { query: query.unwrap_or_default() });
-        }
-        Ok(restoring.finish())
-    }
-
     /// The partition of `raw-rsvps` that is counted.
     pub fn partition(&self) -> i32 {
         self.counting.partition()

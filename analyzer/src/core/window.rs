@@ -7,7 +7,7 @@
 //! pane, 0, that never closes and takes every event.
 //!
 //! When the watermark moves to another slide, the panes before that slide are *sealed*: packed into
-//! [blocks](crate::core::block), in a fifth of the memory, which are stored once and not with every snapshot.
+//! [blocks](crate::core::block), which need less memory and are stored once, not with every snapshot.
 //! A mention that comes for a sealed pane opens it again.
 //!
 //! Events whose time is not confirmed (see [`watermark`](crate::core::watermark)) are kept each by itself, as

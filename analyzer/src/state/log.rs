@@ -96,12 +96,12 @@ impl Log {
         let mut remainders: Vec<_> = self
             .snapshots()
             .map(|stored| {
-                let whole = stored.load().is_ok();
-                Remainder {
-                    keys: self.keys(stored.owner, stored.slot),
-                    queries: if whole { stored.queries() } else { Vec::new() },
-                    blocks: stored.manifest.blocks().filter(|_| whole).unwrap_or_default(),
-                }
+                let keys = self.keys(stored.owner, stored.slot);
+                let (queries, blocks) = match stored.load() {
+                    Ok((snapshot, _)) => (stored.queries(), snapshot.blocks().collect()),
+                    Err(_) => (Vec::new(), Vec::new()),
+                };
+                Remainder { keys, queries, blocks }
             })
             .collect();
         // Pieces of a snapshot that was never finished, and what is no manifest.
@@ -177,11 +177,9 @@ impl Stored<'_> {
             return Err("its chunks are not those of its manifest".to_owned());
         }
         let snapshot = Snapshot::decode(&bytes).map_err(|error| error.to_string())?;
-        let names = manifest.blocks().ok_or("a block has a damaged name")?;
-        let blocks = names.into_iter().map(|name| {
-            log.block(name).ok_or_else(|| format!("block {name} is missing, or not whole"))
-        });
-        Ok((snapshot, blocks.collect::<Result<_, _>>()?))
+        let whole = |name| log.block(name).ok_or(format!("block {name} is missing, or not whole"));
+        let blocks = snapshot.blocks().map(whole).collect::<Result<_, _>>()?;
+        Ok((snapshot, blocks))
     }
 }
 

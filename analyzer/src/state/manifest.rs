@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::core::block::BlockName;
 use crate::core::plan::QueryId;
 use crate::core::snapshot::Snapshot;
 use crate::core::versioned::{Error, Format};
@@ -22,8 +21,6 @@ pub struct Manifest {
     bytes: usize,
     /// XXH3-64 of these bytes, in hexadecimal digits.
     checksum: String,
-    /// Names of the blocks that it needs.
-    blocks: Vec<String>,
     /// The queries that it holds, each as `name:fingerprint`.
     queries: Vec<String>,
 }
@@ -43,7 +40,6 @@ impl Manifest {
             chunks,
             bytes: bytes.len(),
             checksum: checksum(bytes),
-            blocks: snapshot.blocks().map(|name| name.to_string()).collect(),
             queries: snapshot.queries().map(|query| query.to_string()).collect(),
         }
     }
@@ -69,11 +65,6 @@ impl Manifest {
     pub fn queries(&self) -> Vec<QueryId> {
         // What cannot be read is no query that anybody asks for.
         self.queries.iter().filter_map(|query| query.parse().ok()).collect()
-    }
-
-    /// The blocks that the snapshot needs; `None` when one of the names is damaged.
-    pub fn blocks(&self) -> Option<Vec<BlockName>> {
-        self.blocks.iter().map(|name| name.parse().ok()).collect()
     }
 
     /// Whether `bytes` are the ones that were described.

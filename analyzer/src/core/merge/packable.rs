@@ -1,4 +1,4 @@
-//! Counts that are packed into bytes, a third of the memory, while they are not used.
+//! Counts that are packed into bytes while they are not used.
 //!
 //! Most panes of a window, and most nodes of its tree, are needed again only when the window leaves them.
 
@@ -6,46 +6,47 @@ use std::sync::Arc;
 
 use crate::core::summary::Frozen;
 
-/// Counts, packed or not.
+#[cfg(test)]
+mod tests;
+
+/// Counts, open or packed or both.
 #[derive(Debug)]
 pub(super) struct Packable {
-    form: Form,
+    open: Option<Arc<Frozen>>,
+    /// Once they were packed; always when they are not open.
+    packed: Option<Box<[u8]>>,
     /// Since [`pack_if_unused`](Self::pack_if_unused) was called.
     is_used: bool,
 }
 
-#[derive(Debug)]
-enum Form {
-    Open(Arc<Frozen>),
-    Packed(Box<[u8]>),
-}
-
 impl Packable {
     pub(super) fn new(counts: Arc<Frozen>) -> Self {
-        Self { form: Form::Open(counts), is_used: true }
+        Self { open: Some(counts), packed: None, is_used: true }
     }
 
     /// The counts, which stay open until they are not used for a while.
     pub(super) fn open(&mut self) -> &Arc<Frozen> {
         self.is_used = true;
-        if let Form::Packed(bytes) = &self.form {
+        self.open.get_or_insert_with(|| {
+            #[expect(clippy::expect_used, reason = "packed below, and never changed")]
+            let bytes = self.packed.as_deref().expect("packed, since they are not open");
             #[expect(clippy::expect_used, reason = "packed below, and never changed")]
             let counts = rmp_serde::from_slice(bytes).expect("packed counts are counts");
-            self.form = Form::Open(Arc::new(counts));
-        }
-        match &self.form {
-            Form::Open(counts) => counts,
-            Form::Packed(_) => unreachable!("opened above"),
-        }
+            Arc::new(counts)
+        })
     }
 
     /// Packs the counts if they were not used since this was last called.
     pub(super) fn pack_if_unused(&mut self) {
-        let is_used = std::mem::take(&mut self.is_used);
-        if let (false, Form::Open(counts)) = (is_used, &self.form) {
-            #[expect(clippy::expect_used, reason = "plain data, written to memory")]
-            let bytes = rmp_serde::to_vec(&**counts).expect("a Vec takes any bytes");
-            self.form = Form::Packed(bytes.into());
+        if std::mem::take(&mut self.is_used) {
+            return;
+        }
+        if let Some(counts) = self.open.take() {
+            self.packed.get_or_insert_with(|| {
+                #[expect(clippy::expect_used, reason = "plain data, written to memory")]
+                let bytes = rmp_serde::to_vec(&*counts).expect("a Vec takes any bytes");
+                bytes.into()
+            });
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::core::plan::Plan;
 use crate::core::snapshot::{Blocks, Error, Snapshot};
-use crate::core::tally::Tally;
+use crate::core::tally::{Restoring, Tally};
 
 /// A snapshot with the blocks that it names.
 #[derive(Debug, Clone)]
@@ -19,7 +19,11 @@ impl Stored {
         Self { snapshot: tally.snapshot().encode(), blocks }
     }
 
+    /// A tally of `plan` that goes on from this.
     pub(crate) fn restore(&self, plan: &Arc<Plan>) -> Result<Tally, Error> {
-        Tally::restore(plan, Snapshot::decode(&self.snapshot)?, &self.blocks)
+        let snapshot = Snapshot::decode(&self.snapshot)?;
+        let mut restoring = Restoring::new(snapshot.partition(), plan);
+        restoring.offer(snapshot, &self.blocks)?;
+        Ok(restoring.finish())
     }
 }

@@ -386,16 +386,19 @@ fn absurd_times_are_survived() {
 }
 
 #[test]
-fn a_snapshot_that_knows_none_of_the_queries_is_refused() {
+fn a_snapshot_that_knows_none_of_the_queries_begins_nothing() {
     let mut feed = Feed::new();
     feed.at("1", 0, 0);
     let stored = Stored::of(&feed.tally);
-    let restore = |plan: &Arc<Plan>| stored.restore(plan).map(|_| ());
-    assert_eq!(restore(&plan(|_| {})), Ok(()));
-    let changed = Error::Changed { query: "topics".to_owned() };
-    assert_eq!(restore(&plan(|settings| settings.capacity = 100)), Err(changed.clone()));
+    let goes_on_at = |plan: &Arc<Plan>| stored.restore(plan).unwrap().next_offset();
+    assert_eq!(goes_on_at(&plan(|_| {})), 1);
+    assert_eq!(
+        goes_on_at(&plan(|settings| settings.capacity = 100)),
+        0,
+        "from the log's beginning"
+    );
     let shipped = Arc::new(Plan::new(&Query::defaults(), Settings::default()).unwrap());
-    assert_eq!(restore(&shipped), Err(changed));
+    assert_eq!(goes_on_at(&shipped), 0);
 }
 
 #[test]
@@ -446,12 +449,13 @@ fn a_snapshot_with_sealed_slices_goes_on_from_its_bytes() {
     assert_eq!((snapshot.partition(), snapshot.next_offset()), (3, events));
     let stored: Vec<Block> = feed.tally.blocks().cloned().collect();
     assert!(snapshot.blocks().eq(stored.iter().map(Block::name)));
-    let restore = |snapshot, blocks: &[Block]| {
-        Tally::restore(&plan(|_| {}), snapshot, &blocks.iter().cloned().collect())
+    let restore = |blocks: &[Block]| {
+        let blocks = blocks.iter().cloned().collect();
+        Stored { snapshot: bytes.clone(), blocks }.restore(&plan(|_| {}))
     };
-    let missing = restore(snapshot.clone(), &stored[1..]).map(|_| ());
+    let missing = restore(&stored[1..]).map(|_| ());
     assert_eq!(missing, Err(Error::MissingBlock(stored[0].name())));
-    feed.tally = restore(snapshot, &stored).unwrap();
+    feed.tally = restore(&stored).unwrap();
     assert_eq!(feed.tally.snapshot().encode(), bytes);
     for n in [0, SLICE_IDS as i64, events - 1] {
         assert_eq!(feed.at(&n.to_string(), n, n), Outcome::Duplicate);

@@ -73,6 +73,39 @@ impl Counted {
 }
 
 #[test]
+fn a_pane_behind_the_watermark_is_sealed_and_out_of_the_snapshot_until_a_late_mention_opens_it() {
+    let holds =
+        |bytes: &[u8], item: &str| bytes.windows(item.len()).any(|part| part == item.as_bytes());
+    let in_state =
+        |counted: &Counted, item| holds(&rmp_serde::to_vec(&counted.panes.state()).unwrap(), item);
+    let mut counted = Counted::sliding(0);
+    counted.add(5, &["first"]);
+    assert!(in_state(&counted, "first") && counted.panes.sealed.is_empty());
+    counted.add(15, &["second"]);
+    assert!(!in_state(&counted, "first") && in_state(&counted, "second"));
+    let sealed: Vec<Block> = counted.panes.blocks().cloned().collect();
+    assert!(holds(sealed[0].bytes(), "first"));
+
+    counted.add(5, &["late"]);
+    assert!(in_state(&counted, "first") && in_state(&counted, "late"));
+    assert_eq!(counted.totals(), [(0, 2), (10, 1)]);
+    counted.add(25, &["third"]);
+    assert!(!in_state(&counted, "late"));
+    let again: Vec<Block> = counted.panes.blocks().cloned().collect();
+    assert!(holds(again[0].bytes(), "late"));
+    assert_ne!(again[0].name(), sealed[0].name(), "another content is another block");
+
+    let blocks = again.into_iter().collect();
+    let state = rmp_serde::to_vec(&counted.panes.state()).unwrap();
+    let state = rmp_serde::from_slice(&state).unwrap();
+    counted.panes = panes(Window::Sliding(window())).restore(state, &blocks).unwrap();
+    assert_eq!(counted.totals(), [(0, 2), (10, 1), (20, 1)]);
+    let missing =
+        panes(Window::Sliding(window())).restore(counted.panes.state(), &Blocks::default());
+    assert!(matches!(missing, Err(Error::MissingBlock(_))));
+}
+
+#[test]
 fn the_window_ends_with_the_slide_of_the_watermark() {
     for (watermark, expected) in
         [(0, (-20, 10)), (9, (-20, 10)), (10, (-10, 20)), (-1, (-30, 0)), (-10, (-30, 0))]

@@ -5,6 +5,7 @@ use super::*;
 use crate::core::dedupe::SLICE_IDS;
 use crate::core::plan::{Plan, Settings};
 use crate::core::query::Query;
+use crate::core::tally::stored::Stored as TallyStored;
 use crate::core::tally::{Record, Restoring, Tally};
 
 const PARTITION: i32 = 3;
@@ -75,6 +76,14 @@ fn replay<'r>(log: &mut Log, records: impl IntoIterator<Item = &'r (Key, Vec<u8>
     }
 }
 
+/// A tally that goes on from the newest snapshot.
+fn newest(log: &Log, plan: &Arc<Plan>) -> Tally {
+    let (snapshot, blocks) = log.snapshots().next().unwrap().load().unwrap();
+    let mut restoring = Restoring::new(PARTITION, plan);
+    restoring.offer(snapshot, &blocks).unwrap();
+    restoring.finish()
+}
+
 fn offsets(log: &Log) -> Vec<i64> {
     log.snapshots()
         .filter(|stored| stored.load().is_ok())
@@ -89,8 +98,7 @@ fn the_snapshot_with_the_highest_offset_comes_first_whoever_wrote_last() {
     replay(&mut log, &records(&tally(&plan, 20), someone(), Slot::A, 100));
     replay(&mut log, &records(&tally(&plan, 10), someone(), Slot::B, 100));
     assert_eq!(offsets(&log), [20, 10]);
-    let (snapshot, blocks) = log.snapshots().next().unwrap().load().unwrap();
-    let restored = Tally::restore(&plan, snapshot, &blocks).unwrap();
+    let restored = newest(&log, &plan);
     assert_eq!((restored.next_offset(), restored.progress().events), (20, 20));
 }
 
@@ -124,8 +132,7 @@ fn a_snapshot_without_a_piece_of_one_of_its_blocks_is_skipped() {
     replay(&mut log, &records(&full, someone(), Slot::A, 300_000));
     replay(&mut log, &records(&tally(&plan, 10), someone(), Slot::A, 900_000));
     assert_eq!(offsets(&log), [70_000, 10]);
-    let (snapshot, blocks) = log.snapshots().next().unwrap().load().unwrap();
-    assert_eq!(Tally::restore(&plan, snapshot, &blocks).unwrap().progress().events, 70_000);
+    assert_eq!(newest(&log, &plan).progress().events, 70_000);
 
     let name = full.blocks().next().unwrap().name();
     log.replay(Key::Block(name, 1).of(PARTITION).as_bytes(), None);
@@ -217,11 +224,9 @@ fn a_larger_memory_of_ids_goes_on_from_what_is_stored_and_a_smaller_one_forgets_
     };
     let (two, four) = (with(2 * SLICE_IDS), with(4 * SLICE_IDS));
     let counted = tally(&two, 3 * SLICE_IDS as i64 - 1);
-    let bytes = counted.snapshot().encode();
-    let blocks = counted.blocks().cloned().collect();
+    let stored = TallyStored::of(&counted);
     for (plan, forgotten) in [(&four, 0), (&with(SLICE_IDS), SLICE_IDS as u64)] {
-        let snapshot = Snapshot::decode(&bytes).unwrap();
-        let restored = Tally::restore(plan, snapshot, &blocks).unwrap();
+        let restored = stored.restore(plan).unwrap();
         assert_eq!(restored.progress().events, counted.progress().events);
         assert_eq!(restored.forgotten(), forgotten);
     }
