@@ -4,6 +4,7 @@
 //! here (a recording, a browser) is skipped loudly, and listed by `tests/run` at its end.
 #![expect(clippy::expect_used, reason = "a test's failure is the message")]
 
+mod access_api;
 mod bad_input;
 mod capacity;
 mod collector;
