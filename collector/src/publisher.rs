@@ -10,7 +10,7 @@ use common::event::Reason;
 use common::kafka::{Kafka, header};
 use common::message_log::{Entry, Sequence};
 use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
@@ -93,31 +93,21 @@ struct Deliveries {
 }
 
 impl Publisher {
-    /// Builds the producer; it connects by itself. `reachable` does not hold while no broker answers.
+    /// Builds the producer, which connects by itself; its batches have at most `batch_bytes`, or as many as the
+    /// settings say. `reachable` does not hold while no broker answers.
     ///
     /// # Errors
     /// When the settings cannot be used.
-    pub fn new(kafka: &Kafka, instance: &str, reachable: Condition) -> Result<Self, Error> {
-        Self::build(kafka, kafka.producer(), instance, reachable)
-    }
-
-    /// The same with batches of at most so many bytes; for one that has sent nothing yet.
-    ///
-    /// # Errors
-    /// When the settings cannot be used.
-    pub fn with_batches_of(&self, kafka: &Kafka, bytes: usize) -> Result<Self, Error> {
-        let mut settings = kafka.producer();
-        settings.set("batch.size", bytes.to_string());
-        let reachable = self.producer.client().context().reachable.clone();
-        Self::build(kafka, settings, &self.instance, reachable)
-    }
-
-    fn build(
+    pub fn new(
         kafka: &Kafka,
-        settings: ClientConfig,
         instance: &str,
+        batch_bytes: Option<usize>,
         reachable: Condition,
     ) -> Result<Self, Error> {
+        let mut settings = kafka.producer();
+        if let Some(bytes) = batch_bytes {
+            settings.set("batch.size", bytes.to_string());
+        }
         let reports = Arc::<Reports>::default();
         let context =
             Deliveries { reports: Arc::clone(&reports), reachable, down: AtomicBool::new(false) };

@@ -2,13 +2,17 @@
 //!
 //! librdkafka fails a whole batch for one record that Kafka does not want. So only a record that is
 //! refused when it is sent *alone* is condemned: after a refusal everything in flight is awaited, then the
-//! refused records are sent one by one, in their order. If it was for their size, batches become no larger
-//! than what the topics take.
+//! refused records are sent one by one, in their order.
+//!
+//! When batches of several partitions are refused at once, an idempotent producer of librdkafka may send one of
+//! them again for ever. So after a refusal that concerns all records (their time, a batch's size) the producer is
+//! given up at once, and after any other one when it does not answer within [`ANSWER_DEADLINE`].
 //!
 //! | Kafka's answer | done |
 //! |---|---|
 //! | acknowledged | forgotten |
-//! | refused for the record's time | dated back until it is taken: this clock is ahead of Kafka's |
+//! | refused for the record's time | a new producer; records are dated back until they are taken: this clock is ahead of Kafka's |
+//! | refused for its size, the first time | a new producer, whose batches are no larger than what the topics take |
 //! | refused, or an unknown answer [`ATTEMPTS`] times, alone | moved to `failed`, sent to the dead letters |
 //! | a dead letter refused | it stays in `failed`, tried again at the next start |
 //! | lost, or the producer is broken | a new producer; what is pending is read back and sent again |
@@ -36,6 +40,8 @@ use crate::read_back::{Arrived, read_back};
 const PAGE: usize = 256;
 /// What librdkafka sends together at most, unless it is told otherwise.
 const BATCH_BYTES: usize = 1_000_000;
+/// How long a producer that was refused something may be silent about the rest.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// How often a record is sent alone that Kafka answers with an error we do not know.
 const ATTEMPTS: u32 = 3;
 /// How far records are dated back at first: Kafka takes what is an hour ahead of its clock.
@@ -59,9 +65,9 @@ pub(super) struct Delivery {
     /// The producer lost a record or takes none.
     broken: Option<String>,
     rebuild_backoff: Backoff,
-    /// What is sent together at most.
-    batch_bytes: usize,
-    /// Whether the topics' limits were asked for since the producer was built.
+    /// What is sent together at most, if it is less than usual.
+    batch_bytes: Option<usize>,
+    /// Whether the topics' limits were asked for since a producer broke.
     fitted: bool,
     /// How far records are dated back.
     back_ms: i64,
@@ -84,7 +90,7 @@ impl Delivery {
         metrics: Metrics,
         waiter: Waiter,
     ) -> Result<Self, Error> {
-        let publisher = Publisher::new(kafka, instance, reachable.clone())?;
+        let publisher = Publisher::new(kafka, instance, None, reachable.clone())?;
         Ok(Self {
             kafka: kafka.clone(),
             reports: publisher.reports(),
@@ -95,7 +101,7 @@ impl Delivery {
             unknown: HashMap::new(),
             broken: None,
             rebuild_backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(30)),
-            batch_bytes: BATCH_BYTES,
+            batch_bytes: None,
             fitted: false,
             back_ms: 0,
             clock,
@@ -112,27 +118,6 @@ impl Delivery {
         self.waiter.wait(async move { kafka.ensure_topics(&topics).await })??;
         self.resend(journal)?;
         self.reachable.set();
-        Ok(())
-    }
-
-    /// Makes batches no larger than what the topics take, which would refuse them whole. Nothing is in
-    /// flight.
-    fn fit_batches(&mut self) -> Step {
-        self.fitted = true;
-        for topic in [Topic::Raw, Topic::DeadLetters] {
-            let kafka = self.kafka.clone();
-            let limit = self.waiter.wait(async move { kafka.max_message_bytes(topic).await })?;
-            // A broker that does not say so for one topic does not for the other.
-            let Some(limit) = limit else { break };
-            if limit >= self.batch_bytes {
-                continue;
-            }
-            self.batch_bytes = limit;
-            let topic = self.kafka.name(topic);
-            tracing::info!(topic, limit, "the topic takes smaller batches than usual");
-            self.publisher = self.publisher.with_batches_of(&self.kafka, limit)?;
-            self.reports = self.publisher.reports();
-        }
         Ok(())
     }
 
@@ -194,10 +179,14 @@ impl Delivery {
         loop {
             if let Some(why) = self.broken.take() {
                 self.rebuild(journal, &why)?;
-            } else if !self.refused.is_empty() {
-                self.send_refused_alone(journal)?;
-            } else {
+            } else if self.refused.is_empty() {
                 return Ok(());
+            } else if let Some(why) = self.adapt()? {
+                self.refused.clear();
+                tracing::info!(why, "a new kafka producer sends what the log holds");
+                self.replace_producer(journal)?;
+            } else {
+                self.send_refused_alone(journal)?;
             }
         }
     }
@@ -235,24 +224,50 @@ impl Delivery {
         Ok(())
     }
 
+    /// Changes how all records are sent, when that is what a refusal was about; gives the reason.
+    fn adapt(&mut self) -> Step<Option<&'static str>> {
+        if self.refused.values().any(is_time) && self.date_back() {
+            return Ok(Some("records are dated back"));
+        }
+        if self.fitted || !self.refused.values().any(is_size) {
+            return Ok(None);
+        }
+        self.fitted = true;
+        for topic in [Topic::Raw, Topic::DeadLetters] {
+            let kafka = self.kafka.clone();
+            let limit = self.waiter.wait(async move { kafka.max_message_bytes(topic).await })?;
+            // A broker that does not say so for one topic does not for the other.
+            let Some(limit) = limit else { break };
+            if limit < self.batch_bytes.unwrap_or(BATCH_BYTES) {
+                self.batch_bytes = Some(limit);
+            }
+        }
+        Ok(self.batch_bytes.map(|_limit| "a topic takes smaller batches than usual"))
+    }
+
     /// Finds out which of the refused entries it is that Kafka does not want.
     fn send_refused_alone(&mut self, journal: &mut Journal) -> Step {
-        while self.in_flight > 0 && self.broken.is_none() {
-            self.waiter.wait(self.answered())?;
-            self.take_reports(journal)?;
-        }
-        if self.broken.is_none() && !self.fitted && self.refused.values().any(is_size) {
-            self.fit_batches()?;
-        }
-        for (sequence, code) in std::mem::take(&mut self.refused) {
-            if self.broken.is_some() {
-                // All that is pending is sent again then.
-                return Ok(());
-            }
-            if code == RDKafkaErrorCode::InvalidTimestamp {
-                self.date_back(HOUR_MS);
-            }
+        self.await_answers(journal)?;
+        let mut suspects = std::mem::take(&mut self.refused);
+        while self.broken.is_none()
+            && let Some((sequence, _)) = suspects.pop_first()
+        {
             self.send_alone(journal, sequence)?;
+        }
+        self.refused.append(&mut suspects);
+        Ok(())
+    }
+
+    /// Waits until nothing is in flight, or the producer is broken: by being silent, too.
+    fn await_answers(&mut self, journal: &mut Journal) -> Step {
+        while self.in_flight > 0 && self.broken.is_none() {
+            let answered = self.answered();
+            // A timer can only be made inside the runtime.
+            let answered = async { tokio::time::timeout(ANSWER_DEADLINE, answered).await };
+            match self.waiter.wait(answered)? {
+                Ok(()) => self.take_reports(journal)?,
+                Err(_) => self.broken = Some("no answer after a refusal".to_owned()),
+            }
         }
         Ok(())
     }
@@ -262,13 +277,11 @@ impl Delivery {
         let Some(entry) = journal.entry(sequence)? else { return Ok(()) };
         loop {
             self.send(journal, sequence, &entry)?;
-            while self.in_flight > 0 && self.broken.is_none() {
-                self.waiter.wait(self.answered())?;
-                self.take_reports(journal)?;
-            }
+            self.await_answers(journal)?;
             let Some(code) = self.refused.remove(&sequence) else { return Ok(()) };
-            if code == RDKafkaErrorCode::InvalidTimestamp && self.date_back(2 * self.back_ms) {
-                continue;
+            if is_time(&code) && self.back_ms < MAX_BACK_MS {
+                self.refused.insert(sequence, code);
+                return Ok(());
             }
             let unknown = self.unknown.entry(sequence).or_default();
             *unknown += 1;
@@ -283,19 +296,18 @@ impl Delivery {
         }
     }
 
-    /// Dates records back by at least so much; false when it is not the clock.
-    fn date_back(&mut self, back_ms: i64) -> bool {
-        if back_ms > MAX_BACK_MS {
+    /// Dates records back, twice as far as before; false when it is not the clock.
+    fn date_back(&mut self) -> bool {
+        if self.back_ms >= MAX_BACK_MS {
             return false;
         }
-        if back_ms > self.back_ms {
-            self.back_ms = back_ms;
-            self.metrics.dated_back.set(back_ms);
-            tracing::warn!(
-                back_ms,
-                "kafka refuses the records' time: this clock is ahead of kafka's, or kafka's is behind; records are dated back"
-            );
-        }
+        let back_ms = (2 * self.back_ms).max(HOUR_MS);
+        self.back_ms = back_ms;
+        self.metrics.dated_back.set(back_ms);
+        tracing::warn!(
+            back_ms,
+            "kafka refuses the records' time: this clock is ahead of kafka's, or kafka's is behind; records are dated back"
+        );
         true
     }
 
@@ -331,9 +343,17 @@ impl Delivery {
         self.metrics.producer_rebuilds.inc();
         self.reachable.unset(format!("building a new producer: {why}"));
         self.waiter.pause(delay)?;
-        let publisher =
-            Publisher::new(&self.kafka, journal.log().instance(), self.reachable.clone())?;
-        (self.batch_bytes, self.fitted) = (BATCH_BYTES, false);
+        (self.batch_bytes, self.fitted) = (None, false);
+        self.replace_producer(journal)
+    }
+
+    fn replace_producer(&mut self, journal: &mut Journal) -> Step {
+        let publisher = Publisher::new(
+            &self.kafka,
+            journal.log().instance(),
+            self.batch_bytes,
+            self.reachable.clone(),
+        )?;
         let reports = std::mem::replace(&mut self.reports, publisher.reports());
         // Dropping the old producer makes it answer for all that it holds. Only what it delivered counts:
         // the rest is sent again in any case.
@@ -345,7 +365,6 @@ impl Delivery {
         }
         self.in_flight = 0;
         self.dead_letters.clear();
-        self.refused.clear();
         self.start(journal)
     }
 
@@ -362,6 +381,7 @@ impl Delivery {
         self.metrics.read_back.inc_by(arrived.len() as u64);
         // So that the next start, should it come soon, need not look at them again.
         journal.truncate()?;
+        self.send_refused_alone(journal)?;
         let mut sent = 0;
         for family in [Family::Transient, Family::Failed] {
             let mut after = None;
@@ -405,6 +425,11 @@ impl Delivery {
             }
         }
     }
+}
+
+/// Whether it was for the record's time.
+fn is_time(code: &RDKafkaErrorCode) -> bool {
+    *code == RDKafkaErrorCode::InvalidTimestamp
 }
 
 /// Whether the batch may have been too large, not the record.

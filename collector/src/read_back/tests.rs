@@ -24,7 +24,7 @@ fn entry(id: u64, reason: Option<Reason>) -> Entry {
 
 async fn publish(kafka: &Kafka, instance: &str, entries: &[(Sequence, Entry)]) {
     let publisher =
-        Publisher::new(kafka, instance, Readiness::default().condition("kafka")).unwrap();
+        Publisher::new(kafka, instance, None, Readiness::default().condition("kafka")).unwrap();
     for (sequence, entry) in entries {
         publisher.send(*sequence, entry, entry.received_ms).unwrap();
     }
