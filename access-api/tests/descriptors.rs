@@ -1,4 +1,4 @@
-//! A process that the system grants few descriptors: clients are told so, and Kafka stays within reach.
+//! A process with few descriptors: clients are told so, and the process stays connected to Kafka.
 
 #![expect(clippy::unwrap_used, reason = "a test's failure is the message")]
 
@@ -21,7 +21,7 @@ struct Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has ended by itself, or ends now.
+        // It fails when the process has ended by itself.
         let _killed = self.child.kill();
         let _reaped = self.child.wait();
     }
@@ -40,7 +40,7 @@ impl Process {
             .args(["--brokers", &kafka.brokers])
             .args(["--set", &format!("listen={listen}")])
             .args(["--set", &format!("service.admin={admin}")])
-            // Whoever holds a place without asking for anything keeps it.
+            // A connection on which nothing is asked keeps its place.
             .args(["--set", "limits.header_timeout_ms=600000"])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -87,7 +87,7 @@ fn with_few_descriptors_clients_are_told_and_kafka_stays_connected() {
     let process = Process::start(&kafka);
     eventually("ready", || process.is_ready());
 
-    // More than there are descriptors, none of which ask for anything.
+    // More connections than descriptors; nothing is asked on any of them.
     let held: Vec<_> = (0..100).filter_map(|_| TcpStream::connect(process.listen).ok()).collect();
     assert_eq!(held.len(), 100);
     eventually("a refusal", || {
