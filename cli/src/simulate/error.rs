@@ -189,7 +189,7 @@ fn cut_off(path: &Path, source: &io::Error) -> String {
         return String::new();
     }
     format!(
-        "; is the file complete? Fetch it again, or use what can be read of it: \
+        "; is it whole? Fetch it again, or use what can be read of it: \
          zcat {} | millrace up --recording - (zstdcat for zstd)",
         quoted(path)
     )
