@@ -78,7 +78,7 @@ pub(super) async fn serve(
             End::Shutdown => socket.close(close(CloseCode::Away, "the feed is shut down")).await,
             End::Failed(error) => {
                 tracing::error!(%peer, %error, "the feed failed");
-                socket.close(close(CloseCode::Error, "the feed cannot be read")).await
+                socket.close(close(CloseCode::Error, "the feed cannot be read on")).await
             }
             End::Cut(line) => cut(&mut socket, &line).await,
         }
