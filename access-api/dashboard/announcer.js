@@ -1,4 +1,4 @@
-// The leaders in words for a screen reader: only when they changed, and seldom. Pure: time is an argument.
+// The leading items as text for a screen reader: only when they changed, and at most every 15 s. Pure: time is an argument.
 
 const ANNOUNCE_EVERY_MS = 15_000;
 

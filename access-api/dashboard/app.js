@@ -1,6 +1,6 @@
-// The shell: browser events -> state -> view -> document. What is decided is decided in the modules it imports.
-// Rely on: however many frames arrive, the document is written at most once per animation frame, and what was received
-// until then is acknowledged there; a hidden page does both about once a second (as its timers are allowed to).
+// The shell: browser events -> state -> view -> document. All decisions are made in the modules that it imports.
+// Guarantees: however many frames arrive, the document is written at most once per animation frame, and then everything
+// received so far is acknowledged; a hidden page does both about once a second (as often as its timers may run).
 
 import { createAnnouncer } from './announcer.js';
 import { createFormat } from './format.js';
@@ -14,7 +14,7 @@ import { asked, nextStep, renewed, socketChanged } from './watchdog.js';
 
 const TICK_MS = 1_000;
 
-const now = () => performance.now(); // never set, unlike the wall clock
+const now = () => performance.now(); // unlike the wall clock, it is never adjusted
 const format = createFormat();
 const page = createPage(format, matchMedia('(prefers-reduced-motion: reduce)'));
 const state = createState(loadPrefs());
@@ -88,7 +88,7 @@ function tick() {
   schedule();
 }
 
-// === what people do
+// === user input
 
 page.part.queries.addEventListener('change', (event) => {
   wantQuery(state, event.target.value);
@@ -119,7 +119,7 @@ addEventListener('hashchange', () => {
 document.addEventListener('visibilitychange', () => {
   if (document.hidden) return;
   socket.retryNow();
-  drawing.scheduled = false; // a timer of the hidden page may be far away
+  drawing.scheduled = false; // the timer of a hidden page may run much later
   schedule();
 });
 

@@ -1,13 +1,14 @@
-// The ranked bars. One <li> per item, kept while the item is ranked; numbers change at once, places at most every 1.5 s.
-// Rely on: items reach the page as text only; a row has a fixed height, so a change of a number moves nothing else;
-// the document's order is the order of rank, so that a screen reader and a test see what the eye sees.
+// The ranked bars: one <li> for each item, kept while the item is ranked. Numbers change at once, the order at most
+// every 1.5 s.
+// Guarantees: items are put into the page as text only; a row has a fixed height, so that a changed number moves nothing
+// else; the order in the document is the order of rank, so that a screen reader and a test get the order on the screen.
 
 import { colourOf } from './colours.js';
 import { itemText } from './format.js';
 
 const ROWS_PER_COLUMN = 25;
-const ROOMY_ROWS = 12; // up to these, a name may take two lines
-const FEWEST_LINES = 8; // a few rows do not grow to fill a screen
+const ROOMY_ROWS = 12; // with up to this many rows, a name may take two lines
+const FEWEST_LINES = 8; // with fewer rows, the height of a row is that of this many, so that it does not fill the screen
 const REORDER_EVERY_MS = 1_500;
 const MOVE_MS = 600;
 
@@ -49,14 +50,14 @@ export function createBars(list, format, calm) {
     return { element, rank, arrow, moved, upTo, certain, count, bounds, atLeast, gliding: null, seen: {} };
   }
 
-  // Writes to the document only where what is shown changes.
+  // Writes to the document only when the value has changed.
   function set(row, key, value, write) {
     if (row.seen[key] === value) return;
     row.seen[key] = value;
     write(value);
   }
 
-  // In steps of a thousandth, about a pixel: a step that nobody sees costs as much as one that is seen.
+  // Rounded to a thousandth of the width, about a pixel, because an invisible change would cost as much as a visible one.
   const placed = (share) => `translateX(${(share * 100 - 100).toFixed(1)}%)`;
 
   function update(row, { count, error }, largest) {
@@ -117,8 +118,8 @@ export function createBars(list, format, calm) {
 
   const boxes = () => new Map(Array.from(rows.values(), (row) => [row, row.element.getBoundingClientRect()]));
 
-  // FLIP: each row is where it belongs already, and is only drawn on its way there. All reads come before all writes,
-  // and nothing but transform and opacity is animated, so that the compositor does it alone.
+  // FLIP: each row is already in its new place, and the animation shows it moving there from its old one. All reads come
+  // before all writes, and only transform and opacity are animated, so that the compositor can do it without a layout.
   function glide(before) {
     for (const row of before.keys()) {
       row.gliding?.cancel();
@@ -141,8 +142,8 @@ export function createBars(list, format, calm) {
   }
 
   return {
-    // top: [{ item, count, error }] by rank; movement(item, rank) for the arrows. `fresh`: another query or size, so
-    // nothing glides. Returns in how many milliseconds to come again to put rows in their places, or null.
+    // top: [{ item, count, error }] by rank; movement(item, rank) gives the arrows. `fresh`: another query or size is
+    // shown, so that nothing is animated. Returns after how many milliseconds to call again to reorder the rows, or null.
     render(top, movement, now, fresh) {
       const items = top.map((entry) => entry.item);
       const same = items.length === order.length && items.every((item, index) => item === order[index]);

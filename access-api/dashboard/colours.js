@@ -1,9 +1,9 @@
-// The colour of a bar: chosen by the item's name alone, so that an item has one colour on every screen, after every
-// reload and at every rank. Two items may share a colour; their names stand beside the bars.
-// Pure: the numbers are used by `.row` in theme.css, which gives lightness and chroma of the light and the dark theme.
+// The colour of a bar. It depends on the item's name alone, so that an item has the same colour on every screen, after
+// every reload and at every rank. Two items may have the same colour; their names stand beside the bars.
+// Pure: the numbers are used by `.row` in theme.css, which adds lightness and chroma of the light or the dark theme.
 
 // Twelve hues, each in two tones. `chroma` is the share of the theme's chroma that the hue keeps, because screens (sRGB)
-// cannot show every hue equally strong: what a screen would clip, a gradient shows as a kink.
+// cannot show every hue equally strongly, and a colour that is clipped makes a visible edge in a gradient.
 const HUES = [
   { hue: 195, chroma: 0.69 },
   { hue: 25, chroma: 1 },
@@ -25,8 +25,8 @@ export function colourOf(item) {
   return COLOURS[hashOf(item) % COLOURS.length];
 }
 
-// FNV-1a over UTF-16 units, then the finaliser of MurmurHash3, because the remainder that is taken of it needs every bit
-// mixed: the same number for the same item in every browser.
+// FNV-1a over UTF-16 units, then the finaliser of MurmurHash3, which mixes all bits: `colourOf` takes a remainder. An item
+// gets the same number in every browser.
 export function hashOf(item) {
   let hash = 0x811c9dc5;
   for (let i = 0; i < item.length; i += 1) {

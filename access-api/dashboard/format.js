@@ -1,5 +1,5 @@
 // Numbers, times and windows as text for people. Pure; the locale is the browser's unless one is given.
-// Rely on: every function takes what the envelope holds (milliseconds, counts) and never throws on a finite number.
+// Guarantees: every function takes values as results have them (milliseconds, counts) and never throws on a finite number.
 
 export function createFormat(locale = undefined, timeZone = undefined) {
   const integer = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
@@ -11,10 +11,10 @@ export function createFormat(locale = undefined, timeZone = undefined) {
   const count = (n) => integer.format(n);
   const percent = (ratio) => share.format(ratio);
 
-  // A rate below ten keeps one digit: 1.3 a second and 1 a second are different streams.
+  // A rate below ten keeps one decimal, because 1.3 and 1 a second are noticeably different rates.
   const rate = (perSecond) => (perSecond > 0 && perSecond < 10 ? oneDigit : integer).format(perSecond);
 
-  // The largest unit that fits, one only: "5 ms", "1.2 s", "3 min", "2 h", "4 days".
+  // In one unit, the largest that fits: "5 ms", "1.2 s", "3 min", "2 h", "4 days".
   function duration(ms) {
     if (ms < 1000) return `${integer.format(Math.max(0, ms))} ms`;
     if (ms < 10_000) return `${oneDigit.format(Math.floor(ms / 100) / 10)} s`;
@@ -24,7 +24,7 @@ export function createFormat(locale = undefined, timeZone = undefined) {
     return `${integer.format(Math.floor(ms / 86_400_000))} days`;
   }
 
-  // A length that was chosen by a person keeps whole units: 1,800,000 is "30 minutes".
+  // A configured length in the largest unit that divides it: 1,800,000 is "30 minutes".
   function span(ms) {
     for (const [unit, name] of [[86_400_000, 'day'], [3_600_000, 'hour'], [60_000, 'minute'], [1000, 'second']]) {
       if (ms >= unit && ms % unit === 0) {
@@ -35,7 +35,7 @@ export function createFormat(locale = undefined, timeZone = undefined) {
     return `${integer.format(ms)} ms`;
   }
 
-  // The day is named only when it is not the day of `nowMs`: a recording from 2015 must not look like today.
+  // With the day if it is another one than that of `nowMs`, so that a recording from 2015 does not look like today.
   function clock(ms, nowMs) {
     const date = new Date(ms);
     const today = day.format(new Date(nowMs));
@@ -54,7 +54,7 @@ export function createFormat(locale = undefined, timeZone = undefined) {
   return { count, percent, rate, duration, span, clock, windowText };
 }
 
-// An item is untrusted text. What cannot be seen is named; everything else stays as it is.
+// An item is untrusted text. Text that nobody can see is replaced by a description; all other text is left unchanged.
 export function itemText(item) {
   if (item === '') return { text: '(empty text)', named: true };
   if (!/[^\s\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u2800\u3164]/u.test(item)) return { text: '(invisible text)', named: true };

@@ -1,12 +1,12 @@
-// What was seen a moment ago: ranks for the arrows, versions for the rate. Pure; time is an argument.
-// Rely on: memory is bounded by the horizons below, whatever the stream does.
+// The recent past: ranks for the arrows, versions for the rate. Pure; time is an argument.
+// Guarantees: memory is bounded by the horizons below, whatever the stream does.
 
 export const RANK_HORIZON_MS = 60_000;
 export const RATE_HORIZON_MS = 180_000;
 const SAMPLE_EVERY_MS = 1_000;
 const RATE_OVER_MS = 10_000;
 
-// Ranks of the last minute, one picture a second; movement is against the oldest picture kept.
+// The rankings of the last minute, one a second. Movement is relative to the oldest one that is kept.
 export function createRankHistory() {
   const pictures = []; // { at, ranks: Map item -> rank }
 
@@ -17,7 +17,7 @@ export function createRankHistory() {
       pictures.push({ at: now, ranks: new Map(items.map((item, index) => [item, index + 1])) });
       while (pictures.length > 1 && pictures[1].at <= now - RANK_HORIZON_MS) pictures.shift();
     },
-    // Places gained (positive) or lost, 'new' when it was not ranked then, 0 when nothing is known.
+    // Ranks gained (positive) or lost, 'new' if the item was not ranked then, 0 if no earlier ranking is known.
     movement(item, rank) {
       const then = pictures[0]?.ranks;
       if (!then || then.size === 0) return 0;
@@ -30,19 +30,19 @@ export function createRankHistory() {
   };
 }
 
-// Records read per second, from the growth of `version` (records read so far, re-deliveries included).
+// Records read per second, from the growth of `version` (the number of records read so far, re-deliveries included).
 export function createRateHistory() {
   const samples = []; // { at, version }
 
   return {
     record(version, now) {
       const newest = samples.at(-1);
-      if (newest && version < newest.version) samples.length = 0; // another log
+      if (newest && version < newest.version) samples.length = 0; // a lower version belongs to another log
       else if (newest && now - newest.at < SAMPLE_EVERY_MS * 0.9) return;
       samples.push({ at: now, version });
       while (samples.length > 2 && samples[1].at < now - RATE_HORIZON_MS) samples.shift();
     },
-    // Mean over the last ten seconds; null while nothing was seen to change over time.
+    // The mean over the last ten seconds; null while there are fewer than two samples.
     current() {
       const newest = samples.at(-1);
       if (samples.length < 2) return null;

@@ -1,4 +1,4 @@
-// Writes a view (view.js) into the document; touches only what changed.
+// Writes a view (view.js) into the document; changes only what differs.
 
 import { createBars } from './bars.js';
 import { createPicker } from './picker.js';
@@ -43,7 +43,7 @@ export function createPage(format, calm) {
 
   function drawEmpty({ empty, result, legend, state }) {
     part.empty.hidden = empty === null;
-    // The bars of the query before stay for the moment until those of this one come, and no longer.
+    // The bars of the previous query stay until the first result of this one arrives.
     part.bars.parentElement.hidden = empty !== null || (result === null && state !== 'waiting');
     totalsBox.hidden = result === null;
     part.legend.hidden = legend === null;
@@ -69,8 +69,8 @@ export function createPage(format, calm) {
 
   return {
     part,
-    // `movement(item, rank)` for the arrows, `fresh` when nothing may glide. Returns in how many milliseconds to draw again,
-    // to put rows in their places, or null.
+    // `movement(item, rank)` gives the arrows; with `fresh` nothing is animated. Returns after how many milliseconds to draw
+    // again to reorder the rows, or null.
     draw(view, movement, fresh, now) {
       drawConnection(view);
       drawHeading(view);
@@ -91,8 +91,8 @@ export function createPage(format, calm) {
       part.size.querySelector(`input[value="${n}"]`).checked = true;
     },
     announce: (text) => write(part.announcer, text),
-    // The mill's wheel moves on by a notch a second while results flow. Not an endless animation: a wall screen would draw
-    // sixty pictures a second for it.
+    // The mill's wheel turns by one notch a second while results arrive. It is not a continuous animation, because a wall
+    // screen would draw sixty frames a second for it.
     turnWheel() {
       if (calm.matches) return;
       notch = (notch + 1) % 24;

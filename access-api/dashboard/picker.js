@@ -17,7 +17,7 @@ export function createPicker(box) {
     return { label, input };
   }
 
-  // `names` are sorted, so that no entry that stays ever has to move: moving it would take its focus.
+  // `names` are sorted, so that an entry that stays never has to be moved, by which it would lose the focus.
   function place(names) {
     const wanted = new Set(names);
     let lostFocus = false;

@@ -1,5 +1,5 @@
-// What this browser remembers: query, number of bars. The address (`#q=topics&n=25`) comes before the memory.
-// Rely on: works without storage (private windows, blocked cookies); then the address alone remembers.
+// The choices that this browser remembers: query and number of bars. Those in the address (`#q=topics&n=25`) win.
+// Guarantees: works without storage (private windows, blocked cookies); then only the address keeps the choices.
 
 export const SIZES = [10, 25, 50];
 
@@ -28,7 +28,7 @@ function store(key, value) {
   try {
     localStorage.setItem(key, value);
   } catch {
-    // a browser that keeps nothing still shows everything
+    // without storage the page works all the same
   }
 }
 
@@ -41,7 +41,7 @@ export function loadPrefs() {
   };
 }
 
-// Without an entry in the browser's history: a wall screen that changes its query for years has one page.
+// Adds no entry to the browser's history, which would grow for years on a wall screen that changes its query.
 export function savePrefs({ query, n }) {
   if (query !== null) store('millrace.query', query);
   store('millrace.n', String(n));

@@ -1,20 +1,19 @@
-// What the page knows of the queries and their results, from the server's frames and lists alone. Pure: time is an
-// argument.
-// Rely on: a result is never altered after it was stored, so a reference to it is a frozen picture of it;
-// within one stream the version shown of a query never goes backwards.
+// The queries and their newest results, taken from the server's frames and lists alone. Pure: time is an argument.
+// Guarantees: a result is never changed after it was stored, so that a reference to it can be kept while the page is
+// paused; within one stream the version shown of a query never goes backwards.
 
 export function createResults() {
   return {
     queries: new Map(), // name -> { name, version, seenAt }: those that the server listed or sent last
-    newest: new Map(), // name -> { result, lagMs, updates }; updates counts, for what a pause holds back
-    stream: null, // which results topic the versions belong to
-    skipped: 0, // updates that the server merged or dropped for this page
-    unranked: new Set(), // names of queries whose results are no ranking, which this page cannot draw
-    problem: null, // what the server refused: { message }
+    newest: new Map(), // name -> { result, lagMs, updates }; from `updates` follows how many a pause holds back
+    stream: null, // the identity of the topic of results to which the versions belong
+    skipped: 0, // updates that the server skipped for this page
+    unranked: new Set(), // names of queries whose results are not a ranking and cannot be drawn by this page
+    problem: null, // the last error that the server sent: { message }
   };
 }
 
-// Applies one frame. Tells what the frame said, for whoever watches the connection:
+// Applies one frame. Returns what the frame said, for the watchdog:
 //   { changed, version: 'newer' | 'same' | 'older' | null, lagMs }
 export function applyFrame(results, frame, now) {
   switch (frame.type) {
@@ -26,14 +25,14 @@ export function applyFrame(results, frame, now) {
       return said(true);
     case 'gap':
       results.skipped += frame.skipped ?? 0;
-      // Results that do not name their stream: the versions after a gap may be those of another one.
+      // If results do not name their stream, the versions after a gap may belong to another one.
       if (results.stream === null) forget(results);
       return said(true);
     case 'error':
       results.problem = { message: String(frame.message ?? frame.code) };
       return said(true);
     default:
-      return said(frame.type === 'status' || frame.type === 'slow_down'); // a type that is not known yet is no error
+      return said(frame.type === 'status' || frame.type === 'slow_down'); // an unknown type is not an error
   }
 }
 
@@ -56,7 +55,7 @@ function applyResult(results, frame, now) {
   const shown = results.newest.get(name);
   if (shown && result.version < shown.result.version) return said(false, 'older');
   const isNewer = !shown || result.version > shown.result.version;
-  // The lag of a snapshot is how long ago it was news, not how long it took; a version that is sent again has none.
+  // The `lag_ms` of a snapshot says how old it is, not how long its processing took; a version that is sent again has none.
   const lagMs = frame.type === 'result' && isNewer ? frame.lag_ms : shown?.lagMs ?? null;
   results.newest.set(name, { result, lagMs, updates: (shown?.updates ?? 0) + 1 });
   results.queries.set(name, { name, version: result.version, seenAt: now });
@@ -68,8 +67,8 @@ function forget(results) {
   results.newest.clear();
 }
 
-// Takes over the server's list, which was asked for at `askedAt`: what is not on it has retired, unless its first result
-// came while the answer was on its way. Returns whether the server has a newer result of `chosen` than is shown.
+// Applies the server's list, which was requested at `askedAt`. A query that is not on it was removed, unless a result of it
+// arrived after the request. Returns whether the server has a newer result of `chosen` than is shown.
 export function applyList(results, list, chosen, askedAt, now) {
   const ranked = list.filter((query) => query.kind === undefined || query.kind === 'top');
   const listed = new Set(ranked.map((query) => query.name));
@@ -88,7 +87,7 @@ export function queryNames(results) {
   return [...results.queries.keys()].sort();
 }
 
-// The query to show: the one asked for once it exists, otherwise the first one there is, otherwise none.
+// The query to show: the wanted one if it exists, otherwise the first one by name, otherwise null.
 export function chooseQuery(results, wanted) {
   if (results.queries.has(wanted)) return wanted;
   return queryNames(results)[0] ?? null;

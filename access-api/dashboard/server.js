@@ -11,8 +11,8 @@ export function socketUrl(pageUrl) {
 
 // Asks for the list of queries. The answer is one of
 //   { kind: 'list', queries }   the queries that have a result
-//   { kind: 'refused', reading }  the server is there but does not answer this now (503, a cap); `reading`: because it
-//                               has not read the results yet
+//   { kind: 'refused', reading }  the server refuses now (503, a cap); `reading`: because it has not read the results to
+//                               their end yet
 //   { kind: 'none' }            nobody answered in time
 export async function askForQueries(pageUrl, fetch = globalThis.fetch) {
   try {

@@ -1,14 +1,14 @@
 // The WebSocket to the server: subscribe, acknowledge, resume by cursor, reconnect.
-// Rely on:
-// - There is one socket at a time. After a break the last subscription is sent again with the newest cursor received
+// Guarantees:
+// - There is one socket at a time. After it breaks, the last subscription is sent again with the newest cursor received
 //   for it. A cursor is opaque: the newest is the one that came last.
-// - A subscription's cursor is taken from its own frames only. Frames of the subscription before may still be on their
-//   way; its snapshots, which come first, tell where the new one begins.
-// - Nothing is acknowledged that did not come over this socket for this subscription.
-// - Attempts go on whatever the browser believes of the network: it knows nothing of a server on the same machine.
-// - Times are of a clock that is never set (`performance.now`).
-// Nothing here writes to the console. The browser itself logs each attempt that fails, which cannot be suppressed, so
-// attempts are few: see retry.js.
+// - A subscription's cursor is taken from its own frames only. Frames of the subscription before it may still arrive; the
+//   frames of the new one begin with snapshots.
+// - Only what came over this socket for this subscription is acknowledged.
+// - Attempts go on even when the browser says that it is offline: that tells nothing about a server on the same machine.
+// - Times are those of a clock that is never adjusted (`performance.now`).
+// Nothing here writes to the console. The browser itself logs each attempt that fails, which cannot be suppressed; so
+// attempts become rare, see retry.js.
 
 import { retryAfterMs } from './retry.js';
 
@@ -23,16 +23,18 @@ const BROWSER = {
   clearTimeout: (timer) => globalThis.clearTimeout(timer),
 };
 
-// onFrame(frame) for every frame but `bye`; onPhase({ phase, retryAt, everOpen, resuming, refused }) at each change:
+// onFrame(frame) is called for every frame except `bye`, onPhase({ phase, retryAt, everOpen, resuming, refused }) at each
+// change:
 //   phase    'connecting' | 'open' | 'waiting' for the next attempt, which comes at retryAt
-//   resuming this socket began with a cursor
+//   everOpen a socket has been open before, or is
+//   resuming the subscription was sent over this socket with a cursor
 //   refused  the last attempt ended before the socket was open
 export function createSocket({ url, onFrame, onPhase, WebSocket = globalThis.WebSocket, clock = BROWSER }) {
   let socket = null;
   let timer = null;
   let failedAttempts = 0;
   let retryAtLeastMs = 0;
-  let subscription = null; // { queries, cursor, before }; before: the queries whose frames may still be on their way
+  let subscription = null; // { queries, cursor, before }; before: queries of the previous one, whose frames may still arrive
   let acknowledged = null;
   const status = { phase: 'connecting', retryAt: null, everOpen: false, resuming: false, refused: false };
 
@@ -79,7 +81,7 @@ export function createSocket({ url, onFrame, onPhase, WebSocket = globalThis.Web
       return;
     }
     if (frame.type === 'gap' && subscription !== null) {
-      subscription.cursor = null; // what it pointed at is gone; snapshots follow
+      subscription.cursor = null; // it cannot be resumed from any more; snapshots follow
       acknowledged = null;
     } else if ((frame.type === 'snapshot' || frame.type === 'result') && belongsToSubscription(frame)) {
       subscription.cursor = frame.cursor;
@@ -106,7 +108,7 @@ export function createSocket({ url, onFrame, onPhase, WebSocket = globalThis.Web
     enter('waiting', { retryAt: clock.now() + wait, refused });
   }
 
-  // A socket that is given up on must not speak again, and may take minutes to close.
+  // A socket that was given up may take minutes to close, and must not deliver anything meanwhile.
   function detach() {
     clock.clearTimeout(timer);
     const old = socket;
@@ -136,7 +138,7 @@ export function createSocket({ url, onFrame, onPhase, WebSocket = globalThis.Web
     retryNow() {
       if (status.phase === 'waiting') connect();
     },
-    // The socket is open but says nothing true any more: take another, from the snapshots.
+    // Replaces an open socket that does not deliver any more. The new one begins with snapshots.
     renew() {
       if (status.phase !== 'open') return;
       if (subscription !== null) subscription.cursor = null;

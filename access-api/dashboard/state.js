@@ -1,4 +1,4 @@
-// Everything that the page holds, in one object, and how it changes. Pure: time is an argument.
+// The state of the page in one object, and how it changes. Pure: time is an argument.
 
 import { createRankHistory, createRateHistory } from './history.js';
 import { applyFrame, applyList, chooseQuery, createResults } from './results.js';
@@ -12,7 +12,7 @@ export function createState(wanted) {
     wanted,
     chosen: null, // the query that is shown: the wanted one once it exists
     paused: null, // { result, lagMs, updates } while paused
-    fresh: true, // the next picture is of something else, not of the next moment
+    fresh: true, // the next drawing shows another query or size, so that nothing is animated
     results: createResults(),
     watchdog: createWatchdog(),
     ranks: createRankHistory(),
@@ -20,7 +20,7 @@ export function createState(wanted) {
   };
 }
 
-// The queries to subscribe to. Until the wanted one exists all are listened to, so that it is found when it appears.
+// The queries to subscribe to: all of them until the wanted one exists, so that the page notices when it appears.
 export function subscription(state) {
   const wanted = wantedQuery(state);
   return state.chosen === wanted ? [wanted] : ['*'];
@@ -30,7 +30,7 @@ export function wantedQuery(state) {
   return state.wanted.query ?? DEFAULT_QUERY;
 }
 
-// The newest of the chosen query, or what a pause holds: { result, lagMs, updates }, or null.
+// The newest result of the chosen query, or the one that a pause keeps: { result, lagMs, updates }, or null.
 export function shown(state) {
   return state.paused ?? newest(state);
 }

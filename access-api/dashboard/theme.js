@@ -1,6 +1,7 @@
-// Light or dark, before the first paint: the only script that is not a module, so that a choice never flashes.
-// Rely on: `data-theme` on the root element is always 'light' or 'dark'; without a choice it follows the system.
-// A click on [data-testid=theme] chooses; choosing what the system has forgets the choice.
+// The light or dark theme, set before the first paint: this is the only script that is not a module, because a module
+// would run later and the page would flash in the other theme.
+// Guarantees: `data-theme` on the root element is always 'light' or 'dark'; without a choice it follows the system.
+// A click on [data-testid=theme] changes the theme; choosing the system's theme deletes the stored choice.
 (() => {
   const system = matchMedia('(prefers-color-scheme: dark)');
   const root = document.documentElement;
@@ -8,7 +9,7 @@
   try {
     choice = localStorage.getItem('millrace.theme');
   } catch {
-    // nothing is remembered here
+    // no storage: no choice is remembered
   }
 
   function apply() {
@@ -25,7 +26,7 @@
       if (choice === null) localStorage.removeItem('millrace.theme');
       else localStorage.setItem('millrace.theme', choice);
     } catch {
-      // it lasts as long as the page then
+      // no storage: the choice lasts until the page is closed
     }
     apply();
   }

@@ -1,6 +1,6 @@
 // The figures beside the bars and the line of messages per second.
-// Rely on: each figure stands in [data-testid=NAME] with the envelope's number in data-value and words in its <dd>;
-// a figure that is there only to warn (gaps, future, untimed, skipped) is hidden while it is zero.
+// Guarantees: each figure is in [data-testid=NAME], with the result's number in data-value and the text in its <dd>;
+// a figure that only warns (gaps, future, untimed, skipped) is hidden while it is zero.
 
 const SPARK = { width: 180, height: 40, headroom: 4, atLeastMs: 30_000 };
 
@@ -30,7 +30,7 @@ export function createTotals(root, format) {
     const where = gaps.map((gap) => `partition ${gap.partition}, offsets ${gap.from} to ${gap.to - 1}`).join('; ');
     put('events', result.events, format.count(result.events));
     root.style.setProperty('--hero-digits', format.count(result.events).length);
-    put('total', result.total, format.count(result.total), 'Every item of every event in the window, counted once');
+    put('total', result.total, format.count(result.total), 'How often any item was named by an event in the window');
     put(
       'distinct',
       result.distinct,
@@ -42,7 +42,7 @@ export function createTotals(root, format) {
     put('duplicates', result.duplicates, format.count(result.duplicates), 'Messages that the source sent again: not counted twice');
     put('late', result.late, format.count(result.late), 'Mentions that came after their window was closed');
     put('version', result.version, format.count(result.version), 'Messages read so far, re-deliveries included');
-    put('lag', lagMs ?? '', lagMs === null ? '–' : format.duration(lagMs), 'Of the query that is shown: from the receipt of its newest event to the sending of its result');
+    put('lag', lagMs ?? '', lagMs === null ? '–' : format.duration(lagMs), 'For the query that is shown: the time from the receipt of its newest event to the sending of its result');
     putUnlessZero('future', result.future ?? 0, format.count(result.future ?? 0), 'Events dated so far ahead that they wait to be confirmed, or belong to no window');
     putUnlessZero('untimed', result.untimed ?? 0, format.count(result.untimed ?? 0), 'Events whose time is missing or cannot be read');
     putUnlessZero('gaps', lost, format.count(lost), where);

@@ -1,5 +1,5 @@
-// What the page shows, as plain values: the state and the time in, texts and numbers out. Pure, no DOM.
-// `now` is of the clock that is never set; `wallMs` is the reader's clock, for times of day.
+// The view: what the page shows, as texts and numbers made of the state and the time. Pure, no DOM.
+// `now` is of a clock that is never adjusted; `wallMs` is the reader's clock, for times of day.
 
 import { queryNames } from './results.js';
 import { heldBack, shown, wantedQuery } from './state.js';
@@ -34,7 +34,7 @@ export function viewOf(state, format, now, wallMs) {
   };
 }
 
-// What to say where the bars would be; null while there are some, or while nothing is known.
+// The text in place of the bars; null while there are bars, or while it is not known whether there are any.
 function emptyOf(state, format, connection, result) {
   if (state.watchdog.socket.phase !== 'open' || connection === 'stale') return null;
   if (result === null ? connection !== 'waiting' || state.chosen !== null : result.top.length > 0) return null;

@@ -1,27 +1,27 @@
-// Whether what the page shows is true now, and what to do when it may not be: ask the server, or take a new socket.
-// Pure: `now` is an argument, in milliseconds of a clock that is never set.
-// Rely on: the state is `live` only while the socket is open, the server is connected to Kafka and has nothing newer,
-// and a result came in the last ten seconds. Everything else has a state of its own (STATES), first match wins.
+// Decides whether the page shows current results, and what to do when it may not: ask the server, or open a new socket.
+// Pure: `now` is an argument, in milliseconds of a clock that is never adjusted.
+// Guarantees: the state is `live` only while the socket is open, the server is connected to Kafka, is not known to have
+// anything newer, and a result came in the last ten seconds. Every other situation has a state of its own in STATES.
 
 const LIST_EVERY_MS = 60_000;
 const ASK_EVERY_MS = 15_000; // while nothing arrives
-const ASK_AGAIN_MS = 5_000; // while the server has something that does not arrive
-const RENEW_AFTER_MS = 8_000; // for so long a newer result may be known and not arrive
+const ASK_AGAIN_MS = 5_000; // while nothing arrives although the server has a newer result
+const RENEW_AFTER_MS = 8_000; // how long a newer result may be known and not arrive before the socket is replaced
 const RENEW_EVERY_MS = 15_000;
-const GRACE_MS = 3_000; // how long a newer result, or an answer, may be on its way
+const GRACE_MS = 3_000; // how long a newer result, or an answer, may take before the page counts as stale
 const QUIET_AFTER_MS = 10_000;
-const LATE_MS = 2_000; // a result that is older than this when it arrives is late
-const HOLD_MS = 5_000; // a passing state is shown for this long
+const LATE_MS = 2_000; // a result whose lag is larger than this is late
+const HOLD_MS = 5_000; // how long a momentary state stays visible
 
 export const STATES = [
   'connecting', // no socket was open yet
-  'offline', // no socket, after there was one or an attempt failed
+  'offline', // no socket is open, and one was open before or an attempt failed
   'reading', // the server has not read the results from Kafka yet
-  'kafka-away', // the server cannot reach Kafka: whatever it sends may be old
-  'waiting', // connected, and nothing was counted yet for the query that is shown
+  'kafka-away', // the server cannot reach Kafka: what it sends may be old
+  'waiting', // connected, but nothing was counted yet for the query that is shown
   'stale', // the server has a newer result than is shown, or does not answer
-  'slow', // the server told that this page is too slow, and skips results
-  'catching-up', // results arrive late: someone works off a backlog
+  'slow', // the server has said that this page is too slow, and skips results
+  'catching-up', // results arrive late, because the analyzer or the collector works off a backlog
   'quiet', // connected and nothing newer is known, but no result came for ten seconds
   'live',
 ];
@@ -30,16 +30,16 @@ export function createWatchdog() {
   return {
     socket: { phase: 'connecting', retryAt: null, everOpen: false, resuming: false, refused: false },
     openedAt: null,
-    heardAt: null, // the last frame of any kind
-    resultAt: null, // when the newest result that is shown was news
-    newestAt: null, // when the server, at its last status, had its newest result
+    heardAt: null, // when the last frame of any kind arrived
+    resultAt: null, // when the result that is shown was new
+    newestAt: null, // when the server's newest result was published, according to its last status
     lateAt: -Infinity,
     slowAt: -Infinity,
-    event: { kind: null, at: -Infinity }, // 'resumed' | 'gap', with what a gap skipped
+    event: { kind: null, at: -Infinity }, // 'resumed' | 'gap', a gap with the number of skipped results
     behindSince: null, // since when the server is known to have a newer result than is shown
     askedAt: -Infinity,
     unansweredSince: null,
-    unreachableSince: null, // since when questions are not even refused
+    unreachableSince: null, // since when requests get no answer at all
     refusedAt: -Infinity, // when the last attempt failed
     renewedAt: -Infinity,
     kafkaAwaySinceMs: null, // by the reader's clock
@@ -47,7 +47,7 @@ export function createWatchdog() {
   };
 }
 
-// === what happened
+// === events
 
 export function socketChanged(watchdog, socket, now) {
   const opened = socket.phase === 'open' && watchdog.socket.phase !== 'open';
@@ -61,17 +61,17 @@ export function socketChanged(watchdog, socket, now) {
     watchdog.reading = false;
   }
   if (socket.phase === 'waiting' && socket.refused) watchdog.refusedAt = now;
-  // What the server said of Kafka is known no longer; the next socket begins with a status.
+  // What the server said about Kafka may not be true any more; the next socket begins with a status.
   if (lost) watchdog.kafkaAwaySinceMs = null;
 }
 
-// `said` is what results.applyFrame told of this frame; `chosen` is the query that is shown; `wallMs` is the reader's clock.
+// `said` is what results.applyFrame returned for this frame; `chosen` is the query that is shown; `wallMs` is the reader's clock.
 export function frameArrived(watchdog, frame, said, chosen, now, wallMs) {
   const first = watchdog.heardAt === null && now - watchdog.openedAt < HOLD_MS;
   watchdog.heardAt = now;
   if (first && watchdog.socket.resuming) watchdog.event = { kind: 'resumed', at: now };
   if (frame.type === 'status') {
-    // Times are of the server's clock: what counts is how long ago they were for the server.
+    // Times are those of the server's clock, so that only their distance from the server's `now_ms` is used.
     const ago = (at) => (at === undefined ? null : frame.now_ms - at);
     const newestAgo = ago(frame.newest_result_ms);
     watchdog.reading = frame.kafka === 'reading';
@@ -83,13 +83,13 @@ export function frameArrived(watchdog, frame, said, chosen, now, wallMs) {
     watchdog.event = { kind: 'gap', skipped: frame.skipped ?? null, at: now };
   } else if (said.version === 'newer' && frame.query === chosen) {
     watchdog.behindSince = null;
-    // A live result is news now. A snapshot is as old as the server's newest result, or older.
+    // A live result is new now. A snapshot is at least as old as the server's newest result.
     watchdog.resultAt = frame.type === 'snapshot' ? watchdog.newestAt ?? now : now;
     if (frame.type === 'result' && said.lagMs > LATE_MS) watchdog.lateAt = now;
   }
 }
 
-// Another query is shown: nothing is known of it yet.
+// Another query is shown, about which nothing is known yet.
 export function queryChosen(watchdog) {
   watchdog.resultAt = null;
   watchdog.behindSince = null;
@@ -120,7 +120,7 @@ export function renewed(watchdog, now) {
 
 export function nextStep(watchdog, now) {
   if (watchdog.unansweredSince !== null) return null;
-  // Why a socket was refused can be told over HTTP only: nobody is there, or the server is not ready. Once an attempt.
+  // Only HTTP tells why a socket was refused (no server, or one that is not ready). It is asked once for each attempt.
   if (watchdog.socket.phase === 'waiting') return watchdog.askedAt < watchdog.refusedAt ? 'ask' : null;
   if (watchdog.socket.phase !== 'open') return null;
   if (isDead(watchdog, now) && now - watchdog.renewedAt >= RENEW_EVERY_MS) return 'renew';
@@ -129,8 +129,8 @@ export function nextStep(watchdog, now) {
   return watchdog.askedAt < watchdog.openedAt || now - watchdog.askedAt >= every ? 'ask' : null;
 }
 
-// The socket is open and gives nothing, and that is not because there is nothing. A server that refuses a question (too
-// many connections, say) lives: its socket is kept.
+// Whether the socket is open but does not deliver, although the server has something or cannot be reached. A server that
+// refuses a request (because of too many connections, for example) is alive, so that its socket is kept.
 function isDead(watchdog, now) {
   const missing = watchdog.behindSince !== null && now - watchdog.behindSince > RENEW_AFTER_MS;
   const unreachable = watchdog.unreachableSince !== null && silentMs(watchdog, now) >= QUIET_AFTER_MS;
@@ -141,9 +141,9 @@ function silentMs(watchdog, now) {
   return now - (watchdog.heardAt ?? watchdog.openedAt ?? now);
 }
 
-// === what to say
+// === the state to show
 
-// The state, one of STATES, with what its words need. `counts`: something was counted for the chosen query.
+// The state, one of STATES, and the values that its text needs. `counts`: something was counted for the chosen query.
 export function connectionState(watchdog, counts, now) {
   const { phase, retryAt, everOpen, refused } = watchdog.socket;
   const quietMs = watchdog.resultAt === null ? 0 : Math.max(0, now - watchdog.resultAt);

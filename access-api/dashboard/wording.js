@@ -1,5 +1,5 @@
-// The page's words: for the state of the connection, for the empty page, for the error of the counts. Pure text, no DOM.
-// Rely on: every state has a word of its own, so that nothing depends on colour.
+// The texts of the page: for the state of the connection, for the empty page, for the error of the counts. Pure, no DOM.
+// Guarantees: every state has a word of its own, so that nobody depends on the colour.
 
 export const STATE_WORDS = {
   connecting: 'Connecting',
@@ -14,7 +14,7 @@ export const STATE_WORDS = {
   live: 'Live',
 };
 
-// What the state means now. Resuming and gaps are events, told for some seconds beside a state that has nothing to add.
+// Details of the state. A resume or a gap is shown for some seconds, if the state itself has no details.
 export function detailText(format, { state, hasResult, quietMs, lagMs, retryInMs, kafkaAwaySinceMs, event, wallMs }) {
   switch (state) {
     case 'connecting':
@@ -46,13 +46,13 @@ function eventText(format, event) {
   return event.skipped === null ? 'some updates were missed' : `${format.count(event.skipped)} updates were missed`;
 }
 
-// What the reader has to be told beside the state, or null.
+// What to tell the reader in addition to the state, or null.
 export function noticeText(results, wanted) {
   if (results.unranked.has(wanted)) return `This page cannot draw the results of “${wanted}”, because they are not a ranking.`;
   return results.problem === null ? null : `The server refused: ${results.problem.message}`;
 }
 
-// What to say, and to do, when there is no bar to show. `result` is null while the query has none.
+// What to say, and what to advise, when there is no bar to show. `result` is null while the query has no result.
 export function emptyText(format, query, result) {
   if (result === null) {
     return {

@@ -33,7 +33,7 @@ impl Tier for AccessApi {
     }
 }
 
-/// An access-api that listens but does not serve yet.
+/// An access-api that has bound its address and accepts no connections yet.
 pub struct App {
     config: Config,
     host: Host,
@@ -95,7 +95,7 @@ impl App {
                 .await?;
             Ok(())
         };
-        // Whoever ends first, the other one drains too.
+        // When the consumer ends, the server drains too; a stop of the host ends both.
         let consumer = async {
             let outcome: Result<(), Error> = consumer.await;
             shutdown.cancel();

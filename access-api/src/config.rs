@@ -1,4 +1,4 @@
-//! What the access-api can be told.
+//! The configuration of the access-api.
 
 use std::net::SocketAddr;
 
@@ -13,22 +13,22 @@ use crate::origin::{Hosts, Origin};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where clients connect; port 0 takes any free one.
+    /// Where clients connect; port 0 takes any free port.
     pub listen: SocketAddr,
-    /// Pages from elsewhere that may read results, over HTTP and by WebSocket, as
-    /// `https://host[:port]`. The page's own origin and clients that are no browsers always may.
+    /// Origins of other pages that may read results, over HTTP and by WebSocket, written
+    /// `https://host[:port]`. The dashboard's own origin and clients other than browsers always may.
     pub allowed_origins: Vec<String>,
-    /// Names under which browsers may reach this server, beside `localhost` and IP addresses; `*` is
-    /// any. A request for another name is refused (421), because a hostile page can give its own name
-    /// this server's address (DNS rebinding).
+    /// Host names under which browsers may reach this server, in addition to `localhost` and IP addresses;
+    /// `*` allows any name. A request for another name is refused (421), because a hostile page can point
+    /// its own name at this server's address (DNS rebinding).
     pub hosts: Vec<String>,
-    /// What every tier has.
+    /// The section that every tier has.
     pub service: Service,
     /// Where the results come from.
     pub kafka: Kafka,
     /// How much history is kept for clients that fall behind or come back.
     pub ring: RingLimits,
-    /// What one client, or all of them, may take.
+    /// How much one client, or all of them together, may use.
     pub limits: Limits,
 }
 
@@ -55,12 +55,12 @@ impl TierConfig for Config {
         let mut problems = self.kafka.problems();
         for origin in &self.allowed_origins {
             if Origin::parse(origin).is_none() {
-                problems.push(format!("allowed_origins: `{origin}` is no origin; write https://host or https://host:port"));
+                problems.push(format!("allowed_origins: `{origin}` is not an origin; write https://host or https://host:port"));
             }
         }
         for host in self.hosts.iter().filter(|host| !Hosts::is_name(host)) {
             problems.push(format!(
-                "hosts: `{host}` is no host name; write it without scheme and port, or `*` for any"
+                "hosts: `{host}` is not a host name; write it without scheme and port, or `*` for any"
             ));
         }
         problems.extend(self.ring.problems());

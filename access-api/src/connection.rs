@@ -1,7 +1,7 @@
-//! The places that there are for connections, and what a connection holds while it has one.
+//! How many connections may be open, and the place that each of them holds.
 //!
-//! WebSockets, which stay, and short requests have caps apart, so that neither takes the other's
-//! places: a request becomes a WebSocket by taking a place of that kind and giving its own back.
+//! WebSockets, which stay open, and short requests have separate caps, so that neither kind can use up the
+//! places of the other. A request that becomes a WebSocket takes a place of that kind and gives its own back.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::descriptors::Caps;
 use crate::metrics::Gauged;
 
-/// The places that there are.
+/// The places for connections, and who holds them.
 #[derive(Debug)]
 pub struct Places {
     websockets: Arc<Semaphore>,
@@ -26,18 +26,18 @@ pub struct Places {
     tasks: TaskTracker,
 }
 
-/// Which places are taken.
+/// Which cap was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
-    /// All of those for WebSockets.
+    /// That of WebSockets.
     Websockets,
-    /// All of those for other connections.
+    /// That of other connections.
     Requests,
-    /// All of those that one address may have.
+    /// That of one address.
     Address,
 }
 
-/// What a connection holds until its end, be it HTTP or, later, a WebSocket.
+/// The place that a connection holds until its end, first for HTTP and later perhaps for a WebSocket.
 #[derive(Debug, Clone)]
 pub struct Connection(Arc<Held>);
 
@@ -62,7 +62,7 @@ impl Full {
 }
 
 impl Places {
-    /// So many places; `tasks` are what a drain waits for.
+    /// Places for `caps` connections, of which one address may hold `per_address`. `tasks` is what a drain waits for.
     pub fn new(caps: Caps, per_address: usize, connections: IntGauge, tasks: TaskTracker) -> Self {
         Self {
             websockets: Arc::new(Semaphore::new(caps.websockets)),
@@ -74,10 +74,10 @@ impl Places {
         }
     }
 
-    /// A place for a connection that was accepted.
+    /// Takes a place for a connection that was accepted.
     ///
     /// # Errors
-    /// When there is none.
+    /// When none is free, with the cap that was reached.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Connection, Full> {
         let place = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Full::Requests)?;
         let mut by_address = self.by_address();
@@ -105,7 +105,7 @@ impl Connection {
     /// Takes a place for a WebSocket and gives back the one that the request had.
     ///
     /// # Errors
-    /// When there is none; the connection stays as it is.
+    /// When none is free; the connection keeps the place that it has.
     pub fn become_websocket(&self) -> Result<(), Full> {
         let websockets = Arc::clone(&self.0.places.websockets);
         let place = websockets.try_acquire_owned().map_err(|_| Full::Websockets)?;
@@ -114,12 +114,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether it took a WebSocket's place.
+    /// Whether it holds a place for a WebSocket.
     pub fn is_websocket(&self) -> bool {
         self.0.is_websocket.load(Ordering::Relaxed)
     }
 
-    /// What a drain waits for.
+    /// The tasks that a drain waits for.
     pub fn tasks(&self) -> &TaskTracker {
         &self.0.places.tasks
     }

@@ -1,15 +1,15 @@
 //! Reads the topic of results, once for all clients, into the hub.
 //!
 //! One thread polls one consumer that joins no group, commits nothing and begins at the oldest record:
-//! compaction keeps at least the newest result of each query. Publishing to the hub waits for nobody,
-//! so no client can hold the thread up.
+//! compaction keeps at least the newest result of each query. Publishing to the hub never waits for a client,
+//! so no client can delay the thread.
 //!
-//! The topic says who it is: the analyzer writes a record with the key `stream/<random>` before its
-//! first result, and of several such records the one with the lowest offset holds. A topic that was
-//! created anew has another one, so that a cursor of the old one is never taken for one of the new,
-//! also across restarts. Whenever the identity turns out to be another than was thought, the topic is
-//! read again from its beginning; meanwhile nothing is served. Until an analyzer has named the topic,
-//! a hash of the cluster's id and the topic's name stands for it.
+//! The topic carries its own identity: the analyzer writes a record with the key `stream/<random>` before its
+//! first result, and of several such records the one with the lowest offset counts. A topic that was deleted
+//! and created again has a different identity, so that a cursor of the old topic is never accepted in the new
+//! one, even after restarts. When the identity turns out to differ from the one assumed so far, the topic is
+//! read again from its beginning, and nothing is served until that is done. Until an analyzer has named the
+//! topic, a hash of the cluster's id and the topic's name is used as its identity.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,9 +37,10 @@ mod error;
 mod record;
 mod topic;
 
-/// How long the thread may not notice that it is to stop.
+/// How long one poll waits, and so how late the thread may notice that it is to stop.
 const POLL: Duration = Duration::from_millis(100);
-/// What the consumer says of its readiness.
+
+/// The readiness conditions that the consumer sets.
 #[derive(Debug, Clone)]
 pub struct Conditions {
     /// Kafka answers.
@@ -58,25 +59,26 @@ pub struct Consumer {
     shutdown: CancellationToken,
 }
 
-/// Which stream the topic is taken for.
+/// Which stream the consumer takes the topic for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Identity {
-    /// No analyzer has named it; the number tells topics apart that were created one after the other.
+    /// No analyzer has named it; the number distinguishes topics that were created one after the other.
     Unnamed(u32),
-    /// It was named so when it was read before, and the name has not come by again.
+    /// It had this name when it was last read; the record with the name has not been read again yet.
     Expected(StreamId),
-    /// It is named so.
+    /// Its record with this name has been read.
     Named(StreamId),
 }
 
-/// Where reading stands.
+/// How far reading has come.
 struct Progress {
-    /// The next sequence.
+    /// The next sequence to read.
     next: u64,
-    /// What was the end when reading began; nothing is served before it.
+    /// The end of the topic when reading began; nothing is served until it is reached.
     end: u64,
     identity: Identity,
-    /// A stream that results said they were of, when a look at the topic's name said otherwise.
+    /// A stream that results claimed to belong to although the topic was named differently; the topic was read
+    /// again for it once.
     refuted: Option<StreamId>,
 }
 
@@ -96,14 +98,14 @@ impl Consumer {
     /// Reads in a thread of its own until `shutdown`, or until it cannot go on.
     ///
     /// # Errors
-    /// See [`Error`]; those that trying again may mend are tried again.
+    /// See [`Error`]. While connecting and asking for offsets, retryable errors are retried instead.
     pub async fn run(self) -> Result<(), Error> {
         let (ended, outcome) = oneshot::channel();
         std::thread::Builder::new()
             .name("consumer".to_owned())
             .spawn(move || {
                 let outcome = self.consume();
-                // Nobody waits for it any more when the process is going down.
+                // Sending fails only when the receiver is gone because the process is ending.
                 let _unheard = ended.send(outcome);
             })
             .map_err(Error::Thread)?;
@@ -135,7 +137,7 @@ impl Consumer {
                     progress.next = sequence(record.offset()) + 1;
                     self.take(&record, &mut progress, &mut invalid)
                 }
-                // Compaction may have taken what was last when reading began.
+                // Compaction may have removed the record that was last when reading began.
                 Polled::End(_) => {
                     progress.end = progress.next;
                     None
@@ -148,9 +150,9 @@ impl Consumer {
                 }
                 Polled::PositionLost | Polled::Trouble(_) => {
                     self.metrics.consumer_errors.inc();
-                    self.conditions
-                        .results
-                        .unset("the position in the results is lost; looking where they stand");
+                    self.conditions.results.unset(
+                        "the position in the results is lost; asking Kafka which results there are",
+                    );
                     let Some((low, high)) = self.persist(|| topic.watermarks())? else {
                         return Ok(());
                     };
@@ -162,7 +164,7 @@ impl Consumer {
                             tracing::warn!(
                                 from = next,
                                 to = low,
-                                "results were gone before they were read"
+                                "results were deleted before they were read"
                             );
                             topic.assign(low)?;
                         }
@@ -188,7 +190,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// Begins to read at the oldest record; none when it is time to stop.
+    /// Begins to read at the oldest record. `None` when the process is to stop.
     fn begin(
         &self,
         topic: &Topic,
@@ -206,7 +208,7 @@ impl Consumer {
         Ok(Some(Progress { next, end, identity, refuted }))
     }
 
-    /// Tries until it works, cannot work, or `shutdown`: then none.
+    /// Repeats `attempt` until it succeeds or fails for good. `None` when the process is to stop.
     fn persist<T>(&self, attempt: impl Fn() -> Result<T, Error>) -> Result<Option<T>, Error> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         while !self.shutdown.is_cancelled() {
@@ -227,7 +229,7 @@ impl Consumer {
         Ok(None)
     }
 
-    /// Takes a record in. Returns another identity when the topic has to be read again under it.
+    /// Processes a record. Returns an identity when the topic has to be read again under it.
     fn take(
         &self,
         record: &BorrowedMessage<'_>,
@@ -267,9 +269,9 @@ impl Consumer {
                 self.hub.pass(seq);
                 *invalid += 1;
                 self.metrics.results_dropped.with_label_values(&[error.as_str()]).inc();
-                // The first, the second, the fourth: enough to know, never a flood.
+                // Only the first, second, fourth and so on are logged, so that many do not flood the log.
                 if invalid.is_power_of_two() {
-                    tracing::warn!(offset = seq, %error, invalid, "dropped a record that is no result");
+                    tracing::warn!(offset = seq, %error, invalid, "dropped a record that is not a result");
                 }
             }
         }
@@ -278,11 +280,11 @@ impl Consumer {
 }
 
 impl Identity {
-    /// The topic is another one of the same name.
+    /// The identity to assume after the topic was replaced by a new one of the same name.
     const fn of_a_new_topic(self) -> Self {
         match self {
             Self::Unnamed(number) => Self::Unnamed(number.wrapping_add(1)),
-            // A number that no process begins with, so that it is another stream than any before.
+            // Never 0, the number with which every process begins, so that the stream differs from that one.
             Self::Expected(StreamId(bits)) | Self::Named(StreamId(bits)) => {
                 Self::Unnamed((bits as u32) | 1)
             }
@@ -291,10 +293,10 @@ impl Identity {
 }
 
 impl Progress {
-    /// The topic is named `stream`. Returns an identity under which it has to be read again.
+    /// A record names the topic `stream`. Returns an identity when the topic has to be read again under it.
     fn named(&mut self, stream: StreamId) -> Option<Identity> {
         match self.identity {
-            // A later name of the same topic; the first one holds.
+            // A later name of the same topic; the first one counts.
             Identity::Named(_) => None,
             Identity::Expected(expected) if expected == stream => {
                 self.identity = Identity::Named(stream);
@@ -305,14 +307,14 @@ impl Progress {
     }
 }
 
-/// What to do when the position is not there any more.
+/// What to do when Kafka says that the position does not exist.
 #[derive(Debug, PartialEq, Eq)]
 enum Remedy {
-    /// It is there; ask again.
+    /// The position exists after all; ask again.
     Retry,
-    /// Records went before they were read; go on with the oldest.
+    /// Records were deleted before they were read; go on with the oldest one.
     Skip,
-    /// It is another topic of the same name.
+    /// The topic was replaced by a new one of the same name; read it from its beginning.
     Begin,
 }
 
@@ -328,7 +330,7 @@ impl Remedy {
     }
 }
 
-/// What stands for the name of a topic that no analyzer has named.
+/// The identity of a topic that no analyzer has named.
 fn unnamed(cluster: &str, topic: &str, number: u32) -> StreamId {
     let identity = format!("{cluster}\0{topic}\0{number}");
     StreamId(xxhash_rust::xxh3::xxh3_64(identity.as_bytes()))

@@ -1,10 +1,10 @@
-//! How many connections the operating system lets this process have.
+//! How many connections the operating system allows this process.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::limits::Limits;
 
-/// Kept for Kafka's connections, the admin port, the runtime and the log.
+/// Descriptors kept free for Kafka's connections, the admin port, the runtime and the log.
 const RESERVED: u64 = 40;
 
 /// How many connections of each kind there may be.
@@ -14,12 +14,13 @@ pub struct Caps {
     pub websockets: usize,
     /// Other connections.
     pub requests: usize,
-    /// Connections that are told that there is no place for them.
+    /// Connections that are being answered 503 because no place is free.
     pub refusals: usize,
 }
 
 impl Caps {
-    /// Asks the system for as many descriptors as it grants, and says what that takes from `limits`.
+    /// Raises the limit of descriptors as far as the system allows, and lowers `limits` to what fits into it, with
+    /// a warning in the log.
     pub fn claim(limits: &Limits) -> Self {
         let descriptors = raise();
         let caps = Self::fit(limits, descriptors);
@@ -28,13 +29,13 @@ impl Caps {
                 descriptors,
                 websockets = caps.websockets,
                 requests = caps.requests,
-                "fewer connections than limits.websockets and limits.requests say, because the system grants too few descriptors; raise the hard limit (ulimit -Hn, LimitNOFILE)"
+                "fewer connections are allowed than limits.websockets and limits.requests say, because the system grants too few descriptors; raise the hard limit (ulimit -Hn, LimitNOFILE)"
             );
         }
         caps
     }
 
-    /// What of `limits` fits into so many descriptors.
+    /// The part of `limits` that fits into this number of descriptors.
     fn fit(limits: &Limits, descriptors: u64) -> Self {
         let free = usize::try_from(descriptors.saturating_sub(RESERVED)).unwrap_or(usize::MAX);
         let refusals = (free / 8).clamp(1, 64);
@@ -47,7 +48,7 @@ impl Caps {
     }
 }
 
-/// Raises the soft limit to the hard one. Returns the limit that holds.
+/// Raises the soft limit to the hard one. Returns the limit that is then in force.
 fn raise() -> u64 {
     match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) if soft < hard => match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
@@ -59,7 +60,7 @@ fn raise() -> u64 {
         },
         Ok((soft, _)) => soft,
         Err(error) => {
-            tracing::warn!(%error, "cannot tell how many descriptors there may be; taking it for 1024");
+            tracing::warn!(%error, "cannot read the limit of descriptors; assuming 1024");
             1024
         }
     }

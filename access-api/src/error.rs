@@ -1,4 +1,4 @@
-//! Why the access-api cannot go on.
+//! Errors that stop the access-api.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use crate::consumer;
 /// Why the access-api stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The listen address is not to be had.
+    /// The listen address cannot be bound.
     #[error("cannot listen on {address}: {source}; set listen to a free address")]
     Bind {
         /// The address.
@@ -18,7 +18,7 @@ pub enum Error {
     /// A metric was registered twice.
     #[error("cannot register metrics")]
     Metrics(#[from] prometheus::Error),
-    /// The topic of results is not there and cannot be made.
+    /// The topic of results does not exist and cannot be created, or has unsuitable settings.
     #[error(transparent)]
     Topics(#[from] common::kafka::Error),
     /// The results cannot be read.

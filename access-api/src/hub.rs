@@ -1,12 +1,12 @@
 //! What all clients share: the ring of encoded frames and the newest result of each query.
 //!
-//! One writer, the consumer's thread, publishes; any number of [`Reader`]s look. A lock is held for
-//! as long as it takes to copy a few pointers or to encode one result, never across I/O. Readers are
-//! woken by a `watch`, in which a writer never waits.
+//! One writer, the consumer's thread, publishes; any number of [`Reader`]s read. The lock is held only for
+//! work in memory (looking through the ring, copying pointers to frames, encoding one result), never across
+//! I/O. Readers are woken by a `watch` channel, on which the writer never waits.
 //!
-//! **Invariants.** A query's version never goes backwards while the stream stays. A result is encoded
-//! once as `result` and at most once as `snapshot`. Until the results were read up to their end, no
-//! reader is given any.
+//! **Invariants.** A query's version never goes backwards while the stream stays the same. A result is
+//! encoded once as `result` and at most once as `snapshot`. No reader is given a result before the topic was
+//! read to its end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -34,7 +34,7 @@ pub use state::{Arrival, Newest, Published, Resume};
 pub struct Hub {
     state: RwLock<State>,
     published: watch::Sender<()>,
-    /// How often what is known of Kafka has changed.
+    /// How often the status of Kafka has changed.
     status_changes: AtomicU64,
     limits: Limits,
     metrics: Metrics,
@@ -54,14 +54,14 @@ impl Hub {
 
     // --- The consumer's side.
 
-    /// Reading begins, anew or for the first time, at sequence `end`: nothing is shown until
+    /// Reading begins at sequence `end`, for the first time or again: nothing is shown until
     /// [`complete`](Self::complete).
     pub fn begin(&self, stream: StreamId, end: u64) {
         self.write().begin(stream, end);
         self.tell_status();
     }
 
-    /// The results were read up to their end. Does nothing when that is known.
+    /// The topic was read to its end. Does nothing when that is known already.
     pub fn complete(&self) {
         if !self.is_complete() {
             self.write().is_complete = true;
@@ -69,7 +69,7 @@ impl Hub {
         }
     }
 
-    /// Shows a result, unless that would go backwards.
+    /// Shows a result, unless it is to be dropped: see [`Published`].
     pub fn publish(&self, result: &Envelope, arrival: Arrival) -> Published {
         let published = self.write().publish(result, arrival, &self.limits);
         if published == Published::Shown {
@@ -85,7 +85,7 @@ impl Hub {
         self.write().ring.advance(seq);
     }
 
-    /// Sequence `seq` says that the query is gone.
+    /// The record at sequence `seq` says that the query was removed.
     pub fn retire(&self, seq: u64, query: &str) {
         let mut state = self.write();
         state.ring.advance(seq);
@@ -94,7 +94,7 @@ impl Hub {
         }
     }
 
-    /// Kafka answers, or has not since `away_since_ms`.
+    /// Says that Kafka answers (`None`), or since when it does not, in milliseconds since 1970.
     pub fn set_kafka(&self, away_since_ms: Option<i64>) {
         let is_news = self.write().set_kafka(away_since_ms);
         if is_news {
@@ -109,24 +109,24 @@ impl Hub {
 
     // --- The clients' side.
 
-    /// Whether the results were read up to their end.
+    /// Whether the topic was read to its end.
     pub fn is_complete(&self) -> bool {
         self.read().is_complete
     }
 
-    /// Whether a subscription with this cursor can be answered for good: all results were read, and
-    /// those up to the cursor are among them.
+    /// Whether a subscription with this cursor can be answered finally: the topic was read to its end, and
+    /// the cursor does not lie beyond what was read.
     pub fn has_reached(&self, cursor: Option<Cursor>) -> bool {
         let state = self.read();
         state.is_complete && cursor.is_none_or(|cursor| state.judge(cursor) != Resume::Ahead)
     }
 
-    /// What is known of Kafka.
+    /// The status of Kafka, for clients.
     pub fn status(&self, now_ms: i64) -> Status {
         self.read().status(now_ms)
     }
 
-    /// Another number than before: [`status`](Self::status) has changed in more than its times.
+    /// A number that changes when [`status`](Self::status) changes in more than its times.
     pub fn status_changes(&self) -> u64 {
         self.status_changes.load(Ordering::Acquire)
     }
@@ -147,7 +147,7 @@ impl Hub {
         all
     }
 
-    /// Wakes whenever there may be something new.
+    /// Changes whenever there may be something new for a reader.
     pub fn wake_ups(&self) -> watch::Receiver<()> {
         self.published.subscribe()
     }
@@ -157,24 +157,24 @@ impl Hub {
         frame.snapshot(|| self.metrics.frames_encoded.with_label_values(&["snapshot"]).inc())
     }
 
-    /// Begins to read `queries`: after `cursor` if there is one and it can be resumed from, else with
+    /// Begins to read `queries`: after `cursor` if one is given and reading can resume from it, else with
     /// snapshots.
     pub fn subscribe(&self, queries: Queries, cursor: Option<Cursor>) -> Subscribed {
         reader::subscribe(&self.read(), queries, cursor)
     }
 
-    /// The reader's next frames, of `budget` bytes or one frame; empty when there is nothing new.
+    /// The reader's next frames: at most `budget` bytes, or one larger frame. Empty when there is nothing new.
     pub fn take(&self, reader: &mut Reader, budget: usize) -> Batch {
         reader.take(&self.read(), budget)
     }
 
-    /// From now on only the newest result of each query matters to this reader. Returns how many
-    /// results are passed over by that so far and were not reported before.
+    /// Gives this reader only the newest result of each query from now on. Returns how many results it skips
+    /// by that so far which were not reported before.
     pub fn conflate(&self, reader: &mut Reader) -> u64 {
         reader.conflate(&self.read())
     }
 
-    /// The client is done with everything up to `cursor`.
+    /// The client acknowledges everything up to `cursor`.
     pub fn acknowledge(&self, reader: &mut Reader, cursor: Cursor) {
         reader.acknowledge(&self.read(), cursor);
     }
@@ -201,9 +201,9 @@ impl Hub {
 /// How far a reader is behind, in percent of the ring.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Behind {
-    /// What lies between the reader's position and the ring's end.
+    /// The distance between the reader's position and the ring's end.
     pub position: u8,
-    /// What the client was given and has not acknowledged; 0 for one that acknowledges nothing.
+    /// What the client was given and has not acknowledged; 0 for a client that never acknowledges.
     pub unacknowledged: u8,
 }
 

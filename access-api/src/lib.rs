@@ -9,16 +9,16 @@
 //! | what holds things | bound | when full |
 //! |---|---|---|
 //! | librdkafka's fetch queue | `queued.max.messages.kbytes` | it stops fetching |
-//! | [`hub`]'s ring | `ring.frames`, `ring.bytes` | the oldest frame goes; who still needed it gets the newest |
-//! | newest results | `limits.queries` × `limits.result_bytes` | a further query is refused and counted |
-//! | a [`session`]'s write buffer | one batch and 16 control frames | nothing is added, reading stops |
+//! | [`hub`]'s ring | `ring.frames`, `ring.bytes` | the oldest frame is dropped; a client that still needed it gets the newest results |
+//! | newest results | `limits.queries` results of `limits.result_bytes`, each kept as published and as one or two frames | results of a further query are refused and counted |
+//! | a [`session`]'s write buffer | one batch and 16 control frames | nothing is added, and the client is not read |
 //! | a client's frames | `limits.client_frames_per_second` | it is read more slowly |
 //! | connections | `limits.websockets`, `limits.requests`, `limits.connections_per_address`, and the descriptors that the system grants | 503, counted |
 //!
 //! **Invariants.** The consumer never waits for a client. A client holds a position in the ring,
-//! never a queue. A result is encoded once, however many clients there are. A query's version never
-//! goes backwards for a client of one process. No client is cut off for slowness that was not warned
-//! twice. Nothing is served before the results were read to their end.
+//! never a queue. A result is encoded once, however many clients there are. For a client of one process a
+//! query's version never goes backwards while the stream stays the same. No client is disconnected for
+//! slowness without two warnings. No result is served before the topic was read to its end.
 
 mod app;
 mod config;

@@ -1,4 +1,5 @@
-//! What clients may take. Section `limits`, and the section `ring` for what is kept for all of them.
+//! Limits on what clients may use (section `limits`), and on the history that is kept for all of them (section
+//! `ring`).
 
 use std::time::Duration;
 
@@ -8,51 +9,51 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RingLimits {
-    /// Most frames.
+    /// The most frames that are kept.
     pub frames: usize,
-    /// Most bytes of frames.
+    /// The most bytes that these frames may have; snapshot frames that are made of them come on top.
     pub bytes: usize,
 }
 
-/// What clients may take. Section `limits`.
+/// Limits on what clients may use. Section `limits`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Most WebSockets at once; a further one gets 503.
+    /// The most WebSockets at once; a further one gets 503.
     pub websockets: usize,
-    /// Most connections at once that are no WebSocket (yet); a further one gets 503.
+    /// The most other connections at once, those included that may become a WebSocket; a further one gets 503.
     pub requests: usize,
-    /// Most connections at once from one address; a further one gets 503. Behind a proxy all clients
-    /// have the proxy's address, so that by default this is as much as all clients may have together.
+    /// The most connections at once from one address; a further one gets 503. Behind a proxy all clients
+    /// have the proxy's address, so the default is as much as all clients may have together.
     pub connections_per_address: usize,
-    /// Most queries that are shown, and most that a subscription may name; results of a further one
-    /// are refused and counted.
+    /// The most queries that are shown, and the most that a subscription may name; results of a further
+    /// query are dropped and counted.
     pub queries: usize,
     /// The largest result that is shown, in bytes.
     pub result_bytes: usize,
     /// The largest frame that a client may send, in bytes.
     pub client_frame_bytes: usize,
-    /// Most frames that are read from a client in a second, pings and pongs included. Whoever sends
-    /// more is read more slowly.
+    /// The most frames that are read from a client in a second, pings and pongs included. A client that
+    /// sends more is read more slowly.
     pub client_frames_per_second: u32,
-    /// Frames without sense that are answered before the connection is closed.
+    /// How many frames that cannot be read a client may send; one more closes the connection.
     pub bad_frames: u32,
     /// The kernel's send buffer per connection, in bytes; Linux doubles it for its bookkeeping.
-    /// Small, so that a client that stops reading is noticed before megabytes are under way.
+    /// It is small so that a client that stops reading is noticed before megabytes wait for it.
     pub send_buffer_bytes: u32,
-    /// How long a request's head may take, and how long a connection without a request is kept; in
+    /// How long a request's head may take to arrive, and how long a connection without a request is kept, in
     /// milliseconds.
     pub header_timeout_ms: u64,
     /// How often a quiet client is pinged, in milliseconds.
     pub ping_interval_ms: u64,
-    /// A client not heard for so long, not even by a pong, is gone; in milliseconds.
+    /// A client that has sent nothing for this long, not even a pong, is disconnected; in milliseconds.
     pub idle_timeout_ms: u64,
-    /// How long a write may take, in milliseconds. On a WebSocket half of it brings `slow_down`, 60 %
-    /// the `stall_warning`, all of it the end.
+    /// How long a write may take, in milliseconds. A WebSocket client is sent `slow_down` after 50 % of it and
+    /// `stall_warning` after 60 %, and is disconnected after all of it.
     pub write_deadline_ms: u64,
-    /// How long a connection that is being closed may take to read the last frames, in milliseconds.
+    /// How long a client may take to read the last frames of a connection that is being closed, in milliseconds.
     pub close_grace_ms: u64,
-    /// Clients that are sent away are told to wait for up to this long, in milliseconds.
+    /// A client that the server disconnects is told to wait for a random time up to this, in milliseconds.
     pub retry_ms: u64,
 }
 
@@ -85,7 +86,7 @@ impl Default for Limits {
     }
 }
 
-/// A day: no wait here is sensibly longer, and no sum of a few of them overflows.
+/// A day: no longer wait makes sense here, and the sum of a few such times does not overflow.
 const LONGEST_MS: u64 = 86_400_000;
 const MOST_BYTES: u64 = 1 << 30;
 const MOST: u64 = 1 << 20;
@@ -121,7 +122,7 @@ impl Limits {
         ]);
         if self.idle_timeout_ms <= self.ping_interval_ms {
             problems.push(format!(
-                "limits.idle_timeout_ms: is {}, not above limits.ping_interval_ms ({}); a quiet client could not answer a ping in time",
+                "limits.idle_timeout_ms: is {}, not above limits.ping_interval_ms ({}); raise it, or a quiet client cannot answer a ping in time",
                 self.idle_timeout_ms, self.ping_interval_ms
             ));
         }

@@ -21,13 +21,13 @@ pub struct Metrics {
     pub frames_encoded: IntCounterVec,
     /// Frames of results handed to clients' sockets.
     pub deliveries: IntCounter,
-    /// Results that slow clients were not sent.
+    /// Results that were not sent to slow clients.
     pub results_skipped: IntCounter,
     /// Warnings sent, by `kind`: `slow_down`, `stall_warning`, `gap`.
     pub warnings: IntCounterVec,
-    /// Clients' frames that made no sense.
+    /// Clients' frames that could not be read.
     pub bad_frames: IntCounter,
-    /// WebSocket clients gone, by `reason`, see [`Disconnect`].
+    /// WebSocket clients disconnected, by `reason`, see [`Disconnect`].
     pub disconnects: IntCounterVec,
     /// Cursors given with `subscribe`, by `outcome`: `resumed`, `too_old`, `other_stream`, `ahead`.
     pub resumes: IntCounterVec,
@@ -43,16 +43,16 @@ pub struct Metrics {
     pub consumer_errors: IntCounter,
 }
 
-/// Why a WebSocket client is gone.
+/// Why a WebSocket client was disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disconnect {
-    /// The client closed.
+    /// The client closed the connection.
     Client,
     /// The connection broke.
     Lost,
     /// The client broke the WebSocket protocol.
     Protocol,
-    /// The server closed.
+    /// The server closed the connection.
     Server(ByeReason),
 }
 
@@ -96,10 +96,14 @@ impl Metrics {
             deliveries: make
                 .counter("deliveries", "frames of results handed to clients' sockets")?,
             results_skipped: make
-                .counter("results_skipped", "results that slow clients were not sent")?,
+                .counter("results_skipped", "results that were not sent to slow clients")?,
             warnings: make.counters("warnings", "warnings sent to clients", "kind")?,
-            bad_frames: make.counter("bad_frames", "clients' frames that made no sense")?,
-            disconnects: make.counters("disconnects", "WebSocket clients gone", "reason")?,
+            bad_frames: make.counter("bad_frames", "clients' frames that could not be read")?,
+            disconnects: make.counters(
+                "disconnects",
+                "WebSocket clients disconnected",
+                "reason",
+            )?,
             resumes: make.counters("resumes", "cursors given with subscribe", "outcome")?,
             results: make.counter("results", "results read from Kafka and shown")?,
             results_dropped: make.counters(
@@ -114,12 +118,12 @@ impl Metrics {
     }
 }
 
-/// Counts a gauge up for as long as it lives.
+/// Keeps a gauge one higher until it is dropped.
 #[derive(Debug)]
 pub struct Gauged(IntGauge);
 
 impl Gauged {
-    /// Counts `gauge` up.
+    /// Raises `gauge` by one.
     pub fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())

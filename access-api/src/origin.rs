@@ -1,7 +1,7 @@
-//! Who may read: the pages that a browser may show results to, and the names under which it may ask.
+//! Which pages may read results (`Origin`), and under which host names browsers may ask (`Host`).
 //!
-//! A browser tells both, and a page can forge neither. A client that is no browser can say what it
-//! likes; these checks protect the people behind browsers, and are no authentication.
+//! A browser sends both headers, and a page can forge neither. Another client can send what it likes: these
+//! checks protect users of browsers, and are not an authentication.
 
 use std::net::IpAddr;
 
@@ -16,12 +16,12 @@ pub struct Origin {
     port: u16,
 }
 
-/// The names under which a browser may ask, see [`Config::hosts`](crate::Config::hosts).
+/// The host names under which a browser may ask, see [`Config::hosts`](crate::Config::hosts).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hosts(Vec<String>);
 
 impl Origin {
-    /// Reads `scheme://host[:port]`, scheme http or https.
+    /// Reads `scheme://host[:port]`; the scheme is http or https.
     pub fn parse(text: &str) -> Option<Self> {
         let uri: Uri = text.parse().ok()?;
         let parts = uri.into_parts();
@@ -46,8 +46,8 @@ impl Origin {
         Some(Self { scheme, host: authority.host().to_ascii_lowercase(), port })
     }
 
-    /// Whether a request that was sent to `host` came from a page of the same. The scheme is taken from
-    /// the page, because TLS may end at a proxy before us.
+    /// Whether a page of this origin was served from `host`, the `Host` of its request. The scheme is taken from
+    /// the page, because TLS may end at a proxy in front of this server.
     pub fn is_of(&self, host: &HeaderValue) -> bool {
         authority(host).and_then(|host| Self::new(self.scheme.clone(), &host)).as_ref()
             == Some(self)
@@ -57,18 +57,18 @@ impl Origin {
 impl Hosts {
     const ANY: &str = "*";
 
-    /// `localhost`, every IP address, and `names`.
+    /// Allows `localhost`, names below `.localhost`, every IP address, and `names`.
     pub fn new(names: &[String]) -> Self {
         Self(names.iter().map(|name| name.to_ascii_lowercase()).collect())
     }
 
-    /// Whether `name` may be listed.
+    /// Whether `name` is a host name without a port, or `*`.
     pub fn is_name(name: &str) -> bool {
         let is_host = |host: Authority| host.port().is_none() && host.host() == name;
         name == Self::ANY || (!name.contains('@') && name.parse().is_ok_and(is_host))
     }
 
-    /// Whether a request with this `Host` may be answered. One without is no browser's.
+    /// Whether a request with this `Host` may be answered. A request without one does not come from a browser.
     pub fn allow(&self, host: Option<&HeaderValue>) -> bool {
         let Some(host) = host else { return true };
         if self.0.iter().any(|name| name == Self::ANY) {
@@ -77,7 +77,7 @@ impl Hosts {
         let Some(authority) = authority(host) else { return false };
         let name = authority.host().to_ascii_lowercase();
         let name = name.strip_suffix('.').unwrap_or(&name);
-        // An address cannot be given to another name, which is what rebinding does.
+        // DNS rebinding needs a name, so that a request for an IP address is safe.
         let is_address =
             name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
         is_address

@@ -1,4 +1,4 @@
-//! What can be asked over HTTP.
+//! The routes of the HTTP server.
 //!
 //! | path | |
 //! |---|---|
@@ -7,8 +7,8 @@
 //! | `/v1/queries/{name}` | the newest result of one |
 //! | `/v1/ws` | live results, see [`common::protocol`] |
 //!
-//! All of them answer GET and HEAD only. Errors are `{"error":{"code":…,"message":…}}`. Until the results
-//! were read to their end, everything below `/v1` answers 503.
+//! `/v1/ws` answers GET only, the others GET and HEAD. Errors are `{"error":{"code":…,"message":…}}`. Until the
+//! topic of results was read to its end, the routes below `/v1` answer 503.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ mod queries;
 mod reply;
 mod websocket;
 
-/// A request for a host that is not ours.
+/// A request for a host name that is not allowed.
 #[derive(Debug)]
 struct Misdirected;
 
@@ -96,11 +96,11 @@ async fn refuse(rejection: Rejection) -> Result<Response, Infallible> {
         return Ok(reply::error(
             StatusCode::NOT_FOUND,
             "not_found",
-            "there are /, /v1/queries, /v1/queries/{name} and /v1/ws",
+            "not found; there are /, /v1/queries, /v1/queries/{name} and /v1/ws",
         ));
     }
     tracing::debug!(?rejection, "bad request");
-    Ok(reply::error(StatusCode::BAD_REQUEST, "bad_request", "this request makes no sense"))
+    Ok(reply::error(StatusCode::BAD_REQUEST, "bad_request", "this request cannot be read"))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The accept loop: our own, because warp's has no caps on connections, no `TCP_NODELAY`, and no
-//! deadlines for a request's head and for an answer.
+//! The accept loop. It is our own because warp's has no cap on connections, does not set `TCP_NODELAY`, and has no
+//! deadline for a request's head or for an answer.
 
 use std::convert::Infallible;
 use std::io;
@@ -29,15 +29,15 @@ use write_deadline::WriteDeadline;
 
 mod write_deadline;
 
-/// Connections waiting to be accepted; Linux cuts it to `net.core.somaxconn`.
+/// How many connections may wait to be accepted; Linux lowers it to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
-/// A request's head, and what is read ahead of one, takes so many bytes at most. Heads of browsers
-/// take a few hundred.
+/// The most bytes of a request's head, together with what is read ahead of it. Heads that browsers send take a few
+/// hundred bytes.
 const HEAD_BYTES: usize = 16 << 10;
-/// Lines in a request's head.
+/// The most headers of a request.
 const HEAD_LINES: usize = 64;
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
-/// What a connection that cannot be taken gets.
+/// The answer on a connection for which there is no place.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n\
     Content-Length: 82\r\n\r\n{\"error\":{\"code\":\"too_many_connections\",\"message\":\"full; try again in a while\"}}\r\n";
 
@@ -48,7 +48,7 @@ pub struct Server {
     limits: Limits,
     metrics: Metrics,
     places: Arc<Places>,
-    /// Refusals that are written at once; one more is just closed.
+    /// How many refusals may be written at the same time; further connections are closed without an answer.
     refusals: Arc<Semaphore>,
     tasks: TaskTracker,
 }
@@ -66,7 +66,7 @@ impl Server {
     ) -> io::Result<Self> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
-        // Connections inherit it.
+        // Accepted connections inherit it.
         socket.set_send_buffer_size(limits.send_buffer_bytes)?;
         socket.bind(address)?;
         let listener = socket.listen(BACKLOG)?;
@@ -89,8 +89,9 @@ impl Server {
         self.address
     }
 
-    /// Serves `routes` until `shutdown`, then lets every connection end: requests that are under way
-    /// are answered, WebSockets end by themselves, and whoever takes longer than the grace is cut off.
+    /// Serves `routes` until `shutdown`, then waits until all connections have ended: requests in progress are
+    /// answered, WebSockets end by themselves, and a connection that takes longer than `limits.close_grace_ms`
+    /// is cut off.
     pub async fn run<F>(mut self, routes: F, shutdown: CancellationToken)
     where
         F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
@@ -126,13 +127,13 @@ impl Server {
         let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
         self.tasks.spawn(async move {
             let refusal = async {
-                // Something unread in the socket would make its end a reset, and the answer be lost.
+                // A socket that is closed with unread bytes in it is reset, and the answer is lost.
                 let mut head = [0; 4096];
                 let _read = stream.read(&mut head).await?;
                 stream.write_all(FULL).await?;
                 stream.shutdown().await
             };
-            // Whoever does not take the answer has gone.
+            // A client that does not read the answer in time is disconnected without it.
             let _told = tokio::time::timeout(REFUSAL_DEADLINE, refusal).await;
             drop(permit);
         });
@@ -155,8 +156,8 @@ async fn serve<F>(
         request.extensions_mut().insert(connection.clone());
         warp.call(request)
     });
-    // The timeout of a head begins when the answer before it has been sent, so that it also ends
-    // connections on which nothing is asked.
+    // The timeout of a head begins when the answer before it was sent, so that it also ends connections without
+    // a further request.
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout())

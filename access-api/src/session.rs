@@ -9,14 +9,15 @@
 //!                   50 %: slow_down · 60 %: stall_warning, newest only · write deadline: bye
 //! ```
 //!
-//! **Invariants.** A batch is added only when the one before has left for the kernel, so that the write
-//! buffer holds one batch and [`CONTROLS`] control frames at most; then reading stops. A client is
-//! closed for slowness only after `slow_down` and `stall_warning` (see [`flow`]). Every close by the
-//! server is preceded by `bye`, and every close by the client is answered.
+//! **Invariants.** A batch is added only when the kernel has taken the one before, so that the write buffer
+//! holds at most one batch and [`CONTROLS`] control frames; when so many control frames wait, the client is not
+//! read. A client is disconnected for slowness only after `slow_down` and `stall_warning` (see [`flow`]). Every
+//! close by the server is preceded by `bye`, except after a violation of the WebSocket protocol. Every close by
+//! the client is answered.
 //!
-//! Lag is what the hub has and the client has not been sent; where the client acknowledges, also what it
-//! was sent and has not acknowledged, because a browser takes everything off the socket, whatever the
-//! page does.
+//! A client is behind by what the hub has and the client was not sent. If the client acknowledges, what it was
+//! sent and has not acknowledged counts too, because a browser reads everything from the socket even when the
+//! page is busy.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -48,17 +49,17 @@ use ladder::{Rung, SLOW_DOWN, STALL};
 mod flow;
 mod ladder;
 
-/// Bytes of frames that go out in one write, or one frame: about one result of 50 items. A client's
-/// write buffer stays as large as its largest batch was, so that a larger one costs memory per client.
+/// The most bytes of frames in one batch, unless a single frame is larger: about one result of 50 items. A
+/// client's write buffer stays as large as its largest batch was, so that larger batches cost memory per client.
 const BATCH: usize = 4 << 10;
-/// Each client's read buffer lives as long as it does; its frames are short.
+/// The size of each client's read buffer, which exists as long as the client. Frames of clients are short.
 const READ_BUFFER: usize = 1 << 10;
-/// More than any control frame takes.
+/// An upper bound of the size of a control frame, in bytes.
 const CONTROL_BYTES: usize = 1 << 10;
-/// What of a client's text an answer repeats at most, in characters.
+/// How many characters of an error message, which may quote a client's text, an answer repeats at most.
 const ECHO: usize = 200;
-/// How long a client waits whose cursor is ahead of what this process has read, before it is told that
-/// it cannot be resumed: another pod gave it, and this one follows within moments.
+/// How long a client whose cursor is ahead of what this process has read waits before it is sent a `gap`.
+/// Such a cursor comes from another pod, and this one normally reads as far within moments.
 const AHEAD: Duration = Duration::from_secs(5);
 
 /// What sessions share.
@@ -66,11 +67,11 @@ const AHEAD: Duration = Duration::from_secs(5);
 pub struct Shared {
     /// Where results come from.
     pub hub: Arc<Hub>,
-    /// What a client may take.
+    /// Limits on what a client may use.
     pub limits: Limits,
-    /// What is counted.
+    /// Where clients and frames are counted.
     pub metrics: Metrics,
-    /// The time of day that clients are told.
+    /// The clock whose time clients are told.
     pub clock: Clock,
     /// Cancelled when the process stops.
     pub shutdown: CancellationToken,
@@ -93,25 +94,25 @@ pub struct Session<S> {
     shared: Arc<Shared>,
     subscription: Subscription,
     flow: Flow,
-    /// Which state of Kafka the client was told, see [`Hub::status_changes`].
+    /// The [`Hub::status_changes`] of the last `status` that the client was sent.
     told: Option<u64>,
     bad_frames: u32,
 }
 
-/// What the client listens to.
+/// What the client has subscribed to.
 enum Subscription {
-    /// It has not said.
+    /// The client has not subscribed.
     None,
-    /// It waits until the hub has read what it asks for.
+    /// The client waits until the hub has read as far as its cursor.
     Waiting(Box<Waiting>),
-    /// It is served.
+    /// The client gets results.
     Served(Reader),
 }
 
 struct Waiting {
     queries: Queries,
     cursor: Option<Cursor>,
-    /// From then on it is not waited for the cursor any more.
+    /// When to stop waiting for the cursor.
     until: Instant,
 }
 
@@ -124,7 +125,7 @@ enum Event {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// A client that has shaken hands.
+    /// A client whose handshake is done.
     pub fn new(socket: WebSocketStream<S>, shared: Arc<Shared>) -> Self {
         Self {
             socket,
@@ -136,14 +137,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Serves the client until one side ends it. What only the end needs is boxed: there are thousands
-    /// of these futures, and each is as large as its largest state.
+    /// Serves the client until one side ends the connection. Futures that only the end needs are boxed,
+    /// because there are thousands of these futures and each is as large as its largest state.
     pub async fn run(&mut self) -> Disconnect {
         let disconnect = self.serve().await;
         self.shared.metrics.disconnects.with_label_values(&[disconnect.as_str()]).inc();
         match disconnect {
             Disconnect::Server(reason) => Box::pin(self.farewell(reason)).await,
-            // Its close is answered: without that it would take the connection for broken.
+            // Its close is answered; otherwise the client would take the connection for broken.
             Disconnect::Client => Box::pin(self.part()).await,
             Disconnect::Lost | Disconnect::Protocol => {}
         }
@@ -168,7 +169,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 biased;
                 () = shutdown.cancelled() => Event::Shutdown,
                 event = std::future::poll_fn(|context| self.poll_socket(context)) => event,
-                // The hub lives as long as this session.
+                // It cannot fail, because the hub lives as long as this session.
                 _changed = wake_ups.changed() => Event::Woken,
                 () = &mut alarm => Event::Woken,
             };
@@ -203,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Poll::Pending
     }
 
-    /// Everything that the state and the time call for.
+    /// Does everything that is due at `now`: warnings, pings, `status`, and the next batch.
     fn step(&mut self, now: Instant) -> Result<(), Disconnect> {
         let shared = Arc::clone(&self.shared);
         let behind = match &mut self.subscription {
@@ -234,11 +235,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         self.tell_status()?;
         self.begin(now)?;
-        // Who has been sent much that it has not acknowledged gets no more until it acknowledges.
+        // A client that has much to acknowledge gets no more results until it acknowledges.
         if self.flow.is_blocked() || behind.unacknowledged >= STALL {
             return Ok(());
         }
-        // Near the point where it is held it is given one frame at a time, so as not to pass it.
+        // Close to that point it gets one frame at a time, so that it does not pass the point by a batch.
         self.fill(&shared.hub, if behind.unacknowledged >= SLOW_DOWN { 1 } else { BATCH })
     }
 
@@ -250,7 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Tells a client that has subscribed what it has not been told of Kafka.
+    /// Sends `status` to a client that has subscribed, if it was not sent the current one.
     fn tell_status(&mut self) -> Result<(), Disconnect> {
         let changes = self.shared.hub.status_changes();
         if matches!(self.subscription, Subscription::None) || self.told == Some(changes) {
@@ -261,7 +262,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.control(&ServerFrame::Status(status))
     }
 
-    /// Begins to serve a subscription that waits, once it can be served.
+    /// Begins to serve a waiting subscription once that is possible.
     fn begin(&mut self, now: Instant) -> Result<(), Disconnect> {
         let hub = &self.shared.hub;
         let Subscription::Waiting(waiting) = &mut self.subscription else { return Ok(()) };
@@ -284,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.control(&ServerFrame::Error(Refusal { code: RefusalCode::UnknownQuery, message }))
     }
 
-    /// The next batch, of `budget` bytes or one frame.
+    /// Writes the next batch: at most `budget` bytes, or one larger frame.
     fn fill(&mut self, hub: &Hub, budget: usize) -> Result<(), Disconnect> {
         let Subscription::Served(reader) = &mut self.subscription else { return Ok(()) };
         let mut skipped = if self.flow.is_stalled() { hub.conflate(reader) } else { 0 };
@@ -294,7 +295,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.gap(gap)?;
         }
         if skipped > 0 {
-            // Should the ring have run over between two looks, this is the first that is seen of it.
+            // The ring may have overflowed since the last step; then the client was not warned before.
             let climb = self.flow.observe(Instant::now(), STALL, &self.shared.limits);
             if climb.rungs.contains(&Rung::SlowDown) {
                 self.slow_down(STALL)?;
@@ -324,7 +325,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.control(&ServerFrame::StallWarning(frame))
     }
 
-    /// Where the client would resume.
+    /// The cursor from which the client would resume.
     fn cursor(&self) -> Option<Cursor> {
         match &self.subscription {
             Subscription::None => None,
@@ -352,9 +353,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.refuse(&format!("{error}; send a subscribe or an ack"))
                 }
             },
-            Message::Binary(_) => self.refuse("binary; send json as text"),
+            Message::Binary(_) => self.refuse("it is binary; send JSON as text"),
             Message::Close(_) => Err(Disconnect::Client),
-            // The library has queued a pong, which takes its place in the write buffer.
+            // The library has queued a pong, which takes room in the write buffer.
             Message::Ping(_) => {
                 self.flow.wrote_control(now);
                 Ok(())
@@ -373,7 +374,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if let Queries::Named(names) = &queries
             && names.len() > most
         {
-            return self.refuse(&format!("{} queries; name at most {most}, or \"*\"", names.len()));
+            return self.refuse(&format!(
+                "it names {} queries; name at most {most}, or \"*\"",
+                names.len()
+            ));
         }
         let until = now + AHEAD;
         self.subscription = Subscription::Waiting(Box::new(Waiting { queries, cursor, until }));
@@ -383,8 +387,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     fn acknowledge(&mut self, cursor: Cursor) -> Result<(), Disconnect> {
         match &mut self.subscription {
-            Subscription::None => self.refuse("an ack before anything was sent; subscribe first"),
-            // What was sent under the subscription before does not matter any more.
+            Subscription::None => {
+                self.refuse("it is an ack before anything was sent; subscribe first")
+            }
+            // The ack is for results of the subscription before, which do not count any more.
             Subscription::Waiting(_) => Ok(()),
             Subscription::Served(reader) => {
                 self.shared.hub.acknowledge(reader, cursor);
@@ -406,7 +412,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     fn control(&mut self, frame: &ServerFrame) -> Result<(), Disconnect> {
         self.flow.wrote_control(Instant::now());
-        // A frame of texts and numbers always has a JSON form.
+        // It cannot fail: a frame consists of texts and numbers.
         let text = serde_json::to_string(frame).unwrap_or_default();
         self.write(Message::text(text))
     }
@@ -422,7 +428,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         })
     }
 
-    /// The stream gave an error: it gives nothing more, but a last frame may still go out.
+    /// Reading or writing failed: nothing more can be read, but a last frame may still be sent.
     async fn broken(&mut self, error: WsError) -> Disconnect {
         let code = match error {
             WsError::Capacity(_) => return Disconnect::Server(ByeReason::TooLarge),
@@ -441,7 +447,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn farewell(&mut self, reason: ByeReason) {
         let cursor = self.cursor();
         let retry_ms = rand::rng().random_range(0..=self.shared.limits.retry_ms);
-        // Both fail only when the client is gone, and then there is nobody to tell.
+        // It fails only when the client is gone, and then nobody can be told.
         let _gone = self.control(&ServerFrame::Bye(Bye { reason, cursor, retry_ms }));
         let text = cursor.map_or_else(
             || reason.as_str().to_owned(),
@@ -451,16 +457,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn close(&mut self, frame: CloseFrame) {
-        // It fails when the client has closed already; then its close is to be answered all the same.
+        // It fails when the client has closed already; its close still has to be answered.
         let _closing = Pin::new(&mut self.socket).start_send(Message::Close(Some(frame)));
         self.part().await;
     }
 
-    /// Gives the client a while to take what is under way: a socket that is dropped while something
-    /// from the peer is unread is reset, and what it still had to send is lost.
+    /// Gives the client time to read what was written. A socket that is dropped while something from the peer
+    /// is unread is reset, and what it still had to send is lost.
     async fn part(&mut self) {
         let parting = async {
-            // It fails when both sides have closed, which is what is wanted.
+            // It fails when both sides have closed, which is the goal.
             let _closed = self.socket.flush().await;
             while let Some(Ok(_)) = self.socket.next().await {}
             let stream = self.socket.get_mut();
@@ -469,7 +475,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 while stream.read(&mut unread).await.is_ok_and(|bytes| bytes > 0) {}
             }
         };
-        // Past the grace the connection is dropped, whatever it holds.
+        // After the grace period the connection is dropped even if something was not sent.
         let _in_time = tokio::time::timeout(self.shared.limits.close_grace(), parting).await;
     }
 }
@@ -483,7 +489,7 @@ fn unknown_queries(names: &[String]) -> String {
     let more = names.len() - shown.len();
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     format!(
-        "nothing has been published of {}{more}; GET /v1/queries lists what there is",
+        "no result of {}{more} has been published; GET /v1/queries lists the queries that have one",
         shown.join(", ")
     )
 }

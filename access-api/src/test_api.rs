@@ -31,7 +31,7 @@ use crate::routes;
 use crate::server::Server;
 use crate::session::Shared;
 
-/// Nothing here takes as long; only a test that fails does.
+/// Only a test that fails waits for this long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub const STREAM: StreamId = StreamId(0xe);
@@ -54,7 +54,7 @@ pub fn top_n(query: &str, version: u64) -> TopN {
         "late": 0,
         "top": [{"item": "Social", "count": version, "error": 0}],
     });
-    // As text, because a value's keys are not turned back into the numbers of `offsets`.
+    // From text, because serde cannot turn the keys of a JSON value back into the numbers of `offsets`.
     serde_json::from_str(&result.to_string()).unwrap()
 }
 
@@ -86,7 +86,7 @@ pub fn cursor(seq: u64) -> Cursor {
     Cursor { stream: STREAM, seq }
 }
 
-/// Waits for a condition that nothing announces.
+/// Polls until `condition` holds, for conditions of which nothing gives notice.
 pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
@@ -142,7 +142,7 @@ impl Api {
         self.shake_hands(stream, self.request()).await.unwrap()
     }
 
-    /// A client whose kernel takes little, so that the server soon feels that it does not read.
+    /// A client with a small receive buffer, so that the server soon notices that it does not read.
     pub async fn connect_narrow(&self) -> Client {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(64 << 10).unwrap();

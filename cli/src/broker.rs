@@ -1,9 +1,9 @@
-//! The in-memory broker: librdkafka's `MockCluster` behind a real port, for trying Millrace out where
-//! there is no Java.
+//! The in-memory broker: librdkafka's `MockCluster` behind a real port, for trying Millrace out without
+//! Java.
 //!
-//! It keeps [`KEPT_PER_PARTITION`] a partition and forgets the rest, compacts nothing, writes nothing
-//! to a disk, and has no right to be called Kafka. Whoever reads too late finds an offset that is gone,
-//! which every tier reports as an error or a gap, never as a smaller count.
+//! It keeps [`KEPT_PER_PARTITION`] of each partition and drops older records, compacts nothing, and writes nothing
+//! to disk. A reader that comes too late finds that its offset no longer exists, which every tier reports as an
+//! error or a gap, never as a smaller count.
 
 use std::io::Write;
 
@@ -27,12 +27,12 @@ Examples:
 
 Exit codes: 0 stopped, 1 it cannot be started")]
 pub struct Args {
-    /// Partitions of the topics that are partitioned
+    /// Partitions of the topics that have several
     #[arg(long, value_name = "N", default_value_t = Kafka::default().partitions, value_parser = clap::value_parser!(i32).range(1..=1024))]
     partitions: i32,
 }
 
-/// Why there is no in-memory broker.
+/// Why the in-memory broker cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// librdkafka refused.
@@ -43,16 +43,16 @@ pub enum Error {
     Topic {
         /// Its name.
         topic: String,
-        /// What librdkafka says.
+        /// The error of librdkafka.
         source: KafkaError,
     },
-    /// Nobody can be told the address.
+    /// The address cannot be printed.
     #[error("cannot write to stdout: {0}")]
     Stdout(#[source] std::io::Error),
 }
 
 impl Error {
-    /// Whether trying again can help: no, each of these is the machine's state.
+    /// Whether trying again can help. It cannot: each of these depends on the state of the machine.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Start(_) | Self::Topic { .. } | Self::Stdout(_) => false,

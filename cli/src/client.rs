@@ -1,6 +1,6 @@
-//! A client of the access-api that stays connected: whatever happens to the connection, it comes back
-//! with full jitter and resumes after the last cursor that it saw, so that its reader misses nothing that
-//! the server still has, and is told (`gap`, `skipped`) about what it has no more.
+//! A client of the access-api that stays connected. When the connection ends, it connects again after a wait with
+//! full jitter and resumes after the last cursor that it received, so that its reader misses nothing that the
+//! server still has, and is told (`gap`, `skipped`) what the server no longer has.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// How many events wait for a slow reader; then the socket is not read, and the server conflates.
+/// How many events may wait for a slow reader. When there are so many, the socket is not read, and the server conflates.
 const WAITING: usize = 64;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(15);
-/// After so many pings without any answer the connection counts as broken.
+/// After this many pings without any answer the connection counts as broken.
 const UNANSWERED: u32 = 2;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -31,8 +31,10 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 /// Why a connection could not be made, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The URL is none that can be connected to.
-    #[error("{url} is no address of an access-api; it looks like ws://127.0.0.1:8080/v1/ws")]
+    /// The URL is not a WebSocket address.
+    #[error(
+        "{url} is not the address of an access-api, which looks like ws://127.0.0.1:8080/v1/ws"
+    )]
     Url {
         /// As given.
         url: String,
@@ -45,8 +47,8 @@ pub enum Error {
         /// What happened.
         source: Box<WsError>,
     },
-    /// Nothing was heard for too long.
-    #[error("{url}: nothing was heard for {} s; the server or the network hangs", silent.as_secs())]
+    /// Nothing was received for too long.
+    #[error("{url}: nothing was received for {} s; the server or the network hangs", silent.as_secs())]
     Silent {
         /// Where to.
         url: String,
@@ -68,9 +70,9 @@ pub enum Error {
 pub enum Event {
     /// A connection was made and the subscription sent.
     Connected,
-    /// The server said something.
+    /// The server sent a frame.
     Frame(Box<ServerFrame>),
-    /// The server said something that this version does not know; it is passed over.
+    /// The server sent a frame that this version does not know; it is ignored.
     Unknown(serde_json::Error),
     /// The connection could not be made or ended; another attempt follows after `retry_in`.
     Lost {
@@ -82,7 +84,7 @@ pub enum Event {
 }
 
 impl Error {
-    /// Whether another attempt may go well.
+    /// Whether another attempt may succeed.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Url { .. } => false,
@@ -95,7 +97,7 @@ impl Error {
 /// channel ends then. Holds at most 64 events for a slow reader.
 ///
 /// # Errors
-/// If `url` is no WebSocket URL. Whether a server is there is said by the events.
+/// If `url` is not a WebSocket URL. Whether a server answers is reported by the events.
 pub fn follow(
     url: &str,
     queries: Queries,
@@ -116,7 +118,7 @@ pub fn follow(
         retry: None,
         events,
     };
-    // Boxed: it holds a connection's whole handshake.
+    // Boxed, because the future is large: it holds the handshake of a connection.
     let running = Box::pin(follower.run());
     tokio::spawn(async move { shutdown.run_until_cancelled(running).await });
     Ok(receiver)
@@ -125,10 +127,10 @@ pub fn follow(
 struct Follower {
     url: String,
     queries: Queries,
-    /// Everything up to here was handed to the reader.
+    /// Everything up to this cursor was handed to the reader.
     cursor: Option<Cursor>,
     backoff: Backoff,
-    /// What the server asked for when it said goodbye.
+    /// The wait that the server asked for in its `bye`.
     retry: Option<Duration>,
     events: mpsc::Sender<Event>,
 }
@@ -147,7 +149,7 @@ impl Follower {
         }
     }
 
-    /// One connection from its beginning to its end.
+    /// Follows one connection until it ends. Returns why it ended.
     async fn connection(&mut self) -> Result<Error, Unwanted> {
         let connected = tokio::time::timeout(CONNECT_DEADLINE, connect_async(&self.url)).await;
         let mut socket = match connected {
@@ -198,20 +200,20 @@ impl Follower {
                 None => {
                     return Ok(Error::Closed {
                         url: self.url.clone(),
-                        why: "without a word".to_owned(),
+                        why: "without a close frame".to_owned(),
                     });
                 }
             }
         }
     }
 
-    /// Hands a frame on; a goodbye ends the connection.
+    /// Hands a frame to the reader. A `bye` ends the connection: then the reason is returned.
     async fn frame(&mut self, frame: &str) -> Result<Option<Error>, Unwanted> {
         let frame: ServerFrame = match serde_json::from_str(frame) {
             Ok(frame) => frame,
             Err(error) => return self.tell(Event::Unknown(error)).await.map(|()| None),
         };
-        // A frame that makes sense is what shows that the connection was worth making.
+        // Only a frame that can be read shows that the server works.
         self.backoff.reset();
         let cursor = frame.cursor();
         let bye = match &frame {
@@ -219,7 +221,7 @@ impl Follower {
             _ => None,
         };
         self.tell(Event::Frame(Box::new(frame))).await?;
-        // After it was handed over: a cursor says what the reader has seen.
+        // It is set after the frame was handed over, because the cursor says what the reader has seen.
         self.cursor = cursor.or(self.cursor);
         Ok(bye.map(|bye| {
             self.retry = Some(Duration::from_millis(bye.retry_ms).min(LONGEST_RETRY));

@@ -1,4 +1,4 @@
-//! `millrace completions`: what a shell needs to complete this command.
+//! `millrace completions`: the scripts by which shells complete this command.
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,11 +1,11 @@
-//! What the file systems of this machine are.
+//! Questions about file systems: which are in memory, how much is free, how large files are.
 
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 
-/// Where files that are many and short-lived may lie: the system's place for temporary files if that is on a
-/// disk, else `/var/tmp`, else the user's cache. On some systems `/tmp` is memory, which Kafka's data would fill.
+/// A directory for large temporary data: the system's directory for temporary files if that is on a disk, else
+/// `/var/tmp`, else the user's cache. On some systems `/tmp` is in memory, which Kafka's data would fill.
 pub fn temporary_root() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
@@ -14,14 +14,15 @@ pub fn temporary_root() -> PathBuf {
     places.into_iter().flatten().find(usable).unwrap_or_else(std::env::temp_dir)
 }
 
-/// Whether what is written at `path` lies in memory. `false` where the system does not say.
+/// Whether files at `path` are kept in memory. `false` if the system does not say.
 pub fn is_memory(path: &Path) -> bool {
     let Ok(path) = path.canonicalize() else { return false };
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     file_system(&mounts, &path).is_some_and(|kind| matches!(kind, "tmpfs" | "ramfs"))
 }
 
-/// The kind of file system that `path` lies on: that of the longest mount point above it, the newest of several.
+/// The type of the file system that holds `path`: that of the longest mount point above it, and of several mounts there
+/// the newest.
 fn file_system<'m>(mounts: &'m str, path: &Path) -> Option<&'m str> {
     let mut found = None;
     for line in mounts.lines() {
@@ -35,7 +36,7 @@ fn file_system<'m>(mounts: &'m str, path: &Path) -> Option<&'m str> {
     found.map(|(_, kind)| kind)
 }
 
-/// How many bytes a user may still write at `path`, or at the nearest directory above it that is there.
+/// How many bytes a user may still write at `path`, or at the nearest directory above it that exists.
 pub fn free(path: &Path) -> Option<u64> {
     let there = path.ancestors().find(|path| path.exists())?;
     let stat = statvfs(if there.as_os_str().is_empty() { Path::new(".") } else { there }).ok()?;
@@ -43,7 +44,7 @@ pub fn free(path: &Path) -> Option<u64> {
     Some(u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()))
 }
 
-/// How many bytes the files at `path` have.
+/// The total size of the files at `path`, in bytes.
 pub fn size(path: &Path) -> u64 {
     let Ok(meta) = path.symlink_metadata() else { return 0 };
     if !meta.is_dir() {

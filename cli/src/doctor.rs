@@ -1,4 +1,4 @@
-//! `millrace doctor`: what this machine has and lacks.
+//! `millrace doctor`: checks whether this machine has what `up` needs.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ mod machine;
 
 use finding::{Finding, Verdict};
 
-/// Say what this machine has and lacks for `millrace up`.
+/// Check whether this machine has what `millrace up` needs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -20,11 +20,11 @@ Examples:
   millrace doctor --brokers kafka:9092     also whether that Kafka answers, and how far its clock is off
   millrace doctor --memory                 without what Apache Kafka needs
 
-To compare clocks, a topic `millrace-doctor` is made in that Kafka and deleted again.
+To compare the clocks, a topic `millrace-doctor` is created in that Kafka and deleted again.
 
-Exit codes: 0 nothing that is needed is missing (there may be warnings), 1 something is")]
+Exit codes: 0 nothing is missing (there may be warnings), 1 something that is needed is missing")]
 pub struct Args {
-    /// Where the data would be [default: $XDG_DATA_HOME/millrace]
+    /// The data directory to check [default: $XDG_DATA_HOME/millrace]
     #[arg(long, value_name = "DIR", env = "MILLRACE_DATA_DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
 
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     port: u16,
 
-    /// Look at this Kafka instead of what a local one needs
+    /// Check this Kafka instead of what a local one needs
     #[arg(
         long,
         value_name = "HOST:PORT",
@@ -42,21 +42,21 @@ pub struct Args {
     )]
     brokers: Option<String>,
 
-    /// Leave out what Apache Kafka needs
+    /// Do not check what Apache Kafka needs
     #[arg(long)]
     memory: bool,
 }
 
-/// Why nothing can be said.
+/// Why the findings cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody can be told.
+    /// They cannot be printed.
     #[error("cannot write to stdout: {0}")]
     Stdout(#[from] std::io::Error),
 }
 
 impl Error {
-    /// Whether the same call may go well later: no.
+    /// Whether the same command may succeed later. It may not.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Stdout(_) => false,
@@ -66,7 +66,7 @@ impl Error {
 
 impl Failure for Error {}
 
-/// Looks at everything, and prints it.
+/// Makes all checks, and prints the findings.
 ///
 /// # Errors
 /// When stdout cannot be written to.

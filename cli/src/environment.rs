@@ -1,5 +1,5 @@
-//! Flags against the `MILLRACE_*` variables: a flag wins, also over a variable that contradicts it, and what
-//! lost is told.
+//! Flags and the `MILLRACE_*` variables: a flag overrides its own variable and any variable that contradicts it, and the
+//! user is told which variables are overridden.
 
 use std::env::var_os;
 
@@ -7,7 +7,8 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-/// Reads the command line; with it what the user is to be told. Ends the process where it makes no sense.
+/// Reads the command line. Also returns notes for the user about overridden variables. Ends the process if the command
+/// line is not valid.
 pub fn matches(command: Command) -> (ArgMatches, Vec<String>) {
     match command.clone().try_get_matches() {
         Ok(matches) => {
@@ -21,7 +22,7 @@ pub fn matches(command: Command) -> (ArgMatches, Vec<String>) {
     }
 }
 
-/// The command line without the one variable that contradicts it.
+/// Reads the command line without the variable that contradicts it, if leaving out one variable is enough.
 fn without_one(command: &Command) -> Option<(ArgMatches, Vec<String>)> {
     let variables = command.get_subcommands().flat_map(variables);
     for (id, variable) in variables.collect::<Vec<_>>() {
@@ -49,7 +50,7 @@ fn without_one(command: &Command) -> Option<(ArgMatches, Vec<String>)> {
     None
 }
 
-/// The variables that a flag of the command line overrides.
+/// Notes about the variables that a flag of the command line overrides.
 fn overridden(command: &Command, matches: &ArgMatches) -> Vec<String> {
     let Some((name, matches)) = matches.subcommand() else { return Vec::new() };
     let Some(command) = command.find_subcommand(name) else { return Vec::new() };
@@ -62,7 +63,7 @@ fn overridden(command: &Command, matches: &ArgMatches) -> Vec<String> {
     .collect()
 }
 
-/// The arguments that have a variable, with it.
+/// The ids of the arguments that have a variable, each with its variable.
 fn variables(command: &Command) -> Vec<(String, String)> {
     let named = command
         .get_arguments()

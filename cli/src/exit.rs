@@ -1,13 +1,13 @@
-//! Exit codes, beside 0, 1 (something failed) and clap's 2 (a flag that is not known). Those below 80 are from
-//! BSD's sysexits, 124 is that of coreutils' `timeout`, 130 the shell's for Ctrl-C.
+//! Exit codes, in addition to 0, 1 (something failed) and clap's 2 (an unknown flag or an invalid value). Those below 80
+//! are from BSD's sysexits, 124 is that of coreutils' `timeout`, 130 that of shells for Ctrl-C.
 
-/// The command cannot work as it is given.
+/// The command cannot work as it was given.
 pub const USAGE: u8 = 64;
-/// What is asked for is not there.
+/// The thing that was asked for does not exist.
 pub const NO_INPUT: u8 = 66;
 /// The server cannot be reached.
 pub const UNAVAILABLE: u8 = 69;
-/// The time that the user gave is over.
+/// The user's timeout has passed.
 pub const TIMED_OUT: u8 = 124;
 /// The user stopped it before it was done.
 pub const INTERRUPTED: u8 = 130;

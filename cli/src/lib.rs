@@ -1,6 +1,6 @@
 //! The command `millrace`: run everything ([`up`]), serve a feed ([`simulate`]), host the in-memory
-//! broker ([`broker`]), print results ([`tap`]); look at this machine ([`doctor`]) and at a running `up`
-//! ([`status`]), and delete what it kept ([`reset`]).
+//! broker ([`broker`]), print results ([`tap`]), check this machine ([`doctor`]), show the state of a running `up`
+//! ([`status`]), and delete its data ([`reset`]).
 
 pub mod broker;
 pub mod client;

@@ -1,4 +1,4 @@
-//! `millrace reset`: deletes what `up` kept.
+//! `millrace reset`: deletes the data of `up`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::up::data_dir::{self, CONTENTS};
 use crate::{disk, exit, units};
 
-/// Delete what `millrace up` kept: events, counts and positions. Says first what that is.
+/// Delete the data of `millrace up`: events, counts and positions. Lists it first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -14,21 +14,21 @@ Examples:
   millrace reset --yes                 delete it
   millrace reset --data-dir DIR --yes
 
-Only what `up` made in the directory is deleted; what else lies there stays. A Kafka that runs elsewhere
+Only what `up` made in the directory is deleted; other files in it stay. A Kafka that runs elsewhere
 (up --brokers) is not touched.
 
-Exit codes: 0 deleted, or there is nothing; 1 not deleted; 64 an `up` works there")]
+Exit codes: 0 deleted, or there is nothing to delete; 1 not deleted; 64 a running `up` uses the directory")]
 pub struct Args {
     /// The directory [default: $XDG_DATA_HOME/millrace]
     #[arg(long, value_name = "DIR", env = "MILLRACE_DATA_DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
 
-    /// Delete without asking
+    /// Delete it, instead of only listing it
     #[arg(long)]
     yes: bool,
 }
 
-/// Deletes, or says what would be.
+/// Deletes the data, or only lists it.
 pub fn run(args: &Args) -> ExitCode {
     match reset(args) {
         Ok(code) => code,
@@ -46,11 +46,11 @@ pub fn run(args: &Args) -> ExitCode {
 fn reset(args: &Args) -> Result<ExitCode, data_dir::Error> {
     let dir = args.data_dir.clone().or_else(data_dir::default_path);
     let dir = dir.ok_or(data_dir::Error::NoHome)?;
-    // Held until all is gone. An `up` that has only just begun has made nothing else yet.
+    // Held until everything is deleted. An `up` that has only just begun has made nothing but its lock.
     let mut lock = dir.join("lock").exists().then(|| data_dir::lock(&dir)).transpose()?;
     let contents = contents(&dir);
     if contents.is_empty() {
-        eprintln!("there is nothing of `millrace up` in {}", dir.display());
+        eprintln!("there is no data of `millrace up` in {}", dir.display());
         return Ok(ExitCode::SUCCESS);
     }
     if lock.is_none() {
@@ -65,7 +65,7 @@ fn reset(args: &Args) -> Result<ExitCode, data_dir::Error> {
         eprintln!("  {:>10}  {what}", units::bytes(disk::size(path)));
     }
     if !args.yes {
-        eprintln!("nothing was deleted; do it with --yes");
+        eprintln!("nothing was deleted; add --yes to delete it");
         return Ok(ExitCode::FAILURE);
     }
     for (path, _) in &contents {
@@ -79,18 +79,19 @@ fn reset(args: &Args) -> Result<ExitCode, data_dir::Error> {
         }
     }
     drop(lock);
-    // If it is empty now.
+    // It fails unless the directory is empty now, and then the other files stay.
     let _others_stay = std::fs::remove_dir(&dir);
     Ok(ExitCode::SUCCESS)
 }
 
-/// What `up` made in `dir`, and what each is.
+/// What `up` made in `dir`, each with a description.
 fn contents(dir: &Path) -> Vec<(PathBuf, String)> {
     let what = |name: &str| match name {
         "kafka" => "kafka: the events and the counts of the local Kafka".to_owned(),
-        "kafka-files" => "kafka-files: what starts it".to_owned(),
+        "kafka-files" => "kafka-files: the files that start it".to_owned(),
         "collector" => {
-            "collector: events on their way to Kafka, and where the feed goes on".to_owned()
+            "collector: events that Kafka has not acknowledged, and the position in the feed"
+                .to_owned()
         }
         "cluster" => "cluster: which Kafka the events belong to".to_owned(),
         "stack" => "stack: the analyzer's name in its groups".to_owned(),

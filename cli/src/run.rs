@@ -1,4 +1,4 @@
-//! How commands run and end, all but `up`.
+//! How all commands except `up` run and end.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit;
 
-/// Runs a command that ends when it is done, or soon after Ctrl-C, SIGTERM or SIGHUP. A second one ends it at
+/// Runs a command until it is done, or until Ctrl-C, SIGTERM or SIGHUP stops it. A second signal ends the process at
 /// once.
 pub fn until_stopped<F, E>(command: impl FnOnce(CancellationToken) -> F) -> ExitCode
 where
@@ -23,7 +23,7 @@ where
     let stop = shutdown.clone().drop_guard();
     runtime.spawn(async move {
         let Ok(mut signals) = StopSignals::listen() else {
-            // It works all the same, but for a clean end.
+            // The command works without signals, but cannot be stopped cleanly.
             stop.disarm();
             return;
         };
@@ -38,7 +38,7 @@ where
     outcome.unwrap_or_else(|error| failed(&error, error.exit_code()))
 }
 
-/// The end of a command that has no other exit code than 0.
+/// Gives a command that succeeds the exit code 0.
 ///
 /// # Errors
 /// As the command's.
@@ -46,7 +46,7 @@ pub async fn done<E>(command: impl Future<Output = Result<(), E>>) -> Result<Exi
     command.await.map(|()| ExitCode::SUCCESS)
 }
 
-/// Why a command failed, and what its exit code says of it.
+/// Why a command failed, with its exit code.
 pub trait Failure: Display {
     /// The exit code.
     fn exit_code(&self) -> u8 {

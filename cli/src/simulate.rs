@@ -1,17 +1,17 @@
 //! The feed: a server at `/2/rsvps` like Meetup's closed RSVP stream, with lifelike synthetic events
 //! or with a recording.
 //!
-//! One **timeline** for all clients: an indexable, re-readable sequence of lines. Nothing that was sent
-//! is kept in memory; what a resume asks for is generated or read again from the recording or its copy on
-//! disk, so that no resume is ever too old. A client is a position in the timeline, never a queue.
+//! There is one **timeline** for all clients: a sequence of lines that can be read again from any position. Nothing
+//! that was sent is kept in memory; what a resume asks for is generated again, or read again from the recording or
+//! its copy on disk, so that no resume is ever too old. A client is a position in the timeline, never a queue.
 //!
-//! - The timeline starts when the first client connects, and stands still while nobody is connected.
-//! - `sent` is the position of the client that is farthest; a line is sent once it was handed to a socket.
-//! - `?since_mtime=T` serves again from the first line sent with `mtime >= T` (0: from the first line),
-//!   `?since_count=N` the last N that were sent, both at full speed and then live, without gap or
+//! - The timeline starts when the first client connects, and stands still while no client is connected.
+//! - `sent` is the position of the client that is farthest ahead. A line counts as sent when it is handed to a socket.
+//! - `?since_mtime=T` serves again from the first line sent with `mtime >= T` (0: from the first line), and
+//!   `?since_count=N` the last N lines that were sent. Both go on live after that, without a gap or
 //!   reordering. Without either a client is served live from now on.
-//! - A slow client is slowed by TCP alone and, at a fixed rate, catches up: the schedule does not drift.
-//! - After its last line the feed goes on serving resumes and keeps connections open.
+//! - Only TCP slows down for a slow client. At a fixed rate such a client catches up, because the schedule does not drift.
+//! - After its last line the feed still serves resumes and keeps connections open.
 //!
 //! | module | question |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! `millrace status`: how a running `up` is.
+//! `millrace status`: shows the state of a running `up`.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::up::data_dir;
 use crate::up::probe;
 use crate::up::running::{self, Addresses};
 
-/// Say how a running `millrace up` is: its tiers, what waits, what was refused, who listens.
+/// Show the state of a running `millrace up`: its tiers, pending events, dead letters, lag, clients.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -22,7 +22,7 @@ Examples:
   millrace status --json | jq .lag_records
   millrace status --data-dir DIR       of an `up` with this --data-dir
 
-Exit codes: 0 every tier is ready, 1 one is not, 69 no `up` runs there")]
+Exit codes: 0 every tier is ready, 1 a tier is not ready, 69 no `up` runs there")]
 pub struct Args {
     /// The data directory of the `up` [default: $XDG_DATA_HOME/millrace]
     #[arg(long, value_name = "DIR", env = "MILLRACE_DATA_DIR", hide_env_values = true)]
@@ -33,33 +33,33 @@ pub struct Args {
     json: bool,
 }
 
-/// Why nothing can be said.
+/// Why the state cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody works there.
+    /// No `up` runs there.
     #[error(
-        "no `millrace up` runs on {path}; start one, or name its directory with --data-dir (`up` says it at its start)"
+        "no `millrace up` runs on {path}; start one, or name its directory with --data-dir (`up` prints it at its start)"
     )]
     NotRunning {
         /// The data directory.
         path: PathBuf,
     },
-    /// It works there, but does not say where.
+    /// An `up` runs there, but has not written its addresses yet.
     #[error("the `millrace up` on {path} is still starting")]
     Starting {
         /// The data directory.
         path: PathBuf,
     },
-    /// No directory.
+    /// There is no directory to look in.
     #[error(transparent)]
     DataDir(#[from] data_dir::Error),
-    /// Nobody can be told.
+    /// The state cannot be printed.
     #[error("cannot write to stdout: {0}")]
     Stdout(#[from] std::io::Error),
 }
 
 impl Error {
-    /// Whether the same call may go well later.
+    /// Whether the same command may succeed later.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::NotRunning { .. } | Self::Starting { .. } => true,
@@ -77,7 +77,7 @@ impl Failure for Error {
     }
 }
 
-/// How it is. What a tier did not say is absent.
+/// The state of an `up`. A value that no tier reported is absent.
 #[derive(Debug, Serialize)]
 struct Report {
     pid: u32,
@@ -110,13 +110,13 @@ struct TierReport {
     metrics: String,
 }
 
-/// Asks the tiers, and prints what they say.
+/// Asks the tiers for their state, and prints it.
 ///
 /// # Errors
 /// When no `up` runs there, or stdout cannot be written to.
 pub async fn run(args: Args) -> Result<ExitCode, Error> {
     let path = args.data_dir.or_else(data_dir::default_path).ok_or(data_dir::Error::NoHome)?;
-    // Killed with -9 it leaves its file behind, but not its lock.
+    // The lock is tested because an `up` that is killed with -9 leaves its files behind, but not its lock.
     let held = File::open(path.join("lock")).is_ok_and(|lock| lock.try_lock_shared().is_err());
     if !held {
         return Err(Error::NotRunning { path });
@@ -162,7 +162,7 @@ async fn ask(addresses: Addresses, data_dir: PathBuf) -> Report {
     }
 }
 
-/// The sum of all series of a metric; `None` where there is none.
+/// The sum of all series of a metric; `None` if there is none.
 fn sum(metrics: &str, name: &str) -> Option<u64> {
     let series = metrics.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
@@ -196,12 +196,12 @@ fn text(report: &Report) -> String {
         ("received", report.received_messages, "messages since the collector started"),
         ("published", report.published_events, "events since the collector started"),
         ("pending", report.pending_entries, "events that Kafka has not acknowledged"),
-        ("dead letters", report.dead_letters, "messages that are no event"),
+        ("dead letters", report.dead_letters, "messages that are not events"),
         ("lag", report.lag_records, "records that are not counted yet"),
         ("clients", report.clients, "connected"),
     ];
     for (name, count, what) in counts {
-        // Counted labels appear with the first of them.
+        // A counter with labels has no series before it counts for the first time.
         lines.push(format!("{name:<16}{} {what}", count.unwrap_or(0)));
     }
     lines.join("\n") + "\n"

@@ -23,7 +23,7 @@ pub use error::Error;
 
 /// Print the results of a running access-api, each as it comes.
 ///
-/// The connection is made anew when it breaks, and resumes where it was.
+/// When the connection breaks, it is made again and resumes where it was.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -34,13 +34,13 @@ Examples:
 Exit codes:
     0  stopped, --limit reached, or nobody reads the output any more
     1  the output cannot be written
-    2  a flag that is not known, or a value that is none
-   64  --url is no address of an access-api
-   66  there is no such query: the message says which there are
+    2  an unknown flag, or an invalid value
+   64  --url is not the address of an access-api
+   66  there is no such query: the message names the existing ones
    69  the server could not be reached for 10 s, or for --timeout if that is shorter
   124  no result came within --timeout")]
 pub struct Args {
-    /// Queries to follow; all of them if none is named
+    /// Queries to follow [default: all of them]
     #[arg(value_name = "QUERY")]
     pub queries: Vec<String>,
 
@@ -54,11 +54,11 @@ pub struct Args {
     )]
     pub url: String,
 
-    /// Stop after so many results
+    /// Stop after this many results
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
 
-    /// Give up when no result comes for so long, for example 30s [default: wait for ever]
+    /// Give up when no result comes for this long, for example 30s [default: wait for ever]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub timeout: Option<Duration>,
 
@@ -71,11 +71,11 @@ pub struct Args {
     pub top: usize,
 }
 
-/// How long a server may be out of reach before it is said that there is none.
+/// How long the first connection may take before the command gives up.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Prints results on stdout until `shutdown`, `--limit`, or until nobody reads them. What else happens is
-/// said on stderr.
+/// Prints results on stdout until `shutdown`, until `--limit`, or until nobody reads them. Everything else is
+/// reported on stderr.
 ///
 /// # Errors
 /// See [`Error`].
@@ -91,7 +91,7 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<ExitCode, Er
     }
 }
 
-/// `screen`: show the newest result of every query in place instead of one after the other.
+/// With `screen` the newest result of every query is shown in place, instead of one result after the other.
 async fn print(
     args: Args,
     shutdown: CancellationToken,
@@ -101,7 +101,7 @@ async fn print(
 ) -> Result<(), Error> {
     let queries =
         if args.queries.is_empty() { Queries::All } else { args.queries.iter().collect() };
-    // Ends the connection when this function ends.
+    // The guard ends the connection when this function ends.
     let stop = shutdown.child_token();
     let _guard = stop.clone().drop_guard();
     let mut events = client::follow(&args.url, queries, stop)?;
@@ -143,19 +143,21 @@ async fn print(
                 }
                 ServerFrame::StallWarning(stall) => {
                     format!(
-                        "reading too slowly: {} ms behind, {} results were passed over",
+                        "reading too slowly: {} ms behind, {} results were skipped",
                         stall.lag_ms, stall.skipped
                     )
                 }
                 ServerFrame::Gap(gap) => match gap.skipped {
                     Some(skipped) => {
-                        format!("missed {skipped} results while away; the newest follow")
+                        format!(
+                            "missed {skipped} results while disconnected; the newest results follow"
+                        )
                     }
-                    None => "cannot go on where it was; the newest results follow".to_owned(),
+                    None => "cannot resume where it was; the newest results follow".to_owned(),
                 },
                 ServerFrame::Status(status) => match status.kafka {
                     KafkaState::Away => "the server has no connection to kafka".to_owned(),
-                    KafkaState::Reading => "the server is reading the results anew".to_owned(),
+                    KafkaState::Reading => "the server is reading the results again".to_owned(),
                     KafkaState::Connected | KafkaState::Other => continue,
                 },
                 ServerFrame::Error(refusal) => refusal.message,
@@ -163,19 +165,21 @@ async fn print(
             },
             Event::Connected => continue,
             Event::Unknown(error) => {
-                format!("passed over what the server said: {error}; is it newer than this program?")
+                format!(
+                    "ignored a frame of the server: {error}; is the server newer than this program?"
+                )
             }
             Event::Lost { why, retry_in } => {
                 format!("{why}; next attempt in {} ms", retry_in.as_millis())
             }
         };
-        // Nothing depends on the notes.
+        // That nobody reads the notes is no error.
         let _ = writeln!(notes, "tap: {note}");
     }
     Ok(())
 }
 
-/// How long nothing has come, and how long nothing may.
+/// How long no result has come, and how long none may come.
 struct Waiting {
     limit: Option<Duration>,
     since: Instant,
@@ -205,7 +209,7 @@ impl Waiting {
         }
     }
 
-    /// Resolves when it has been too long.
+    /// Resolves when that is too long.
     async fn over(&self) -> Error {
         let waited = match (&self.unconnected, self.limit) {
             (Some(_), limit) => limit.unwrap_or(CONNECT_DEADLINE).min(CONNECT_DEADLINE),

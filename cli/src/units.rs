@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How many bytes at most; `None` is no limit.
+/// A maximum of bytes; `None` means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit(pub Option<u64>);
 
@@ -14,7 +14,7 @@ pub fn limit(text: &str) -> Result<Limit, String> {
     if text == "unlimited" {
         return Ok(Limit(None));
     }
-    let wrong = || format!("'{text}' is no size; write for example 500MiB, 2GiB or unlimited");
+    let wrong = || format!("'{text}' is not a size; write for example 500MiB, 2GiB or unlimited");
     let (number, unit) = split(text);
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -36,16 +36,16 @@ pub fn limit(text: &str) -> Result<Limit, String> {
     }
 }
 
-/// Reads `500ms`, `90s`, `10m`, `1h30m`; of some length, and not of more than a year.
+/// Reads `500ms`, `90s`, `10m`, `1h30m`; more than 0, and at most a year.
 ///
 /// # Errors
 /// What is wrong with it, for the command line.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    // Far beyond every use, and far from where clocks overflow.
+    // Longer than any useful time, and short enough that clocks do not overflow.
     const LONGEST: Duration = Duration::from_secs(366 * 86_400);
     let duration = common::config::duration::parse(text).map_err(|error| error.to_string())?;
     if duration.is_zero() || duration > LONGEST {
-        return Err(format!("'{text}' is not more than nothing and at most a year"));
+        return Err(format!("'{text}' must be more than 0 and at most a year"));
     }
     Ok(duration)
 }
@@ -63,7 +63,7 @@ pub fn bytes(bytes: u64) -> String {
     format!("{size:.1} TiB")
 }
 
-/// A number and what follows it.
+/// Splits a text into the digits at its beginning and the rest.
 fn split(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, rest) = text.split_at(end);

@@ -1,14 +1,14 @@
-//! `millrace up`: the whole of Millrace on one machine: broker, feed, and the three tiers as child
+//! `millrace up`: all of Millrace on one machine: the feed in this process, the broker and the three tiers as child
 //! processes.
 //!
-//! - The broker comes first, then analyzer and access-api side by side, then the collector; the feed
-//!   starts when the collector connects to it. They are stopped the other way round.
-//! - A process that ends is started again, see [`restart`]; one that is given up ends everything.
-//! - stdout belongs to the dashboard's URL, or with `--once` to the JSON lines; the rest is on stderr.
-//! - The first Ctrl-C stops everything in order, the second kills what is left, a third ends `up` itself at
+//! - The broker is started first, then analyzer and access-api at the same time, then the collector; the feed
+//!   begins when the collector connects to it. They are stopped in the reverse order.
+//! - A process that ends is started again, see [`restart`]. If one is given up, `up` ends.
+//! - stdout has only the dashboard's URL, or with `--once` the JSON lines; everything else is on stderr.
+//! - The first Ctrl-C stops everything in order, the second kills what is left, and a third ends `up` itself at
 //!   once; its children die with it.
 //!
-//! Everything but the feed and the reader of Kafka runs on the main thread, see [`process`].
+//! Everything except the feed, the console's writer and the reader of Kafka runs on the main thread, see [`process`].
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -51,14 +51,14 @@ use console::Console;
 use plan::Plan;
 use stack::Stack;
 
-/// Runs until Ctrl-C, until something is given up, or with `--once` until the answer is printed.
+/// Runs until Ctrl-C, until a process is given up, or with `--once` until the answer is printed.
 /// Must be called on the main thread.
 pub fn run(args: Args, verbosity: Verbosity) -> ExitCode {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread);
     let outcome = runtime.and_then(|runtime| {
         let outcome = runtime.block_on(up(args, verbosity));
-        // A thread that still waits for Kafka, or for a pipe that nobody writes to, is not waited for.
+        // Threads that still wait for Kafka, or for a pipe that nobody writes to, are not joined.
         runtime.shutdown_background();
         outcome
     });
@@ -79,7 +79,7 @@ async fn up(args: Args, verbosity: Verbosity) -> Result<ExitCode, Error> {
     });
     let interrupted = if once { ExitCode::from(exit::INTERRUPTED) } else { ExitCode::SUCCESS };
 
-    // Nothing runs yet that would have to be stopped.
+    // Until the plan is made, no process runs that would have to be stopped.
     let plan = tokio::select! {
         plan = limit.within(Plan::new(args, verbosity)) => plan?,
         () = stops.next() => return Ok(interrupted),
@@ -95,14 +95,14 @@ async fn up(args: Args, verbosity: Verbosity) -> Result<ExitCode, Error> {
         }
     };
     let stopped = stop(stack, &mut stops).await;
-    // Its directory has to outlast the processes that work in it.
+    // The plan holds the data directory, which has to exist longer than the processes that use it.
     drop(plan);
     console.flush();
     let code = outcome?;
     Ok(if stopped? { ExitCode::from(exit::INTERRUPTED) } else { code })
 }
 
-/// When the answer has to be there.
+/// The time limit of `--timeout`.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
     at: Option<Instant>,
@@ -120,8 +120,8 @@ impl Limit {
     }
 }
 
-/// Stops everything in order; a second Ctrl-C kills what is left, a third ends this process. Whether it was
-/// forced.
+/// Stops everything in order; a second Ctrl-C kills what is left, a third ends this process. Returns whether the
+/// stop was forced.
 async fn stop(stack: Stack, stops: &mut StopSignals) -> Result<bool, Error> {
     let force = stack.force();
     let stopping = stack.stop();

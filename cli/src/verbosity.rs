@@ -1,4 +1,4 @@
-//! How much a command says on stderr.
+//! How much a command logs on stderr.
 
 use std::io::{IsTerminal, Write};
 
@@ -18,12 +18,12 @@ pub struct Verbosity {
 }
 
 impl Verbosity {
-    /// Whether only what goes wrong is to be said.
+    /// Whether only what goes wrong is reported.
     pub const fn is_quiet(self) -> bool {
         self.quiet
     }
 
-    /// Logs to what `writer` makes, a line an event.
+    /// Logs to the writers that `writer` makes, one line for each event.
     pub fn log_to<W: Write + 'static>(self, writer: impl Fn() -> W + Send + Sync + 'static) {
         self.init(writer, false);
     }
@@ -44,7 +44,8 @@ impl Verbosity {
         }
     }
 
-    /// What this process logs. librdkafka repeats at every attempt what the command says once, in its own words.
+    /// What this process logs. librdkafka is silent by default, because it repeats at every attempt what the command
+    /// reports once in its own words.
     const fn own(self) -> &'static str {
         match (self.quiet, self.verbose) {
             (true, _) => "error,librdkafka=off,rdkafka=off",
@@ -54,7 +55,7 @@ impl Verbosity {
         }
     }
 
-    /// What the tiers log where nothing else is configured.
+    /// What the tiers log if nothing else is configured.
     pub const fn of_tiers(self) -> Option<&'static str> {
         match (self.quiet, self.verbose) {
             (true, _) => Some("warn"),

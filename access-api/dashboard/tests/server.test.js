@@ -20,7 +20,7 @@ test('the list is asked for beside the page', async () => {
   assert.equal(asked, 'https://example.org/stats/v1/queries');
 });
 
-test('a list, a refusal, and nobody are three answers', async () => {
+test('a list, a refusal and no answer at all are told apart', async () => {
   assert.deepEqual(await askForQueries(PAGE, answering(200, '{"queries":[{"name":"topics"}]}')), { kind: 'list', queries: [{ name: 'topics' }] });
   assert.deepEqual(await askForQueries(PAGE, answering(503, '{"error":{"code":"too_many_connections"}}')), { kind: 'refused', reading: false });
   assert.deepEqual(await askForQueries(PAGE, answering(503, '{"error":{"code":"reading"}}')), { kind: 'refused', reading: true });

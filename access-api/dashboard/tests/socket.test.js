@@ -57,7 +57,7 @@ function start(options = {}) {
 
 const newest = () => sockets.at(-1);
 
-// Lets time pass until the next attempt; how long that took.
+// Lets time pass until the next attempt. Returns how long that took.
 function nextAttempt() {
   const before = time;
   const known = sockets.length;
@@ -133,7 +133,7 @@ test('after a gap the old cursor is not given again', () => {
   assert.deepEqual(newest().sent, [{ type: 'subscribe', queries: ['topics'] }]);
 });
 
-test('a server that says goodbye is not called before it asked to be', () => {
+test('after a bye the page does not connect before the time that the server asked for', () => {
   start();
   newest().open();
   newest().say({ type: 'bye', reason: 'shutdown', retry_ms: 4_000 });

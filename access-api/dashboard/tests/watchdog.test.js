@@ -27,7 +27,7 @@ function answer(what, behind, now) {
   answered(watchdog, what, behind, now);
 }
 
-// === what is said
+// === the state to show
 
 test('it is live while results come, and quiet ten seconds after the last one', () => {
   arrive(frame(), NEWER, 1_000);
@@ -66,7 +66,7 @@ test('while the server cannot reach Kafka it is never live, whatever else arrive
   assert.equal(at(6_000), 'live');
 });
 
-test('what a lost server said of Kafka is not said any more', () => {
+test('after the socket is lost the page no longer says what the server said of Kafka', () => {
   status({ kafka: 'away', kafka_away_since_ms: 1 }, 1_000);
   socketChanged(watchdog, WAITING, 2_000);
   assert.equal(at(2_000), 'offline');
@@ -162,7 +162,7 @@ test('another query begins without the former one’s state', () => {
   assert.equal(at(60_000, false), 'waiting');
 });
 
-// === what is done
+// === what to do
 
 test('the server is asked at once, then every minute while results come, and sooner while none does', () => {
   assert.equal(nextStep(watchdog, 0), 'ask');
@@ -216,7 +216,7 @@ test('a question that is refused, or lost while results come, costs a healthy so
 
 test('after a refused attempt the server is asked why, once', () => {
   socketChanged(watchdog, WAITING, 1_000);
-  assert.equal(nextStep(watchdog, 1_000), null); // it was open: it broke
+  assert.equal(nextStep(watchdog, 1_000), null); // the socket broke after it was open, which is no refusal
   socketChanged(watchdog, { ...WAITING, refused: true }, 2_000);
   assert.equal(nextStep(watchdog, 2_001), 'ask');
   answer({ kind: 'none' }, false, 2_001);

@@ -31,7 +31,7 @@ test('Kafka is away since a time of day, and since a day when it was another one
   assert.match(detail({ state: 'kafka-away', kafkaAwaySinceMs: Date.UTC(2025, 11, 31, 13, 3, 22) }), /^since 31 Dec 2025, 13:03:22;/);
 });
 
-test('resuming and gaps are told in words while nothing else has to be', () => {
+test('resuming and gaps are told in words when the state has no details of its own', () => {
   assert.equal(detail({ state: 'live' }), '');
   assert.equal(detail({ state: 'live', event: { kind: 'resumed' } }), 'resumed where the connection broke');
   assert.equal(detail({ state: 'live', event: { kind: 'gap', skipped: 1_200 } }), '1,200 updates were missed');

@@ -8,9 +8,9 @@ pub enum Error {
     /// Kafka cannot be read.
     #[error(transparent)]
     Read(#[from] reader::Error),
-    /// A position is one offset, so there can be one partition only.
+    /// A cursor is one offset, so the topic must have exactly one partition.
     #[error(
-        "the topic {topic} has {partitions} partitions, and must have 1; delete it, or name another in kafka.topics.results"
+        "the topic {topic} has {partitions} partitions, and must have 1; delete it, or name another one in kafka.topics.results"
     )]
     Partitions {
         /// The topic.
@@ -18,10 +18,10 @@ pub enum Error {
         /// How many it has.
         partitions: usize,
     },
-    /// The system gives no thread.
+    /// The system refuses a thread.
     #[error("cannot start the consumer's thread: {0}")]
     Thread(#[source] std::io::Error),
-    /// A defect.
+    /// The thread panicked, which is a defect.
     #[error("the consumer's thread died")]
     Died,
 }

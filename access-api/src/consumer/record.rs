@@ -1,29 +1,29 @@
-//! What a record of the topic of results says. Pure.
+//! The kinds of records in the topic of results. Pure.
 
 use common::protocol::StreamId;
 
 use crate::envelope::{Envelope, Unreadable};
 
-/// What a record says.
+/// A record of the topic of results.
 #[derive(Debug, PartialEq)]
 pub enum Record<'a> {
     /// The topic's identity.
     Stream(StreamId),
     /// The newest result of a query.
     Newest(Envelope),
-    /// The query is gone.
+    /// The query was removed: a record without a value.
     Retired(&'a str),
-    /// Something else that is kept in the topic: its key has a `/`, as that of a closed window.
+    /// Anything else in the topic: a key with a `/`, or a record without a value whose key is not text.
     Other,
 }
 
-/// Why a record says nothing.
+/// Why a record is dropped.
 #[derive(Debug, thiserror::Error)]
 pub enum Invalid {
-    /// It is no result.
+    /// It is not a result.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// The newest result of a query has the query's name for its key, so that compaction keeps it.
+    /// Its key is not the query's name. The newest result of a query has that key, so that compaction keeps it.
     #[error("a result of `{query}` whose key is not the query's name")]
     ForeignKey {
         /// The query.
@@ -45,7 +45,7 @@ impl<'a> Record<'a> {
     /// Reads a record.
     ///
     /// # Errors
-    /// When it says nothing.
+    /// When it is to be dropped.
     pub fn read(key: Option<&'a [u8]>, payload: Option<&[u8]>) -> Result<Self, Invalid> {
         let key = key.unwrap_or_default();
         if let Some(stream) = StreamId::from_key(key) {

@@ -188,7 +188,7 @@ async fn a_broker_that_goes_and_comes_back_is_followed() {
 
 #[tokio::test]
 async fn a_process_without_a_broker_waits_and_stops_when_told() {
-    // A port that was free a moment ago.
+    // Nothing listens on this port: it was free a moment ago.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let kafka = Kafka { brokers: listener.local_addr().unwrap().to_string(), ..Kafka::default() };
     drop(listener);
@@ -198,7 +198,7 @@ async fn a_process_without_a_broker_waits_and_stops_when_told() {
 }
 
 #[test]
-fn a_lost_position_is_mended_by_what_the_topic_holds() {
+fn the_remedy_for_a_lost_position_follows_from_the_offsets_of_the_topic() {
     assert_eq!(Remedy::of(10, 0, 10), Remedy::Retry);
     assert_eq!(Remedy::of(10, 0, 20), Remedy::Retry);
     assert_eq!(Remedy::of(10, 12, 20), Remedy::Skip);
@@ -207,7 +207,7 @@ fn a_lost_position_is_mended_by_what_the_topic_holds() {
 }
 
 #[test]
-fn what_stands_for_a_name_is_the_same_for_every_process_and_another_for_every_topic() {
+fn an_unnamed_topic_has_the_same_identity_in_every_process_and_one_of_its_own() {
     assert_eq!(unnamed("c", "t", 0), unnamed("c", "t", 0));
     let others =
         [unnamed("d", "t", 0), unnamed("c", "u", 0), unnamed("c", "t", 1), unnamed("ct", "", 0)];
@@ -231,7 +231,7 @@ async fn a_topic_that_was_made_anew_is_another_stream_also_across_a_restart() {
     let mut cursors = Vec::new();
     for stream in [StreamId(7), StreamId(8)] {
         let broker = Broker::start(1);
-        // The second is written later, and does not hold.
+        // The second name is written later and does not count.
         broker.send(&stream.key(), Some(b"{}")).await;
         broker.send(&StreamId(9).key(), Some(b"{}")).await;
         broker.publish(&top_n("topics", 1)).await;

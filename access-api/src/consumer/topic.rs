@@ -1,5 +1,5 @@
-//! The topic of results: connected, asked for its bounds, assigned by hand; and what librdkafka says of
-//! its connections meanwhile.
+//! The topic of results: connecting, asking for its first and last offset, assigning a position by hand; and
+//! what librdkafka's statistics say about its connections meanwhile.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::metrics::Metrics;
 
 /// The only partition; a topic that has more is refused.
 const PARTITION: i32 = 0;
-/// How often librdkafka says how its connections are.
+/// How often librdkafka reports the state of its connections.
 const STATISTICS_MS: &str = "1000";
-/// A broker that answers nothing for so long is away, whatever its connection looks like: a fetch is
-/// answered every 100 ms, also when there is nothing new.
+/// A broker that has answered nothing for this long, in microseconds, counts as away even if its connection looks
+/// open: Kafka answers a fetch every 100 ms (`fetch.wait.max.ms`), also when there is nothing new.
 const SILENT_US: i64 = 3_000_000;
 
-/// The topic, connected.
+/// The topic, with a connected client.
 pub struct Topic {
-    /// Reads it.
+    /// The client that reads it.
     pub reader: Reader<Context>,
     /// Its name.
     pub name: String,
@@ -34,10 +34,10 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// Connects, and looks whether the topic is as it must be.
+    /// Connects, and checks the number of partitions.
     ///
     /// # Errors
-    /// When there is no answer, or the topic has not one partition.
+    /// When there is no answer, or the topic has more or fewer than one partition.
     pub fn open(kafka: &Kafka, context: Context) -> Result<Self, Error> {
         let topic = kafka.topics.results.clone();
         let statistics = [("statistics.interval.ms", STATISTICS_MS)];
@@ -50,14 +50,14 @@ impl Topic {
         let cluster = client.fetch_cluster_id(ANSWER_DEADLINE).unwrap_or_else(|| {
             tracing::warn!(
                 brokers = kafka.brokers,
-                "the broker names no cluster id; cursors hold while kafka.brokers stays as it is"
+                "the broker has no cluster id; cursors stay valid only while kafka.brokers is not changed"
             );
             kafka.brokers.clone()
         });
         Ok(Self { reader, name: topic, cluster })
     }
 
-    /// The oldest sequence there is, and the one that comes next.
+    /// The oldest sequence in the topic, and the one that the next record will get.
     ///
     /// # Errors
     /// When there is no answer.
@@ -66,25 +66,25 @@ impl Topic {
         Ok((sequence(span.start), sequence(span.end)))
     }
 
-    /// Reads on from sequence `next`.
+    /// Makes sequence `next` the one to read next.
     ///
     /// # Errors
-    /// When the consumer is broken.
+    /// When librdkafka refuses the assignment.
     pub fn assign(&self, next: u64) -> Result<(), Error> {
         let offset = i64::try_from(next).unwrap_or(i64::MAX);
         Ok(self.reader.assign([(self.name.as_str(), PARTITION, offset)])?)
     }
 }
 
-/// Hears what librdkafka says of its connections.
+/// Receives librdkafka's statistics and errors.
 pub struct Context {
     /// Is told whether Kafka answers.
     pub hub: Arc<Hub>,
-    /// Likewise.
+    /// The readiness condition that is set while Kafka answers.
     pub kafka: Condition,
-    /// Says since when it does not.
+    /// Gives the time since when Kafka does not answer.
     pub clock: Clock,
-    /// What is counted.
+    /// Where lag and errors are counted.
     pub metrics: Metrics,
 }
 
@@ -103,7 +103,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // What a poll returns is told here as well, the end of the partition among it.
+        // librdkafka reports here also what a poll returns, such as the end of the partition.
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
@@ -112,7 +112,7 @@ impl ClientContext for Context {
     }
 }
 
-/// Whether the broker that leads the partition answers; where none is known, whether any does.
+/// Whether the broker that leads the partition answers; while no leader is known, whether any broker does.
 fn is_answered(statistics: &Statistics) -> bool {
     let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
     let leader = partitions.filter(|p| p.partition == PARTITION).map(|p| p.leader).max();
@@ -129,12 +129,12 @@ fn is_answered(statistics: &Statistics) -> bool {
 
 impl ConsumerContext for Context {}
 
-/// Kafka's offsets of records and watermarks are never negative.
+/// An offset of Kafka as a sequence. Offsets of records and of a partition's ends are never negative.
 pub fn sequence(offset: i64) -> u64 {
     u64::try_from(offset).unwrap_or(0)
 }
 
-/// Whether the topic that is read is not there any more.
+/// Whether the error says that the topic does not exist any more.
 pub fn is_topic_gone(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

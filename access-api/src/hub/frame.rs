@@ -5,33 +5,33 @@ use std::sync::{Arc, OnceLock};
 use common::protocol::{Cursor, ServerFrame, Update};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-/// How every result frame begins; a snapshot frame differs in nothing else.
+/// How every result frame begins. A snapshot frame differs only in this.
 const RESULT_HEAD: &str = r#"{"type":"result""#;
 const SNAPSHOT_HEAD: &str = r#"{"type":"snapshot""#;
-/// How the frame of no result ends; the payload takes its place.
+/// How a frame around the result `()` ends; the payload replaces it.
 const NO_RESULT: &str = "null}";
 
-/// More than anything takes that is wrapped around a result, but for its query's name.
+/// An upper bound, in bytes, of what a frame adds to its result, the query's name excepted.
 pub const WRAPPING_BYTES: usize = 1024;
 
 /// A result, encoded for clients.
 #[derive(Debug)]
 pub struct Frame {
-    /// Its place in the stream.
+    /// Its position in the stream.
     pub cursor: Cursor,
-    /// Which query, see [`State`](super::state::State).
+    /// The index of its query, see [`State::queries`](super::state::State::queries).
     pub query: usize,
-    /// Its place among the results of its query, from 1.
+    /// The number of this result among those of its query, from 1.
     pub nth: u64,
     result: Utf8Bytes,
     snapshot: OnceLock<Utf8Bytes>,
 }
 
 impl Frame {
-    /// Wraps `payload`, which is a result as published, byte for byte.
+    /// Wraps `payload`, a result as it was published, which stays unchanged byte for byte.
     ///
     /// # Errors
-    /// When the query's name has no JSON form.
+    /// When the frame cannot be serialised.
     pub fn encode(
         (query, index): (&str, usize),
         nth: u64,
@@ -59,7 +59,7 @@ impl Frame {
         self.result.clone()
     }
 
-    /// The text of the `snapshot` frame; made when it is wanted first, then `encoded` is called.
+    /// The text of the `snapshot` frame. The first call makes it, and calls `encoded`.
     pub fn snapshot(&self, encoded: impl FnOnce()) -> Utf8Bytes {
         let text = self.snapshot.get_or_init(|| {
             encoded();
@@ -69,7 +69,7 @@ impl Frame {
         text.clone()
     }
 
-    /// What it takes of the ring's bytes.
+    /// How many of the ring's bytes it takes: those of the `result` frame.
     pub fn bytes(&self) -> usize {
         self.result.len()
     }

@@ -1,10 +1,10 @@
-//! One client's place in the hub: a position and, per query, how many of its results have been dealt
-//! with. Never a queue.
+//! One client's place in the hub: a position, and for each query the number of the last result that was
+//! given or reported as skipped. Never a queue.
 //!
-//! **Invariants.** Frames come in the order of their sequence. From the moment of `subscribe` on,
-//! for each subscribed query, results given + results reported as skipped = results published, as
-//! soon as the reader has caught up; and then the last one given is the newest published. Having been
-//! given a frame with cursor `c`, a reader has been given the newest result up to `c` of each query.
+//! **Invariants.** Frames are given in the order of their sequence. Counted from `subscribe` on, for each
+//! subscribed query and a reader that has caught up: results given + results reported as skipped = results
+//! published, and the last result given is the newest one published. A reader that was given a frame with
+//! cursor `c` was given the newest result up to `c` of each of its queries.
 
 use std::sync::Arc;
 
@@ -20,22 +20,22 @@ pub struct Reader {
     stream: StreamId,
     /// See [`State::beginnings`].
     beginning: u64,
-    /// Everything up to here has been given; none before the first frame.
+    /// Everything up to this sequence has been given; `None` before the first frame.
     position: Option<u64>,
     mode: Mode,
-    /// By query: results given or reported as skipped. Shorter than the hub's list while queries
-    /// were added that this reader has not come to.
+    /// By query: the number of results given or reported as skipped. Shorter than the hub's list of queries
+    /// when queries were added of which this reader was given nothing yet.
     settled: Vec<u64>,
-    /// Skips that were reported before they were final; the next ones are reported less these.
+    /// Skipped results that were reported by [`conflate`](Self::conflate) before the newest results were taken;
+    /// they are subtracted from what is reported then.
     reported: u64,
     /// The last sequence given.
     given: Option<u64>,
-    /// What was given and not acknowledged, once the client has acknowledged any.
+    /// What was given and not acknowledged; `None` until the client acknowledges for the first time.
     outstanding: Option<Outstanding>,
 }
 
-/// Frames that were given and not acknowledged. Frames of other queries that lie between are not the
-/// client's affair.
+/// Frames that were given and not acknowledged. Frames of other queries between them do not count.
 #[derive(Debug, Clone, Copy, Default)]
 struct Outstanding {
     /// The last sequence acknowledged.
@@ -50,35 +50,35 @@ enum Mode {
     InOrder,
     /// The newest frame of each query, once, as its snapshot.
     Snapshots,
-    /// The newest frame of each query, once, passing over those between.
+    /// The newest frame of each query, once; those before it are skipped.
     Conflated,
 }
 
-/// What came of a subscription.
+/// The outcome of a subscription.
 #[derive(Debug)]
 pub struct Subscribed {
-    /// The place from which to read.
+    /// The new reader.
     pub reader: Reader,
-    /// To be told to the client, when its cursor could not be used.
+    /// The gap to tell the client, if it gave a cursor that cannot be used.
     pub gap: Option<Gap>,
-    /// What became of the cursor, if there was one.
+    /// Whether the cursor could be used, if the client gave one.
     pub outcome: Option<Resume>,
-    /// Names of queries that nothing has been published of.
+    /// Names of subscribed queries that have no result.
     pub unknown: Vec<String>,
 }
 
-/// Frames for a client, in this order: the gap, the skips, the frames.
+/// What to send to a client next, in this order: the gap, the number of skipped results, the frames.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// The stream that the reader was in is no more.
+    /// Set when reading began again and the reader's position could not be resumed from.
     pub gap: Option<Gap>,
-    /// Results passed over that were not reported before.
+    /// Skipped results that were not reported before.
     pub skipped: u64,
     /// The frames, and whether each goes out as a snapshot.
     pub frames: Vec<(Arc<Frame>, bool)>,
 }
 
-/// Begins to read `queries`: after `cursor` if there is one and it can be resumed from, else with
+/// Begins to read `queries`: after `cursor` if one is given and reading can resume from it, else with
 /// snapshots.
 pub fn subscribe(state: &State, queries: Queries, cursor: Option<Cursor>) -> Subscribed {
     let unknown = match &queries {
@@ -107,7 +107,7 @@ pub fn subscribe(state: &State, queries: Queries, cursor: Option<Cursor>) -> Sub
 }
 
 impl Reader {
-    /// Up to here everything has been given.
+    /// The cursor up to which everything has been given.
     pub fn cursor(&self) -> Option<Cursor> {
         self.position.map(|seq| Cursor { stream: self.stream, seq })
     }
@@ -116,19 +116,19 @@ impl Reader {
     pub fn percent_behind(&self, state: &State) -> u8 {
         match self.position {
             Some(_) if self.is_current(state) => state.ring.percent_behind(self.next()),
-            // Snapshots come next, whatever the ring holds.
+            // Snapshots come next, so that the ring's content does not matter.
             _ => 0,
         }
     }
 
-    /// How much the client was given and has not acknowledged, in percent of the ring. One that has
-    /// acknowledged all that it was given lags nothing, whatever others were given meanwhile.
+    /// How much the client was given and has not acknowledged, in percent of the ring. A client that has
+    /// acknowledged all that it was given is at 0, whatever other clients were given meanwhile.
     pub fn percent_unacknowledged(&self, state: &State) -> u8 {
         self.outstanding
             .map_or(0, |outstanding| state.ring.percent(outstanding.frames, outstanding.bytes))
     }
 
-    /// The client is done with everything up to `cursor`; one of another stream says nothing.
+    /// The client acknowledges everything up to `cursor`. A cursor of another stream is ignored.
     pub fn acknowledge(&mut self, state: &State, cursor: Cursor) {
         if cursor.stream != self.stream || !self.is_current(state) {
             return;
@@ -147,8 +147,8 @@ impl Reader {
         self.outstanding = Some(outstanding);
     }
 
-    /// Moves the position over frames of other queries: whoever waits for its own is not behind
-    /// because others were served.
+    /// Moves the position over frames of other queries, so that a client is not behind because of results that it
+    /// did not subscribe to.
     pub fn scan(&mut self, state: &State) {
         if self.mode != Mode::InOrder || !self.is_current(state) || self.next() < state.ring.floor()
         {
@@ -160,8 +160,8 @@ impl Reader {
         }
     }
 
-    /// From now on only the newest result of each query matters. Returns how many results are passed
-    /// over by that so far and were not reported before.
+    /// Gives only the newest result of each query from now on. Returns how many results are skipped by that
+    /// so far and were not reported before.
     pub fn conflate(&mut self, state: &State) -> u64 {
         if self.mode == Mode::InOrder {
             self.mode = Mode::Conflated;
@@ -175,7 +175,7 @@ impl Reader {
         skipped
     }
 
-    /// The next frames, of `budget` bytes or one frame; empty when there is nothing new.
+    /// The next frames: at most `budget` bytes, or one larger frame. Empty when there is nothing new.
     pub fn take(&mut self, state: &State, budget: usize) -> Batch {
         let mut batch = Batch::default();
         if !state.is_complete {
@@ -240,7 +240,8 @@ impl Reader {
         self.catch_up(state);
     }
 
-    /// The newest frame of each query that has not been given, and how many before it neither.
+    /// For each query whose newest frame was not given: that frame, and how many frames before it were not given
+    /// either.
     fn owed<'a>(&'a self, state: &'a State) -> impl Iterator<Item = (&'a Arc<Frame>, u64)> {
         state.queries.iter().enumerate().filter_map(|(index, query)| {
             let frame = &query.newest.as_ref()?.frame;
@@ -250,14 +251,14 @@ impl Reader {
         })
     }
 
-    /// Everything that there is has been given; what comes next is at the end of the ring.
+    /// Everything in the ring has been given: the position moves to its end.
     fn catch_up(&mut self, state: &State) {
         if let Some(last) = state.ring.end().checked_sub(1) {
             self.position = Some(last);
         }
     }
 
-    /// Goes on after `cursor` where that is possible, else with snapshots; then the gap is returned.
+    /// Resumes after `cursor` if that is possible. Otherwise begins with snapshots and returns the gap.
     fn rejoin(&mut self, state: &State, cursor: Cursor) -> Option<Gap> {
         if state.judge(cursor) == Resume::Resumed {
             self.resume(state, cursor.seq);
@@ -267,7 +268,7 @@ impl Reader {
         Some(state.gap(cursor, &self.queries))
     }
 
-    /// Snapshots of all queries come next; what was before them is no concern of this client.
+    /// Begins with snapshots of all queries. Results before them are not counted as skipped.
     fn restart(&mut self, state: &State) {
         self.join(state);
         self.mode = Mode::Snapshots;
@@ -279,7 +280,7 @@ impl Reader {
             .collect();
     }
 
-    /// The frames after `seq` come next.
+    /// Begins with the frames after `seq`.
     fn resume(&mut self, state: &State, seq: u64) {
         self.join(state);
         self.mode = Mode::InOrder;

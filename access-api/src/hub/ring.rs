@@ -1,8 +1,8 @@
 //! The shared history: encoded frames in the order of their sequence.
 //!
-//! **Invariants.** Everything in `[floor, end)` that there was to show is in the ring: a sequence in
-//! that range without a frame held nothing to show. Never more frames, nor more bytes of them, than
-//! the limits say. The oldest go first, and `floor` moves on.
+//! **Invariants.** The ring holds every frame of the range `[floor, end)`: a sequence in that range
+//! without a frame held nothing to show. There are never more frames, or more bytes of frames, than the
+//! limits allow: the oldest frames are dropped first, and `floor` moves on.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,22 +10,22 @@ use std::sync::Arc;
 use super::frame::Frame;
 use crate::limits::RingLimits;
 
-/// So many times as many frames as the ring holds are remembered by their sequence and query after they
-/// have gone, so that a client that comes back too late is told how many results it missed.
+/// Of the frames that were dropped, this many times `ring.frames` are remembered by their sequence and query,
+/// so that a client that comes back too late is told how many results it missed.
 const REMEMBERED: usize = 16;
 
-/// The history; see the head of the module.
+/// The history; see the [module](self).
 #[derive(Debug)]
 pub struct Ring {
     limits: RingLimits,
     entries: VecDeque<Entry>,
-    /// Sequence and query of frames that have gone.
+    /// Sequence and query of frames that were dropped.
     gone: VecDeque<(u64, usize)>,
-    /// The first sequence from which no frame is forgotten.
+    /// From this sequence on every frame is in `entries` or `gone`.
     remembered_from: u64,
     floor: u64,
     end: u64,
-    /// Bytes of all frames ever, so that the bytes from any frame on are one subtraction.
+    /// Bytes of all frames ever added, so that the bytes from any frame on are one subtraction.
     written: u64,
 }
 
@@ -55,7 +55,7 @@ impl Ring {
         self.floor
     }
 
-    /// The sequence that comes next.
+    /// The sequence that the next record will have, at least.
     pub const fn end(&self) -> u64 {
         self.end
     }
@@ -69,8 +69,8 @@ impl Ring {
         self.end = end;
     }
 
-    /// Sequence `seq` is there. Those between `end` and it are not to be had any more (compaction,
-    /// retention), so that the history can only begin here.
+    /// The record at sequence `seq` was read. If it lies beyond `end`, Kafka has removed the records between
+    /// (compaction, retention), so the history is cleared and begins at `seq`.
     pub fn advance(&mut self, seq: u64) {
         if seq > self.end {
             self.clear(seq);
@@ -78,7 +78,7 @@ impl Ring {
         self.end = self.end.max(seq + 1);
     }
 
-    /// Adds a frame; those that are too many go.
+    /// Adds a frame, and drops the oldest ones that exceed the limits.
     pub fn push(&mut self, frame: Arc<Frame>) {
         debug_assert!(frame.cursor.seq >= self.end, "sequences only grow");
         self.advance(frame.cursor.seq);
@@ -97,8 +97,8 @@ impl Ring {
         }
     }
 
-    /// How many frames of the queries that are `wanted` there were from sequence `next` on; none when
-    /// that is forgotten.
+    /// How many frames of the `wanted` queries there have been from sequence `next` on. `None` when some of
+    /// them are no longer remembered.
     pub fn count_from(&self, next: u64, wanted: impl Fn(usize) -> bool) -> Option<u64> {
         if next < self.remembered_from {
             return None;
@@ -109,7 +109,7 @@ impl Ring {
         Some((gone + here) as u64)
     }
 
-    /// So many frames of so many bytes, in percent of what the ring may hold.
+    /// Frames and bytes in percent of what the ring may hold: the larger of the two, at most 100.
     pub fn percent(&self, frames: u64, bytes: u64) -> u8 {
         let part = |value: u64, limit: usize| value.saturating_mul(100) / limit as u64;
         let percent = part(frames, self.limits.frames).max(part(bytes, self.limits.bytes));
@@ -121,8 +121,8 @@ impl Ring {
         self.entries.range(self.index(next)..).map(|entry| &entry.frame)
     }
 
-    /// How much of the ring lies between `next` and its end, in percent of its limits; 100 when
-    /// `next` is no longer there.
+    /// How much lies between `next` and the ring's end, in percent of the ring's limits; 100 when `next`
+    /// is below `floor`.
     pub fn percent_behind(&self, next: u64) -> u8 {
         if next >= self.end {
             return 0;

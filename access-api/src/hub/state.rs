@@ -1,4 +1,4 @@
-//! What is shown now: the ring, the newest result of each query, and what is known of Kafka.
+//! The data behind the hub's lock: the ring, the newest result of each query, and the status of Kafka.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use super::ring::Ring;
 use crate::envelope::Envelope;
 use crate::limits::{Limits, RingLimits};
 
-/// What is shown now.
+/// See the [module](self).
 #[derive(Debug)]
 pub struct State {
     /// The stream whose results are shown.
     pub stream: StreamId,
-    /// Counts the times that reading began anew; positions of another time are to be looked at again.
+    /// How often reading has begun; a reader whose position is from an earlier beginning checks it again.
     pub beginnings: u64,
-    /// Whether the results were read up to their end; until then nothing is given to anybody.
+    /// Whether the topic was read to its end; until then no reader is given anything.
     pub is_complete: bool,
     /// The history.
     pub ring: Ring,
-    /// By index; an index is never given to another query while the stream stays.
+    /// By index. An index keeps its query until reading begins again.
     pub queries: Vec<Query>,
     /// The index of each name in `queries`.
     pub indices: HashMap<String, usize>,
@@ -39,22 +39,22 @@ pub struct Query {
     pub count: u64,
     /// The newest of them, unless the query was retired.
     pub newest: Option<Newest>,
-    /// The highest version shown; it holds for a query that was retired and comes back, too.
+    /// The highest version shown. It also counts for a query that was retired and comes back.
     version: u64,
 }
 
 /// The newest result of a query.
 #[derive(Debug, Clone)]
 pub struct Newest {
-    /// As clients get it.
+    /// The result as WebSocket clients get it.
     pub frame: Arc<Frame>,
-    /// As it was published.
+    /// The result as it was published.
     pub payload: Bytes,
     /// Its time span.
     pub window: serde_json::Value,
     /// Its version.
     pub version: u64,
-    /// Its newest event time.
+    /// Its newest event time, in milliseconds since 1970.
     pub as_of_ms: i64,
 }
 
@@ -65,42 +65,42 @@ pub struct Arrival {
     pub seq: u64,
     /// Its value: a result as published, in UTF-8.
     pub payload: Bytes,
-    /// When it was published.
+    /// When it was published, in milliseconds since 1970.
     pub published_ms: i64,
-    /// Now.
+    /// The current time, in milliseconds since 1970.
     pub now_ms: i64,
 }
 
-/// What became of a result.
+/// Whether a result is shown, or why it is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
     /// It is shown.
     Shown,
     /// Its version is below the one that is shown.
     Stale,
-    /// It is what is shown already.
+    /// It is byte for byte the one that is shown.
     Unchanged,
-    /// Its query would be one too many.
+    /// It is of a new query, and there are `limits.queries` already.
     TooManyQueries,
-    /// Its frame would be too large.
+    /// Its frame exceeds `limits.result_bytes`.
     TooLarge,
 }
 
-/// What became of a cursor that a client gave.
+/// Whether a client can resume after the cursor that it gave, or why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
-    /// Everything after it is there.
+    /// It can: the ring holds everything after the cursor.
     Resumed,
-    /// Something after it is not there any more.
+    /// Something after the cursor has left the ring.
     TooOld,
-    /// It is of another stream.
+    /// The cursor belongs to another stream.
     OtherStream,
-    /// It is of this stream, but this process has not read as far.
+    /// The cursor belongs to this stream, but lies beyond what this process has read.
     Ahead,
 }
 
 impl Published {
-    /// Why it is not shown, as a metric's label.
+    /// The value of the label `reason` for a result that is dropped.
     pub const fn dropped_as(self) -> Option<&'static str> {
         match self {
             Self::Shown => None,
@@ -125,7 +125,7 @@ impl Resume {
 }
 
 impl State {
-    /// Nothing was read yet.
+    /// A state in which nothing was read yet.
     pub fn new(ring: RingLimits) -> Self {
         Self {
             stream: StreamId(0),
@@ -139,7 +139,7 @@ impl State {
         }
     }
 
-    /// Reading begins, anew or for the first time, at sequence `end`.
+    /// Reading begins at sequence `end`, for the first time or again: everything shown so far is cleared.
     pub fn begin(&mut self, stream: StreamId, end: u64) {
         self.stream = stream;
         self.beginnings += 1;
@@ -150,7 +150,7 @@ impl State {
         self.newest_result_ms = None;
     }
 
-    /// Shows a result, unless that would go backwards.
+    /// Shows a result, unless it is to be dropped.
     pub fn publish(&mut self, result: &Envelope, arrival: Arrival, limits: &Limits) -> Published {
         let seq = arrival.seq;
         let published = self.admit(result, arrival, limits);
@@ -174,7 +174,7 @@ impl State {
         let Ok(payload) = std::str::from_utf8(&arrival.payload) else { return Published::TooLarge };
         let index = known.unwrap_or(self.queries.len());
         let nth = query.map_or(0, |query| query.count) + 1;
-        // Clocks of two machines differ; a result from the future has no lag.
+        // Clocks of two machines differ: a result that seems to come from the future gets a lag of 0.
         let lag_ms = match result.ingested_ms {
             1.. => u64::try_from(arrival.now_ms.saturating_sub(result.ingested_ms)).unwrap_or(0),
             _ => 0,
@@ -205,7 +205,7 @@ impl State {
         Published::Shown
     }
 
-    /// Kafka answers, or has not since `away_since_ms`. Returns whether that is news.
+    /// Says that Kafka answers (`None`), or since when it does not. Returns whether that is a change.
     pub fn set_kafka(&mut self, away_since_ms: Option<i64>) -> bool {
         let is_news = self.kafka_away_since_ms.is_some() != away_since_ms.is_some();
         if is_news {
@@ -214,7 +214,7 @@ impl State {
         is_news
     }
 
-    /// What clients are told of Kafka.
+    /// The status of Kafka, for clients.
     pub fn status(&self, now_ms: i64) -> Status {
         let kafka = match self.kafka_away_since_ms {
             Some(_) => KafkaState::Away,
@@ -234,7 +234,7 @@ impl State {
         self.indices.get(name).is_some_and(|&index| self.queries[index].newest.is_some())
     }
 
-    /// Whether reading can go on after `cursor`.
+    /// Whether a reader can resume after `cursor`.
     pub fn judge(&self, cursor: Cursor) -> Resume {
         if cursor.stream != self.stream {
             Resume::OtherStream
@@ -247,8 +247,8 @@ impl State {
         }
     }
 
-    /// What a client of these `queries` is told whose cursor cannot be resumed from; the newest result
-    /// of each follows.
+    /// The gap for a client of these `queries` that cannot resume after `from`. The newest result of each
+    /// query follows it, and is not counted in `skipped`.
     pub fn gap(&self, from: Cursor, queries: &Queries) -> Gap {
         let floor = self.ring.floor().checked_sub(1).map(|seq| Cursor { stream: self.stream, seq });
         let is_wanted = |index: usize| queries.contains(&self.queries[index].name);

@@ -30,7 +30,7 @@ fn a_version_that_goes_backwards_is_not_shown() {
     revised.late = 1;
     assert_eq!(crate::test_api::publish(&hub, 3, &revised), Published::Shown);
     assert_eq!(hub.newest("topics").unwrap().frame.cursor.seq, 3);
-    // What was dropped is no hole: a client that had everything up to 0 misses nothing.
+    // A dropped result is not a gap: a client that had everything up to 0 misses nothing.
     assert_eq!(hub.subscribe(Queries::All, Some(cursor(0))).outcome, Some(Resume::Resumed));
 }
 
@@ -154,7 +154,7 @@ fn snapshots_that_do_not_fit_into_one_batch_come_in_the_order_of_their_cursors()
     assert_eq!(reader.cursor(), Some(cursor(4)));
 }
 
-/// A client as the property sees it.
+/// A client of the property test, with its own account of what it was given and told.
 struct Watcher {
     reader: Reader,
     wants: Vec<&'static str>,
@@ -216,9 +216,9 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Goal: a client that has caught up has what the server has, and what it was not given it was told.
+    /// Goal: a client that has caught up has the newest results, and was told of every result that it was not given.
     #[test]
-    fn any_schedule_leaves_every_client_with_the_newest_and_with_a_true_account(
+    fn after_any_schedule_a_client_has_the_newest_results_and_knows_how_many_were_skipped(
         steps in prop::collection::vec(step(), 0..300),
         frames in 1usize..12,
         bytes in 300usize..8_000,
@@ -255,7 +255,7 @@ proptest! {
                     if subscribed.outcome == Some(Resume::Resumed) && watcher.given + watcher.skipped == watcher.published {
                         watcher.reader = subscribed.reader;
                     } else {
-                        // A new account: only what is shown now is owed.
+                        // The account begins again: only what is shown now is due.
                         let shown = wants[who].iter().filter(|&name| newest.contains_key(name)).count();
                         *watcher = Watcher::new(&hub, wants[who], shown);
                     }

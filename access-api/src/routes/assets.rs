@@ -1,4 +1,5 @@
-//! The dashboard's files, part of the binary: it needs no file system and no network but its own.
+//! The dashboard's files. They are part of the binary, so that the page needs no files beside it and loads nothing
+//! from other servers.
 
 use std::sync::LazyLock;
 
@@ -73,7 +74,7 @@ impl Asset {
         }
     }
 
-    /// The file, or 304 when the client has it.
+    /// The file, or 304 when the client has the same one.
     pub fn respond(&self, headers: &HeaderMap) -> Response {
         reply::tagged(headers, &self.etag, self.content_type, Bytes::from_static(self.body))
     }
@@ -94,7 +95,7 @@ mod tests {
             .map(|entry| entry.unwrap())
             .filter(|entry| entry.file_type().unwrap().is_file())
             .map(|entry| entry.file_name().into_string().unwrap())
-            // For the tests of the dashboard only.
+            // It is there for the tests of the dashboard only.
             .filter(|name| name != "package.json")
             .map(
                 |name| {

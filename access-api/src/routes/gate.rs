@@ -1,4 +1,5 @@
-//! Who is answered: by the name that was asked for, and by the page that asks.
+//! Checks of every request: the host name that is asked for, and the page that asks. Adds the headers with
+//! which browsers are told the same.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -12,7 +13,7 @@ use warp::reply::Response;
 use super::reply;
 use crate::origin::{Hosts, Origin};
 
-/// Every answer carries these. A page of ours loads nothing from elsewhere and runs no inline script.
+/// Every answer has these headers. The dashboard loads nothing from other servers and runs no inline script.
 const SECURITY: [(&str, &str); 4] = [
     (
         "content-security-policy",
@@ -32,7 +33,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Lets browsers in that ask for one of `hosts`, and pages of `allowed_origins`.
+    /// A gate for the names `hosts` and the pages of `allowed_origins`.
     pub fn new(hosts: &[String], allowed_origins: &[String]) -> Self {
         Self {
             hosts: Hosts::new(hosts),
@@ -45,24 +46,26 @@ impl Gate {
         self.hosts.allow(headers.get(HOST))
     }
 
-    /// Whether the page that asks, if it is one, may read results: it is our own, or a listed one.
+    /// Whether the page that asks may read results: the dashboard itself may, and a listed page, and any client
+    /// that is not a page.
     pub fn allows_page(&self, headers: &HeaderMap) -> bool {
-        // Browsers always send it with a handshake, and pages cannot change it; others need none.
+        // Browsers always send `Origin` with a WebSocket handshake, and pages cannot change it. A request
+        // without one comes from another client.
         let Some(text) = headers.get(ORIGIN) else { return true };
         let Some(origin) = text.to_str().ok().and_then(Origin::parse) else { return false };
         headers.get(HOST).is_some_and(|host| origin.is_of(host)) || self.origins.contains(&origin)
     }
 
-    /// The answer for a request for a host that is not ours.
+    /// The answer to a request for a host name that is not allowed.
     pub fn misdirected() -> Response {
         reply::error(
             StatusCode::MISDIRECTED_REQUEST,
             "unknown_host",
-            "this server is not known under the name that was asked for; add it to hosts",
+            "this host name is not allowed; add it to hosts",
         )
     }
 
-    /// The answer as it goes out: with what browsers are told, CORS included.
+    /// The answer as it is sent: with the security headers, and with those of CORS where origins are listed.
     pub fn release(&self, method: &Method, asked: &HeaderMap, mut answer: Response) -> Response {
         if !self.origins.is_empty() {
             let cors = self.cross_origin(asked);
@@ -94,7 +97,7 @@ impl Gate {
         answer
     }
 
-    /// The origin of the page that asks, when it is a listed one.
+    /// The origin of the page that asks, if it is a listed one.
     fn cross_origin(&self, asked: &HeaderMap) -> Option<HeaderValue> {
         let text = asked.get(ORIGIN)?;
         let origin = Origin::parse(text.to_str().ok()?)?;

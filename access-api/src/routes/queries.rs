@@ -7,7 +7,7 @@ use warp::reply::Response;
 use super::reply;
 use crate::hub::Hub;
 
-/// The queries that have a result, by name.
+/// The queries that have a result, sorted by name.
 pub fn list(hub: &Hub) -> Response {
     if !hub.is_complete() {
         return reply::reading();
@@ -41,7 +41,7 @@ pub fn one(hub: &Hub, name: &str, headers: &HeaderMap) -> Response {
         None => reply::error(
             StatusCode::NOT_FOUND,
             "unknown_query",
-            "nothing has been published of this query; GET /v1/queries lists what there is",
+            "this query has no result; GET /v1/queries lists the queries that have one",
         ),
     }
 }

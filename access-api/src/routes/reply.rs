@@ -1,4 +1,4 @@
-//! How answers look.
+//! The forms of answers.
 
 use http::header::{
     CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, RETRY_AFTER,
@@ -12,19 +12,19 @@ pub fn error(status: StatusCode, code: &str, message: &str) -> WarpResponse {
     json(status, &serde_json::json!({"error": {"code": code, "message": message}}))
 }
 
-/// 503, and when to ask again.
+/// 503, with `Retry-After` in seconds.
 pub fn unavailable(code: &str, message: &str, seconds: u64) -> WarpResponse {
     let mut response = error(StatusCode::SERVICE_UNAVAILABLE, code, message);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
 
-/// What is asked for cannot be told yet: the results are not read up to their end.
+/// 503, because the topic of results was not read to its end yet.
 pub fn reading() -> WarpResponse {
     unavailable("reading", "the results are not read to their end yet; try again in a moment", 1)
 }
 
-/// An answer that is not kept.
+/// An answer that browsers do not cache.
 pub fn json(status: StatusCode, body: &serde_json::Value) -> WarpResponse {
     let mut response = Response::new(body.to_string().into());
     *response.status_mut() = status;
@@ -33,7 +33,7 @@ pub fn json(status: StatusCode, body: &serde_json::Value) -> WarpResponse {
     response
 }
 
-/// An answer that the client keeps and asks about again: 304 when it has the one with this `etag`.
+/// An answer that the client may cache and has to ask for again: 304 when it has the one with this `etag`.
 pub fn tagged(
     headers: &HeaderMap,
     etag: &str,
@@ -55,7 +55,7 @@ pub fn tagged(
     if !is_known {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     }
-    // A browser may keep it, but has to ask each time whether it is still the newest.
+    // With `no-cache` a browser may keep the answer, but has to ask each time whether it is still the newest.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if let Ok(value) = HeaderValue::from_str(&quoted) {
         headers.insert(ETAG, value);

@@ -54,7 +54,7 @@ async fn the_newest_result_is_given_as_it_was_published_and_not_twice() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_said_in_json() {
+async fn errors_are_told_in_json() {
     let api = Api::start(&Config::default());
     for (request, status, code) in [
         ("GET /nothing", "404", "not_found"),

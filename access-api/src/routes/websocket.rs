@@ -1,5 +1,5 @@
-//! `/v1/ws`: the handshake of RFC 6455 section 4.2, done here because `warp::ws` gives every client a
-//! read buffer of 128 KiB and asks for no origin.
+//! `/v1/ws`: the handshake of RFC 6455 section 4.2. It is done here because `warp::ws` gives every client a
+//! read buffer of 128 KiB and does not check the origin.
 
 use std::sync::Arc;
 
@@ -23,29 +23,29 @@ use crate::connection::Connection;
 use crate::metrics::Gauged;
 use crate::session::{Session, Shared, websocket_config};
 
-/// Why there will be no WebSocket.
+/// Why a handshake is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
-    /// No upgrade was asked for, or without a key.
+    /// The request asks for no upgrade, or lacks a valid key.
     Handshake,
-    /// Not version 13.
+    /// The request asks for another version than 13.
     Version,
-    /// A page from elsewhere.
+    /// The page that asks is not allowed to read results.
     Origin,
-    /// Subprotocols were offered, and ours is not among them.
+    /// The client offers subprotocols, and ours is not among them.
     Subprotocol,
-    /// The results are not read to their end.
+    /// The topic of results was not read to its end yet.
     Reading,
-    /// All places are taken.
+    /// All places for WebSockets are taken.
     Full,
 }
 
-/// What a handshake is answered with.
+/// What the answer to a handshake says.
 #[derive(Debug, PartialEq, Eq)]
 struct Acceptance {
-    /// Proves to the client that its key was read.
+    /// The value of `Sec-WebSocket-Accept`, which proves to the client that its key was read.
     key: String,
-    /// Whether the client asked for our subprotocol. A browser that did insists on the answer.
+    /// Whether the client offered our subprotocol. A browser that did fails unless the answer names it.
     names_subprotocol: bool,
 }
 
@@ -66,7 +66,9 @@ impl Refusal {
             Self::Handshake => {
                 (StatusCode::BAD_REQUEST, "this is a WebSocket; connect with ws:// or wss://")
             }
-            Self::Version => (StatusCode::UPGRADE_REQUIRED, "only WebSocket version 13 is spoken"),
+            Self::Version => {
+                (StatusCode::UPGRADE_REQUIRED, "this server supports WebSocket version 13 only")
+            }
             Self::Origin => (
                 StatusCode::FORBIDDEN,
                 "pages of this origin may not connect; add it to allowed_origins",
@@ -139,7 +141,7 @@ fn check(headers: &HeaderMap, gate: &Gate) -> Result<Acceptance, Refusal> {
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(Refusal::Version);
     }
-    // Sixteen bytes in base64.
+    // The key is 16 bytes in base64, which are 24 characters.
     let key =
         headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24).ok_or(Refusal::Handshake)?;
     if !gate.allows_page(headers) {
@@ -179,7 +181,7 @@ async fn serve(upgrade: OnUpgrade, connection: Connection, shared: Arc<Shared>) 
             )
             .await;
             let disconnect = Session::new(socket, shared).run().await;
-            tracing::debug!(reason = disconnect.as_str(), "client gone");
+            tracing::debug!(reason = disconnect.as_str(), "client disconnected");
         }
         Err(error) => tracing::debug!(%error, "a client was gone before its handshake ended"),
     }

@@ -12,7 +12,7 @@ async fn connect(api: &Api) -> TcpStream {
 async fn ask_and_do_not_read(api: &Api) -> TcpStream {
     let mut stream = connect(api).await;
     let request = "GET /assets/app.js HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(5_000);
-    // The server stops reading when its answers do not leave.
+    // The server stops reading when its answers are not taken.
     let _took = tokio::time::timeout(
         std::time::Duration::from_millis(500),
         stream.write_all(request.as_bytes()),

@@ -1,5 +1,5 @@
-//! A socket on which no write may wait for ever: a client that asks and does not read the answers
-//! would hold its place, and a stop, for as long as it likes.
+//! A socket whose writes have a deadline. Without one, a client that asks and does not read the answers could
+//! keep its place, and delay a stop, for as long as it likes.
 
 use std::io;
 use std::pin::Pin;
@@ -11,13 +11,13 @@ use tokio::time::Sleep;
 
 use crate::connection::Connection;
 
-/// A socket whose writes fail once one of them has waited for the deadline. A WebSocket's do not: its
-/// session warns first, and says goodbye.
+/// A socket whose writes fail once one of them has waited for the deadline. Those of a WebSocket do not fail:
+/// its session has the same deadline, and sends warnings and a `bye` first.
 pub struct WriteDeadline<S> {
     socket: S,
     deadline: Duration,
     connection: Connection,
-    /// There only while a write waits: there are thousands of sockets.
+    /// Exists only while a write waits, because there are thousands of sockets.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 

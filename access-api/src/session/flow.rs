@@ -1,9 +1,9 @@
-//! When a client is warned, pinged, read from, and let go. Pure: time is an argument.
+//! Decides when a client is warned, pinged, read from, and disconnected. Pure: time is an argument.
 //!
-//! **Invariants.** A client is closed for slowness only after `slow_down` and `stall_warning`. After
-//! everything that is due at a time was done, [`Flow::deadline`] lies after that time, so that whoever
-//! waits for it does not spin. Over any stretch of time a client has no more frames read than its rate
-//! allows, and those of one second.
+//! **Invariants.** A client is disconnected for slowness only after `slow_down` and `stall_warning`. After
+//! everything that is due at a time was done, [`Flow::deadline`] lies after that time, so that waiting for it
+//! does not spin. In any span of time no more frames of a client are read than its rate allows for that span
+//! and one second.
 
 use std::time::Duration;
 
@@ -13,31 +13,31 @@ use tokio::time::Instant;
 use super::ladder::Rung;
 use crate::limits::Limits;
 
-/// Control frames that may wait behind a blocked batch before reading stops.
+/// How many control frames may wait behind a blocked batch before the client is not read any more.
 pub const CONTROLS: u8 = 16;
 
 /// How a client keeps up.
 #[derive(Debug, Clone)]
 pub struct Flow {
     rung: Rung,
-    /// Since when what was written has not left, if anything has not.
+    /// Since when something that was written waits for the kernel to take it.
     blocked_since: Option<Instant>,
-    /// Control frames written since the last complete flush.
+    /// How many control frames were written since the last complete flush.
     controls: u8,
     /// Since when the client has been behind, if it is.
     behind_since: Option<Instant>,
     heard: Instant,
     pinged: Instant,
-    /// When the frames read so far would all be within the rate; up to a second ahead is allowed.
+    /// The time at which the frames read so far would be within the rate. It may be up to a second ahead.
     paid_until: Instant,
 }
 
-/// The rungs that a client has climbed, and the percentage that took it there.
+/// The warnings that have become due, and the percentage that made them due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Climb {
-    /// 0 to 100.
+    /// How far behind the client is, 0 to 100.
     pub percent: u8,
-    /// In their order.
+    /// The rungs reached, in their order.
     pub rungs: &'static [Rung],
 }
 
@@ -55,7 +55,7 @@ impl Flow {
         }
     }
 
-    /// Something was written; it may not have left.
+    /// Something was written, which the kernel may not have taken yet.
     pub fn wrote(&mut self, now: Instant) {
         self.blocked_since.get_or_insert(now);
     }
@@ -66,7 +66,7 @@ impl Flow {
         self.wrote(now);
     }
 
-    /// Everything that was written has left.
+    /// The kernel has taken everything that was written.
     pub const fn flushed(&mut self) {
         self.blocked_since = None;
         self.controls = 0;
@@ -79,12 +79,12 @@ impl Flow {
         self.paid_until = self.paid_until.max(now) + cost;
     }
 
-    /// A ping is written.
+    /// A ping is being written.
     pub const fn pinged(&mut self, now: Instant) {
         self.pinged = now;
     }
 
-    /// Whether something that was written has not left.
+    /// Whether something that was written waits for the kernel to take it.
     pub const fn is_blocked(&self) -> bool {
         self.blocked_since.is_some()
     }
@@ -94,24 +94,24 @@ impl Flow {
         self.rung == Rung::Stalled
     }
 
-    /// Whether a frame of the client may be read now.
+    /// Whether a frame may be read from the client now.
     pub fn may_read(&self, now: Instant) -> bool {
         self.controls < CONTROLS && now >= self.readable_at()
     }
 
     fn readable_at(&self) -> Instant {
-        // Instants are after the start of the machine, which was longer ago than this.
+        // The subtraction fails only for an instant within the first second that the clock can show.
         self.paid_until.checked_sub(Duration::from_secs(1)).unwrap_or(self.paid_until)
     }
 
-    /// How long the client has been behind.
+    /// How long the client has been behind, in milliseconds.
     pub fn lag_ms(&self, now: Instant) -> u64 {
         let lag = self.behind_since.map_or(Duration::ZERO, |since| now - since);
         u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The client is so many percent behind in what it was sent; how long a write has taken counts
-    /// too.
+    /// Takes note that the client is `behind` percent behind the ring's end or its own acknowledgements. The time
+    /// for which a write has waited counts too, as a percentage of the write deadline. Returns the warnings due.
     pub fn observe(&mut self, now: Instant, behind: u8, limits: &Limits) -> Climb {
         let blocked =
             self.blocked_since.map_or(0, |since| percent_of(now - since, limits.write_deadline()));
@@ -124,7 +124,7 @@ impl Flow {
         Climb { percent, rungs: self.rung.observe(percent) }
     }
 
-    /// Why the client is to be let go now, if it is. To be asked after [`observe`](Self::observe).
+    /// Why the client is to be disconnected now, if it is. To be called after [`observe`](Self::observe).
     pub fn overdue(&self, now: Instant, limits: &Limits) -> Option<ByeReason> {
         if now - self.heard >= limits.idle_timeout() {
             return Some(ByeReason::Idle);
@@ -138,7 +138,7 @@ impl Flow {
         !self.is_blocked() && now - self.heard.max(self.pinged) >= limits.ping_interval()
     }
 
-    /// When to look again, should nothing happen until then.
+    /// When to look again if nothing happens until then.
     pub fn deadline(&self, now: Instant, limits: &Limits) -> Instant {
         let next = self.blocked_since.map_or_else(
             || self.heard.max(self.pinged) + limits.ping_interval(),

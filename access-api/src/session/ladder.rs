@@ -1,28 +1,28 @@
-//! The rungs that a client that falls behind climbs, one after the other, never two at once unseen:
-//! `slow_down` at 50 %, `stall_warning` at 60 %. It is off the ladder again below 25 %, so that a
-//! client that hovers about a threshold is not warned over and over.
+//! The warnings of a client that falls behind, as rungs of a ladder: `slow_down` at 50 %, `stall_warning` at 60 %.
+//! A client that passes both at once is sent both. Below 25 % it leaves the ladder, so that a client that hovers
+//! about a threshold is not warned again and again.
 
-/// From here on a client is told to hurry.
+/// From this percentage on a client has been sent `slow_down`.
 pub const SLOW_DOWN: u8 = 50;
-/// From here on a client gets only the newest results.
+/// From this percentage on a client has been sent `stall_warning`, and gets only the newest results.
 pub const STALL: u8 = 60;
-/// Below this a client is in good order again.
+/// Below this percentage a client counts as keeping up again.
 const RECOVERED: u8 = 25;
 
 /// Where a client stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rung {
-    /// In good order.
+    /// It keeps up.
     #[default]
     Flowing,
-    /// Was told `slow_down`.
+    /// It was sent `slow_down`.
     SlowDown,
-    /// Was told `stall_warning`.
+    /// It was sent `stall_warning`.
     Stalled,
 }
 
 impl Rung {
-    /// A client is `percent` behind. Returns the rungs that it has climbed by that, in their order.
+    /// Takes note that the client is `percent` behind. Returns the rungs that it reaches by that, in their order.
     pub fn observe(&mut self, percent: u8) -> &'static [Self] {
         let reached = match percent {
             STALL.. => Self::Stalled,
@@ -45,7 +45,7 @@ impl Rung {
         climbed
     }
 
-    /// The percentage at which something happens next; at 100 the connection ends.
+    /// The percentage of the write deadline at which the next step is due; at 100 the connection ends.
     pub const fn next_percent(self) -> u32 {
         match self {
             Self::Flowing => SLOW_DOWN as u32,

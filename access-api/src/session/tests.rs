@@ -9,7 +9,7 @@ use crate::test_api::{Api, Client, brief, cursor, eventually};
 mod flow;
 mod resume;
 
-/// More than the kernel's buffers of one connection hold after a few.
+/// So large that a few of these fill the kernel's buffers of one connection.
 const BIG: usize = 60_000;
 
 fn small_ring() -> Config {
@@ -19,7 +19,7 @@ fn small_ring() -> Config {
     config
 }
 
-/// What a client made of its frames: sequences, in order, and results it was told it will not get.
+/// The sequences of the results in `frames`, in order, and the number of results reported as skipped.
 fn account(frames: &[ServerFrame]) -> (Vec<u64>, u64) {
     let (mut seqs, mut skipped) = (Vec::new(), 0);
     for frame in frames {
@@ -78,7 +78,7 @@ async fn a_star_subscribes_to_queries_that_do_not_exist_yet() {
     let mut client = api.connect().await;
     client.subscribe(["*"], None).await;
     eventually("a client", || api.metrics.clients.get() == 1).await;
-    // Whether it comes before or after the subscription is heard, it comes.
+    // It comes whether it is published before or after the server has read the subscription.
     api.publish("topics");
     assert!(client.brief().await.ends_with(" topics 0"));
     api.publish("brand new");
@@ -149,7 +149,7 @@ async fn a_cursor_that_is_too_old_or_of_another_stream_is_answered_with_a_gap_an
 }
 
 #[tokio::test]
-async fn a_stream_that_begins_anew_is_told_to_those_who_watch() {
+async fn subscribers_are_told_when_the_stream_begins_anew() {
     let mut api = Api::start(&Config::default());
     api.publish("topics");
     let mut client = api.connect().await;
@@ -193,7 +193,7 @@ async fn a_result_is_encoded_once_for_all_clients() {
 }
 
 #[tokio::test]
-async fn frames_without_sense_are_answered_and_the_connection_stays() {
+async fn frames_that_cannot_be_read_are_answered_and_the_connection_stays() {
     let mut config = Config::default();
     config.limits.bad_frames = 10;
     let mut api = Api::start(&config);
@@ -317,7 +317,7 @@ async fn a_client_that_acknowledged_all_it_was_given_lags_nothing_whatever_other
     let frame = client.frame().await;
     client.ack(client_cursor(&frame)).await;
     for _ in 0..5 {
-        // Ten rings of what it did not ask for.
+        // Ten times what the ring holds, of a query that the client did not ask for.
         let mut last = 0;
         for _ in 0..200 {
             last = api.publish("busy");
@@ -353,7 +353,7 @@ async fn a_client_is_told_of_kafka_when_it_subscribes_and_when_that_changes() {
     api.hub.set_kafka(Some(88));
     let ServerFrame::Status(status) = client.any().await.unwrap() else { panic!("no status") };
     assert_eq!((status.kafka, status.kafka_away_since_ms), (KafkaState::Away, Some(77)));
-    // One that comes meanwhile is told the same.
+    // A client that connects meanwhile is told the same.
     let mut other = api.connect().await;
     other.subscribe(["topics"], None).await;
     let told = other.any().await.unwrap();
@@ -404,7 +404,7 @@ async fn a_subscription_names_no_more_queries_than_there_may_be() {
 }
 
 #[tokio::test]
-async fn an_answer_repeats_little_of_what_made_no_sense() {
+async fn an_answer_repeats_little_of_a_frame_that_cannot_be_read() {
     let api = Api::start(&Config::default());
     let mut client = api.connect().await;
     client.say(format!(r#"{{"type":"{}"}}"#, "é".repeat(7_000))).await;
@@ -415,7 +415,7 @@ async fn an_answer_repeats_little_of_what_made_no_sense() {
 }
 
 #[tokio::test]
-async fn a_close_that_meets_a_result_on_its_way_is_answered() {
+async fn a_close_that_crosses_a_result_on_its_way_is_answered() {
     let mut api = Api::start(&Config::default());
     api.publish("topics");
     for _ in 0..50 {
@@ -446,7 +446,7 @@ async fn a_flood_of_pings_is_read_no_faster_than_a_client_may_send() {
     }
     client.say("?").await;
     assert_eq!(client.brief().await, "error BadFrame");
-    // Fifty of the eighty-one are those of the first second; the others come one in 20 ms.
+    // 50 of the 81 are allowed at once, as those of one second; the others are read one every 20 ms.
     assert!(begun.elapsed() >= Duration::from_millis(560));
     drop(client);
     api.stop().await;

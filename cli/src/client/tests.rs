@@ -6,7 +6,7 @@ use common::protocol::StreamId;
 
 use super::*;
 
-/// A server that says what it is told to.
+/// A server that sends what the test tells it to.
 struct Server(TcpListener);
 
 impl Server {

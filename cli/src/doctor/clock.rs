@@ -1,7 +1,7 @@
-//! A Kafka elsewhere: whether it answers, and what it takes the time to be.
+//! A Kafka elsewhere: whether it answers, and how far its clock is from ours.
 //!
-//! No request of Kafka's asks for the time. A topic whose records the broker stamps does: one record is written to
-//! it, and its acknowledgement carries the stamp.
+//! Kafka's protocol has no request for the time. Instead records are written to a topic with broker timestamps
+//! (`LogAppendTime`), because the acknowledgement of such a record contains its timestamp.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,8 @@ use super::finding::Finding;
 
 const TOPIC: &str = "millrace-doctor";
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Kafka 4 refuses a record that is dated an hour ahead; well before that a window is wrong.
+/// A larger difference of the clocks is a warning. Kafka 4 refuses records dated more than an hour ahead, but windows are
+/// wrong long before that.
 const BEARABLE_MS: i64 = 2_000;
 
 pub(super) async fn kafka(brokers: &str) -> Vec<Finding> {
@@ -44,7 +45,7 @@ pub(super) async fn kafka(brokers: &str) -> Vec<Finding> {
         Ok(offset) => Finding::warning(
             "clock",
             format!(
-                "{offset} ms ahead of Kafka's (negative: behind); set this machine's clock, or the broker's"
+                "{offset} ms ahead of Kafka's (negative: behind); correct this machine's clock, or the broker's"
             ),
         ),
         Err(why) => Finding::warning("clock", format!("cannot be compared with Kafka's: {why}")),
@@ -62,7 +63,7 @@ async fn offset(kafka: &Kafka) -> Result<i64, String> {
         .set("retention.ms", "60000");
     admin.create_topics([&topic], &options).await.map_err(text)?;
     let offset = stamped(kafka).await;
-    // It holds one empty record, and nobody reads it.
+    // If it cannot be deleted it does no harm: it holds a few empty records that nobody reads.
     let _left = admin.delete_topics(&[TOPIC], &options).await;
     offset
 }
@@ -72,14 +73,14 @@ async fn stamped(kafka: &Kafka) -> Result<i64, String> {
     settings.set("message.timeout.ms", PATIENCE.as_millis().to_string()).set("linger.ms", "0");
     let producer: FutureProducer = settings.create().map_err(|error| error.to_string())?;
     let mut best: Option<(i64, i64)> = None;
-    // The first sending makes connections; of the others the fastest says most.
+    // The first record also waits for connections. The fastest of them gives the most exact difference.
     for _ in 0..3 {
         let sent = now_ms();
         let record = FutureRecord::<str, str>::to(TOPIC).payload("");
         let delivery =
             producer.send(record, PATIENCE).await.map_err(|(error, _)| error.to_string())?;
         let (acknowledged, stamp) = (now_ms(), delivery.timestamp.to_millis());
-        let stamp = stamp.ok_or("it does not stamp records")?;
+        let stamp = stamp.ok_or("it gives records no timestamp")?;
         let took = acknowledged - sent;
         let offset = sent + took / 2 - stamp;
         if best.is_none_or(|(shortest, _)| took < shortest) {

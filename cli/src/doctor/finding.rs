@@ -1,6 +1,6 @@
-//! What `doctor` found, and whether it matters.
+//! A finding of `doctor`, and how serious it is.
 
-/// One thing that was looked at.
+/// The outcome of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) what: &'static str,

@@ -1,4 +1,4 @@
-//! What can be seen without asking anybody else.
+//! The checks of this machine alone.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::finding::Finding;
 use crate::up::{data_dir, programs};
 use crate::{disk, units};
 
-/// The first Java that Apache Kafka 4 runs on.
+/// The oldest version of Java with which the broker of Apache Kafka 4 runs.
 const JAVA: u32 = 17;
 
 pub(super) fn programs() -> Vec<Finding> {
@@ -26,13 +26,13 @@ pub(super) fn programs() -> Vec<Finding> {
         Some(path) => Finding::fine("setpriv", path.display().to_string()),
         None => Finding::warning(
             "setpriv",
-            "not there: an `up` that is killed with -9 leaves its processes behind; install util-linux",
+            "not found: an `up` that is killed with -9 leaves its processes behind; install util-linux",
         ),
     };
     vec![programs, setpriv]
 }
 
-/// What a Kafka on this machine needs.
+/// What Apache Kafka on this machine needs.
 pub(super) fn local_kafka() -> Vec<Finding> {
     let mut findings = vec![java()];
     for tool in ["bash", "flock"] {
@@ -42,16 +42,16 @@ pub(super) fn local_kafka() -> Vec<Finding> {
         });
     }
     findings.push(match (fetched(), programs::in_path("mvn")) {
-        (true, _) => Finding::fine("kafka", "its jars are there"),
+        (true, _) => Finding::fine("kafka", "its jars have been fetched"),
         (false, Some(_)) => {
             Finding::fine("kafka", "its jars (43 MB) are fetched by Maven at the first start")
         }
         (false, None) => Finding::missing(
             "kafka",
-            "its jars are not there, and neither is Maven, which fetches them; install maven, or use --memory",
+            "its jars have not been fetched, and Maven, which fetches them, is not found; install maven, or use --memory",
         ),
     });
-    // Kafka's controller listens there.
+    // Kafka's controller listens on this address.
     findings.push(match TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)) {
         Ok(_) => Finding::fine("loopback", "127.0.0.2 can be used"),
         Err(error) => Finding::missing(
@@ -78,7 +78,7 @@ fn java() -> Finding {
     }
 }
 
-/// The major version in `openjdk version "17.0.15" 2025-04-15`; before 9 it was the second number.
+/// The major version in `openjdk version "17.0.15" 2025-04-15`; before Java 9 it was the second number.
 fn version(line: &str) -> Option<u32> {
     let mut numbers = line.split('"').nth(1)?.split(['.', '-', '_', '+']);
     match numbers.next()?.parse().ok()? {
@@ -87,7 +87,7 @@ fn version(line: &str) -> Option<u32> {
     }
 }
 
-/// Whether Kafka was started on this machine before.
+/// Whether Kafka's jars were fetched and prepared by an earlier start.
 fn fetched() -> bool {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let cache = set("XDG_CACHE_HOME").map(std::path::PathBuf::from);
@@ -100,7 +100,7 @@ fn fetched() -> bool {
     })
 }
 
-/// Disk, memory, descriptors.
+/// Checks of disk, memory and descriptors.
 pub(super) fn room(asked: Option<&Path>) -> Vec<Finding> {
     const GIB: u64 = 1 << 30;
     let mut findings = Vec::new();
@@ -123,10 +123,7 @@ pub(super) fn room(asked: Option<&Path>) -> Vec<Finding> {
             if disk::is_memory(&path) {
                 findings.push(Finding::warning(
                     "data",
-                    format!(
-                        "{} lies in memory: nothing there outlives this machine",
-                        path.display()
-                    ),
+                    format!("{} is in memory: a reboot deletes what is there", path.display()),
                 ));
             }
         }
@@ -137,7 +134,7 @@ pub(super) fn room(asked: Option<&Path>) -> Vec<Finding> {
         Finding::warning(
             "temporary",
             format!(
-                "{} lies in memory; --once keeps its data there: set TMPDIR to a disk",
+                "{} is in memory, and --once keeps its data there; set TMPDIR to a directory on a disk",
                 temporary.display()
             ),
         )
@@ -147,7 +144,7 @@ pub(super) fn room(asked: Option<&Path>) -> Vec<Finding> {
     if let Some(free) = available_memory() {
         let says = format!("{} available", units::bytes(free));
         findings.push(if free < GIB {
-            Finding::warning("memory", format!("{says}; Kafka and the tiers want 1.5 GiB"))
+            Finding::warning("memory", format!("{says}; Kafka and the tiers need 1.5 GiB"))
         } else {
             Finding::fine("memory", says)
         });
@@ -182,7 +179,7 @@ pub(super) fn ports(port: u16) -> Vec<Finding> {
     }]
 }
 
-/// Nothing but the page needs one.
+/// Only the page needs a browser.
 pub(super) fn browser() -> Finding {
     const BROWSERS: [&str; 5] =
         ["chromium", "chromium-browser", "google-chrome", "firefox", "open"];
@@ -200,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn java_s_version_is_read_as_it_is_written_now_and_as_it_was_before_9() {
+    fn java_s_version_is_read_in_the_form_of_today_and_in_that_before_java_9() {
         assert_eq!(version("openjdk version \"17.0.15\" 2025-04-15"), Some(17));
         assert_eq!(version("java version \"1.8.0_392\""), Some(8));
         assert_eq!(version("openjdk version \"25-ea\" 2025-09-16"), Some(25));

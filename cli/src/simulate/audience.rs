@@ -1,8 +1,7 @@
 //! How far is the timeline, and who listens?
 //!
-//! All clients share one [`Audience`]; each has a [`Listener`], a position of its own that reads the
-//! timeline for itself. The listener that reads on beyond `sent` moves it: that is the only way in which
-//! the timeline goes on.
+//! All clients share one [`Audience`]. Each has a [`Listener`], which reads the timeline from a position of its
+//! own. Only a listener that reads beyond `sent` moves the timeline on.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -16,35 +15,35 @@ use super::mtimes::Mtimes;
 use super::timeline::{Feed, Reader, Timeline};
 use super::{Error, Pace};
 
-/// What is read before it is written, per client: so many bytes, or one line if that is longer.
+/// How many bytes are read for a client before they are written, unless a single line is longer.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// How far a feed is.
+/// How far a feed has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Lines sent so far, each counted once however often it was served again; those that were left out
-    /// among them.
+    /// How many lines were sent, each counted once however often it was served again. Lines that were left out
+    /// count too.
     pub sent: u64,
-    /// Lines that were left out, since they are longer than a message may be.
+    /// How many lines were left out because they are longer than a message may be.
     pub left_out: u64,
-    /// Lines that were read again to tell what was sent.
+    /// How many lines were read again to find out what was sent.
     pub read_again: u64,
-    /// The recording is a pipe that has not given its next line yet.
+    /// Whether the recording is a pipe that has not given its next line yet.
     pub waits: bool,
-    /// All lines there are; `None` as long as that is not known.
+    /// The number of lines in the timeline; `None` while it is not known.
     pub total: Option<u64>,
-    /// Clients that are connected.
+    /// How many clients are connected.
     pub clients: usize,
 }
 
 /// Where a client wants to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Since {
-    /// What is sent from now on.
+    /// At the next line that is sent.
     Live,
-    /// The first line that was sent with this `mtime` or a newer one; 0 or less: the first line.
+    /// At the first line that was sent with this `mtime` or a later one; with 0 or less, at the first line.
     Mtime(i64),
-    /// So many lines that were sent already.
+    /// This many lines before the next one.
     Count(u64),
 }
 
@@ -52,18 +51,18 @@ pub(super) enum Since {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub lines: Vec<Line>,
-    /// The last of them is to be cut in the middle, and the connection with it.
+    /// Whether the last line is to be cut in the middle, and the connection closed there.
     pub cut: bool,
 }
 
-/// What a batch ends at.
+/// Why a batch ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stop {
-    /// A line that is not due yet, or one that is too much for the batch.
+    /// The next line is not due yet, or the batch is full.
     Due,
-    /// A line that is not there yet.
+    /// The next line is not available yet.
     Later,
-    /// The end of the timeline.
+    /// The timeline has ended.
     End,
 }
 
@@ -84,18 +83,18 @@ struct State {
     progress: Progress,
 }
 
-/// A client's place in the timeline. The clock stops when the last listener is dropped.
+/// A client's position in the timeline. The clock stops when the last listener is dropped.
 #[derive(Debug)]
 pub(super) struct Listener {
     reader: Reader,
-    /// Read already, and the next one to be sent.
+    /// A line that was read already and is the next one to be sent.
     peeked: Option<Line>,
-    /// Why nothing follows the lines that were given out last.
+    /// An error that comes after the lines that were returned last.
     failed: Option<Error>,
     seat: Seat,
 }
 
-/// Counts as one client for as long as it lives.
+/// Counts as one connected client until it is dropped.
 #[derive(Debug)]
 struct Seat(Arc<Audience>);
 
@@ -135,12 +134,12 @@ impl Audience {
         let mut outcome = self.outcome.subscribe();
         match outcome.wait_for(Option::is_some).await.map(|outcome| outcome.clone()) {
             Ok(Some(outcome)) => outcome,
-            // Both cannot be: the sender lives in `self`, and the value was waited for.
+            // Neither can happen: the sender is in `self`, and `wait_for` returns only a value that is set.
             Ok(None) | Err(_) => std::future::pending().await,
         }
     }
 
-    /// Adds a client. Opening the timeline far from its start may take a while; the client counts from now on.
+    /// Adds a client. It counts as connected at once, although opening the timeline far from its start may take a while.
     pub(super) async fn join(self: &Arc<Self>, since: Since) -> Result<Listener, Error> {
         let (seat, sent, start) = self.seat(since);
         let opened = spawn_blocking(move || {
@@ -169,7 +168,8 @@ impl Audience {
         (Seat(Arc::clone(self)), sent, start)
     }
 
-    /// Counts lines that are about to be written, the first at `position`; those that were sent before change nothing.
+    /// Counts lines that are about to be written, the first of them at `position`. Lines that were sent before are not
+    /// counted again.
     fn advance(&self, position: u64, lines: &[Line], ended: bool) {
         let mut state = self.state();
         let known =
@@ -200,7 +200,7 @@ impl Audience {
         self.state().progress.read_again += lines;
     }
 
-    /// The first outcome is the one that stays.
+    /// Sets the outcome, unless it is set already.
     fn settle(&self, result: Result<(), &Error>) {
         self.outcome.send_if_modified(|outcome| {
             let first = outcome.is_none();
@@ -212,7 +212,7 @@ impl Audience {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Every change above is whole before anything can panic.
+        // A poisoned lock is harmless: each change is complete before anything can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -220,8 +220,8 @@ impl Audience {
 impl Listener {
     /// The next lines, as soon as one is due. Waits for ever after the last one.
     ///
-    /// Cancel safe: nothing is lost when the future is dropped. Reads at most [`BATCH_BYTES`] or one line
-    /// from the page cache, which is why it does so on the spot.
+    /// Cancel safe: nothing is lost when the future is dropped. It reads at most [`BATCH_BYTES`] or one line, normally
+    /// from the page cache, and therefore does so on the thread of the runtime.
     pub(super) async fn next_batch(&mut self) -> Result<Batch, Error> {
         loop {
             let position = self.position();
@@ -241,7 +241,7 @@ impl Listener {
                 return std::future::pending().await;
             }
             if position < due {
-                // A recording's end is met once: what happens to its file later changes nothing.
+                // Once the end of a recording is known it stays, whatever happens to the file later.
                 let due = due.min(progress.total.unwrap_or(u64::MAX));
                 let (mut batch, stop) = self.read(due, progress.sent)?;
                 self.seat.0.advance(position, &batch.lines, stop == Stop::End);
@@ -262,7 +262,7 @@ impl Listener {
         }
     }
 
-    /// Reads up to the line that is not due yet or not there, and says what stopped it.
+    /// Reads lines that are due and available. Also returns why it stopped.
     fn read(&mut self, due: u64, sent: u64) -> Result<(Batch, Stop), Error> {
         let mut batch = Batch { lines: Vec::new(), cut: false };
         let mut bytes = 0;
@@ -288,7 +288,7 @@ impl Listener {
         Ok((batch, Stop::Due))
     }
 
-    /// Goes on to the first line with `mtime >= since_ms` before `end`, or to `end`. Blocks.
+    /// Moves to the first line with `mtime >= since_ms` before `end`, or to `end`. Blocks.
     fn seek(&mut self, since_ms: i64, end: u64) -> Result<(), Error> {
         while since_ms > 0 && self.position() < end {
             let Next::Line(line) = self.next_line()? else { break };

@@ -1,4 +1,4 @@
-//! When is a line due? Pure: the time is an argument.
+//! When is a line due? Pure: time is an argument.
 
 use std::time::{Duration, Instant};
 
@@ -7,33 +7,33 @@ use super::Error;
 #[cfg(test)]
 mod tests;
 
-/// The highest rate that is a rate, in lines a second.
+/// The highest rate that is accepted, in lines a second.
 const MAX_RATE: f64 = 1e7;
 
 /// How fast the feed goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
-    /// So many lines a second, however fast the clients read.
+    /// This many lines a second, however fast the clients read.
     Rate(f64),
     /// As fast as the fastest client reads.
     Max,
 }
 
-/// Counts the time during which somebody was connected, and says which lines are due by now.
+/// Measures the time during which a client was connected, and says which lines are due.
 ///
-/// The n-th line is due n / rate after the start: rounding never adds up, and a stall is made good by
-/// a burst. A clock that stands still makes nothing due.
+/// The line at position n (from 0) is due n / rate after the start, so that rounding errors do not add up and a
+/// stall is followed by a burst. While the clock stands still no further line becomes due.
 #[derive(Debug)]
 pub(super) struct Clock {
     pace: Pace,
-    /// Time that ran before `running_since`.
+    /// The time that was measured before `running_since`.
     ran: Duration,
     running_since: Option<Instant>,
 }
 
 impl Pace {
     /// # Errors
-    /// If it is no rate at which lines can be sent.
+    /// If the rate is not above 0 and at most [`MAX_RATE`].
     pub fn check(self) -> Result<Self, Error> {
         match self {
             Self::Rate(given) if !(given > 0.0 && given <= MAX_RATE) => {
@@ -58,7 +58,7 @@ impl Clock {
         self.running_since = None;
     }
 
-    /// How many lines are due at `now`: the first one at the start.
+    /// How many lines are due at `now`. The first one is due at the start.
     pub(super) fn due(&self, now: Instant) -> u64 {
         let elapsed = self.elapsed(now);
         match self.pace {
@@ -73,7 +73,7 @@ impl Clock {
         }
     }
 
-    /// When the line at `position` (from 0) becomes due, if the clock goes on running; `None` while it stands still.
+    /// When the line at `position` (from 0) becomes due if the clock goes on running; `None` while it stands still.
     pub(super) fn due_at(&self, position: u64) -> Option<Instant> {
         let since = self.running_since?;
         match self.pace {

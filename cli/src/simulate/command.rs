@@ -16,13 +16,13 @@ use super::{Error, Feed, Handle, Pace, Progress, SyntheticOptions, serve};
 /// How often progress is shown and the truth catches up.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// So that a feed that is faster than its truth does not hide its progress.
+/// The most lines that are added to the truth at once, so that progress is shown in time even if the feed is faster.
 const CATCH_UP_LINES: u64 = 100_000;
 
 /// Serve an event feed like Meetup's RSVP stream: WebSocket and chunked HTTP at /2/rsvps.
 ///
-/// The feed starts when the first client connects and stands still while nobody is connected. A client
-/// that connects with ?since_mtime=T or ?since_count=N is first served again what it may have missed.
+/// The feed starts when the first client connects and stands still while no client is connected. A client
+/// that connects with ?since_mtime=T or ?since_count=N is first sent again what it may have missed.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Address to listen on; port 0 takes any free one
@@ -38,15 +38,15 @@ pub struct Args {
     #[arg(long, value_name = "N", conflicts_with = "max", allow_negative_numbers = true)]
     pub rate: Option<f64>,
 
-    /// As fast as the client reads
+    /// Send as fast as the client reads
     #[arg(long)]
     pub max: bool,
 
-    /// How many synthetic lines; without end if absent
+    /// End after this many synthetic lines [default: never]
     #[arg(long, value_name = "N")]
     pub events: Option<u64>,
 
-    /// The same seed and --start give the same bytes
+    /// Seed of the synthetic lines: the same seed, --start, pace and --redelivery give the same bytes
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,
 
@@ -54,7 +54,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0.2, value_name = "SHARE")]
     pub redelivery: f64,
 
-    /// Event time of the first line, in milliseconds since 1970; now if absent
+    /// Event time of the first line, in milliseconds since 1970 [default: now]
     #[arg(long, value_name = "MS")]
     pub start: Option<i64>,
 
@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub break_every: Option<NonZeroU64>,
 
-    /// Write the right answer here, as JSON, when the last line was sent and at the end
+    /// Write the correct answer to this file, as JSON, after the last line and when the feed is stopped
     #[arg(long, value_name = "FILE")]
     pub truth: Option<PathBuf>,
 }
@@ -88,10 +88,10 @@ impl Args {
     }
 }
 
-/// Serves the feed until `shutdown`; its URL is the one line on stdout.
+/// Serves the feed until `shutdown`. Prints its URL as the only line on stdout.
 ///
 /// # Errors
-/// If the arguments cannot be met, or the recording cannot be read on.
+/// If the arguments are not valid, or the recording cannot be read.
 pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
     let pace = args.pace().check()?;
     let feed = args.feed()?;
@@ -101,10 +101,10 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), Error> {
     let listen = |source| Error::Listen { address: args.listen, source: Arc::new(source) };
     let listener = TcpListener::bind(args.listen).await.map_err(listen)?;
     let stop = shutdown.child_token();
-    // However this ends, the clients are told.
+    // However this function ends, the clients are told.
     let _guard = stop.clone().drop_guard();
     let feed = serve(feed, pace, listener, stop).await?;
-    // Nobody may be reading stdout; the feed is served nevertheless.
+    // Perhaps nobody reads stdout; the feed is served all the same.
     let _ = writeln!(io::stdout(), "{}", feed.url());
     let mut truth = args.truth.as_deref().map(|path| TruthFile::new(path, &feed)).transpose()?;
     let mut seconds = tokio::time::interval(PROGRESS_EVERY);
@@ -174,7 +174,7 @@ impl<'a> TruthFile<'a> {
     }
 }
 
-/// Progress on stderr: one line that changes on a terminal, else a line now and then.
+/// Progress on stderr: on a terminal one line that changes, elsewhere a line every 10 s.
 #[derive(Debug, Default)]
 struct Shown {
     sent: u64,
@@ -187,7 +187,7 @@ impl Shown {
     fn show(&mut self, progress: Progress) {
         let rate = (progress.sent - self.sent) / PROGRESS_EVERY.as_secs();
         if io::stderr().is_terminal() {
-            // Nobody may be reading stderr; the feed is served nevertheless.
+            // Perhaps nobody reads stderr; the feed is served all the same.
             let _ = write!(io::stderr(), "\r\x1b[K{}, {rate}/s", text(progress));
         } else if self.seconds.is_multiple_of(Self::SECONDS_BETWEEN_LINES) {
             say(&format!("{}, {rate}/s", text(progress)));
@@ -196,7 +196,7 @@ impl Shown {
         self.seconds += 1;
     }
 
-    /// A line that stays.
+    /// Prints a line that stays.
     fn note(&self, note: &str) {
         let begin = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
         say(&format!("{begin}{note}"));
@@ -209,12 +209,12 @@ fn text(progress: Progress) -> String {
     format!("sent {sent}{total}, clients {clients}")
 }
 
-/// A line on stderr, whether somebody reads it or not.
+/// Prints a line on stderr. That nobody reads it is no error.
 fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Where a pipe is copied to: `TMPDIR` if that is set; else a place that is not in memory, as /tmp may be.
+/// Where a pipe is copied to: `TMPDIR` if that is set, else `/var/tmp`, because `/tmp` may be in memory.
 fn scratch() -> PathBuf {
     let asked = std::env::var_os("TMPDIR").filter(|value| !value.is_empty()).map(PathBuf::from);
     let on_disk = || Some(PathBuf::from("/var/tmp")).filter(|place| place.is_dir());

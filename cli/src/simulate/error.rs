@@ -1,4 +1,4 @@
-//! What can go wrong with a feed.
+//! Errors of a feed.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,10 +10,10 @@ use super::recording::Foreign;
 #[cfg(test)]
 mod tests;
 
-/// Why a feed cannot be served. `Clone`, since every client of a feed that fails is told.
+/// Why a feed cannot be served. It is `Clone` because every client of a feed that fails is told.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The recording is not there or may not be read.
+    /// The recording does not exist or must not be read.
     #[error("cannot open the recording {}: {source}; name a file of lines (plain, gzip or zstd), or - for the standard input", path.display())]
     Open {
         /// The recording.
@@ -27,7 +27,7 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
-    /// The recording is something else than lines.
+    /// The recording does not consist of lines.
     #[error("the recording {} is {}; {}", path.display(), foreign.what, remedy(path, *foreign))]
     NoLines {
         /// The recording.
@@ -35,8 +35,8 @@ pub enum Error {
         /// What it is.
         foreign: Foreign,
     },
-    /// A copy of a pipe or of what is packed cannot be written.
-    #[error("cannot copy the recording {} to {}: {source}; a pipe or a packed file is copied while it is served: make room, or choose a place on another disk (up: --data-dir, simulate: TMPDIR)", path.display(), scratch.display())]
+    /// The copy of a pipe or of a packed file cannot be written.
+    #[error("cannot copy the recording {} to {}: {source}; a pipe or a packed file is copied while it is served: make room, or choose a directory on another disk (up: --data-dir, simulate: TMPDIR)", path.display(), scratch.display())]
     Copy {
         /// The recording.
         path: PathBuf,
@@ -45,7 +45,7 @@ pub enum Error {
         /// What the system said.
         source: Arc<io::Error>,
     },
-    /// The recording broke off: a disk error, a file that was cut off, one that was written to.
+    /// The recording cannot be read on: a disk error, a truncated file, or a file that was written to meanwhile.
     #[error("cannot read line {line} of the recording {}: {source}{}", path.display(), cut_off(path, source))]
     Read {
         /// The recording.
@@ -55,17 +55,17 @@ pub enum Error {
         /// What the system or the decompressor said.
         source: Arc<io::Error>,
     },
-    /// What was served is not there any more.
+    /// Lines that were served cannot be read again.
     #[error(
         "{sent} lines were served, and then only {read} of them could be read again: the recording was changed meanwhile; run the command again"
     )]
     Fewer {
-        /// Lines that were served.
+        /// How many lines were served.
         sent: u64,
-        /// Lines that are there now.
+        /// How many lines could be read again.
         read: u64,
     },
-    /// A line that would take too much memory.
+    /// A line is so long that it would take too much memory.
     #[error("line {line} of the recording {} is longer than {limit} bytes; split the recording at newlines", path.display())]
     LineTooLong {
         /// The recording.
@@ -75,7 +75,7 @@ pub enum Error {
         /// The longest line that is served.
         limit: u64,
     },
-    /// A share of re-deliveries that cannot be generated.
+    /// The share of re-deliveries cannot be generated.
     #[error(
         "redelivery must be from 0 to {max}, not {given}; 0.2 is what was measured on Meetup's feed"
     )]
@@ -85,7 +85,7 @@ pub enum Error {
         /// The largest share.
         max: f64,
     },
-    /// A start that is no time of our age.
+    /// The start is too early or too late.
     #[error(
         "the start must be from 0 to {latest} milliseconds since 1970, not {given}; leave it out to start now"
     )]
@@ -95,9 +95,9 @@ pub enum Error {
         /// The latest start.
         latest: i64,
     },
-    /// A rate that is no rate.
+    /// The rate is not valid.
     #[error(
-        "the rate must be above 0 and at most {max} lines a second, not {given}; leave it out and say --max for no limit"
+        "the rate must be above 0 and at most {max} lines a second, not {given}; for no limit use --max instead"
     )]
     Rate {
         /// The value given.
@@ -105,9 +105,9 @@ pub enum Error {
         /// The highest rate.
         max: f64,
     },
-    /// The address is taken or not ours.
+    /// The address is in use, or does not belong to this machine.
     #[error(
-        "cannot listen on {address}: {source}; choose another with --listen, port 0 takes any free one"
+        "cannot listen on {address}: {source}; choose another with --listen, where port 0 takes any free one"
     )]
     Listen {
         /// The address.
@@ -116,20 +116,20 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// The truth file cannot be written.
-    #[error("cannot write the truth to {}: {source}; name a file in a directory that can be written with --truth", path.display())]
+    #[error("cannot write the truth to {}: {source}; name with --truth a file in a directory that can be written to", path.display())]
     WriteTruth {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: Arc<io::Error>,
     },
-    /// A task of the feed was ended from outside.
+    /// A task of the feed panicked or was cancelled.
     #[error("the feed was stopped while it was being read: {0}; run the command again")]
     Stopped(Arc<tokio::task::JoinError>),
 }
 
 impl Error {
-    /// Whether the same call may go well later without any change.
+    /// Whether the same command may succeed later without any change.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Listen { .. }
@@ -148,7 +148,7 @@ impl Error {
         }
     }
 
-    /// Whether the command cannot work as it is, whatever is tried again.
+    /// Whether the command itself has to be changed.
     pub const fn is_usage(&self) -> bool {
         match self {
             Self::Open { .. }
@@ -168,21 +168,20 @@ impl Error {
     }
 }
 
-/// What makes lines of it.
+/// How to convert the recording to lines.
 fn remedy(path: &Path, foreign: Foreign) -> String {
     match foreign.command {
         Some(command) if path == Path::new("-") => {
-            format!("make lines of it on the way: … | {command} | millrace up --recording -")
+            format!("convert it to lines: … | {command} | millrace up --recording -")
         }
-        Some(command) => format!(
-            "make lines of it on the way: {command} {} | millrace up --recording -",
-            quoted(path)
-        ),
-        None => "make a file of it that has one JSON object a line".to_owned(),
+        Some(command) => {
+            format!("convert it to lines: {command} {} | millrace up --recording -", quoted(path))
+        }
+        None => "convert it to a file with one JSON object a line".to_owned(),
     }
 }
 
-/// What to do about a packed file that is not whole.
+/// What to do about a packed file that is not complete.
 fn cut_off(path: &Path, source: &io::Error) -> String {
     use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     let damaged = matches!(source.kind(), UnexpectedEof | InvalidData | InvalidInput);
@@ -190,13 +189,13 @@ fn cut_off(path: &Path, source: &io::Error) -> String {
         return String::new();
     }
     format!(
-        "; is it whole? Fetch it again, or take what can be read of it: \
+        "; is it whole? Fetch it again, or use what can be read of it: \
          zcat {} | millrace up --recording - (zstdcat for zstd)",
         quoted(path)
     )
 }
 
-/// As a shell takes it for one word.
+/// The path, quoted so that a shell reads it as one word.
 fn quoted(path: &Path) -> String {
     let path = path.to_string_lossy();
     let plain = |sign: char| sign.is_alphanumeric() || "/._-+,:@%=".contains(sign);

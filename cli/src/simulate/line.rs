@@ -5,18 +5,18 @@ use bytes::Bytes;
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
-    /// As it stands in the recording, without its `\n`.
+    /// Its bytes as in the recording, without the `\n`.
     pub bytes: Bytes,
-    /// Its event time as the collector reads it; `None` if it is no event or has none.
+    /// Its event time as the collector reads it; `None` if it is not an event or has no time.
     pub mtime_ms: Option<i64>,
 }
 
-/// What a timeline gives when it is read on.
+/// The result of reading on in a timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Next {
     /// The next line.
     Line(Line),
-    /// There is none yet: a pipe has not given it.
+    /// There is no line yet, because a pipe has not given it.
     Later,
     /// The last line was read.
     End,

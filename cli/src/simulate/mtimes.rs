@@ -1,8 +1,8 @@
 //! Where was the first line with an `mtime` of at least T?
 //!
-//! The first line at or above T is the first one that lifts the *running maximum* to T or above, so a
-//! maximum per block of lines is enough: a search finds the block, and a scan of that block the line.
-//! At most [`MAX_BLOCKS`] blocks are kept: when they are full, two become one and the scan twice as long.
+//! The first line at or above T is the first one that raises the *running maximum* to T or above. So a
+//! maximum for each block of lines is enough: a binary search finds the block, and a scan of that block the line.
+//! At most [`MAX_BLOCKS`] blocks are kept. When there are so many, pairs of them are joined, which doubles the scan.
 
 #[cfg(test)]
 mod tests;
@@ -46,7 +46,7 @@ impl Mtimes {
         }
     }
 
-    /// The position at which to begin to look for the first line with `mtime >= since_ms`: it is there or
+    /// The position at which to begin a search for the first line with `mtime >= since_ms`: that line is there or
     /// less than a block later. `None` if there is no such line yet.
     pub(super) fn look_from(&self, since_ms: i64) -> Option<u64> {
         let block = self.maxima.partition_point(|&newest| newest < since_ms);

@@ -1,15 +1,15 @@
-//! The lines of a recording, whatever it comes in: a file or a pipe, plain or packed with gzip or zstd.
+//! The lines of a recording, which is a file or a pipe, plain or packed with gzip or zstd.
 //!
-//! A feed must be able to serve again what it has sent. A plain file is read at any position. Everything
-//! else (a pipe, a FIFO, `/dev/stdin`, a packed file) can be read only once and in order: it is
-//! **copied**, unpacked, to a file without a name while it is served, never more than 64 MiB ahead of what
-//! was read of the copy. The copy is gone when the process is.
+//! A feed must be able to serve again what it has sent. A plain file can be read at any position. Everything
+//! else (a pipe, a FIFO, `/dev/stdin`, a packed file) can be read only once or only from its beginning. Therefore it
+//! is **copied**, unpacked, to a file without a name while it is served, never more than 64 MiB ahead of what
+//! was read of the copy. The copy disappears with the process.
 //!
 //! | module | question |
 //! |---|---|
 //! | `format` | what is it, by its first bytes? |
-//! | `file` | the file as it stood when it was opened, or an error |
-//! | `copy` | the copy, and how far it is |
+//! | `file` | the file as it was when it was opened, or an error |
+//! | `copy` | the copy, and how far it has come |
 //! | `content` | the bytes at a position, from the file or from its copy |
 //! | `offsets` | where does a line begin? |
 
@@ -43,15 +43,15 @@ use unpack::Fault;
 
 pub use format::Foreign;
 
-/// The longest line that is served: a file without newlines must not end in memory.
+/// The longest line that is served, in bytes, so that a file without newlines is not read into memory as a whole.
 const MAX_LINE: u64 = 64 << 20;
 
 const BUFFER: usize = 64 << 10;
 
-/// What stands for the standard input.
+/// The name of the standard input.
 const STDIN: &str = "-";
 
-/// A recording that can be read from any line, by several readers at a time.
+/// A recording that can be read from any line, by several readers at the same time.
 #[derive(Debug, Clone)]
 pub(super) struct Recording {
     path: PathBuf,
@@ -64,20 +64,20 @@ pub(super) struct Recording {
 pub(super) struct Reader {
     recording: Recording,
     input: BufReader<Cursor>,
-    /// What was read of the next line.
+    /// The part of the next line that was read already.
     begun: Vec<u8>,
-    /// How many lines were read, and how many bytes they take.
+    /// How many lines were read; `offset` is their size in bytes.
     position: u64,
     offset: u64,
 }
 
 impl Recording {
-    /// Opens the file at `path`, or the standard input for `-`. What has to be copied is copied into the
-    /// directory `scratch`. Does not wait for a pipe's writer: what is wrong with a pipe is told by the
+    /// Opens the file at `path`, or the standard input for `-`. If it has to be copied, the copy is made in the
+    /// directory `scratch`. Does not wait for the writer of a pipe, so that errors of a pipe are returned by the
     /// readers.
     ///
     /// # Errors
-    /// If there is no such file, or it holds something else than lines.
+    /// If there is no such file, or it does not consist of lines.
     pub(super) fn open(path: &Path, scratch: &Path) -> Result<Self, Error> {
         let recording = |content| Self {
             path: path.to_owned(),
@@ -98,7 +98,7 @@ impl Recording {
         }
         if !metadata.is_file() {
             let pipe = path.to_owned();
-            // Opening a FIFO waits for its writer, which is why the thread of the copy does it.
+            // Opening a FIFO waits for its writer, so that the thread of the copy does it.
             let open = move || unpack::lines(File::open(pipe).map_err(Fault::open)?);
             let copy = Copy::start(scratch, open).map_err(failed)?;
             return Ok(recording(Content::Copied(copy)));
@@ -106,7 +106,7 @@ impl Recording {
         let file = Snapshot::open(path).map_err(|error| failed(Fault::open(error)))?;
         let file = Arc::new(file);
         if unpack::is_packed(file.reader()).map_err(failed)? {
-            // What it holds is looked at here, so that it is refused before anything is started.
+            // The content is checked here, so that a wrong one is refused before anything is started.
             let lines = unpack::lines(file.reader()).map_err(failed)?;
             let copy = Copy::start(scratch, || Ok(lines)).map_err(failed)?;
             return Ok(recording(Content::Copied(copy)));
@@ -114,13 +114,13 @@ impl Recording {
         Ok(recording(Content::File(file)))
     }
 
-    /// Event times are where `schema` says.
+    /// Reads event times where `schema` says.
     pub(super) fn with_schema(mut self, schema: Schema) -> Self {
         self.schema = Arc::new(schema);
         self
     }
 
-    /// Where it is copied to, if it has to be.
+    /// The directory of its copy, if it has to be copied.
     pub(super) fn scratch(&self) -> Option<&Path> {
         match &*self.content {
             Content::File(_) => None,
@@ -133,7 +133,7 @@ impl Recording {
         &self.path
     }
 
-    /// A reader whose next line is the one at `position` (from 0), which was read before.
+    /// A reader whose next line is the one at `position` (from 0). All lines before it must have been read before.
     pub(super) fn reader(&self, position: u64) -> Result<Reader, Error> {
         let (line, offset) = self.offsets().before(position);
         let mut reader = Reader {
@@ -147,7 +147,7 @@ impl Recording {
         Ok(reader)
     }
 
-    /// Whether what was read is still what it was. A copy always is.
+    /// Checks that the content is still the one that was read. A copy never changes.
     pub(super) fn check_unchanged(&self) -> Result<(), Error> {
         match &*self.content {
             Content::File(file) => file.check().map_err(|error| self.failed(Fault::read(error), 1)),
@@ -160,7 +160,7 @@ impl Recording {
     }
 
     fn offsets(&self) -> std::sync::MutexGuard<'_, Offsets> {
-        // A change is whole before anything can panic.
+        // A poisoned lock is harmless: each change is complete before anything can panic.
         self.offsets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -170,7 +170,7 @@ impl Reader {
         self.position
     }
 
-    /// The next line, if it is there.
+    /// The next line, if it is available.
     pub(super) fn next_line(&mut self) -> Result<Next, Error> {
         let room = (MAX_LINE + 1).saturating_sub(self.begun.len() as u64);
         let read = (&mut self.input).take(room).read_until(b'\n', &mut self.begun);
@@ -198,12 +198,12 @@ impl Reader {
         Ok(Next::Line(Line { bytes: bytes.into(), mtime_ms }))
     }
 
-    /// Waits until there is something behind what was read, or until it is known that there is nothing.
+    /// Waits until there is more to read, or until the end is known.
     pub(super) async fn grown(&self) {
         self.input.get_ref().grown().await;
     }
 
-    /// Passes over lines until `position`.
+    /// Skips lines until `position`.
     fn skip_to(&mut self, position: u64) -> Result<(), Error> {
         while self.position < position {
             let skipped = self.input.skip_until(b'\n');

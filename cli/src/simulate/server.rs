@@ -1,7 +1,7 @@
 //! How does a line get to a client? WebSocket and chunked HTTP at [`PATH`], on one port.
 //!
-//! Nothing is queued per client but one batch (64 KiB, or one line) and the write buffer of the same size:
-//! TCP slows the reader of the timeline. More than [`MAX_CLIENTS`] are refused with 503.
+//! For each client only one batch (64 KiB, or one line) and a write buffer of the same size are kept, so that TCP
+//! slows the reader of the timeline. When [`MAX_CLIENTS`] are connected, a further one is refused with 503.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -30,21 +30,21 @@ mod chunked;
 mod tests;
 mod websocket;
 
-/// Where the feed is.
+/// The path of the feed.
 pub const PATH: &str = "/2/rsvps";
 
-/// How many clients are served at a time.
+/// How many clients are served at the same time.
 const MAX_CLIENTS: usize = 1024;
 
-/// A client that sends its request more slowly than this is let go.
+/// How long a client may take to send its request.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 
-/// After a failed accept (too many open files), until the next one.
+/// How long accepting pauses after a failure, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 type Body = UnsyncBoxBody<Bytes, chunked::Cut>;
 
-/// A feed that is being served. It goes on when the handle is dropped; `shutdown` ends it.
+/// A feed that is being served. Dropping the handle does not end it; `shutdown` does.
 #[derive(Debug)]
 pub struct Handle {
     address: SocketAddr,
@@ -55,7 +55,7 @@ pub struct Handle {
 /// Serves `feed` on `listener` until `shutdown`. Nothing is sent before a client connects.
 ///
 /// # Errors
-/// If `pace` is no pace, or the listener has no address.
+/// If `pace` is not valid, or the address of the listener cannot be read.
 pub async fn serve(
     feed: Feed,
     pace: Pace,
@@ -84,7 +84,7 @@ impl Handle {
         format!("ws://{}{PATH}", self.address)
     }
 
-    /// How far the feed is.
+    /// How far the feed has come.
     pub fn progress(&self) -> Progress {
         self.audience.progress()
     }
@@ -97,11 +97,11 @@ impl Handle {
         self.audience.exhausted().await
     }
 
-    /// The lines sent so far: hash (`xxh3_64` of the line's bytes) to how often it was sent, resumes not
-    /// counted. Reads the timeline again, and counts what it has read in [`Progress::read_again`].
+    /// The lines sent so far: a map from the hash of a line (`xxh3_64` of its bytes) to how often it was sent, resumes
+    /// not counted. Reads the timeline again, and counts what it has read in [`Progress::read_again`].
     ///
     /// # Errors
-    /// If the timeline cannot be read again, or is not what it was.
+    /// If the timeline cannot be read again, or has changed.
     pub async fn expected(&self) -> Result<HashMap<u64, u64>, Error> {
         let audience = Arc::clone(&self.audience);
         let hashed = tokio::task::spawn_blocking(move || truth::hashes(&audience));
@@ -123,7 +123,7 @@ impl Handle {
         read.await.map_err(|error| Error::Stopped(Arc::new(error))).flatten()
     }
 
-    /// The right answer for the lines sent so far. Reads the timeline again.
+    /// The correct answer for the lines sent so far. Reads the timeline again.
     ///
     /// # Errors
     /// If the timeline cannot be read again.
@@ -131,12 +131,12 @@ impl Handle {
         Ok(self.follow()?.catch_up(u64::MAX).await?.truth())
     }
 
-    /// Reads the timeline behind the clients, so that the truth of a long feed is at hand when it ends.
+    /// A reader that counts lines while they are sent, so that the truth of a long feed is known soon after its end.
     pub(super) fn follow(&self) -> Result<truth::Follower, Error> {
         truth::Follower::new(Arc::clone(&self.audience))
     }
 
-    /// Waits, after `shutdown`, until every client was told and let go.
+    /// Waits, after `shutdown`, until all connections are closed.
     pub async fn stopped(&self) {
         self.tasks.wait().await;
     }
@@ -193,13 +193,10 @@ impl Server {
 
     async fn answer(self, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         if request.uri().path() != PATH {
-            return refuse(
-                StatusCode::NOT_FOUND,
-                &format!("nothing is here; the feed is at {PATH}"),
-            );
+            return refuse(StatusCode::NOT_FOUND, &format!("not found; the feed is at {PATH}"));
         }
         if request.method() != Method::GET {
-            return refuse(StatusCode::METHOD_NOT_ALLOWED, "the feed is only read: use GET");
+            return refuse(StatusCode::METHOD_NOT_ALLOWED, "use GET: the feed can only be read");
         }
         let since = match since(request.uri().query().unwrap_or_default()) {
             Ok(since) => since,
@@ -268,7 +265,7 @@ fn websocket_key(headers: &HeaderMap) -> Result<Option<Vec<u8>>, &'static str> {
         return Ok(None);
     }
     if !names(header::SEC_WEBSOCKET_VERSION, "13") {
-        return Err("only version 13 of the WebSocket protocol is spoken here");
+        return Err("only version 13 of the WebSocket protocol is supported");
     }
     let key =
         headers.get(header::SEC_WEBSOCKET_KEY).ok_or("the handshake has no Sec-WebSocket-Key")?;

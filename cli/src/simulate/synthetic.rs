@@ -1,13 +1,13 @@
-//! RSVPs as Meetup's feed had them, by what was measured on three recordings of it.
+//! Synthetic RSVPs with the properties that were measured on three recordings of Meetup's feed.
 //!
-//! A line is a pure function of the options, the pace and its position: a share of the positions repeat
-//! an earlier position's RSVP (which may be a repeat itself), the others bring a new one. So any line can
-//! be generated at any time, and a feed of any length takes no memory.
+//! A line is a pure function of the options, the pace and its position. At some positions the RSVP of an earlier
+//! position is repeated (which may be a repeat itself), at the others there is a new one. So any line can
+//! be generated at any time, and the memory does not grow with the feed.
 //!
 //! | share | what |
 //! |---|---|
 //! | 20 % of lines ([`SyntheticOptions::redelivery`]) | an `rsvp_id` that was there before, a median of 9 and up to 1,714 lines earlier |
-//! | 75 % of those | the same instant, its `mtime` rounded to the second |
+//! | 75 % of those | the same time, with its `mtime` rounded to the second |
 //! | 9 % of those | a change of mind: the other `response`, a new `mtime` |
 //! | 0.6 % of new RSVPs | more than a day late, up to five months |
 //! | 15 % of RSVPs | no `venue` |
@@ -31,21 +31,23 @@ use world::World;
 /// Above this share, chains of repeats would be too long to follow.
 const MAX_REDELIVERY: f64 = 0.95;
 
-/// The events of a feed without a rate are a microsecond apart: no reader is so fast that they would lie in the future.
+/// The events of a feed without a rate are a microsecond apart. No reader is faster than that, so that no event is dated
+/// in the future.
 const MAX_PACE_PER_SECOND: f64 = 1e6;
 
-/// Ids begin at the start's microsecond, so that a feed that is started again never gives one out twice:
-/// no feed is faster than [`MAX_PACE_PER_SECOND`].
+/// Ids begin at the start in microseconds, so that a feed that is started again uses new ids, if the one before was not
+/// faster than [`MAX_PACE_PER_SECOND`].
 const IDS_PER_MS: u64 = 1_000;
 
-/// The year 2255: so that every id is below 2^53, where a double still holds every integer.
+/// The year 2255. Every id from such a start is below 2^53, up to which a double holds every integer.
 const LATEST_START_MS: i64 = 9_000_000_000_000;
 
-/// Streams of random choices, one per question.
+/// Independent streams of random choices.
 const REPEAT: u64 = 2;
 const RSVP: u64 = 3;
 
-/// Distances between repeats in a recording, in lines, at these shares of all repeats.
+/// The distribution of the distance between a repeat and the line that it repeats, in lines: pairs of a share of all
+/// repeats and the largest distance among this share.
 const DISTANCES: [(f64, f64); 9] = [
     (0.0, 1.0),
     (0.05, 2.0),
@@ -61,12 +63,12 @@ const DISTANCES: [(f64, f64); 9] = [
 const DAY_MS: f64 = 86_400_000.0;
 const OLDEST_DAYS: f64 = 150.0;
 
-/// What a synthetic feed is made from.
+/// The options of a synthetic feed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SyntheticOptions {
     /// The same seed gives the same bytes (with the same start, pace and redelivery).
     pub seed: u64,
-    /// How many lines there are; without end if `None`.
+    /// How many lines there are; `None` for a feed without end.
     pub events: Option<u64>,
     /// Share of lines that repeat an earlier `rsvp_id`, from 0 to 0.95.
     pub redelivery: f64,
@@ -86,20 +88,20 @@ pub(super) struct Generator {
     world: World,
 }
 
-/// How a line repeats an earlier one.
+/// What a repeat changes of the line that it repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
-    /// Nothing but the precision of `mtime`.
+    /// Only the precision of `mtime`.
     Rounded,
-    /// Nothing at all.
+    /// Nothing.
     None,
-    /// The other response, now.
+    /// It has the other response, and is dated now.
     Mind,
-    /// The same response, edited now.
+    /// It has the same response, with another guest, and is dated now.
     Edit,
 }
 
-/// What a repeat may change.
+/// The parts of an RSVP that a repeat may change.
 #[derive(Debug, Clone, Copy)]
 struct Answer {
     yes: bool,
@@ -170,13 +172,13 @@ impl Generator {
         Some(Line { bytes, mtime_ms: Some(answer.mtime_ms) })
     }
 
-    /// Which earlier line the one at `position` repeats, if any, and with what change.
+    /// The position of the line that the one at `position` repeats, if it is a repeat, and what it changes.
     fn repeated(&self, position: u64) -> Option<(u64, Change)> {
         let mut dice = Dice::new(self.seed, REPEAT, position);
         if position == 0 || !dice.chance(self.redelivery) {
             return None;
         }
-        // Near the start there is not room for every distance.
+        // Near the start the distance is limited by the position.
         let distance = (distance(dice.unit()) - 1) % position + 1;
         let change = match dice.below(100) {
             0..75 => Change::Rounded,
@@ -286,7 +288,7 @@ fn member(dice: &mut Dice, order: usize) -> String {
     }
 }
 
-/// The distance at this share of all repeats, between the measured ones on a logarithmic scale.
+/// The distance at this share of all repeats. Between the measured shares it is interpolated on a logarithmic scale.
 fn distance(share: f64) -> u64 {
     let above =
         DISTANCES.partition_point(|&(measured, _)| measured <= share).clamp(1, DISTANCES.len() - 1);

@@ -1,4 +1,4 @@
-//! What are the lines? A timeline can be read from any position, again and again, with the same answer.
+//! What are the lines? A timeline can be read from any position any number of times, and gives the same lines each time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(super) enum Timeline {
     Synthetic(Arc<synthetic::Generator>),
 }
 
-/// Reads a timeline in order. Reading blocks for as long as the disk does, never for a pipe.
+/// Reads a timeline in order. Reading may block on the disk, but never waits for a pipe.
 #[derive(Debug)]
 pub(super) enum Reader {
     Recording(recording::Reader),
@@ -39,12 +39,12 @@ pub(super) enum Reader {
 }
 
 impl Feed {
-    /// Serves the lines of a file or a pipe as they are, bad ones too: split at `\n` only; gzip and zstd
-    /// are recognised by their first bytes, whatever the name says; `-` is the standard input. A pipe or
+    /// Serves the lines of a file or a pipe as they are, bad ones included. Lines end at `\n` only. gzip and zstd
+    /// are recognised by their first bytes and not by the name; `-` is the standard input. A pipe or
     /// a packed file is copied into the directory `scratch` while it is served.
     ///
     /// # Errors
-    /// If the file cannot be opened, or holds something else than lines.
+    /// If the file cannot be opened, or does not consist of lines.
     pub fn recording(path: &Path, scratch: &Path) -> Result<Self, Error> {
         Ok(Self::of(Source::Recording(Recording::open(path, scratch)?)))
     }
@@ -52,7 +52,7 @@ impl Feed {
     /// Serves generated RSVPs; the same options and pace give the same bytes.
     ///
     /// # Errors
-    /// If the options cannot be met.
+    /// If the options are not valid.
     pub fn synthetic(options: SyntheticOptions) -> Result<Self, Error> {
         Ok(Self::of(Source::Synthetic(options.check()?)))
     }
@@ -61,8 +61,8 @@ impl Feed {
         Self { source, break_every: None, max_message_bytes: usize::MAX }
     }
 
-    /// Cuts the connection in the middle of every `lines`-th message when it is sent for the first time,
-    /// as a broken connection does. What was cut comes whole on a resume.
+    /// Cuts the connection in the middle of every `lines`-th message when that is sent for the first time,
+    /// as if the connection broke. A resume gets the message completely.
     #[must_use]
     pub const fn break_every(mut self, lines: Option<std::num::NonZeroU64>) -> Self {
         self.break_every = match lines {
@@ -72,15 +72,15 @@ impl Feed {
         self
     }
 
-    /// Leaves out, and counts, lines that are longer: a client that refuses such a message closes the
-    /// connection, and would meet it again whenever it comes back.
+    /// Leaves out, and counts, lines that are longer than the client accepts. A client that closed the connection
+    /// because of such a message would get it again after each resume.
     #[must_use]
     pub const fn max_message_bytes(mut self, bytes: usize) -> Self {
         self.max_message_bytes = bytes;
         self
     }
 
-    /// Lines of a recording say when they happened where `schema` says, which is what a resume asks by.
+    /// Reads the event times of a recording, by which clients resume, where `schema` says.
     #[must_use]
     pub fn event(mut self, schema: Schema) -> Self {
         if let Source::Recording(recording) = self.source {
@@ -89,7 +89,7 @@ impl Feed {
         self
     }
 
-    /// Where a recording is copied to, if it has to be.
+    /// The directory of the copy of a recording, if it has to be copied.
     pub fn scratch(&self) -> Option<&Path> {
         match &self.source {
             Source::Recording(recording) => recording.scratch(),
@@ -109,7 +109,7 @@ impl Feed {
         self.break_every
     }
 
-    /// What a longer line is left out for, in bytes.
+    /// The longest line that is served, in bytes; a longer one is left out.
     pub const fn longest_message(&self) -> usize {
         self.max_message_bytes
     }
@@ -125,8 +125,7 @@ impl Feed {
 }
 
 impl Timeline {
-    /// A reader whose next line is the one at `position` (from 0), which was read before or is the first
-    /// that was not.
+    /// A reader whose next line is the one at `position` (from 0). All lines before it must have been read before.
     pub(super) fn reader(&self, position: u64) -> Result<Reader, Error> {
         match self {
             Self::Recording(recording) => Ok(Reader::Recording(recording.reader(position)?)),
@@ -136,7 +135,7 @@ impl Timeline {
         }
     }
 
-    /// How many lines there are, where that is known without reading them.
+    /// How many lines there are, if that is known without reading them.
     pub(super) fn total(&self) -> Option<u64> {
         match self {
             Self::Recording(_) => None,
@@ -144,7 +143,7 @@ impl Timeline {
         }
     }
 
-    /// Whether what was read would be read again.
+    /// Checks that reading again would give the same lines.
     pub(super) fn check_unchanged(&self) -> Result<(), Error> {
         match self {
             Self::Recording(recording) => recording.check_unchanged(),
@@ -154,7 +153,7 @@ impl Timeline {
 }
 
 impl Reader {
-    /// The next line, if it is there.
+    /// The next line, if it is available.
     pub(super) fn next_line(&mut self) -> Result<Next, Error> {
         match self {
             Self::Recording(reader) => reader.next_line(),
@@ -174,7 +173,7 @@ impl Reader {
         }
     }
 
-    /// How many lines stand before the next one.
+    /// How many lines are before the next one.
     pub(super) const fn position(&self) -> u64 {
         match self {
             Self::Recording(reader) => reader.position(),

@@ -1,5 +1,6 @@
-//! What is the right answer? A batch computation over the lines that were sent, apart from the pipeline:
-//! every line is parsed as it stands, and an event counts once, by `rsvp_id` and `response`.
+//! What is the correct answer? A batch computation over the lines that were sent, for Meetup's RSVPs: an event counts
+//! once, by `rsvp_id` and `response`. Items are read with `serde_json`, independently of the analyzer; the id of an event
+//! is read by `common::event::identity`, which the tiers use too.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,16 +19,16 @@ use super::timeline::Reader;
 #[cfg(test)]
 mod tests;
 
-/// The right answer for the lines that were sent; a line that was served again on a resume counts once.
+/// The correct answer for the lines that were sent; a line that was served again on a resume counts once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Truth {
     /// Lines.
     pub sent: u64,
-    /// Lines that are no event, and those that were left out since they are too long.
+    /// Lines that are not events, and lines that were left out because they are too long.
     pub bad: u64,
     /// Distinct events.
     pub events: u64,
-    /// Lines with an event that was there before: `sent - bad - events`.
+    /// Lines with an event that an earlier line had: `sent - bad - events`.
     pub duplicates: u64,
     /// `/group/group_topics/*/topic_name` over the distinct events.
     pub topics: Counts,
@@ -55,7 +56,7 @@ pub struct Counted {
     pub count: u64,
 }
 
-/// Counts the lines of a timeline behind its clients.
+/// Counts the lines of a timeline after its clients have read them.
 #[derive(Debug)]
 pub(super) struct Follower {
     audience: Arc<Audience>,
@@ -69,13 +70,13 @@ struct Tally {
     schema: Schema,
     sent: u64,
     bad: u64,
-    /// 128-bit hashes of the ids that were seen: 2^-64 is the chance that a billion of them hide one event.
+    /// 128-bit hashes of the ids that were seen. The chance that two of a billion ids have the same hash is about 2^-69.
     seen: HashSet<u128>,
     topics: HashMap<String, u64>,
     countries: HashMap<String, u64>,
 }
 
-/// What is counted of an event; whatever has another shape counts nothing.
+/// The parts of an event that are counted. A part of another shape counts nothing.
 #[derive(Deserialize)]
 struct Rsvp<'a> {
     #[serde(borrow)]
@@ -126,7 +127,7 @@ impl Follower {
     }
 }
 
-/// The next of `sent` lines, which was read before.
+/// Reads the next of `sent` lines again.
 fn again(reader: &mut Reader, sent: u64) -> Result<Line, Error> {
     match reader.next_line()? {
         Next::Line(line) => Ok(line),
@@ -136,7 +137,7 @@ fn again(reader: &mut Reader, sent: u64) -> Result<Line, Error> {
 
 /// The content hashes of the lines that were sent and how often each occurs.
 pub(super) fn hashes(audience: &Audience) -> Result<HashMap<u64, u64>, Error> {
-    /// How many lines are read between two notes of progress.
+    /// How many lines are read between two updates of the progress.
     const PORTION: u64 = 1_000;
     let sent = audience.progress().sent;
     let mut reader = audience.timeline().reader(0)?;
@@ -155,7 +156,7 @@ pub(super) fn hashes(audience: &Audience) -> Result<HashMap<u64, u64>, Error> {
 }
 
 impl Tally {
-    /// A line that is longer than a message may be.
+    /// Counts a line that is longer than a message may be.
     fn add_left_out(&mut self) {
         self.sent += 1;
         self.bad += 1;
@@ -213,12 +214,12 @@ fn read<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// An object's fields; serde would take them from an array too.
+/// The fields of an object. Without this check serde would read them from an array too.
 fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
     raw.get().starts_with('{').then(|| read(raw)).flatten()
 }
 
-/// A string; `None` for anything else. A lone surrogate escape, which serde_json refuses, is U+FFFD.
+/// A string; `None` for anything else. A lone surrogate escape, which serde_json refuses, becomes U+FFFD.
 fn text(raw: &RawValue) -> Option<String> {
     let raw = raw.get();
     serde_json::from_str(raw)
@@ -244,7 +245,7 @@ fn without_lone_surrogates(json: &str) -> String {
                 continue;
             }
             Some(_) => UNIT,
-            // An escaped backslash begins no `\u`.
+            // The second backslash of an escaped one does not begin a `\u`.
             None if rest.starts_with("\\\\") => 2,
             None => rest.chars().next().map_or(1, char::len_utf8),
         };

@@ -1,4 +1,4 @@
-//! Which queries a server has: asked over HTTP when nothing comes of one that was asked for.
+//! Which queries a server has. It is asked over HTTP when no result of a query comes.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::error::Error;
 
-/// A query that has a result shows it at once; this is for what has just been started.
+/// How long results may take. The server sends existing results at once; one that has just started needs some time.
 const GRACE: Duration = Duration::from_secs(2);
 const EVERY: Duration = Duration::from_millis(500);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ struct Listed {
     name: String,
 }
 
-/// Resolves when the server at `url` has queries, but one of those that were `asked` for is not among them.
+/// Resolves when the server at `url` has queries, but not all of those that were `asked` for.
 pub async fn unknown(url: &str, asked: &[String]) -> Error {
     let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_DEADLINE).build();
     let (Some(address), Ok(client)) = (listing(url), client) else {
@@ -37,7 +37,7 @@ pub async fn unknown(url: &str, asked: &[String]) -> Error {
             .map(String::as_str)
             .filter(|name| !known.iter().any(|k| k == name))
             .collect();
-        // As long as nothing at all was published, what is asked for may still come.
+        // While no query has a result, the ones asked for may still come.
         if known.is_empty() || missing.is_empty() {
             missed = None;
         } else if missed.get_or_insert_with(Instant::now).elapsed() >= GRACE {
@@ -53,8 +53,8 @@ async fn known(client: &reqwest::Client, address: &str) -> Option<Vec<String>> {
     Some(listing.queries.into_iter().map(|query| query.name).collect())
 }
 
-/// The list beside a WebSocket: `ws://host/v1/ws` has `http://host/v1/queries`. A server that is reached by TLS is
-/// not asked, since this client of HTTP has none.
+/// The address of the list that belongs to a WebSocket: `http://host/v1/queries` for `ws://host/v1/ws`. `None` for
+/// `wss://`, because the HTTP client here is built without TLS.
 fn listing(url: &str) -> Option<String> {
     let rest = url.strip_prefix("ws://")?;
     let path = rest.split(['?', '#']).next()?.strip_suffix("/ws")?;

@@ -9,7 +9,7 @@ use crate::{client, exit};
 /// Why `tap` cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The URL is none.
+    /// The URL is not a WebSocket address.
     #[error(transparent)]
     Client(#[from] client::Error),
     /// No connection was made.
@@ -23,12 +23,12 @@ pub enum Error {
     /// The server does not have the query.
     #[error("there is no query {asked}; there are: {known}")]
     UnknownQuery {
-        /// What was asked for.
+        /// The queries that do not exist.
         asked: String,
-        /// What there is.
+        /// The queries that exist.
         known: String,
     },
-    /// Nothing came.
+    /// No result came in time.
     #[error("no result for {} s (--timeout)", waited.as_secs_f64())]
     TimedOut {
         /// For how long.
@@ -40,7 +40,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may go well later.
+    /// Whether the same command may succeed later.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Client(error) => error.retryable(),

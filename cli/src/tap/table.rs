@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use common::result::{TopN, Window};
 
-/// The result's first `top` items under a line that says what it is; an empty line at its end.
+/// The result's first `top` items below a line that describes the result, with an empty line at the end.
 pub(super) fn table(result: &TopN, lag_ms: u64, top: usize) -> String {
     let window = match result.window {
         Window::Running {} => "since the start".to_owned(),
@@ -36,7 +36,7 @@ pub(super) fn table(result: &TopN, lag_ms: u64, top: usize) -> String {
     text
 }
 
-/// Item texts come from strangers: nothing in them may steer a terminal.
+/// Items are untrusted text: characters that could control a terminal are escaped.
 fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -79,7 +79,7 @@ fn time(ms: i64) -> String {
         return "never".to_owned();
     }
     let (days, second) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000) / 1_000);
-    // Years begin in March here, eras of 400 years on 1 March of year 0.
+    // In this algorithm years begin in March, and eras of 400 years on 1 March of year 0.
     let day = days + 719_468;
     let (era, day_of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
     let year_of_era =

@@ -1,4 +1,4 @@
-//! What `millrace up` can be told.
+//! The arguments of `millrace up`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,16 +8,16 @@ use super::property::Property;
 use crate::simulate::Pace;
 use crate::units;
 
-/// Events a second when nothing else is said: a page that moves, a machine that stays cool.
+/// The default rate in events a second: enough that the page moves, and little load for the machine.
 const DEFAULT_RATE: f64 = 25.0;
-/// The dashboard's port when nothing else is said.
+/// The default port of the dashboard.
 pub const DEFAULT_PORT: u16 = 8080;
-/// What each topic of a local Kafka keeps when nothing else is said.
+/// How many bytes each topic of a local Kafka keeps by default.
 const DEFAULT_RETENTION: u64 = 2 << 30;
 
 /// Run everything on this machine: Kafka, a feed, the three tiers, and the page.
 ///
-/// The address of the page is the one line on stdout; with --once the results are, as JSON lines.
+/// Prints only the address of the page on stdout, or with --once the results as JSON lines.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,23 +27,24 @@ Examples:
   xz -dc rsvps.xz | millrace up --recording -        a recording from a pipe
   millrace up --memory                               no Java, nothing kept
   millrace up --config feed.toml                     a feed, its events and queries from a file
-  millrace up --brokers kafka:9092                   a Kafka that is there already
+  millrace up --brokers kafka:9092                   an existing Kafka
   millrace up --brokers kafka:9092 --topic orders --config orders.toml
-                                                     a topic that is there already: nothing is collected
+                                                     an existing topic: nothing is collected
   millrace up --brokers kafka:9093 -X security.protocol=SASL_SSL -X sasl.mechanism=PLAIN \\
               -X sasl.username=me -X sasl.password=…
 
-What is not said by a flag comes from MILLRACE_* variables, then from the tiers' own variables
-(ANALYZER__CAPACITY=200 millrace up), then from --config, then from the defaults. `up` itself says where
-the tiers find each other; a variable that says something else is not used, and named at the start.
+A setting without a flag comes from a MILLRACE_* variable, then from the tiers' own variables
+(ANALYZER__CAPACITY=200 millrace up), then from --config, then from the defaults. `up` itself sets the
+addresses at which the tiers find each other; a variable with another address is named at the start and
+not used.
 
-A property given with -X can be seen in the list of processes while `up` runs. [kafka.properties] in
-the file of --config cannot.
+Other users can see a property given with -X in the list of processes while `up` runs. They cannot see
+[kafka.properties] in the file of --config.
 
 Exit codes:
-    0  stopped, or answered
+    0  stopped, or the answer was printed
     1  something failed while it ran, or did not start in time
-    2  a flag that is not known, or a value that is none
+    2  an unknown flag, or an invalid value
    64  it cannot be started like this: the message says what to change
   124  --timeout passed before the answer was there
   130  --once was interrupted, or the stop was forced by a second Ctrl-C")]
@@ -60,12 +61,12 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT", env = "MILLRACE_BROKERS", hide_env_values = true)]
     pub brokers: Option<String>,
 
-    /// Count the records of this topic, which is there already, instead of collecting a feed
+    /// Count the records of this existing topic instead of collecting a feed
     #[arg(long, value_name = "TOPIC", env = "MILLRACE_TOPIC", hide_env_values = true,
           conflicts_with_all = ["memory", "recording", "rate", "max", "events", "truth", "once"])]
     pub topic: Option<String>,
 
-    /// Set a property of every Kafka client, as librdkafka calls it; may be given several times
+    /// Set a librdkafka property of every Kafka client; may be given several times
     #[arg(short = 'X', long = "kafka-property", value_name = "KEY=VALUE")]
     pub properties: Vec<Property>,
 
@@ -74,7 +75,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "MILLRACE_RECORDING", hide_env_values = true)]
     pub recording: Option<PathBuf>,
 
-    /// Events a second [default: 25; with --once as fast as it goes]
+    /// Events a second [default: 25; with --once as fast as possible]
     #[arg(
         long,
         value_name = "N",
@@ -85,15 +86,15 @@ pub struct Args {
     )]
     pub rate: Option<f64>,
 
-    /// As fast as it goes
+    /// Send events as fast as possible
     #[arg(long)]
     pub max: bool,
 
-    /// End the synthetic feed after so many events
+    /// End the synthetic feed after this many events
     #[arg(long, value_name = "N", conflicts_with = "recording")]
     pub events: Option<u64>,
 
-    /// Write the right answer for what the feed sent to this file, when the feed ends or is stopped
+    /// Write the correct answer for what the feed sent to this file, when `up` ends or is stopped
     #[arg(long, value_name = "FILE")]
     pub truth: Option<PathBuf>,
 
@@ -117,11 +118,11 @@ pub struct Args {
           value_parser = units::limit, conflicts_with_all = ["brokers", "memory"])]
     pub retention: Option<units::Limit>,
 
-    /// Print the results and a summary once the feed is through, then stop
+    /// Print the results and a summary once the feed has ended and is counted, then stop
     #[arg(long)]
     pub once: bool,
 
-    /// Give up after so long when the answer is not there, for example 90s or 10m
+    /// Give up if there is no answer after this time, for example 90s or 10m
     #[arg(long, value_name = "DURATION", env = "MILLRACE_TIMEOUT", hide_env_values = true,
           value_parser = units::duration, requires = "once")]
     pub timeout: Option<Duration>,
@@ -134,7 +135,7 @@ pub struct Args {
 
 /// How long a step of the start may take.
 const START: Duration = Duration::from_secs(120);
-/// The same where 43 MB may have to come over a slow line first.
+/// How long the start of Kafka may take, for which 43 MB may have to be fetched over a slow line.
 const FETCH: Duration = Duration::from_secs(900);
 
 impl Args {
@@ -147,13 +148,13 @@ impl Args {
         }
     }
 
-    /// Where the dashboard is to be, if a flag says so; port 0 is any free one.
+    /// The address of the dashboard, if a flag sets it; port 0 means any free one.
     pub fn dashboard(&self) -> Option<SocketAddr> {
         let ip = self.listen.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |listen| listen.ip());
         self.port.map(|port| SocketAddr::from((ip, port))).or(self.listen)
     }
 
-    /// Whether the data has a place of its own beyond this run.
+    /// Whether the data is kept after this run.
     pub const fn keeps_data(&self) -> bool {
         self.data_dir.is_some() || !(self.once || self.memory)
     }
@@ -163,7 +164,7 @@ impl Args {
         self.recording.is_some() || self.events.is_some()
     }
 
-    /// What a topic of the local Kafka keeps.
+    /// How much a topic of the local Kafka keeps.
     pub fn retention(&self) -> units::Limit {
         let default = if self.once { None } else { Some(DEFAULT_RETENTION) };
         self.retention.unwrap_or(units::Limit(default))
@@ -174,7 +175,7 @@ impl Args {
         self.start_timeout.unwrap_or(START)
     }
 
-    /// How long the local Kafka may take.
+    /// How long the start of the local Kafka may take.
     pub fn fetch_deadline(&self) -> Duration {
         self.start_timeout.unwrap_or(FETCH)
     }

@@ -1,4 +1,4 @@
-//! A Kafka as it is found at the start: whether it answers, which cluster it is, which topics it has.
+//! What `up` asks Kafka at the start: whether it answers, which cluster it is, which topics it has.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,43 +14,43 @@ use super::console::Console;
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 const EVERY: Duration = Duration::from_millis(200);
-/// How often somebody who waits is told what for.
+/// How often the user is told what `up` waits for.
 const REMINDER: Duration = Duration::from_secs(10);
 
-/// What was found.
+/// A cluster that answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
-    /// Its id, where it has one.
+    /// Its id, if it has one.
     pub id: Option<String>,
     /// The names of its topics.
     pub topics: Vec<String>,
 }
 
-/// Why nothing was found.
+/// Why no cluster was found.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No client can be made of the settings.
+    /// No client can be made with the settings.
     #[error("cannot set up a Kafka client: {0}; check --brokers, -X and [kafka.properties]")]
     Client(#[source] KafkaError),
-    /// Nothing answers there.
+    /// Kafka does not answer.
     #[error(
-        "no answer from Kafka at {brokers} within {} s ({why}); check that it runs, that --brokers names it, and what -X says of security", waited.as_secs()
+        "no answer from Kafka at {brokers} within {} s ({why}); check that it runs, the address in --brokers, and the security properties of -X", waited.as_secs()
     )]
     Unreachable {
         /// The bootstrap servers.
         brokers: String,
-        /// How long it was tried.
+        /// How long `up` tried.
         waited: Duration,
         /// The newest reason.
         why: String,
     },
-    /// The client's thread broke.
-    #[error("a thread that asked Kafka broke: {0}")]
+    /// The client's thread panicked.
+    #[error("a thread that asked Kafka died: {0}")]
     Broken(#[from] tokio::task::JoinError),
 }
 
 impl Error {
-    /// Whether the same command may go well later.
+    /// Whether the same command may succeed later.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
@@ -59,7 +59,7 @@ impl Error {
     }
 }
 
-/// Asks until there is an answer, or `deadline` has passed; says now and then what it waits for.
+/// Asks until there is an answer, or until `deadline` has passed. Tells the user every [`REMINDER`] what it waits for.
 ///
 /// # Errors
 /// When there is no answer in time, or no client can be made.
@@ -92,7 +92,7 @@ fn ask(client: &BaseConsumer<Heard>) -> Option<Cluster> {
     let metadata = client.fetch_metadata(None, ANSWER_DEADLINE);
     if let Err(error) = &metadata {
         client.context().note(&error.to_string(), false);
-        // Errors are told to whoever polls.
+        // librdkafka reports the reason of the error to the context, but only in a poll.
         let _none = client.poll(Duration::ZERO);
     }
     let metadata = metadata.ok().filter(|metadata| !metadata.brokers().is_empty())?;
@@ -100,16 +100,17 @@ fn ask(client: &BaseConsumer<Heard>) -> Option<Cluster> {
     Some(Cluster { id: client.client().fetch_cluster_id(ANSWER_DEADLINE), topics })
 }
 
-/// What librdkafka says about the connection: the reason that a call's own error does not have.
+/// What librdkafka logs about the connection: the reason, which the error of a call does not contain. The flag says
+/// whether the text is such a reason, or only the error of a call.
 #[derive(Debug, Clone, Default)]
 struct Heard(Arc<Mutex<(String, bool)>>);
 
 impl Heard {
-    /// Keeps `why`; what is only a call's error does not replace a reason.
+    /// Keeps `why`, unless it is only the error of a call and a reason is known.
     fn note(&self, why: &str, reason: bool) {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if reason || !newest.1 {
-            // librdkafka adds how often it has said so.
+            // librdkafka adds how often it has logged the same; this part is removed.
             let why = why.split(" (after ").next().unwrap_or(why);
             *newest = (why.to_owned(), reason);
         }

@@ -1,17 +1,17 @@
-//! When a recording is through: each of its lines stands in Kafka, and the results reflect all of it.
+//! When a feed is done: each of its lines is in Kafka, and the results reflect all of them.
 //!
-//! Lines are told apart by content, not by number: the collector may deliver one twice after a crash,
-//! and may reorder nothing but still skip nothing. Pure.
+//! Lines are identified by content, not by number, because the collector may deliver a line twice after a crash.
+//! Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
 use common::kafka::reader::Span;
 
-/// The lines that were read from Kafka against those of the recording, by content hash and with
-/// multiplicity. 16 bytes a distinct line.
+/// Compares the lines that were read from Kafka with those of the feed, by content hash and number of copies. It takes
+/// 16 bytes for each distinct line.
 #[derive(Debug, Default)]
 pub struct Awaited {
-    /// Copies that arrived, less those that are expected.
+    /// For each hash the number of copies that arrived, minus the number expected.
     balance: HashMap<u64, i64>,
     left: Option<u64>,
 }
@@ -26,7 +26,7 @@ impl Awaited {
         }
     }
 
-    /// These are all lines there are: content hash to number of copies. To be said once.
+    /// Sets what to expect: a map from content hash to number of copies. To be called once.
     pub fn expect(&mut self, lines: &HashMap<u64, u64>) {
         let mut left = 0;
         for (&hash, &copies) in lines {
@@ -43,8 +43,8 @@ impl Awaited {
     }
 }
 
-/// Whether a result with these `offsets` (last one reflected, per partition) covers partitions that
-/// hold the offsets `[start, end)`.
+/// Whether a result with these `offsets` (the last one reflected of each partition) covers partitions that
+/// hold the offsets `spans`.
 pub fn covers(offsets: &BTreeMap<i32, i64>, spans: &BTreeMap<i32, Span>) -> bool {
     spans.iter().all(|(partition, span)| {
         span.is_empty() || offsets.get(partition).is_some_and(|&last| last >= span.end - 1)

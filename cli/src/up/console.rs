@@ -1,8 +1,8 @@
-//! Everything that `up` shows on stderr: its own messages, the merged logs with a prefix per
-//! process, and, on a terminal, one status line below them.
+//! Everything that `up` shows on stderr: its own messages, the logs of all processes with their names, and, on a
+//! terminal, one status line below them.
 //!
-//! One thread writes, so that a terminal that is paused stops nobody's work. Its queue holds
-//! [`QUEUE`] lines; when it is full further lines are dropped and their number is shown.
+//! A separate thread writes, so that a paused terminal does not stop other work. Its queue holds
+//! [`QUEUE`] lines; when it is full, further lines are dropped and their number is shown.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-/// Lines that wait to be written.
+/// How many lines may wait to be written.
 const QUEUE: usize = 8_192;
-/// How long the end waits for a terminal that does not take the last lines.
+/// How long `up` waits at its end for a terminal that does not take the last lines.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
 
-/// A handle to the one writer.
+/// A handle to the writer.
 #[derive(Clone)]
 pub struct Console {
     queue: SyncSender<Message>,
@@ -31,7 +31,7 @@ enum Message {
 }
 
 impl Console {
-    /// Starts the writer on stderr; a `quiet` one leaves out what is no warning.
+    /// Starts the writer on stderr. With `quiet`, messages of [`say`](Self::say) and the status line are left out.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -48,34 +48,34 @@ impl Console {
         Ok(Self { queue, dropped, terminal, quiet })
     }
 
-    /// A message of `up` itself.
+    /// Shows a message of `up` itself.
     pub fn say(&self, text: impl Into<String>) {
         if !self.quiet {
             self.line("up", text.into());
         }
     }
 
-    /// A message of `up` that is shown also when it is to be quiet.
+    /// Shows a message of `up` even with `quiet`.
     pub fn warn(&self, text: impl Into<String>) {
         self.line("up", text.into());
     }
 
-    /// A log line of the process `who`.
+    /// Shows a log line of the process `who`.
     pub fn line(&self, who: &'static str, text: String) {
         if self.queue.try_send(Message::Line { who, text }).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Replaces the status line, if there is a terminal to show it.
+    /// Replaces the status line, if stderr is a terminal.
     pub fn status(&self, text: String) {
         if self.terminal && !self.quiet {
-            // The next one is never far: one that does not fit is not missed.
+            // If the queue is full it is dropped, because the next one follows soon.
             let _full = self.queue.try_send(Message::Status(text));
         }
     }
 
-    /// Waits until what was said so far is written.
+    /// Waits until all messages so far are written.
     pub fn flush(&self) {
         let (done, written) = sync_channel(1);
         if self.queue.try_send(Message::Flush(done)).is_ok() {
@@ -89,7 +89,7 @@ pub struct LogLine(Console);
 
 impl Write for LogLine {
     fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
-        // The subscriber writes each event by one call.
+        // The subscriber writes each event with one call.
         self.0.warn(String::from_utf8_lossy(text).trim_end());
         Ok(text.len())
     }
@@ -100,7 +100,7 @@ impl Write for LogLine {
 }
 
 impl Console {
-    /// Where a subscriber writes its lines.
+    /// A writer for one line of a tracing subscriber.
     pub fn log_line(&self) -> LogLine {
         LogLine(self.clone())
     }
@@ -123,7 +123,7 @@ fn write(messages: &Receiver<Message>, mut screen: Screen<impl Write>, dropped: 
     }
 }
 
-/// Where the lines go. A failed write is not an error: there is nobody left to tell.
+/// Where the lines are written. A failed write is ignored, because nobody can be told.
 struct Screen<W> {
     out: W,
     colour: bool,
@@ -163,7 +163,7 @@ fn colour_of(who: &str) -> u8 {
     }
 }
 
-/// A log line may quote what came over the network: it must not move the cursor.
+/// A log line may quote untrusted text, so control characters are escaped: they could move the cursor.
 fn printable(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for c in text.trim_end().chars() {

@@ -1,12 +1,12 @@
-//! The directory that outlives `up`: Kafka's log and the collector's message log.
+//! The data directory of `up`, which keeps Kafka's log and the collector's message log between runs.
 //!
 //! ```text
-//! DIR/lock         held while an `up` works here; names its process
+//! DIR/lock         locked while an `up` uses the directory; contains its process id
 //! DIR/cluster      the id of the Kafka cluster that the message log belongs to
 //! DIR/stack        the name under which this stack's analyzer joins its consumer groups
-//! DIR/running.json where a running `up` can be asked, see `millrace status`
+//! DIR/running.json the addresses of a running `up`, for `millrace status`
 //! DIR/kafka/       Kafka's data and its server.log
-//! DIR/kafka-files/ what starts it, written anew at every start
+//! DIR/kafka-files/ the files that start Kafka, written at every start
 //! DIR/collector/   the collector's message log
 //! ```
 
@@ -16,16 +16,17 @@ use std::path::{Path, PathBuf};
 
 use crate::disk;
 
-/// What `up` makes in its directory, and `millrace reset` removes.
+/// What `up` makes in its directory, and `millrace reset` removes. The lock is last, so that it is held until the rest is
+/// removed.
 pub const CONTENTS: [&str; 7] =
     ["kafka", "kafka-files", "collector", "cluster", "stack", "running.json", "lock"];
-/// Temporary directories have this before their random part.
+/// The beginning of the names of temporary directories.
 const TEMPORARY: &str = "millrace-up-";
 
 /// Why the directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No home, hence no default.
+    /// There is no home directory, so that there is no default.
     #[error("neither XDG_DATA_HOME nor HOME is set; say where to keep the data with --data-dir")]
     NoHome,
     /// It cannot be made or written to.
@@ -36,32 +37,32 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
-    /// Another `up` works in it.
+    /// Another `up` uses it.
     #[error(
-        "another `millrace up` ({holder}) works in {path}; stop it, or choose another directory with --data-dir"
+        "another `millrace up` ({holder}) uses {path}; stop it, or choose another directory with --data-dir"
     )]
     InUse {
         /// The directory.
         path: PathBuf,
-        /// Who holds the lock, as far as it said.
+        /// The process that holds the lock, if it is known.
         holder: String,
     },
     /// Its message log belongs to another cluster.
     #[error(
-        "the data in {path} belongs to the Kafka cluster {recorded}, but this is {found}: events that wait in {path} would be published to the wrong one; go back to the first, choose another directory with --data-dir, or delete what is in this one with `millrace reset --data-dir {path}`"
+        "the data in {path} belongs to the Kafka cluster {recorded}, but this is {found}: events that wait in {path} would be published to the wrong cluster; use the first cluster, choose another directory with --data-dir, or delete the data with `millrace reset --data-dir {path}`"
     )]
     OtherCluster {
         /// The directory.
         path: PathBuf,
         /// The cluster that it was used with.
         recorded: String,
-        /// The one that was found now.
+        /// The cluster that was found now.
         found: String,
     },
 }
 
 impl Error {
-    /// Whether trying again later can help without anybody changing the command.
+    /// Whether the same command may succeed later.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::InUse { .. } => true,
@@ -70,7 +71,7 @@ impl Error {
     }
 }
 
-/// A directory that is ours until this is dropped.
+/// A directory that is locked until this is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -82,7 +83,7 @@ impl DataDir {
     /// The user's directory: `asked`, or the default below XDG's data home.
     ///
     /// # Errors
-    /// When there is none, it cannot be written to, or another `up` has it.
+    /// When there is no home directory, the directory cannot be written to, or another `up` uses it.
     pub fn kept(asked: Option<&Path>) -> Result<Self, Error> {
         let path = match asked {
             Some(path) => path.to_owned(),
@@ -94,7 +95,7 @@ impl DataDir {
         Ok(Self { path, _lock: lock, temporary: false })
     }
 
-    /// A directory on a disk that is removed at the end. What a killed `up` could not remove goes now.
+    /// A directory on a disk that is removed at the end. Also removes directories that a killed `up` has left.
     ///
     /// # Errors
     /// When it cannot be made.
@@ -113,12 +114,12 @@ impl DataDir {
         &self.path
     }
 
-    /// Whether it goes when `up` ends.
+    /// Whether it is removed when `up` ends.
     pub const fn is_temporary(&self) -> bool {
         self.temporary
     }
 
-    /// A place in it.
+    /// The path of `name` in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -135,8 +136,8 @@ impl DataDir {
         Err(Error::OtherCluster { path: self.path.clone(), recorded, found: id.to_owned() })
     }
 
-    /// The name of this stack in consumer groups: drawn once, so that two stacks on one cluster never
-    /// fence each other, and one that starts again gets its partitions back at once.
+    /// The name of this stack in consumer groups. It is drawn at random once and kept, so that two stacks on one cluster
+    /// do not fence each other, and a stack that starts again gets its partitions back at once.
     ///
     /// # Errors
     /// When the directory cannot be written to.
@@ -144,7 +145,7 @@ impl DataDir {
         self.recorded("stack", || format!("up-{:016x}", rand::random::<u64>()))
     }
 
-    /// What the file `name` says, which is written when it is missing or empty.
+    /// The text of the file `name`. If the file is missing or empty, it is written with the text `new`.
     fn recorded(&self, name: &str, new: impl FnOnce() -> String) -> Result<String, Error> {
         let path = self.join(name);
         let said = std::fs::read_to_string(&path).unwrap_or_default();
@@ -167,7 +168,7 @@ impl DataDir {
 impl Drop for DataDir {
     fn drop(&mut self) {
         if self.temporary {
-            // What stays is removed by the next run.
+            // What cannot be removed now is removed by the next run.
             let _stays = std::fs::remove_dir_all(&self.path);
         }
     }
@@ -177,11 +178,10 @@ fn unusable(path: &Path, source: std::io::Error) -> Error {
     Error::Unusable { path: path.to_owned(), source }
 }
 
-/// Takes the lock of `path` for as long as the result lives, and writes our process into it for whoever
-/// comes second.
+/// Locks `path` until the result is dropped, and writes the id of this process into the lock for a second `up` to show.
 ///
 /// # Errors
-/// When an `up` works there, or it cannot be written to.
+/// When another `up` uses the directory, or it cannot be written to.
 pub fn lock(path: &Path) -> Result<File, Error> {
     let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
     let mut lock = options.open(path.join("lock")).map_err(|source| unusable(path, source))?;
@@ -189,7 +189,7 @@ pub fn lock(path: &Path) -> Result<File, Error> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
-            // Who it is only helps the user; that somebody is there is known.
+            // The holder is only shown to the user; if it cannot be read, the lock is held all the same.
             let _silent = lock.read_to_string(&mut holder);
             let holder = match holder.trim() {
                 "" => "of an unknown process".to_owned(),
@@ -204,12 +204,12 @@ pub fn lock(path: &Path) -> Result<File, Error> {
     Ok(lock)
 }
 
-/// Removes the temporary directories of `up`s that were killed: those whose lock nobody holds.
+/// Removes the temporary directories of killed `up`s: those whose lock nobody holds.
 fn sweep(root: &Path) {
     let Ok(entries) = root.read_dir() else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // Without the file it is just being made. What belongs to others cannot be opened or removed.
+        // A directory without a lock is just being made. Directories of other users cannot be opened or removed.
         if name.starts_with(TEMPORARY)
             && let Ok(lock) = File::open(path.join("lock"))
             && lock.try_lock().is_ok()
@@ -219,7 +219,7 @@ fn sweep(root: &Path) {
     }
 }
 
-/// Where the data is when nothing else is said.
+/// The default data directory.
 pub fn default_path() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")))?;
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_one_up_works_in_a_directory_at_a_time_and_the_second_is_told_who() {
+    fn only_one_up_uses_a_directory_at_a_time_and_the_second_is_told_which_process() {
         let place = tempfile::tempdir().unwrap();
         let dir = place.path().join("made/when/missing");
         let first = DataDir::kept(Some(&dir)).unwrap();

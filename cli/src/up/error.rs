@@ -1,4 +1,4 @@
-//! What can go wrong with `up`.
+//! Errors of `up`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,35 +15,35 @@ use crate::{client, exit, simulate};
 pub enum Error {
     /// `--once` would never end.
     #[error(
-        "--once needs a feed that ends: name a recording with --recording, or say how many events with --events"
+        "--once needs a feed that ends: name a recording with --recording, or a number of events with --events"
     )]
     Endless,
-    /// The file or a variable.
+    /// The configuration file or a variable is not valid.
     #[error(transparent)]
     Config(#[from] common::config::Error),
     /// A topic is named, but no Kafka that has it.
     #[error(
-        "--topic counts the records of a topic that is there already: say in which Kafka, by --brokers or by kafka.brokers in the file of --config"
+        "--topic counts the records of an existing topic: name its Kafka with --brokers, or with kafka.brokers in the file of --config"
     )]
     TopicWithoutBrokers,
-    /// The topic is not there.
+    /// The topic does not exist.
     #[error("there is no topic {topic} at {brokers}; {hint}")]
     NoTopic {
         /// As asked.
         topic: String,
         /// The bootstrap servers.
         brokers: String,
-        /// Which there are.
+        /// Which topics there are.
         hint: String,
     },
     /// A step of the start took too long.
-    #[error("{what} is not ready after {} s ({why}); if it is only slow, give it longer with --start-timeout", waited.as_secs())]
+    #[error("{what} is not ready after {} s ({why}); if it is only slow, allow more time with --start-timeout", waited.as_secs())]
     NotReady {
         /// What was waited for.
         what: &'static str,
         /// How long.
         waited: Duration,
-        /// What it said last.
+        /// What it reported last.
         why: String,
     },
     /// The answer took too long.
@@ -52,10 +52,10 @@ pub enum Error {
         /// How long.
         waited: Duration,
     },
-    /// No answer from a Kafka.
+    /// Kafka does not answer.
     #[error(transparent)]
     Cluster(#[from] cluster::Error),
-    /// Something listens where the dashboard should be.
+    /// The address of the dashboard cannot be used.
     #[error(
         "{address} cannot be used for the dashboard: {source}; stop what listens there, or choose another with --port or --listen"
     )]
@@ -65,16 +65,16 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// No free ports for the processes.
+    /// There are no free ports for the processes.
     #[error("cannot find free ports on the loopback interface: {0}")]
     Ports(#[source] io::Error),
-    /// The data directory.
+    /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] data_dir::Error),
-    /// A tier's program.
+    /// A tier's program is missing.
     #[error(transparent)]
     Program(#[from] programs::Missing),
-    /// The feed.
+    /// The feed cannot be served.
     #[error(transparent)]
     Feed(#[from] simulate::Error),
     /// The truth could not be written.
@@ -85,46 +85,48 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
-    /// The analyzer's configuration.
+    /// A tier's configuration is not known.
     #[error(transparent)]
     Analysis(#[from] tiers::Error),
     /// A process was given up.
     #[error(transparent)]
     Process(#[from] process::Error),
-    /// What is in Kafka cannot be told.
+    /// What the collector has written cannot be read from Kafka.
     #[error(transparent)]
     Ledger(#[from] ledger::Error),
     /// The access-api cannot be followed.
     #[error(transparent)]
     Results(#[from] client::Error),
-    /// Kafka's files.
-    #[error("cannot write what starts Kafka: {0}; choose another place with --data-dir")]
+    /// The files that start Kafka cannot be written.
+    #[error(
+        "cannot write the files that start Kafka: {0}; choose another directory with --data-dir"
+    )]
     KafkaFiles(#[source] io::Error),
-    /// Nothing moves.
-    #[error("nothing has moved for {seconds} s; waited for {awaited}")]
+    /// There is no progress.
+    #[error("there was no progress for {seconds} s; waited for {awaited}")]
     Stalled {
         /// How long.
         seconds: u64,
         /// What for.
         awaited: String,
     },
-    /// The broker forgot records before they were counted.
+    /// The broker deleted records before they were counted.
     #[error(
-        "the answer is incomplete: the broker forgot records before they were counted, see the {gaps} gaps in the results; use Apache Kafka instead of --memory, or a slower --rate"
+        "the answer is incomplete: the broker deleted records before they were counted, see the {gaps} gaps in the results; use Apache Kafka instead of --memory, or a slower --rate"
     )]
     Incomplete {
         /// How many runs of offsets are missing.
         gaps: usize,
     },
-    /// A recording that holds no event.
+    /// The recording has no event.
     #[error("no line of the recording {} is an event: {first_line}", recording.display())]
     NoEvents {
         /// The recording.
         recording: PathBuf,
-        /// What it begins with.
+        /// Its first line.
         first_line: FirstLine,
     },
-    /// A recording that holds nothing.
+    /// The recording is empty.
     #[error("the recording {} is empty; name one that holds events, one JSON object a line", recording.display())]
     NoLines {
         /// The recording.
@@ -133,13 +135,13 @@ pub enum Error {
     /// The answer could not be printed.
     #[error("cannot write to stdout: {0}")]
     Stdout(#[source] io::Error),
-    /// A thread could not be started, or broke.
+    /// A thread could not be started, or died.
     #[error("cannot run a thread: {0}")]
     Thread(#[source] io::Error),
 }
 
 impl Error {
-    /// Whether the same command may go well later without any change.
+    /// Whether the same command may succeed later without any change.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::DataDir(error) => error.retryable(),
@@ -169,7 +171,7 @@ impl Error {
         }
     }
 
-    /// 64 when the command cannot work as it is, 124 when its time is over, 1 when something went wrong.
+    /// 64 if the command has to be changed, 124 if `--timeout` has passed, 1 for all other errors.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::TimedOut { .. } => ExitCode::from(exit::TIMED_OUT),

@@ -1,4 +1,4 @@
-//! The feed, on a thread of its own: at full speed it fills a core, and supervision must go on.
+//! The feed. It has a thread of its own, because at full speed it uses a whole core while supervision must go on.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -27,10 +27,10 @@ pub struct RunningFeed {
 }
 
 impl RunningFeed {
-    /// Serves `feed` on a free port; the truth goes to the file `truth` in the end.
+    /// Serves `feed` on a free port. [`write_truth`](Self::write_truth) will write to the file `truth`.
     ///
     /// # Errors
-    /// When there is no port, or the feed refuses.
+    /// When there is no free port, or the feed cannot be served.
     pub async fn start(feed: Feed, pace: Pace, truth: Option<PathBuf>) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -58,13 +58,13 @@ impl RunningFeed {
         self.handle.url()
     }
 
-    /// Tells this feed from every other one: each begins with its first line, so that a position in
-    /// another one, even of the same recording, says nothing about it.
+    /// Identifies this feed among all feeds. A position in another feed, even one of the same recording, is not valid
+    /// here, because each feed begins again with the first line.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// How far it is.
+    /// How far it has come.
     pub fn progress(&self) -> Progress {
         self.handle.progress()
     }
@@ -77,7 +77,7 @@ impl RunningFeed {
         Ok(self.handle.exhausted().await?)
     }
 
-    /// The lines sent so far, content hash to copies.
+    /// The lines sent so far: a map from content hash to number of copies.
     ///
     /// # Errors
     /// When the recording cannot be read again.
@@ -98,7 +98,7 @@ impl RunningFeed {
         Ok(self.handle.first_line().await?.map(|line| FirstLine::of(&line)))
     }
 
-    /// Writes the truth about what was sent so far, if that is wanted.
+    /// Writes the truth about what was sent so far, if a file was named.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -110,14 +110,14 @@ impl RunningFeed {
         std::fs::write(&path, text + "\n").map_err(failed)
     }
 
-    /// Lets its clients go.
+    /// Closes the connections of its clients, and waits for that.
     pub async fn stop(&self) {
         self.shutdown.cancel();
         self.handle.stopped().await;
     }
 }
 
-/// A runtime that may be dropped within another one.
+/// A runtime that may be dropped inside another one.
 struct Thread(Option<Runtime>);
 
 impl Thread {
@@ -132,7 +132,7 @@ impl Thread {
 
 impl Drop for Thread {
     fn drop(&mut self) {
-        // A runtime cannot simply be dropped within another one, since that would block it.
+        // Simply dropping a runtime would block, which is not allowed inside another runtime.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

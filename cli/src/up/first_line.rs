@@ -1,14 +1,14 @@
-//! What a recording without any event begins with, to be shown to whoever has to find out why. Pure.
+//! The first line of a recording without any event, as it is shown to the user, with a hint. Pure.
 
 use std::fmt;
 
 #[cfg(test)]
 mod tests;
 
-/// So many signs are shown.
+/// How many characters are shown.
 const SHOWN: usize = 120;
 
-/// A line as a person reads it.
+/// A line in a form that can be printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstLine {
     shown: String,
@@ -38,7 +38,7 @@ fn hint(line: &[u8]) -> &'static str {
     let control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
     match line.trim_ascii_start().first() {
         _ if std::str::from_utf8(line).is_err() || line.iter().any(control) => {
-            "that is no text: is the recording packed in a way that has no mark?"
+            "that is not text: is the recording packed in an unknown format?"
         }
         Some(b'[') => "that is an array: jq -c '.[]' makes a line of each element",
         Some(b'{') => "an event needs the id that [event] names",

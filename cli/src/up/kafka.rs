@@ -1,5 +1,5 @@
-//! The local broker as a process: Apache Kafka from `deploy/kafka`, which this binary carries, or the
-//! in-memory one, `millrace broker`.
+//! The local broker as a process: Apache Kafka, started by the files of `deploy/kafka` that are part of this binary, or
+//! the in-memory broker, `millrace broker`.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -20,10 +20,11 @@ const FILES: [(&str, &str); 4] = [
     ("log4j2.properties", include_str!("../../../deploy/kafka/log4j2.properties")),
 ];
 
-/// Closing all partitions takes well under a second; more, and something is stuck.
+/// How long a broker may take to end. Closing all partitions normally takes well under a second.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Apache Kafka on `port`, with its data in `dir`; a topic of `partitions` keeps as much as `retention` says.
+/// Apache Kafka on `port`, with its data in `dir`. A topic with this number of `partitions` keeps as much as `retention`
+/// says.
 ///
 /// # Errors
 /// When the files that start it cannot be written.
@@ -55,8 +56,8 @@ pub fn apache(
     })
 }
 
-/// The in-memory broker, which says its address when it is ready. What it held is gone when it ends:
-/// there is no use in starting another one.
+/// The in-memory broker, which prints its address when it is ready. It is not started again when it ends, because
+/// its content is lost.
 ///
 /// # Errors
 /// When this program cannot be found.
@@ -72,8 +73,8 @@ pub fn memory(partitions: i32) -> std::io::Result<Spec> {
     })
 }
 
-/// Kafka's settings for it. Only whole segments are deleted, so that they must be much smaller than what is
-/// kept; topics that are compacted keep their newest values whatever this says.
+/// Kafka's settings for the retention. Kafka deletes only whole segments, so that they must be much smaller than what is
+/// kept. Compacted topics keep their newest values in any case.
 fn retained(retention: Limit, partitions: i32) -> String {
     const SMALLEST: u64 = 1 << 20;
     const LARGEST: u64 = 1 << 30;
@@ -85,7 +86,7 @@ fn retained(retention: Limit, partitions: i32) -> String {
     format!("\nlog.retention.bytes={partition}\nlog.segment.bytes={segment}\n")
 }
 
-/// Writes the files of `deploy/kafka` to `dir`; returns the one to run with bash.
+/// Writes the files of `deploy/kafka` to `dir`. Returns the script, which is to be run with bash.
 ///
 /// # Errors
 /// When they cannot be written.

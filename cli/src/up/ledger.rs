@@ -1,7 +1,7 @@
-//! Reads what the collector wrote: `raw-rsvps` and the dead letters, from where they stood when `up`
-//! started, and says what is still missing.
+//! Reads what the collector writes: `raw-rsvps` from the end that it had when `up` started, and all dead letters. Says
+//! which lines are still missing.
 //!
-//! A thread of its own polls Kafka; what it knows goes out through a `watch` channel, newest state only.
+//! A separate thread polls Kafka, and reports its newest state through a `watch` channel.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -17,42 +17,42 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::completion::Awaited;
 
 const POLL: Duration = Duration::from_millis(50);
-/// How long a broker may be without a leader for a topic when the ledger is opened.
+/// How long a topic may have no leader when the ledger is opened.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
-/// How often Kafka is asked: for the ends of the partitions once nothing is missing, and for an answer at the start.
+/// How often Kafka is asked: at the start until it answers, and for the ends of the partitions once nothing is missing.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
-/// What stands in Kafka.
+/// What was found in Kafka.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Written {
-    /// Records read since the start, any topic: moves as long as the collector works.
+    /// Records read from both topics; it grows as long as the collector writes.
     pub read: u64,
-    /// Events among them that were written since then.
+    /// Those of them that are in `raw-rsvps`.
     pub events: u64,
-    /// Lines of the feed that were not seen yet; `None` until the feed has said what to expect.
+    /// How many lines of the feed were not found yet; `None` until it is known what to expect.
     pub missing: Option<u64>,
-    /// What the raw partitions hold, asked after nothing was missing; all of it has been read.
+    /// The offsets of the raw partitions, set when no line is missing and all of these offsets were read.
     pub raw: Option<BTreeMap<i32, Span>>,
     /// Dead letters by reason.
     pub dead_letters: BTreeMap<String, u64>,
 }
 
-/// Why nothing can be said about what was written.
+/// Why it is not known what was written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The topics could not be made ready.
+    /// The topics could not be created, or are unsuitable.
     #[error(transparent)]
     Topics(#[from] common::kafka::Error),
     /// Kafka cannot be read.
     #[error(transparent)]
     Kafka(#[from] reader::Error),
-    /// The broker no longer has what was not read yet.
+    /// The broker deleted records before they were read.
     #[error(
-        "the broker forgot records of {0} before they were read; the in-memory broker keeps 5 MiB a partition: use Apache Kafka, or a slower --rate"
+        "the broker deleted records of {0} before they were read; the in-memory broker keeps 5 MiB a partition: use Apache Kafka, or a slower --rate"
     )]
     Forgotten(String),
-    /// The thread could not go on.
-    #[error("the reader of Kafka broke: {0}")]
+    /// The thread panicked.
+    #[error("the reader of Kafka died: {0}")]
     Broken(#[from] tokio::task::JoinError),
 }
 
@@ -67,7 +67,7 @@ impl Error {
     }
 }
 
-/// The position from which the ledger reads.
+/// The reader of both topics, and what it has found so far.
 pub struct Ledger {
     reader: Reader,
     raw: Partitions,
@@ -76,19 +76,19 @@ pub struct Ledger {
     written: Written,
 }
 
-/// One topic, as far as it was read.
+/// One topic, and how far it was read.
 struct Partitions {
     topic: String,
-    /// What they held when the ledger was opened.
+    /// The offsets of its partitions when the ledger was opened.
     before: BTreeMap<i32, Span>,
     next: BTreeMap<i32, i64>,
 }
 
 impl Ledger {
-    /// Notes where the topics stand, which are created when they are missing.
+    /// Records the current offsets of the topics, which are created if they are missing.
     ///
     /// # Errors
-    /// When Kafka does not allow it, or has no answer for half a minute.
+    /// When Kafka does not allow it, or does not answer for half a minute.
     pub async fn open(kafka: &Kafka) -> Result<Self, Error> {
         kafka.ensure_topics(&[Topic::Raw, Topic::DeadLetters]).await?;
         let patience = Instant::now() + OPEN_DEADLINE;
@@ -108,7 +108,7 @@ impl Ledger {
     fn open_blocking(kafka: &Kafka) -> Result<Self, Error> {
         let reader = Reader::new(kafka)?;
         let raw = Partitions::before(&reader, &kafka.topics.raw)?;
-        // All dead letters are counted, those of earlier runs too: they are in the results' past as well.
+        // All dead letters are counted, including those of earlier runs, because the results include earlier runs too.
         let dead = Partitions::before(&reader, &kafka.topics.dead_letters)?;
         let new = raw.before.iter().map(|(&partition, span)| (&*raw.topic, partition, span.end));
         let all =
@@ -117,11 +117,11 @@ impl Ledger {
         Ok(Self { reader, raw, dead, awaited: Awaited::default(), written: Written::default() })
     }
 
-    /// Reads until `stop` and tells how far it is. `lines` are the feed's, content hash to copies, as
-    /// soon as all are known.
+    /// Reads until `stop` and reports its state to `tell`. `lines` receives the lines of the feed, a map from content hash
+    /// to number of copies, as soon as all are known.
     ///
     /// # Errors
-    /// When records are gone before they were read.
+    /// When records are deleted before they were read, or Kafka cannot be read.
     pub async fn follow(
         mut self,
         lines: oneshot::Receiver<HashMap<u64, u64>>,
@@ -140,7 +140,7 @@ impl Ledger {
         let mut asked = Instant::now();
         while !stop.is_cancelled() {
             let mut wait = POLL;
-            // What is there is taken at once; then it is told.
+            // Records that have arrived are taken at once, up to 1,000; then the state is reported.
             loop {
                 match self.reader.poll(wait)? {
                     Polled::Record(message) => note(
@@ -151,7 +151,7 @@ impl Ledger {
                         &mut self.written,
                     ),
                     Polled::PositionLost => return Err(Error::Forgotten(self.raw.topic.clone())),
-                    // A broker that is away comes back; what it forgot does not.
+                    // librdkafka reconnects by itself.
                     Polled::Trouble(error) => tracing::debug!(%error, "waiting for kafka"),
                     Polled::End(_) => {}
                     Polled::Nothing => break,
@@ -180,7 +180,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// What the raw partitions hold, if everything in both topics has been read.
+    /// The offsets of the raw partitions, if both topics have been read to their end.
     fn ends(&self) -> Option<BTreeMap<i32, Span>> {
         let dead = self.dead.now(&self.reader)?;
         let raw = self.raw.now(&self.reader)?;
@@ -221,7 +221,7 @@ impl Partitions {
         Ok(Self { topic: topic.to_owned(), before, next: BTreeMap::new() })
     }
 
-    /// What they hold now, from where they began; `None` while the broker does not answer.
+    /// Their offsets now, from the start that they had before; `None` while the broker does not answer.
     fn now(&self, reader: &Reader) -> Option<BTreeMap<i32, Span>> {
         let now = self.before.iter().map(|(&partition, before)| {
             let end = reader.span(&self.topic, partition).ok()?.end;

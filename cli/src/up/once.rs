@@ -1,8 +1,8 @@
-//! `--once`: waits until the feed is through and the results reflect all of it, then prints them.
+//! `--once`: waits until the feed has ended and the results reflect all of it, then prints them.
 //!
-//! Three things must come together: the feed sent its last line; each of its lines stands in `raw-rsvps`
+//! Three conditions must hold: the feed has sent its last line; each of its lines is in `raw-rsvps`
 //! or among the dead letters ([`ledger`](super::ledger)); and the newest result of every query, as a client
-//! of the access-api sees it, covers what `raw-rsvps` holds. Which process died meanwhile does not matter.
+//! of the access-api gets it, covers all offsets of `raw-rsvps`. Crashes of processes meanwhile do not matter.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -28,7 +28,7 @@ use crate::simulate::Progress;
 
 const TICK: Duration = Duration::from_secs(1);
 const REPORT_EVERY: Duration = Duration::from_secs(5);
-/// After so long without anything moving, waiting on is of no use.
+/// After this long without any progress `up` gives up.
 const STALLED: Duration = Duration::from_secs(120);
 
 /// The last line on stdout.
@@ -42,7 +42,7 @@ struct Summary<'a> {
     received: u64,
     published: u64,
     duplicates: u64,
-    /// Lines that are longer than the collector takes.
+    /// Lines that are longer than the collector accepts.
     left_out: u64,
     dead_letters: &'a BTreeMap<String, u64>,
 }
@@ -50,8 +50,8 @@ struct Summary<'a> {
 /// Waits for the answer and prints it.
 ///
 /// # Errors
-/// When the feed breaks off, records are lost, nothing moves any more, or stdout is closed. An answer
-/// with gaps is printed before it is called incomplete.
+/// When the feed cannot be read to its end, records are lost, there is no progress any more, or stdout is closed. An
+/// answer with gaps is printed before the error is returned.
 pub async fn answer(
     analysis: &Analysis,
     listen: SocketAddr,
@@ -67,13 +67,13 @@ pub async fn answer(
     let feeding = async {
         feed.through().await?;
         let Progress { sent, left_out, .. } = feed.progress();
-        console.say(format!("the feed is through: {sent} lines"));
+        console.say(format!("the feed has sent all its lines: {sent}"));
         if left_out > 0 {
             console.say(format!(
-                "{left_out} of them were left out: longer than source.max_message_bytes of the collector"
+                "{left_out} of them were left out, because they are longer than the collector's max_message_bytes"
             ));
         }
-        // Nobody takes it when the reading failed, which is told already.
+        // It fails only when the ledger has ended with an error, which is reported there.
         let _told = expect.send(feed.lines().await?);
         Ok::<_, Error>(())
     };
@@ -94,7 +94,7 @@ pub async fn answer(
     }
 }
 
-/// What is known of the answer.
+/// The answer, as far as it is known.
 struct Answer<'a> {
     queries: Vec<String>,
     results: BTreeMap<String, TopN>,
@@ -105,7 +105,7 @@ struct Answer<'a> {
     console: &'a Console,
 }
 
-/// What changes as long as anything moves.
+/// Numbers of which at least one changes while there is progress.
 #[derive(Debug, PartialEq, Eq)]
 struct Movement {
     sent: u64,
@@ -136,7 +136,7 @@ impl<'a> Answer<'a> {
             tokio::select! {
                 Some(event) = events.recv() => self.take(event),
                 changed = self.written.changed() => if changed.is_err() {
-                    // The reader is gone, and says why where it was started.
+                    // The ledger has ended, and its error is reported by its own future.
                     std::future::pending::<()>().await;
                 },
                 _ = tick.tick() => {}
@@ -157,7 +157,7 @@ impl<'a> Answer<'a> {
         Ok(())
     }
 
-    /// Notes a newer result. A reader that came back to another pod may see an older one than before.
+    /// Keeps a newer result. After a reconnect the server may send an older one than before, which is ignored.
     fn take(&mut self, event: Event) {
         match event {
             Event::Frame(frame) => {
@@ -169,10 +169,10 @@ impl<'a> Answer<'a> {
                     self.results.insert(update.query, update.result);
                 }
             }
-            // A tier that died is told by whoever restarts it.
+            // It is only shown if the wait gets long: the end of a tier is reported by its supervisor.
             Event::Lost { why, .. } => self.lost = Some(why),
             Event::Unknown(error) => {
-                self.console.say(format!("a frame of the access-api is not understood: {error}"))
+                self.console.say(format!("cannot read a frame of the access-api: {error}"))
             }
             Event::Connected => self.lost = None,
         }
@@ -190,7 +190,7 @@ impl<'a> Answer<'a> {
         self.queries.iter().map(String::as_str).filter(|query| !covered(query)).collect()
     }
 
-    /// Whether a line was counted at all. A recording without any event is no success.
+    /// Checks that there was at least one event. A recording without any event is an error.
     async fn check_events(&self) -> Result<(), Error> {
         let Some(recording) = self.feed.recorded() else { return Ok(()) };
         if self.written.borrow().events > 0 {
@@ -215,7 +215,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// What stands between now and the answer, in words.
+    /// What is still missing for the answer, in words.
     fn awaited(&self) -> String {
         let written = self.written.borrow();
         match (written.missing, &written.raw) {
@@ -239,7 +239,7 @@ impl<'a> Answer<'a> {
                 let why = self.lost.as_ref().map_or_else(String::new, |why| format!(" ({why})"));
                 format!("the results of {}{why}", self.behind(spans).join(", "))
             }
-            (Some(0), None) => "kafka to say how far its topics go".to_owned(),
+            (Some(0), None) => "kafka to tell the ends of its topics".to_owned(),
             (Some(missing), _) => format!("the collector: {missing} lines are not in kafka yet"),
         }
     }

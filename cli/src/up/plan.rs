@@ -1,4 +1,4 @@
-//! What is to be run: everything that can be wrong with the command is looked at before anything is started.
+//! The plan of a run: the command and the configuration are checked before any process is started.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -16,35 +16,35 @@ use super::{Error, ports};
 use crate::simulate::{Feed, SyntheticOptions};
 use crate::verbosity::Verbosity;
 
-/// What is to be run.
+/// See the [module](self).
 pub struct Plan {
     /// The flags.
     pub args: Args,
-    /// How much is said.
+    /// How much is logged.
     pub verbosity: Verbosity,
-    /// The feed that this program serves; none where the events come from elsewhere.
+    /// The feed that this program serves; `None` if the events come from elsewhere.
     pub feed: Option<Feed>,
     /// The tiers' programs.
     pub tiers: Tiers,
-    /// What the tiers say they will do.
+    /// The tiers' effective configurations.
     pub asked: Asked,
-    /// How to reach Kafka, but for where it is.
+    /// How to reach Kafka, except for its address.
     pub kafka: Kafka,
-    /// Where a Kafka is that runs already.
+    /// The address of an existing Kafka.
     pub brokers: Option<String>,
-    /// Where the data is.
+    /// The data directory.
     pub dir: DataDir,
-    /// Where the dashboard will be.
+    /// The address of the dashboard.
     pub listen: SocketAddr,
     settings: Settings,
     admin: [SocketAddr; 3],
 }
 
 impl Plan {
-    /// Checks the command.
+    /// Checks the command and the configuration.
     ///
     /// # Errors
-    /// What is wrong with it, or with the machine.
+    /// When one of them is not valid, or the machine lacks something.
     pub async fn new(args: Args, verbosity: Verbosity) -> Result<Self, Error> {
         let settings = Settings::read(args.config.as_deref())?;
         let of_file = settings.brokers().map(str::to_owned);
@@ -94,10 +94,10 @@ impl Plan {
         })
     }
 
-    /// Checks that the cluster which was found is the data's, and has what is asked for.
+    /// Checks that the data directory belongs to the cluster that was found, and that the topic of `--topic` exists.
     ///
     /// # Errors
-    /// When it is another one, or the topic is not there.
+    /// When the data belongs to another cluster, or the topic does not exist.
     pub fn accept(&self, found: &Cluster) -> Result<(), Error> {
         if let Some(id) = &found.id {
             self.dir.bind(id)?;
@@ -117,15 +117,15 @@ impl Plan {
         });
         names.truncate(5);
         let hint = if names.is_empty() {
-            "there is none at all".to_owned()
+            "it has no topics at all".to_owned()
         } else {
-            format!("the nearest are {}", names.join(", "))
+            format!("the most similar ones are {}", names.join(", "))
         };
         let brokers = self.brokers.clone().unwrap_or_default();
         Err(Error::NoTopic { topic: topic.clone(), brokers, hint })
     }
 
-    /// Where everything is, once `kafka` answers and the feed is served at `feed`.
+    /// All addresses, once `kafka` answers and `feed` is served.
     ///
     /// # Errors
     /// When the data directory cannot be written to.
@@ -144,8 +144,8 @@ impl Plan {
         } else {
             "the feed that `up` serves"
         };
-        // From the first line, should the collector be killed before it has logged any; the collector adds
-        // the position that it has logged, and the last one given counts.
+        // `since_mtime=0` asks for the feed from its first line, in case the collector is killed before it has logged
+        // anything. Later the collector appends the position that it has logged, and the last parameter counts.
         let feed = feed.map(|feed| OwnFeed {
             url: format!("{}?since_mtime=0", feed.url()),
             id: feed.id().to_owned(),
@@ -173,7 +173,7 @@ impl Plan {
     }
 }
 
-/// A topic that is there has topics of its own for what is counted of it, named as the default ones are.
+/// An existing topic gets further topics of its own, named like the default ones.
 fn topics_of(raw: &str) -> Topics {
     Topics {
         raw: raw.to_owned(),
@@ -184,7 +184,7 @@ fn topics_of(raw: &str) -> Topics {
     }
 }
 
-/// The feed. A recording is opened on another thread: what is no regular file may block.
+/// The feed. A recording is opened on another thread, because opening may block.
 async fn feed(args: Args, scratch: PathBuf) -> Result<Feed, Error> {
     let opened = tokio::task::spawn_blocking(move || match &args.recording {
         Some(recording) => Feed::recording(recording, &scratch),
@@ -195,7 +195,7 @@ async fn feed(args: Args, scratch: PathBuf) -> Result<Feed, Error> {
     Ok(opened.await.map_err(|error| Error::Thread(error.into()))??)
 }
 
-/// Where the dashboard will be: a flag, else what is configured, else the default.
+/// The address of the dashboard: that of a flag, else the configured one, else the default.
 fn listen(args: &Args, settings: &Settings, asked: &Asked) -> Result<SocketAddr, Error> {
     let configured = settings.origin(Tier::AccessApi.name(), "listen").is_some();
     let default = if args.once { 0 } else { DEFAULT_PORT };
@@ -207,7 +207,7 @@ fn listen(args: &Args, settings: &Settings, asked: &Asked) -> Result<SocketAddr,
     Ok(address)
 }
 
-/// Where the tiers' admin ports will be: where they are configured, else on free ports.
+/// The admin addresses of the tiers: the configured ones, else free ports.
 fn admin(settings: &Settings, asked: &Asked) -> Result<[SocketAddr; 3], Error> {
     let mut admin = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); 3];
     for (address, tier) in admin.iter_mut().zip(Tier::ALL) {
@@ -215,7 +215,7 @@ fn admin(settings: &Settings, asked: &Asked) -> Result<[SocketAddr; 3], Error> {
             *address = tier.of(&asked.admin);
         }
     }
-    // Free ports are drawn together, so that they differ.
+    // The free ports are drawn together, so that they differ.
     let free: [u16; 3] = ports::free().map_err(Error::Ports)?;
     for (address, port) in admin.iter_mut().zip(free) {
         if address.port() == 0 {
@@ -225,8 +225,8 @@ fn admin(settings: &Settings, asked: &Asked) -> Result<[SocketAddr; 3], Error> {
     Ok(admin)
 }
 
-/// A free port in place of port 0. It must be known before the process that listens there starts, and stay the
-/// same when that one is started again.
+/// Replaces port 0 by a free port. The port must be known before the process that will listen there starts, and must
+/// stay the same when that process is started again.
 fn with_port(mut address: SocketAddr) -> Result<SocketAddr, Error> {
     if address.port() == 0 {
         let [free] = ports::free().map_err(Error::Ports)?;
@@ -235,7 +235,7 @@ fn with_port(mut address: SocketAddr) -> Result<SocketAddr, Error> {
     Ok(address)
 }
 
-/// Where a client on this machine finds what listens at `address`.
+/// The address at which a client on this machine reaches a server that listens at `address`.
 pub fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => (Ipv4Addr::LOCALHOST, address.port()).into(),

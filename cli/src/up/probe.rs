@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 const EVERY: Duration = Duration::from_millis(50);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
-/// More than the metrics of any tier.
+/// The most bytes of an answer that are read; the metrics of a tier are smaller.
 const LONGEST_ANSWER: u64 = 4 << 20;
 
 /// How a process shows that it is ready.
@@ -27,7 +27,7 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// Resolves when the process is ready, with the line it said for [`Probe::FirstLine`].
+    /// Resolves when the process is ready. For [`Probe::FirstLine`] it returns the line.
     pub async fn ready(self, first_line: &mut watch::Receiver<Option<String>>) -> String {
         match self {
             Self::Http(address) => {
@@ -45,7 +45,7 @@ impl Probe {
             Self::FirstLine => {
                 match first_line.wait_for(Option::is_some).await.map(|line| line.clone()) {
                     Ok(line) => line.unwrap_or_default(),
-                    // It ended without a word: whoever waits for its end is told.
+                    // The process has ended without a line, which its supervisor handles.
                     Err(_) => std::future::pending().await,
                 }
             }
@@ -53,7 +53,7 @@ impl Probe {
     }
 }
 
-/// `GET path` there: the status and the beginning of the body, or nothing when there is no answer.
+/// The answer to `GET path` at `address`: the status and the beginning of the body. `None` if there is no answer.
 pub async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -71,12 +71,12 @@ pub async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
     Some((status, body.to_owned()))
 }
 
-/// Whether `GET path` there is answered by 200.
+/// Whether `GET path` at `address` is answered with 200.
 pub async fn answers(address: SocketAddr, path: &str) -> bool {
     get(address, path).await.is_some_and(|(status, _)| status == 200)
 }
 
-/// What a tier with this admin address still waits for, in words.
+/// What the tier with this admin address still waits for, in words.
 pub async fn unmet(admin: SocketAddr) -> String {
     match get(admin, "/ready").await {
         Some((_, body)) => {
@@ -87,8 +87,8 @@ pub async fn unmet(admin: SocketAddr) -> String {
     }
 }
 
-/// Whether a Kafka broker there knows of itself. The port is tried first: a client of librdkafka that
-/// cannot connect says so in the log.
+/// Whether the Kafka broker at `address` lists brokers. The port is tried first, because a librdkafka client that
+/// cannot connect logs an error.
 async fn lists_brokers(address: SocketAddr) -> bool {
     if TcpStream::connect(address).await.is_err() {
         return false;

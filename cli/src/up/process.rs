@@ -1,11 +1,11 @@
-//! One child process: started, watched until it is ready, restarted when it ends, stopped in the end.
+//! One child process: started, watched until it is ready, restarted when it ends, and stopped at the end.
 //!
-//! Children must not outlive `up`, not even one that is killed with -9: they are started through
-//! `setpriv --pdeathsig KILL`, which then *is* the child. The kernel sends that signal when the
-//! **thread** ends that started the child, so `up` starts every process from its main thread, the only
-//! thread of its runtime. Children have process groups of their own: a terminal's Ctrl-C reaches `up`
-//! alone, which stops them in order. Signals go to the whole group: what starts Kafka runs programs of its own
-//! (Maven, when it fetches), which must end with it.
+//! Children must end with `up` even if it is killed with -9. Therefore they are started through
+//! `setpriv --pdeathsig KILL`, which replaces itself by the child's program. The kernel sends that signal when the
+//! **thread** that started the child ends, so `up` starts every process from its main thread, the only
+//! thread of its runtime. Each child has a process group of its own, so that a terminal's Ctrl-C reaches only `up`,
+//! which stops the children in order. Signals go to the whole group, because the script that starts Kafka runs
+//! programs of its own (Maven, when it fetches the jars), which must end with it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -27,11 +27,11 @@ use super::console::Console;
 use super::probe::Probe;
 use super::restart::{Exit, Life, Policy, Verdict};
 
-/// A longer log line is cut into several.
+/// The longest log line in bytes; a longer one is split.
 const MAX_LINE: u64 = 64 << 10;
-/// Log lines that are repeated when a process is given up.
+/// How many log lines are repeated when a process is given up.
 const TAIL: usize = 12;
-/// How long the last lines of a process that ended may take to arrive.
+/// How long `up` waits for the last lines of a process that has ended.
 const TAIL_DEADLINE: Duration = Duration::from_millis(300);
 
 /// What to start and how to treat it.
@@ -43,7 +43,7 @@ pub struct Spec {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// Variables added to our own environment.
+    /// Variables that are added to the environment of `up`.
     pub env: Vec<(String, OsString)>,
     /// How it shows that it is ready.
     pub probe: Probe,
@@ -53,16 +53,16 @@ pub struct Spec {
     pub restart: bool,
 }
 
-/// Where a process stands.
+/// The state of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// Not there, or not ready.
+    /// It is not running, or not ready.
     Down,
-    /// Ready; with what it said on stdout, for [`Probe::FirstLine`].
+    /// It is ready; with its first line on stdout, for [`Probe::FirstLine`].
     Ready(String),
 }
 
-/// Why a process is not there and will not be.
+/// Why a process is given up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be started at all.
@@ -75,7 +75,7 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
-    /// It ended, and starting it again would not help.
+    /// It has ended and is not started again.
     #[error("{name} ended ({status}) and is not started again; its last lines were:\n{tail}")]
     GaveUp {
         /// The process.
@@ -88,7 +88,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether trying again can help: no, that has been tried.
+    /// Whether trying again can help. It cannot: `up` has tried already.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Spawn { .. } | Self::GaveUp { .. } => false,
@@ -107,8 +107,8 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    /// Starts `spec` and keeps it running, or tells `failed`. While `needs` is down its failures are
-    /// excused; `force` cuts the grace short.
+    /// Starts `spec` and keeps it running. If it is given up, the error is sent to `failed`. Failures while `needs` is
+    /// down do not count. Cancelling `force` kills it without the grace period.
     pub fn start(
         spec: Spec,
         console: Console,
@@ -131,7 +131,7 @@ impl Supervised {
         };
         let task = tokio::spawn(async move {
             if let Err(error) = supervisor.run().await {
-                // Full or closed: somebody else's failure is being dealt with already.
+                // It fails only when another failure has already made `up` stop.
                 let _told = failed.try_send(error);
             }
         });
@@ -143,18 +143,18 @@ impl Supervised {
         self.tail.clone()
     }
 
-    /// Its state, to look at or to wait for.
+    /// A receiver of its state.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.clone()
     }
 
-    /// Stops it: SIGTERM, the grace, SIGKILL.
+    /// Stops it: SIGTERM, the grace period, SIGKILL.
     pub async fn stop(self, console: &Console) {
         if !self.task.is_finished() {
             console.say(format!("stopping {}", self.name));
         }
         self.stop.cancel();
-        // How it ended has been said.
+        // The task has reported how the process ended.
         let _ended = self.task.await;
     }
 }
@@ -169,7 +169,7 @@ struct Supervisor {
     tail: Tail,
 }
 
-/// How one life ended.
+/// How one run of a process ended.
 enum Ending {
     Stopped,
     Ended { status: ExitStatus, life: Life, tail: String },
@@ -199,7 +199,7 @@ impl Supervisor {
         }
     }
 
-    /// From one start to the end that follows it.
+    /// Starts the process, and waits until it ends or is stopped.
     async fn live(&mut self) -> Result<Ending, Error> {
         if let Some(needs) = &mut self.needs {
             needs.mark_unchanged();
@@ -266,7 +266,7 @@ impl Supervisor {
         }
     }
 
-    /// Asks `child` to end, and makes it end when it does not.
+    /// Asks `child` to end, and kills it if it does not.
     async fn end(&self, mut child: Child) {
         let group = group(&child);
         signal_group(group, Signal::SIGTERM);
@@ -279,7 +279,7 @@ impl Supervisor {
         if late {
             self.console.warn(format!("{name} did not end in time: killing it"));
         }
-        // Also where it has ended: what it started may still be there.
+        // This is done even if it has ended, because programs that it started may still run.
         signal_group(group, Signal::SIGKILL);
         let _ended = child.wait().await;
     }
@@ -314,7 +314,7 @@ impl Supervisor {
 
 async fn drain(logs: [Option<JoinHandle<()>>; 2]) {
     for log in logs.into_iter().flatten() {
-        // A grandchild may hold the pipe open; its lines are not worth waiting for.
+        // A grandchild may hold the pipe open, so that the wait is limited.
         let _late = timeout(TAIL_DEADLINE, log).await;
     }
 }
@@ -324,7 +324,7 @@ async fn drain(logs: [Option<JoinHandle<()>>; 2]) {
 pub struct Tail(Arc<Mutex<VecDeque<String>>>);
 
 impl Tail {
-    /// The newest line; what to say where there is none.
+    /// The newest line, or a text that says that there is none.
     pub fn newest(&self) -> String {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines
@@ -350,8 +350,8 @@ impl Tail {
     }
 }
 
-/// A command that dies with this thread, by util-linux's `setpriv`, essential on Debian. Without it (another
-/// system) a killed `up` leaves its children behind.
+/// A command that is killed when this thread ends, through util-linux's `setpriv`, which is essential on Debian. On a
+/// system without it a killed `up` leaves its children behind.
 pub fn guarded(program: &Path) -> Command {
     match super::programs::in_path("setpriv") {
         Some(setpriv) => {
@@ -370,7 +370,7 @@ fn group(child: &Child) -> Option<Pid> {
 
 fn signal_group(group: Option<Pid>, signal: Signal) {
     if let Some(group) = group {
-        // All of it may be gone already, which is what we want.
+        // It fails when the group has ended already, which is the goal.
         let _gone = killpg(group, signal);
     }
 }

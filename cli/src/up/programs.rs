@@ -1,9 +1,9 @@
-//! Where the programs are that `up` starts.
+//! Finds the programs that `up` starts.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A program that is needed and not there.
+/// A program that is needed and was not found.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{name} is neither beside this program ({beside}) nor in PATH; build it with `cargo build --release -p {name}`"
@@ -13,7 +13,7 @@ pub struct Missing {
     beside: String,
 }
 
-/// The program `name`: beside ours, else in PATH.
+/// The program `name`: in the directory of this program, else in PATH.
 ///
 /// # Errors
 /// When it is in neither.

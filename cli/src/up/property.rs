@@ -1,4 +1,4 @@
-//! A property of Kafka clients as given with `-X`. It may be a password: its value is never shown.
+//! A property of Kafka clients as given with `-X`. Its value is never shown, because it may be a password.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// `security.protocol=SASL_SSL`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Property {
-    /// As librdkafka calls it.
+    /// Its name in librdkafka.
     pub key: String,
     /// Its value.
     pub value: String,
@@ -19,7 +19,7 @@ impl FromStr for Property {
         let (key, value) = text
             .split_once('=')
             .ok_or("write KEY=VALUE, for example -X security.protocol=SASL_SSL")?;
-        // The section of the file has this name; whoever writes the whole path is understood too.
+        // In the file the section is [kafka.properties], so that users may write the prefix here too.
         let key = key.trim().strip_prefix("kafka.").unwrap_or(key.trim());
         if key.is_empty() {
             return Err("there is no key before the =".to_owned());

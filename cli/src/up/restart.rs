@@ -1,39 +1,39 @@
-//! When a process that ended is started again: what a pod's restart policy would do, with one
-//! difference. A process that fails again and again without ever becoming ready is not waited for;
-//! whoever sits in front of it is told why.
+//! When a process that has ended is started again: as by the restart policy of a pod, with one
+//! difference. A process that fails again and again without ever becoming ready is given up, and the
+//! user is told why.
 //!
-//! What ended from outside (`kill -9`, the memory killer) says nothing about the process itself and is
-//! restarted for ever. Pure: times are arguments.
+//! If a process was ended from outside (`kill -9`, the kernel's out-of-memory killer), that says nothing about the
+//! process itself, and it is always restarted. Pure: times are arguments.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// Failures in a row, none of them ready, after which a process is given up.
+/// After this many failures in a row without having been ready, a process is given up.
 pub const MAX_FAILURES: u32 = 5;
 
-/// A life this long shows that a failure is not the start's.
+/// A process that ran at least this long did not fail because of its start.
 const STEADY: Duration = Duration::from_secs(5);
-/// A process killed sooner than this after its start waits as long before the next.
+/// A process that is killed sooner than this after its start is started again only after this delay.
 const BREATH: Duration = Duration::from_millis(500);
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(5);
 
-/// `EX_USAGE` and `EX_UNAVAILABLE` of sysexits: bad configuration, something is not installed.
+/// `EX_USAGE` and `EX_UNAVAILABLE` of sysexits: the configuration is not valid, or something is not installed.
 const HOPELESS: [i32; 2] = [64, 69];
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// It was told to: a signal from outside, or exit code 0.
+    /// By a signal from outside, or with exit code 0.
     Outside,
     /// By a failure of its own.
     Failed,
-    /// By a failure that the next start would meet again.
+    /// By a failure that would happen again at the next start.
     Hopeless,
 }
 
-/// What to do about it.
+/// What to do after a process has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Start it again after this long.
@@ -42,7 +42,7 @@ pub enum Verdict {
     GiveUp,
 }
 
-/// One life of a process.
+/// One run of a process, from its start to its end.
 #[derive(Debug, Clone, Copy)]
 pub struct Life {
     /// How it ended.
@@ -51,23 +51,23 @@ pub struct Life {
     pub lasted: Duration,
     /// Whether it ever became ready.
     pub ready: bool,
-    /// Whether something that it needs was down meanwhile, so that its failure is not its own.
+    /// Whether something that it needs was down meanwhile, so that its failure does not count.
     pub excused: bool,
 }
 
 /// The history of a process, as far as it matters.
 #[derive(Debug, Default)]
 pub struct Policy {
-    /// Failures since it was last ready, less the excused ones.
+    /// How many failures there were since it was last ready, without the excused ones.
     failures: u32,
-    /// Failures in a row that came soon after the start.
+    /// How many failures in a row came soon after the start.
     early: u32,
 }
 
 impl Exit {
     /// Reads an exit status.
     pub fn of(status: ExitStatus) -> Self {
-        // What a process does to itself: it aborted, or broke the machine's rules.
+        // Signals that a process causes itself, by an abort or a forbidden operation.
         const OWN: [i32; 7] = [4, 5, 6, 7, 8, 11, 31]; // ILL TRAP ABRT BUS FPE SEGV SYS
         match (status.code(), status.signal()) {
             (Some(0), _) => Self::Outside,
@@ -102,7 +102,7 @@ impl Policy {
     }
 }
 
-/// At once the first time, then doubling.
+/// No delay after the first failure, then one that doubles.
 fn delay(attempt: u32) -> Duration {
     match attempt {
         0 | 1 => Duration::ZERO,

@@ -1,4 +1,4 @@
-//! The file by which others find a running `up`: `running.json` in its data directory.
+//! The file in which a running `up` writes its addresses: `running.json` in its data directory.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::tiers::{Tier, Wiring};
 
 const NAME: &str = "running.json";
 
-/// Where a running `up` can be asked.
+/// The addresses of a running `up`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
     /// The process.
@@ -20,18 +20,18 @@ pub struct Addresses {
     pub listen: SocketAddr,
     /// Kafka.
     pub brokers: String,
-    /// Admin ports by tier, those that run.
+    /// The admin addresses of the tiers that run, by name.
     pub admin: std::collections::BTreeMap<String, SocketAddr>,
 }
 
-/// The file, for as long as `up` runs.
+/// The file, which is removed when this is dropped.
 pub struct Running(PathBuf);
 
 impl Running {
-    /// Says where the parts of `up` are.
+    /// Writes the file.
     ///
     /// # Errors
-    /// When the file cannot be written; nothing but `millrace status` needs it.
+    /// When the file cannot be written; only `millrace status` needs it.
     pub fn write(dir: &DataDir, wiring: &Wiring<'_>) -> std::io::Result<Self> {
         let collects = |tier: &Tier| *tier != Tier::Collector || !wiring.own_topics;
         let admin = Tier::ALL.into_iter().filter(collects);
@@ -54,10 +54,10 @@ impl Drop for Running {
     }
 }
 
-/// Where the `up` can be asked that works in `dir`.
+/// Reads the addresses of the `up` that uses `dir`.
 ///
 /// # Errors
-/// When there is none, or it is still starting.
+/// When there is no such `up`, or it is still starting.
 pub fn read(dir: &Path) -> std::io::Result<Addresses> {
     Ok(serde_json::from_str(&std::fs::read_to_string(dir.join(NAME))?)?)
 }

@@ -1,8 +1,8 @@
-//! What is configured, and where: the file of `--config` and the environment of this process.
+//! The configuration: the file of `--config` and the environment of this process.
 //!
-//! Precedence: what `up` was told by a flag, or has to say itself, goes to the tiers as environment variables
-//! of theirs, in place of the user's; the user's own variables reach them unchanged; the file is read by each
-//! tier itself. What is overridden is told, see [`Settings::origin`].
+//! Precedence: settings that come from a flag of `up`, or that `up` itself has to make, are passed to the tiers as
+//! environment variables, which replace those of the user. Other variables reach the tiers unchanged, and each tier
+//! reads the file itself. The user is told what is overridden, see [`Settings::origin`].
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ pub struct Settings {
     environment: Environment,
 }
 
-/// The section that `up` needs whole, since tiers do not print passwords.
+/// The section that `up` reads itself, because `--dump-config` of the tiers masks passwords.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct KafkaSection {
@@ -48,7 +48,7 @@ impl Settings {
             .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
             .collect();
         let table = path.map(file::check_sections).transpose()?.unwrap_or_default();
-        // Tiers are started elsewhere than where the path was written.
+        // An absolute path is valid for the tiers too, whatever their working directory is.
         let path = path.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()));
         Ok(Self { path, table, environment })
     }
@@ -58,7 +58,8 @@ impl Settings {
         self.path.as_deref()
     }
 
-    /// Who says what `key` of the tier `name` is: a variable or the file, in words; `None` if nobody does.
+    /// Where `key` of the tier `name` is set: the name of the variable or the place in the file, in words. `None` if it is
+    /// not set.
     pub fn origin(&self, name: &str, key: &str) -> Option<String> {
         let variable = config::variable(name, key);
         if self.environment.contains_key(&variable) {
@@ -75,12 +76,12 @@ impl Settings {
         }
     }
 
-    /// What a variable of the tier says.
+    /// The value of the tier's variable for `key`.
     pub fn variable(&self, name: &str, key: &str) -> Option<&str> {
         self.environment.get(&config::variable(name, key)).map(String::as_str)
     }
 
-    /// The Kafka that the file names for all tiers.
+    /// The address of Kafka that the file sets for all tiers.
     pub fn brokers(&self) -> Option<&str> {
         self.table.get("kafka")?.get("brokers")?.as_str()
     }
@@ -99,7 +100,8 @@ impl Settings {
         Ok(kafka)
     }
 
-    /// A key of the collector's source: `source.NAME.url` where the file names one, else the default one's.
+    /// The full name of a key of the collector's source: `source.NAME.key` if the file names a source, else that of the
+    /// default source.
     pub fn source_key(&self, key: &str) -> String {
         match self.source() {
             Some(name) => format!("source.{name}.{key}"),
@@ -107,7 +109,7 @@ impl Settings {
         }
     }
 
-    /// Whether somebody says where the feed is; then `up` serves none of its own.
+    /// Whether the address of a feed is configured. Then `up` serves no feed of its own.
     pub fn names_feed(&self) -> bool {
         let variable =
             |name: &String| name.starts_with("COLLECTOR__SOURCE__") && name.ends_with("URL");

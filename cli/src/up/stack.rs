@@ -1,5 +1,5 @@
 //! The processes of one `up`, in the order in which they start and stop. Each step of the start has a deadline,
-//! and says now and then what it waits for.
+//! and tells the user regularly what it waits for.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -21,16 +21,17 @@ use super::running::Running;
 use super::tiers::{Tier, Wiring};
 use super::{Error, cluster, kafka, once, ports, terminal};
 
-/// How many processes there are at most.
+/// The most processes that there are: the broker and three tiers.
 pub const PROCESSES: usize = 4;
 
-/// How often somebody who waits is told what for.
+/// How often the user is told what `up` waits for.
 const REMINDER: Duration = Duration::from_secs(10);
 
-/// The in-memory broker is a new cluster each time, and has nothing that could be mixed up.
+/// The id under which a data directory is bound to the in-memory broker. It is always the same, because such a broker has
+/// no data of an earlier run that could be confused.
 const MEMORY: &str = "memory";
 
-/// What runs.
+/// The feed and the processes that run.
 pub struct Stack {
     console: Console,
     failed: mpsc::Sender<process::Error>,
@@ -42,21 +43,21 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Nothing runs yet. A process that is given up is told to `failed`.
+    /// A stack in which nothing runs yet. The error of a process that is given up is sent to `failed`.
     pub fn new(console: Console, failed: mpsc::Sender<process::Error>) -> Self {
         let force = CancellationToken::new();
         Self { console, failed, force, feed: None, running: None, processes: Vec::new() }
     }
 
-    /// Cancel it to cut [`stop`](Self::stop) short.
+    /// A token; cancelling it makes [`stop`](Self::stop) kill what still runs.
     pub fn force(&self) -> CancellationToken {
         self.force.clone()
     }
 
-    /// Starts everything; returns when `--once` is answered, else never.
+    /// Starts everything. Returns when the answer of `--once` is printed; without `--once` only with an error.
     ///
     /// # Errors
-    /// When something cannot be started, does not get ready in time, or cannot go on. What runs, runs on until
+    /// When something cannot be started, is not ready in time, or cannot go on. Processes run on until
     /// [`stop`](Self::stop).
     pub async fn run(&mut self, plan: &Plan) -> Result<(), Error> {
         let began = Instant::now();
@@ -83,7 +84,7 @@ impl Stack {
         let mut serving = self.start(plan.tiers.spec(Tier::AccessApi, &wiring), broker.clone());
         let mut analyzing = self.start(plan.tiers.spec(Tier::Analyzer, &wiring), broker.clone());
         let deadline = plan.args.step_deadline();
-        // Where the topics stand must be known before the collector writes to them.
+        // The ends of the topics must be known before the collector writes to them.
         let ledger = async {
             if !plan.args.once {
                 return Ok(None);
@@ -100,7 +101,7 @@ impl Stack {
         let serving = async {
             self.await_tier(Tier::AccessApi, &wiring, &mut serving, deadline).await?;
             self.console
-                .say(format!("the page serves after {:.1} s", began.elapsed().as_secs_f64()));
+                .say(format!("the page is served after {:.1} s", began.elapsed().as_secs_f64()));
             if plan.args.once { Ok(()) } else { announce(reachable(plan.listen)) }
         };
         let analyzing = self.await_tier(Tier::Analyzer, &wiring, &mut analyzing, deadline);
@@ -114,7 +115,7 @@ impl Stack {
         let collecting = async {
             if let Some(mut state) = collecting {
                 let ready = self.await_tier(Tier::Collector, &wiring, &mut state, deadline).await;
-                // A feed of others may come later; ours is there.
+                // A feed elsewhere may become available later, so that it is waited for. Our own feed is available already.
                 if let (Err(error), Some(_)) = (ready, &feed) {
                     return error;
                 }
@@ -136,7 +137,7 @@ impl Stack {
         }
     }
 
-    /// Stops what runs, the newest first, so that what is in flight gets as far as it can.
+    /// Stops the feed and then the processes, the newest first, so that data in flight gets as far as possible.
     ///
     /// # Errors
     /// When the truth cannot be written.
@@ -159,7 +160,7 @@ impl Stack {
         truth
     }
 
-    /// Returns Kafka once it answers, and the broker's state if it is ours.
+    /// Starts the broker if `up` has one of its own. Returns Kafka once it answers, and the state of that broker.
     async fn start_broker(
         &mut self,
         plan: &Plan,
@@ -222,7 +223,8 @@ impl Stack {
         self.await_ready(tier.name(), state, deadline, waiting).await.map(|_| ())
     }
 
-    /// Waits until a process is ready; what it said then. For ever if it is given up, which ends `up`.
+    /// Waits until a process is ready, and returns its first line. If the process is given up, this waits until
+    /// `deadline`, or until `up` ends because of that.
     async fn await_ready<F: Future<Output = String>>(
         &self,
         what: &'static str,

@@ -1,4 +1,4 @@
-//! What the collector takes, so that the feed that `up` serves gives that.
+//! The parts of the collector's configuration to which the feed of `up` has to be adapted.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::simulate::Feed;
 
-/// The collector's effective configuration, as far as it matters to a feed.
+/// The collector's effective configuration, as far as it matters for a feed.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Taken {
     #[serde(default)]
@@ -21,12 +21,12 @@ struct Limit {
 }
 
 impl Taken {
-    /// Reads what `collector --dump-config` says.
+    /// Reads the output of `collector --dump-config`.
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)
     }
 
-    /// The feed that gives what the collector takes.
+    /// Adapts the feed: to the collector's longest message, and to the place of the event time.
     pub fn fit(self, feed: Feed) -> Feed {
         let longest = self.source.values().map(|limit| limit.max_message_bytes).min();
         feed.event(self.event).max_message_bytes(longest.unwrap_or(usize::MAX))

@@ -1,4 +1,4 @@
-//! What a terminal shows while `up` runs.
+//! The status line on a terminal while `up` runs.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use super::feed::RunningFeed;
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Shows how the feed goes on, for ever; nothing where the feed is elsewhere.
+/// Shows the progress of the feed, without end. If the feed is elsewhere, only the address of the page is shown.
 ///
 /// # Errors
-/// When the feed breaks off.
+/// When the feed cannot be read to its end.
 pub async fn show(
     listen: SocketAddr,
     feed: Option<&RunningFeed>,
@@ -26,7 +26,7 @@ pub async fn show(
     };
     let through = async {
         feed.through().await?;
-        console.say("the feed is through; the results stay on the page");
+        console.say("the feed has sent all its lines; the results stay on the page");
         std::future::pending::<Result<(), Error>>().await
     };
     let ticking = async {

@@ -1,4 +1,5 @@
-//! The three tiers as processes: where they are, what they are told, and what they say they will do.
+//! The three tiers as processes: their programs, the settings that `up` passes to them, and their effective
+//! configurations.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -17,13 +18,14 @@ use super::property::Property;
 use super::settings::Settings;
 use super::taken::Taken;
 
-/// Longer than a tier's own drain deadline (10 s by default), which it reports itself.
+/// How long a tier may take to end. It is longer than a tier's own drain deadline (10 s by default), so that the tier
+/// itself can report a slow drain.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// How often a tier is asked for its configuration while something keeps killing it.
+/// How often a tier is asked for its configuration if it is killed from outside each time.
 const QUESTIONS: u32 = 10;
 
-/// How the feed that `up` serves is asked for what was missed.
+/// The source's `resume` for the feed that `up` serves.
 const RESUME: &str = r#"{ query = "since_mtime", from = "time" }"#;
 
 /// One of the tiers.
@@ -45,32 +47,32 @@ pub struct Tiers {
     access_api: PathBuf,
 }
 
-/// Where everything is.
+/// The addresses and other settings that `up` passes to the tiers.
 #[derive(Debug)]
 pub struct Wiring<'a> {
-    /// What the user configured.
+    /// The user's configuration.
     pub settings: &'a Settings,
     /// Kafka, as `up` itself reaches it.
     pub kafka: Kafka,
-    /// Who says where Kafka is.
+    /// What sets the address of Kafka, in words.
     pub brokers_by: &'static str,
     /// Whether the topics are those of `--topic` instead of the configured ones.
     pub own_topics: bool,
-    /// Properties of Kafka clients that were given by flags.
+    /// Properties of Kafka clients that were given with `-X`.
     pub properties: &'a [Property],
     /// The feed that `up` serves itself.
     pub feed: Option<OwnFeed>,
-    /// Where the access-api serves.
+    /// The address of the access-api.
     pub listen: SocketAddr,
-    /// The flag that says so; empty where it is what is configured.
+    /// The flag that sets this address; empty if it is configured or the default.
     pub listen_by: String,
     /// Admin addresses of collector, analyzer, access-api.
     pub admin: [SocketAddr; 3],
     /// The analyzer's name in its consumer groups.
     pub stack: String,
-    /// Where the collector's message log is.
+    /// The directory of the collector's message log.
     pub log: PathBuf,
-    /// Which log lines the tiers write, where nothing else is configured.
+    /// Which log lines the tiers write, if nothing else is configured.
     pub log_filter: Option<&'static str>,
 }
 
@@ -79,26 +81,26 @@ pub struct Wiring<'a> {
 pub struct OwnFeed {
     /// Where the collector connects.
     pub url: String,
-    /// Tells it from the feeds of earlier runs on the same data.
+    /// Distinguishes it from the feeds of earlier runs on the same data.
     pub id: String,
-    /// The flag that asked for it.
+    /// What asked for it, in words.
     pub by: &'static str,
 }
 
-/// The part of the tiers' effective configurations that `up` must know.
+/// The parts of the tiers' effective configurations that `up` needs.
 #[derive(Debug)]
 pub struct Asked {
     /// What is counted.
     pub analysis: Analysis,
-    /// Where the access-api will serve.
+    /// The address of the access-api.
     pub listen: SocketAddr,
     /// Admin addresses of collector, analyzer, access-api.
     pub admin: [SocketAddr; 3],
-    /// What the collector takes.
+    /// What matters for the feed of the collector's configuration.
     pub taken: Taken,
 }
 
-/// What the analyzer computes.
+/// What the analyzer counts.
 #[derive(Debug)]
 pub struct Analysis {
     queries: Vec<String>,
@@ -132,7 +134,7 @@ struct Query {
 /// Why a tier's configuration is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It could not be asked.
+    /// Its program cannot be run.
     #[error("cannot run `{tier} --dump-config`: {source}")]
     Run {
         /// The tier.
@@ -145,18 +147,18 @@ pub enum Error {
     Refused {
         /// The tier.
         tier: &'static str,
-        /// Its words.
+        /// What it printed.
         why: String,
     },
-    /// Something keeps killing it.
-    #[error("`{tier} --dump-config` was killed {QUESTIONS} times in a row; find out by what")]
+    /// It is killed from outside each time.
+    #[error("`{tier} --dump-config` was killed {QUESTIONS} times in a row; find out what kills it")]
     Killed {
         /// The tier.
         tier: &'static str,
     },
-    /// It said something else than we know: another version.
+    /// Its output cannot be read, probably because it is of another version.
     #[error(
-        "cannot read what `{tier} --dump-config` says: {source}; build all programs from the same sources"
+        "cannot read the output of `{tier} --dump-config`: {source}; build all programs from the same sources"
     )]
     Unknown {
         /// The tier.
@@ -177,10 +179,10 @@ impl Error {
 }
 
 impl Tier {
-    /// Every tier, in the order of the data.
+    /// Every tier, in the order in which data flows.
     pub const ALL: [Self; 3] = [Self::Collector, Self::Analyzer, Self::AccessApi];
 
-    /// The name of its program, and in the logs.
+    /// The name of its program, which is also its name in the logs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Collector => "collector",
@@ -189,7 +191,7 @@ impl Tier {
         }
     }
 
-    /// Its admin address among those of all.
+    /// Its element in an array with one element for each tier.
     pub const fn of<T: Copy>(self, all: &[T; 3]) -> T {
         match self {
             Self::Collector => all[0],
@@ -203,7 +205,7 @@ impl Tiers {
     /// Finds the programs.
     ///
     /// # Errors
-    /// The first that is missing.
+    /// When one is missing; the error names the first such program.
     pub fn find() -> Result<Self, programs::Missing> {
         Ok(Self {
             collector: programs::find("collector")?,
@@ -212,7 +214,7 @@ impl Tiers {
         })
     }
 
-    /// Asks the tiers what they will do, given the file and the environment as they are.
+    /// Asks the tiers for their effective configurations, with the file and the environment as they are.
     ///
     /// # Errors
     /// When one refuses its configuration.
@@ -245,7 +247,7 @@ impl Tiers {
             if said.status.success() {
                 return Ok(String::from_utf8_lossy(&said.stdout).into_owned());
             }
-            // Without a code a signal ended it: whoever kills tiers by their name has met this one.
+            // Without an exit code it was ended by a signal. Something that kills tiers by name also kills this one.
             if said.status.code().is_some() {
                 let why = String::from_utf8_lossy(&said.stderr).trim_end().to_owned();
                 return Err(Error::Refused { tier, why });
@@ -268,7 +270,7 @@ impl Tiers {
         }
     }
 
-    /// A tier as a process.
+    /// How to start a tier.
     pub fn spec(&self, tier: Tier, wiring: &Wiring<'_>) -> Spec {
         Spec {
             name: tier.name(),
@@ -298,21 +300,21 @@ fn config_flag(file: Option<&Path>) -> Vec<OsString> {
     file.map_or_else(Vec::new, |file| vec!["--config".into(), file.into()])
 }
 
-/// What `up` says to a tier, whatever else is configured.
+/// A setting that `up` passes to a tier.
 struct Said {
     key: String,
     value: OsString,
-    /// Who decided it: a flag, or `up` itself; empty where it is what is configured.
+    /// What decided it: a flag, or `up` itself; empty if it is the configured value or replaces none.
     by: String,
 }
 
 impl Wiring<'_> {
-    /// What is configured otherwise than `up` says, in words.
+    /// Which configured settings `up` overrides, in words.
     pub fn overridden(&self) -> Vec<String> {
         let mut lost = Vec::new();
         for tier in Tier::ALL {
             for said in self.said(tier) {
-                // Properties are added to what is there; what nobody decided is what is configured.
+                // Properties are added to the configured ones. A setting that nothing decided overrides nothing.
                 if said.key == "kafka.properties" || said.by.is_empty() {
                     continue;
                 }
@@ -379,7 +381,7 @@ impl Wiring<'_> {
         all
     }
 
-    /// The flags' properties with those of the tier's own variable, as the TOML that a variable holds.
+    /// The properties of `-X`, together with those of the tier's own variable, in the TOML form of a variable.
     fn kafka_properties(&self, tier: Tier) -> String {
         let text = self.settings.variable(tier.name(), "kafka.properties").unwrap_or("{}");
         let mut table: toml::Table = toml::from_str::<toml::Table>(&format!("value = {text}"))

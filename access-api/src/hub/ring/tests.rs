@@ -79,7 +79,7 @@ proptest! {
             let sum: usize = ring.from(0).map(|f| f.bytes()).sum();
             prop_assert_eq!(ring.bytes(), sum as u64);
             prop_assert!(sum <= bytes);
-            // From the floor on nothing is missing: no sequence, and no frame.
+            // From the floor on neither a sequence nor a frame is missing.
             for wanted in ring.floor()..ring.end() {
                 prop_assert!(covered.contains(&wanted));
             }

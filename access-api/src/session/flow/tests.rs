@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn nobody_is_let_go_for_slowness_unwarned_and_nobody_waits_for_what_is_past(
+    fn no_client_is_disconnected_for_slowness_unwarned_and_no_deadline_lies_in_the_past(
         steps in prop::collection::vec(step(), 0..200),
     ) {
         let limits = limits();
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn no_more_frames_are_read_than_the_rate_allows_and_those_of_one_second(
+    fn the_frames_read_in_any_span_are_within_the_rate_for_it_and_one_second_more(
         waits in prop::collection::vec(0u64..60, 1..400),
     ) {
         let limits = limits();
@@ -116,7 +116,7 @@ fn a_client_that_has_nothing_to_catch_up_with_has_no_lag() {
 }
 
 #[test]
-fn reading_stops_when_the_answers_do_not_leave() {
+fn reading_stops_when_the_answers_are_not_taken() {
     let limits = limits();
     let now = Instant::now();
     let mut flow = Flow::new(now);

@@ -1,4 +1,4 @@
-//! Clients that are slow, or acknowledge.
+//! Clients that are slow, and clients that acknowledge.
 
 use super::*;
 
@@ -28,7 +28,7 @@ async fn a_client_that_falls_behind_is_warned_twice_and_then_gets_the_newest_onl
     assert!(skipped > 0);
     assert_eq!(seqs.len() as u64 + skipped, last, "what was not sent was told");
     assert_eq!(api.metrics.results_skipped.get(), skipped);
-    // And it is in good order again.
+    // Then it counts as keeping up again.
     let next = api.publish("topics");
     assert_eq!(slow.brief().await, format!("result topics {next}"));
     drop((slow, good));
@@ -48,7 +48,7 @@ async fn a_client_that_does_not_read_is_closed_with_a_reason_and_a_cursor_after_
         client.subscribe(["topics"], None).await;
         assert_eq!(client.brief().await, "snapshot topics 0");
     }
-    // Too little for the ring to matter: it is the time that counts.
+    // So few results that the ring does not matter: the write deadline does.
     let mut last = 0;
     for _ in 0..20 {
         last = api.publish_sized("topics", BIG);
@@ -69,14 +69,14 @@ async fn a_client_that_does_not_read_is_closed_with_a_reason_and_a_cursor_after_
         (u16::from(close.code), close.reason.as_str()),
         (4008, format!("stalled {resume}").as_str())
     );
-    // The cursor leads to exactly what was not sent.
+    // Resuming from the cursor gives exactly what was not sent.
     let (seqs, _) = account(&frames);
     assert_eq!(seqs.last().copied().unwrap_or(0), resume.seq);
     let mut back = api.connect().await;
     back.subscribe(["topics"], Some(resume)).await;
     let (seqs, skipped) = account(&read_until(&mut back, last).await);
     assert_eq!((seqs, skipped), ((resume.seq + 1..=last).collect(), 0));
-    // The others never noticed.
+    // Other clients were not affected.
     let next = api.publish("topics");
     assert_eq!(good.brief().await, format!("result topics {next}"));
     drop((stalled, good, back));
@@ -91,10 +91,10 @@ async fn a_client_that_acknowledges_gets_no_more_than_it_acknowledges() {
     client.subscribe(["topics"], None).await;
     let first = client.frame().await.cursor().unwrap();
     client.ack(first).await;
-    // An answer to a frame without sense says that the ack before it was heard.
+    // The answer to a frame that cannot be read shows that the server has read the ack before it.
     client.say("?").await;
     assert_eq!(client.brief().await, "error BadFrame");
-    // It reads everything, as a browser does, but its page is frozen.
+    // It reads everything, as a browser does, but acknowledges nothing, as a frozen page does.
     let mut frames = Vec::new();
     let mut last = 0;
     while last < 40 {

@@ -25,7 +25,7 @@ async fn a_gap_counts_the_clients_own_results() {
         api.publish(query);
     }
     let mut client = api.connect().await;
-    // Of `a` there were 2 and 6 after it, and 6 comes.
+    // After the cursor there were 2 and 6 of `a`, and 6 is sent.
     client.subscribe(["a"], Some(cursor(0))).await;
     let ServerFrame::Gap(gap) = client.frame().await else { panic!("no gap") };
     assert_eq!(gap.skipped, Some(1));
@@ -37,7 +37,7 @@ async fn a_gap_counts_the_clients_own_results() {
 #[tokio::test]
 async fn a_thousand_clients_that_resume_after_a_restart_see_no_gap_and_no_old_result() {
     const CLIENTS: usize = 1000;
-    // Two descriptors each.
+    // Each takes two descriptors.
     crate::descriptors::Caps::claim(&crate::limits::Limits::default());
     let mut config = Config::default();
     config.limits.idle_timeout_ms = 600_000;

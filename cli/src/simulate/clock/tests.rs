@@ -49,7 +49,7 @@ fn without_a_rate_everything_is_due_at_once() {
 }
 
 #[test]
-fn a_rate_that_is_none_is_refused() {
+fn an_invalid_rate_is_refused() {
     for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
         assert!(Pace::Rate(bad).check().is_err(), "{bad}");
     }

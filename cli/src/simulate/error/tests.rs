@@ -9,7 +9,7 @@ fn foreign(path: &str) -> String {
 fn what_is_refused_is_named_with_a_command_that_can_be_pasted() {
     assert_eq!(
         foreign("a.xz"),
-        "the recording a.xz is packed with xz; make lines of it on the way: \
+        "the recording a.xz is packed with xz; convert it to lines: \
          xz -dc a.xz | millrace up --recording -"
     );
     assert!(foreign("-").ends_with(": … | xz -dc | millrace up --recording -"));

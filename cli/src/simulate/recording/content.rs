@@ -7,16 +7,16 @@ use super::copy::Copy;
 use super::file::Snapshot;
 use super::unpack::Fault;
 
-/// Bytes that can be read at any position, as often as is asked.
+/// Bytes that can be read at any position, any number of times.
 #[derive(Debug)]
 pub(super) enum Content {
     /// A plain file.
     File(Arc<Snapshot>),
-    /// What can be read but once.
+    /// The copy of something that can be read only once, or only from its beginning.
     Copied(Copy),
 }
 
-/// Reads content from one position on. Reads nothing at the end, also where more may come later.
+/// Reads content from one position on. At the end it reads 0 bytes, even if more may come later.
 #[derive(Debug)]
 pub(super) struct Cursor {
     content: Arc<Content>,
@@ -28,7 +28,7 @@ impl Cursor {
         Self { content: Arc::clone(content), offset }
     }
 
-    /// Whether nothing will ever follow what was read.
+    /// Whether the end was read, so that nothing will follow.
     pub(super) fn ended(&self) -> Result<bool, Fault> {
         match &*self.content {
             Content::File(file) => Ok(self.offset >= file.length()),
@@ -36,7 +36,7 @@ impl Cursor {
         }
     }
 
-    /// Waits until that may have changed.
+    /// Waits until there is more to read, or until the end is known.
     pub(super) async fn grown(&self) {
         match &*self.content {
             Content::File(_) => {}

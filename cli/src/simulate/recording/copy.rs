@@ -1,8 +1,8 @@
-//! A copy of what can be read only once, made while it is read.
+//! A copy of something that can be read only once, which is made while it is read.
 //!
-//! A thread of its own copies, since a pipe may give nothing for hours. It stays at most [`AHEAD`] bytes
-//! ahead of what was asked for, so that a writer is slowed down and the disk holds what was served, and
-//! little more. The copy has no name: it is gone with the process, however that ends.
+//! A separate thread copies, because a pipe may give nothing for hours. It stays at most [`AHEAD`] bytes
+//! ahead of what was read of the copy, so that a fast writer is slowed down and the disk holds little more than what
+//! was served. The copy has no name, so that it disappears with the process, however that ends.
 
 use std::fs::File;
 use std::io::{self, BufRead, Write};
@@ -17,7 +17,7 @@ use super::unpack::Fault;
 #[cfg(test)]
 mod tests;
 
-/// Enough for a reader never to wait for the disk, little against what a recording may hold.
+/// Large enough that a reader does not wait for the disk, and small compared with a long recording.
 const AHEAD: u64 = 64 << 20;
 
 /// A copy that grows.
@@ -29,15 +29,15 @@ pub(super) struct Copy {
     demand: Arc<Demand>,
 }
 
-/// How far the copy is.
+/// How far the copy has come.
 #[derive(Debug, Clone, Default)]
 struct Extent {
     bytes: u64,
-    /// How the original ended, once it did.
+    /// How the original ended, once it has ended.
     end: Option<Result<(), Fault>>,
 }
 
-/// How far somebody has read; `u64::MAX` once nobody will read on.
+/// How far the copy was read; `u64::MAX` once nobody will read on.
 #[derive(Debug, Default)]
 struct Demand {
     read: Mutex<u64>,
@@ -60,7 +60,7 @@ impl Copy {
             tell.send_modify(|extent| extent.end = Some(copied));
         };
         let thread = std::thread::Builder::new().name("recording".to_owned());
-        // Detached: it may be waiting for a pipe that never ends.
+        // The thread is not joined, because it may wait for a pipe that never ends.
         thread.spawn(copying).map_err(Fault::open)?;
         Ok(Self { file, scratch: scratch.to_owned(), extent, demand })
     }
@@ -69,14 +69,14 @@ impl Copy {
         &self.scratch
     }
 
-    /// Reads what is there at `offset`: nothing where the copy ends for now.
+    /// Reads at `offset`. Reads 0 bytes at the current end of the copy.
     pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let read = self.file.read_at(buffer, offset)?;
         self.demand.raise(offset + read as u64);
         Ok(read)
     }
 
-    /// Whether nothing will ever be there at `offset`.
+    /// Whether the original has ended at or before `offset`.
     pub(super) fn ended(&self, offset: u64) -> Result<bool, Fault> {
         let extent = self.extent.borrow();
         match &extent.end {
@@ -85,10 +85,10 @@ impl Copy {
         }
     }
 
-    /// Waits until there is something at `offset`, or until there never will be.
+    /// Waits until there is something at `offset`, or until the original has ended.
     pub(super) async fn grown(&self, offset: u64) {
         let mut extent = self.extent.clone();
-        // An error means that the thread is gone, which has told how it ended.
+        // It fails only when the thread is gone, and then `end` is set.
         let _grown = extent.wait_for(|extent| extent.bytes > offset || extent.end.is_some()).await;
     }
 }
@@ -99,7 +99,7 @@ impl Drop for Copy {
     }
 }
 
-/// Copies until the original ends, or until nobody wants the copy.
+/// Copies until the original ends, or until nobody will read the copy.
 fn transfer(
     mut original: impl BufRead,
     mut copy: impl Write,
@@ -133,7 +133,7 @@ impl Demand {
         }
     }
 
-    /// Waits until what is at `copied` may be copied; `false` if nobody will read it.
+    /// Waits until the byte at `copied` may be copied. `false` if nobody will read it.
     fn reaches(&self, copied: u64) -> bool {
         let mut read = self.read();
         while read.saturating_add(AHEAD) <= copied {

@@ -1,7 +1,7 @@
-//! The file as it stood when it was opened.
+//! The file as it was when it was opened.
 //!
-//! It stays open, so that it may be moved or removed meanwhile. Whether it is still the same is looked at
-//! whenever its end is reached: a file that was written to since then is an error, never another answer.
+//! It stays open, so that it may be moved or removed meanwhile. Whenever its end is reached, its length and time of
+//! modification are compared: a file that was written to is an error, so that it never gives a different answer.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// A regular file and what it was when it was opened.
+/// A regular file, with the length and time that it had when it was opened.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     file: File,
@@ -32,7 +32,7 @@ impl Snapshot {
         Ok(Self { file, length: metadata.len(), modified: modified(&metadata) })
     }
 
-    /// Reads what is there at `offset`: nothing at its end only.
+    /// Reads at `offset`. Reads 0 bytes only at its end.
     pub(super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(left);
@@ -54,7 +54,7 @@ impl Snapshot {
         SnapshotReader { snapshot: Arc::clone(self), offset: 0 }
     }
 
-    /// Whether it is still what it was.
+    /// Checks that the file was not written to.
     pub(super) fn check(&self) -> io::Result<()> {
         let metadata = self.file.metadata()?;
         if metadata.len() == self.length && modified(&metadata) == self.modified {
@@ -69,7 +69,7 @@ impl Snapshot {
     }
 }
 
-/// The file ends before what was there before.
+/// The error for a file that has become shorter.
 pub(super) fn shortened() -> io::Error {
     io::Error::other(
         "it was cut short while it was read; stop what writes to it and run the command again",

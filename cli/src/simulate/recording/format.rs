@@ -1,10 +1,10 @@
-//! What a recording is, by its first bytes, whatever its name says. Pure.
+//! The format of a recording, recognised by its first bytes and not by its name. Pure.
 //!
 //! | first bytes | answer |
 //! |---|---|
 //! | gzip, zstd | [`Packing`]: unpacked while it is read |
-//! | another packed format, an archive, a binary table | [`Foreign`], with the command that makes lines of it |
-//! | UTF-16 or UTF-32, JSON that is spread over several lines | [`Foreign`], likewise |
+//! | another packed format, an archive, a binary table | [`Foreign`], with the command that converts it to lines |
+//! | UTF-16 or UTF-32, JSON that is spread over several lines | the same |
 //! | anything else | lines |
 
 use serde::de::IgnoredAny;
@@ -19,18 +19,18 @@ pub(super) enum Packing {
     Zstd,
 }
 
-/// Something else than lines, which a command makes lines of.
+/// A format that is not lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Foreign {
-    /// What it is: "is …".
+    /// What it is, to be put after "is".
     pub what: &'static str,
-    /// The command that makes lines of it; the file's name follows. `None` where there is no common one.
+    /// The command that converts it to lines, without the file's name. `None` if there is no common one.
     pub command: Option<&'static str>,
 }
 
 const GZIP: &[u8] = b"\x1f\x8b";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
-/// A frame of zstd that holds no data begins with `5x 2a 4d 18`.
+/// A skippable frame of zstd, which holds no data, begins with `5x 2a 4d 18`.
 const ZSTD_SKIPPABLE: &[u8] = b"\x2a\x4d\x18";
 
 const TAR: Foreign = Foreign { what: "a tar archive", command: Some("tar -xOf") };
@@ -60,7 +60,7 @@ const FOREIGN: [(&[u8], Foreign); 12] = [
     (b"Obj\x01", Foreign { what: "an Avro file", command: Some("avro-tools tojson") }),
 ];
 
-/// How it is packed; `None` for what is to be read as it stands.
+/// How it is packed; `None` if it is not packed in a format that is read.
 pub(super) fn packing(head: &[u8]) -> Option<Packing> {
     if head.starts_with(GZIP) {
         return Some(Packing::Gzip);
@@ -71,7 +71,8 @@ pub(super) fn packing(head: &[u8]) -> Option<Packing> {
     (head.starts_with(ZSTD) || skippable(head)).then_some(Packing::Zstd)
 }
 
-/// Whether `head`, what a recording begins with, begins lines of text. A head should hold the first line.
+/// Checks that `head`, the beginning of a recording, can be the beginning of lines of text. It should hold the whole
+/// first line.
 pub(super) fn check_lines(head: &[u8]) -> Result<(), Foreign> {
     match foreign(head).or_else(|| wide_text(head)).or_else(|| spread_json(head)) {
         Some(foreign) => Err(foreign),
@@ -93,7 +94,7 @@ fn foreign(head: &[u8]) -> Option<Foreign> {
     FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, foreign)| *foreign)
 }
 
-/// Text of two or four bytes a sign: it has a byte order mark, or NULs where ASCII has none.
+/// Text with two or four bytes a character: it has a byte order mark, or NULs where ASCII has none.
 fn wide_text(head: &[u8]) -> Option<Foreign> {
     match head {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some(UTF_32),
@@ -104,7 +105,7 @@ fn wide_text(head: &[u8]) -> Option<Foreign> {
     }
 }
 
-/// JSON for people: its first line is no value of its own.
+/// JSON that is formatted for people: its first line is not a complete value.
 fn spread_json(head: &[u8]) -> Option<Foreign> {
     let end = head.iter().position(|&byte| byte == b'\n')?;
     let head = head[..end].strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head[..end]);

@@ -1,18 +1,18 @@
 //! Where does a line begin?
 //!
-//! Every n-th line's place is kept, so that a reader begins there and not at the first byte. At most
-//! [`MAX_PLACES`] are kept: when they are full, every other one goes, and n doubles.
+//! The offset of every n-th line is kept, so that a reader can begin there instead of at the first byte. At most
+//! [`MAX_PLACES`] offsets are kept. When there are so many, every other one is dropped, and n doubles.
 
 #[cfg(test)]
 mod tests;
 
-/// 512 KiB of places.
+/// These take 512 KiB.
 const MAX_PLACES: usize = 65_536;
 
-/// Lines between two places at first; always a divisor of what it is later.
+/// How many lines are between two offsets at first. Later strides are multiples of it.
 pub(super) const STRIDE: u64 = 64;
 
-/// The places of lines, sampled.
+/// The offsets of some of the lines.
 #[derive(Debug)]
 pub(super) struct Offsets {
     stride: u64,
@@ -32,8 +32,8 @@ impl Offsets {
         Self { stride: STRIDE, places: vec![0], max_places }
     }
 
-    /// The line at `position` begins at `offset`. Every [`STRIDE`]-th line must be added, in order; one
-    /// that was added before changes nothing.
+    /// Adds that the line at `position` begins at `offset`. Every [`STRIDE`]-th line must be added, in order; adding
+    /// one again changes nothing.
     pub(super) fn add(&mut self, position: u64, offset: u64) {
         if position != self.places.len() as u64 * self.stride {
             return;
@@ -45,7 +45,7 @@ impl Offsets {
         }
     }
 
-    /// The nearest known line at or before `position`, and where it begins.
+    /// The nearest line at or before `position` whose offset is known, and its offset.
     pub(super) fn before(&self, position: u64) -> (u64, u64) {
         let known = self.places.len() as u64 - 1;
         let nearest = (position / self.stride).min(known);

@@ -1,4 +1,4 @@
-//! From the bytes of a file or a pipe to lines: looked at, unpacked, looked at again.
+//! From the bytes of a file or a pipe to lines: recognises the format, unpacks it, and checks what is inside.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
@@ -11,18 +11,18 @@ use crate::simulate::Error;
 
 const BUFFER: usize = 64 << 10;
 
-/// Enough to tell a packed format.
+/// How many bytes are enough to recognise a packed format.
 const MAGIC: usize = 6;
 
-/// Bytes that were looked at, and those that follow.
+/// The bytes that were read ahead, followed by the rest.
 type Whole<R> = io::Chain<Cursor<Vec<u8>>, R>;
 
-/// Why there are no lines, or no further ones.
+/// Why there are no lines, or no more lines.
 #[derive(Debug, Clone)]
 pub(super) enum Fault {
     Open(Arc<io::Error>),
     Read(Arc<io::Error>),
-    /// Its copy cannot be written.
+    /// The copy cannot be written.
     Write(Arc<io::Error>),
     Foreign(Foreign),
 }
@@ -40,8 +40,8 @@ impl Fault {
         Self::Write(Arc::new(error))
     }
 
-    /// The error for the recording at `path`, which is copied into `scratch`, when it was about to be
-    /// read at this line, counted from 1.
+    /// The error for the recording at `path`, whose copy is in `scratch`, if it happens while `line` is read (counted
+    /// from 1).
     pub(super) fn at(self, path: &Path, scratch: &Path, line: u64) -> Error {
         let path = path.to_owned();
         match self {
@@ -53,7 +53,10 @@ impl Fault {
     }
 }
 
-/// Whether `input` begins like a packed format that is read. An error if it is no recording at all.
+/// Whether `input` begins like a packed format that is read.
+///
+/// # Errors
+/// If it is neither that nor lines, or cannot be read.
 pub(super) fn is_packed(input: impl Read) -> Result<bool, Fault> {
     let (head, _) = peeked(input, holds_line).map_err(Fault::read)?;
     if format::packing(&head).is_some() {
@@ -62,7 +65,7 @@ pub(super) fn is_packed(input: impl Read) -> Result<bool, Fault> {
     format::check_lines(&head).map(|()| false).map_err(Fault::Foreign)
 }
 
-/// The lines in `input`, unpacked if need be.
+/// The lines in `input`, unpacked if necessary.
 pub(super) fn lines(input: impl Read + Send + 'static) -> Result<Box<dyn BufRead + Send>, Fault> {
     let tells = |head: &[u8]| head.len() >= MAGIC || head.contains(&b'\n');
     let (head, whole) = peeked(input, tells).map_err(Fault::read)?;
@@ -83,7 +86,8 @@ fn holds_line(head: &[u8]) -> bool {
     head.contains(&b'\n')
 }
 
-/// The first bytes of `input`, and all of it: as many as are `enough`, all there are, or [`BUFFER`].
+/// Returns the first bytes of `input`, and the whole input again. It reads until the bytes are `enough`, until the end, or
+/// until there are [`BUFFER`] bytes.
 fn peeked<R: Read>(
     mut input: R,
     enough: impl Fn(&[u8]) -> bool,

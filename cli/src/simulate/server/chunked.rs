@@ -10,13 +10,13 @@ use crate::simulate::audience::{Batch, Listener};
 /// Why a chunked answer ends without its last chunk.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum Cut {
-    #[error("cut on purpose, as asked for with --break-every")]
+    #[error("cut on purpose, because of --break-every")]
     OnPurpose,
     #[error(transparent)]
     Feed(#[from] Error),
 }
 
-/// The body of an answer: a chunk per batch, until `shutdown`.
+/// The body of an answer: one chunk for each batch, until `shutdown`.
 pub(super) fn lines(
     listener: Listener,
     shutdown: CancellationToken,
@@ -26,7 +26,8 @@ pub(super) fn lines(
         async move {
             let (mut listener, cut) = state?;
             if cut {
-                // hyper writes out what it has when a body is not ready, and drops it when a body fails.
+                // When a body is not ready, hyper writes what it has; when a body fails, hyper drops it. So it gets the
+                // chance to write first.
                 tokio::task::yield_now().await;
                 return Some((Err(Cut::OnPurpose), None));
             }

@@ -86,7 +86,7 @@ async fn take(client: &mut Client, lines: usize) -> Vec<Vec<u8>> {
     taken
 }
 
-/// Lines that say their position, with an `mtime` that wanders.
+/// Lines that contain their position, with an `mtime` that goes forwards and backwards.
 fn numbered(lines: usize, random: &mut StdRng) -> (Vec<Vec<u8>>, Vec<Option<i64>>) {
     let mut newest = 1_000_000;
     let mut mtimes = Vec::new();
@@ -95,7 +95,7 @@ fn numbered(lines: usize, random: &mut StdRng) -> (Vec<Vec<u8>>, Vec<Option<i64>
         newest += random.random_range(0..20);
         let mtime =
             newest - if random.random_bool(0.2) { random.random_range(0..5_000) } else { 0 };
-        // Some lines are no events; they have no time, and are served in their place.
+        // Some lines are not events; they have no time, and are served in their place.
         let bad = random.random_bool(0.05);
         mtimes.push((!bad).then_some(mtime));
         content.push(if bad {
@@ -175,7 +175,7 @@ async fn a_synthetic_feed_generates_again_what_a_resume_asks_for() {
 }
 
 #[tokio::test]
-async fn a_client_without_a_wish_is_served_live_beside_one_that_was_there_before() {
+async fn a_client_without_since_is_served_live_beside_one_that_came_earlier() {
     let mut random = StdRng::seed_from_u64(4);
     let (lines, _) = numbered(300, &mut random);
     let feed = recording(&lines.join(&b'\n'), Pace::Rate(500.0)).await;
@@ -284,7 +284,7 @@ async fn a_broken_answer_over_http_ends_with_an_error() {
 }
 
 #[tokio::test]
-async fn a_recording_that_breaks_off_is_served_up_to_there_and_then_said() {
+async fn a_recording_that_breaks_off_is_served_up_to_there_and_then_the_error_is_told() {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let (lines, _) = numbered(5_000, &mut StdRng::seed_from_u64(8));
     encoder.write_all(&lines.join(&b'\n')).unwrap();
@@ -348,7 +348,7 @@ async fn a_line_that_no_client_takes_is_left_out_and_counted() {
 }
 
 #[tokio::test]
-async fn a_recording_that_was_changed_after_it_was_served_is_told_not_guessed() {
+async fn a_recording_that_was_changed_after_it_was_served_is_an_error() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"one\ntwo\n").unwrap();
     let feed = served(opened(file.path()), Pace::Max).await;

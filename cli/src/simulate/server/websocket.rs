@@ -28,7 +28,7 @@ const PING_EVERY: Duration = Duration::from_secs(15);
 
 const WRITE_BUFFER: usize = 64 << 10;
 const READ_BUFFER: usize = 4 << 10;
-/// Clients have nothing to say.
+/// The largest message that a client may send, in bytes; clients have no reason to send any.
 const MAX_INCOMING: usize = 64 << 10;
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -37,7 +37,7 @@ type Socket = WebSocketStream<TokioIo<Upgraded>>;
 enum End {
     /// The client closed, or its connection broke.
     Gone,
-    /// This line is to be cut in the middle.
+    /// The connection is to be cut in the middle of this line.
     Cut(Bytes),
     Shutdown,
     Failed(Error),
@@ -88,12 +88,12 @@ pub(super) async fn serve(
         Ok(Err(error)) => {
             tracing::debug!(%peer, %error, "a client of the feed left without a close")
         }
-        Err(_) => tracing::debug!(%peer, "a client of the feed did not take its close"),
+        Err(_) => tracing::debug!(%peer, "a client of the feed did not answer its close in time"),
     }
     tracing::info!(%peer, "a client of the feed left");
 }
 
-/// Sends lines until something ends it; the socket comes back for what is to be said last.
+/// Sends lines until something ends the session. Returns the socket too, for the close.
 async fn session(
     socket: Socket,
     listener: Listener,
@@ -110,7 +110,7 @@ async fn session(
     (end, socket)
 }
 
-/// Answers pings and closes (tungstenite does so while it is read); what else a client says is ignored.
+/// Reads, because tungstenite answers pings and closes while it is read. Everything else from the client is ignored.
 async fn listen(stream: &mut SplitStream<Socket>) {
     while let Some(Ok(_)) = stream.next().await {}
 }
@@ -150,7 +150,7 @@ fn message(line: Bytes) -> Message {
     Utf8Bytes::try_from(line.clone()).map_or(Message::Binary(line), Message::Text)
 }
 
-/// Writes a frame without its last half, and hangs up.
+/// Writes a frame without its last half, and closes the connection.
 async fn cut(socket: &mut Socket, line: &Bytes) -> Result<(), WsError> {
     let mut written = Vec::with_capacity(line.len() + 16);
     Frame::message(line.clone(), OpCode::Data(Data::Text), true).format(&mut written)?;

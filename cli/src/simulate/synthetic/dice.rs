@@ -1,6 +1,6 @@
-//! Random choices that are a pure function of where they are made: SplitMix64 (Steele, Lea, Flood,
-//! OOPSLA 2014) begun anew for every line, so that any line can be generated without those before it,
-//! and so that no other crate's version decides the bytes of a seed.
+//! Random choices that are a pure function of the seed and the place where they are made: SplitMix64 (Steele, Lea,
+//! Flood, OOPSLA 2014), seeded for every line, so that any line can be generated without those before it. It is
+//! written here so that the bytes of a seed do not depend on the version of another crate.
 
 /// A sequence of random numbers.
 #[derive(Debug, Clone)]
@@ -9,7 +9,7 @@ pub(super) struct Dice(u64);
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl Dice {
-    /// The sequence that belongs to `place` in `stream`.
+    /// The sequence for `place` in `stream`.
     pub(super) const fn new(seed: u64, stream: u64, place: u64) -> Self {
         Self(mix(mix(mix(seed.wrapping_add(GOLDEN)) ^ stream.wrapping_mul(GOLDEN)) ^ place))
     }

@@ -211,7 +211,7 @@ fn a_feed_that_follows_another_brings_new_events() {
     assert!(keys(START_MS).is_disjoint(&keys(START_MS + 5)), "5,000 lines take 5 ms");
 }
 
-/// Pins the bytes: a seed that was written down must go on to mean the same.
+/// Fixes the bytes, because a seed that somebody has noted must give the same feed in later versions.
 #[test]
 fn the_same_seed_gives_the_same_bytes_in_every_version() {
     let mut hash = xxhash_rust::xxh3::Xxh3::new();

@@ -1,5 +1,5 @@
-//! The groups, events and venues of a synthetic feed, written out once as JSON, so that a line is only
-//! put together from its parts.
+//! The groups, events and venues of a synthetic feed. They are written as JSON once, so that a line is only
+//! composed of such parts.
 
 use super::dice::Dice;
 use super::words::{
@@ -21,7 +21,7 @@ const HEAD_MENTIONS: [u16; 10] = [868, 571, 539, 503, 456, 429, 417, 413, 350, 3
 const TAIL_SCALE: f64 = 1_946.0;
 const TAIL_EXPONENT: f64 = 0.88;
 
-/// Streams of random choices, besides those of lines.
+/// A stream of random choices, in addition to those of lines.
 const GROUP: u64 = 1;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -32,17 +32,17 @@ pub(super) struct World {
     groups: Vec<Group>,
 }
 
-/// A group with what belongs to it; all texts are JSON.
+/// A group with its events and venues; all texts are JSON.
 #[derive(Debug)]
 pub(super) struct Group {
-    /// The object with its keys in the order of either recorder.
+    /// The object, with its keys in the order of the one recorder and of the other.
     pub json: [String; 2],
-    /// Objects, in either order.
+    /// The objects, in both orders.
     pub events: Vec<[String; 2]>,
     pub venues: Vec<[String; 2]>,
 }
 
-/// What the groups are drawn from.
+/// What groups are made of, with weights.
 struct Catalogue {
     topics: Vec<[String; 2]>,
     topic_weights: Vec<f64>,
@@ -77,7 +77,7 @@ impl World {
 impl Catalogue {
     fn new() -> Self {
         let combinations = QUALIFIERS.len() * ACTIVITIES.len();
-        // Coprime to the number of combinations: neighbours in rank have nothing in common.
+        // Coprime to the number of combinations, so that each comes once, and topics of similar rank have different words.
         const STEP: usize = 2_741;
         let combined = (0..combinations).map(|rank| {
             let at = rank * STEP % combinations;
@@ -105,7 +105,7 @@ impl Catalogue {
         }
     }
 
-    /// So many different topics, frequent ones first to be drawn.
+    /// The different topics of a group: their number is random, and frequent topics are more likely.
     fn draw(&self, dice: &mut Dice) -> Vec<usize> {
         let size = dice.weighted(&self.sizes);
         let mut drawn = Vec::with_capacity(size);
@@ -203,17 +203,17 @@ fn activity(dice: &mut Dice) -> &'static str {
     dice.pick(&ACTIVITIES)
 }
 
-/// With a chance of `share`, a text that is not ASCII.
+/// The text `plain`, to which with a chance of `share` something is added that is not ASCII.
 fn ornamented(dice: &mut Dice, plain: &str, share: f64) -> String {
     if dice.chance(share) { format!("{plain} {}", dice.pick(&ORNAMENTS)) } else { plain.to_owned() }
 }
 
-/// Two decimals, as the feed has them; now and then an integer.
+/// A coordinate as the feed has it: mostly with decimals, sometimes an integer.
 fn coordinate(dice: &mut Dice, degrees: f64) -> String {
     if dice.chance(0.02) { format!("{degrees:.0}") } else { format!("{degrees}") }
 }
 
-/// The id of an event that takes place again and again: letters.
+/// The id of a recurring event, which consists of letters.
 fn recurring_id(dice: &mut Dice) -> String {
     (0..12).map(|_| char::from(b'a' + u8::try_from(dice.below(26)).unwrap_or_default())).collect()
 }
@@ -235,7 +235,7 @@ pub(super) fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('/', r"\/")
 }
 
-/// A JSON string in ASCII: above U+FFFF as two escapes.
+/// A JSON string in ASCII; a character above U+FFFF is written as two escapes.
 fn ascii_json(text: &str) -> String {
     let mut ascii = String::with_capacity(text.len());
     for letter in json(text).chars() {

@@ -18,5 +18,5 @@ fn the_hint_is_about_what_the_line_is() {
     assert!(text(b" [{\"a\":1},{\"a\":2}]").contains("jq -c '.[]'"));
     assert!(text(b"time,member,group").contains("one JSON object"));
     assert!(text(b"").contains("one JSON object"));
-    assert!(text(b"\xce\x00\x12").contains("no text"));
+    assert!(text(b"\xce\x00\x12").contains("not text"));
 }

@@ -39,7 +39,7 @@ impl Watched {
         }
     }
 
-    /// What it says in a later life.
+    /// What it prints after a restart.
     async fn said_after(&mut self, earlier: Pid) -> String {
         let said = State::Ready(earlier.to_string());
         self.state.wait_for(|state| *state != State::Down && *state != said).await.unwrap();

@@ -2,7 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
-/// A directory with a program in it that stands for every tier.
+/// A directory with a program that is used in place of every tier.
 fn tiers(script: &str) -> (tempfile::TempDir, Tiers) {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("tier");

@@ -37,7 +37,7 @@ async fn the_copy_stays_close_to_what_was_read_of_it() {
     extent.wait_for(|extent| extent.bytes >= AHEAD).await.unwrap();
     demand.raise(AHEAD / 2);
     extent.wait_for(|extent| extent.bytes >= AHEAD / 2 * 3).await.unwrap();
-    // Nobody reads any more: the copy ends where it is, far from the end.
+    // When nobody reads any more, copying stops, far from the end.
     demand.raise(u64::MAX);
     copying.join().unwrap();
     assert!(extent.borrow().bytes <= AHEAD / 2 * 3 + CHUNK as u64);

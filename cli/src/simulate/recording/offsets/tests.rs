@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 proptest! {
-    /// Lines of random lengths: what is found is a line's real place, at or before the one asked for, and not far.
+    /// For lines of random lengths the offset found is that of a real line, at or shortly before the one asked for.
     #[test]
     fn the_nearest_known_line_begins_where_it_is_said_to(
         lengths in prop::collection::vec(1_u64..50, 0..3_000),
@@ -16,7 +16,7 @@ proptest! {
             let position = at as u64 + 1;
             if position.is_multiple_of(STRIDE) {
                 offsets.add(position, begins[at + 1]);
-                // Another reader that comes by later adds nothing.
+                // A second reader of the same lines adds nothing.
                 offsets.add(position, 7);
             }
         }
