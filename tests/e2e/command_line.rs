@@ -101,7 +101,8 @@ fn endless_fetch(directory: &Path) -> (String, String) {
     let bin = directory.join("bin");
     std::fs::create_dir_all(&bin).expect("a directory");
     let maven = bin.join("mvn");
-    std::fs::write(&maven, "#!/bin/sh\necho fetching for ever >&2\nexec sleep 600\n").expect("a script");
+    std::fs::write(&maven, "#!/bin/sh\necho fetching for ever >&2\nexec sleep 600\n")
+        .expect("a script");
     std::fs::set_permissions(&maven, std::fs::Permissions::from_mode(0o755)).expect("a script");
     let path = std::env::var("PATH").expect("a PATH");
     (format!("{}:{path}", bin.display()), directory.join("cache").display().to_string())
