@@ -1,8 +1,8 @@
-//! A run of event ids that will not change any more, so that it is stored once.
+//! A series of event ids that does not change any more, so that it is stored only once.
 //!
-//! As bytes: a version byte, then the ids, 8 bytes each, little endian. A slice's name holds a
-//! checksum of its ids: two writers whose slices differ (they had other settings) cannot be mixed up,
-//! and a damaged one is not taken for whole.
+//! Its bytes are a version byte, then the ids, 8 bytes each, little endian. A slice's name holds a checksum of
+//! its ids. So the slices of two writers with different settings cannot be confused, and a damaged slice is
+//! noticed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ use crate::core::versioned::{Error, Format};
 #[cfg(test)]
 mod tests;
 
-/// Ids in a sealed slice: half a mebibyte, which fits into a Kafka record of default size.
+/// How many ids a sealed slice has: half a mebibyte, which is below Kafka's default limit of a record.
 pub const SLICE_IDS: usize = 65_536;
 
 const FORMAT: Format = Format::new("a dedupe slice", 1, 1);
@@ -45,12 +45,12 @@ impl Slice {
         Self { name: SliceName { index, checksum: hash(&little_endian(&ids)) }, ids }
     }
 
-    /// What it is stored under.
+    /// The name under which it is stored.
     pub fn name(&self) -> SliceName {
         self.name
     }
 
-    /// The ids in order of first sight.
+    /// The ids in the order in which they were first seen.
     pub fn ids(&self) -> &[u64] {
         &self.ids
     }
@@ -60,10 +60,10 @@ impl Slice {
         FORMAT.seal(little_endian(&self.ids))
     }
 
-    /// From [`encode`](Self::encode).
+    /// Reads the bytes that [`encode`](Self::encode) returned.
     ///
     /// # Errors
-    /// [`Error::Version`], and [`Error::Damaged`] for bytes that are not those of `name`.
+    /// [`Error::Version`] for an unknown format, [`Error::Damaged`] for bytes that are not those of `name`.
     pub fn decode(name: SliceName, bytes: &[u8]) -> Result<Self, Error> {
         let bytes = FORMAT.open(bytes)?;
         if bytes.len() != SLICE_IDS * size_of::<u64>() || hash(bytes) != name.checksum {
