@@ -1,5 +1,5 @@
 //! What is counted and how: no clock, no input or output, no threads, no log, no randomness but seeded.
-//! Time is an argument. `.ci/run` refuses anything else below this folder.
+//! Time is an argument. Clippy and the test target `structure` refuse anything else below this folder.
 //!
 //! What the core knows about a partition depends only on that partition's records in their order. So a crash,
 //! a replay or two owners at once lead to the same numbers.
