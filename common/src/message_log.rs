@@ -53,7 +53,7 @@
 //! | write-ahead log ends in a torn record | cut off there (`kPointInTimeRecovery`): its append never returned |
 //! | entries from the watermark on | pending again; the caller finds out which of them reached Kafka |
 //! | removal or watermark not on disk yet | those entries are pending again, likewise |
-//! | an entry that cannot be decoded | skipped, counted in [`Recovered::damaged`]; in `transient` the next removal deletes it |
+//! | an entry that cannot be decoded | skipped, counted in [`Recovered::damaged`]; in `transient` a removal deletes it later |
 //! | write error | the log refuses everything that needs the database until [`MessageLog::reopen`] has succeeded |
 //! | locked by another process | [`Error::Open`]: two collectors must not share a log |
 

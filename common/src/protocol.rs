@@ -104,7 +104,9 @@ pub struct Update<T> {
 /// See [`ServerFrame::SlowDown`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlowDown {
-    /// How much of the permitted delay is used up, 0 to 100; at 60 results are skipped.
+    /// How far behind the client is, in percent. It is the largest of three shares: of the server's ring of results
+    /// that the client still has to get, of the ring that it has not acknowledged, and of the time that a write may
+    /// take. At 60 results are skipped.
     pub percent_full: u8,
     /// How long the client has been behind, in milliseconds.
     pub lag_ms: u64,
@@ -116,8 +118,8 @@ pub struct SlowDown {
 /// See [`ServerFrame::StallWarning`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StallWarning {
-    /// How much of the permitted delay is used up, 0 to 100. When a write has used 100 % of the time that it
-    /// may take, the connection is closed.
+    /// How far behind the client is, in percent, as in [`SlowDown::percent_full`]. When a write has used 100 % of the
+    /// time that it may take, the connection is closed.
     pub percent_full: u8,
     /// How long the client has been behind, in milliseconds.
     pub lag_ms: u64,

@@ -41,7 +41,7 @@ pub struct Planned {
     pub capacity: usize,
     /// The fingerprint of what it means; its state must have the same one.
     pub fingerprint: Fingerprint,
-    /// A partition is idle if its newest record is this much older than the newest of all, in milliseconds.
+    /// A partition is idle if its newest record is older than the newest of all by more than this, in milliseconds.
     pub(crate) idle_ms: i64,
     /// How far an idle partition may move the window beyond the others, in milliseconds.
     pub(crate) max_jump_ms: i64,

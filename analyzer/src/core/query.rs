@@ -58,8 +58,8 @@ pub enum Window {
     /// Everything since the start of the log.
     #[default]
     Running,
-    /// The last `size` of event time. The window moves in steps of `slide`, aligned to multiples of it since
-    /// 1970.
+    /// The last `size` of event time. The window moves in steps of `slide`, which are aligned to multiples of it
+    /// since 1970.
     Sliding(Sliding),
 }
 

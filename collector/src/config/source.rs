@@ -26,8 +26,8 @@ pub struct Source {
     pub kind: Kind,
     /// Its address, `ws://` or `wss://`. User info in it is sent as basic authentication.
     pub url: SecretUrl,
-    /// Which feed it gives. Change this when the same address gives another feed: a resume cursor that was kept
-    /// for another feed is not used.
+    /// Which feed it gives: any text. A resume cursor that was kept for another feed is not used. The address does
+    /// not count for this, so change the text whenever the source gives another feed.
     pub feed: String,
     /// How it is asked for the messages that were missed during an interruption.
     pub resume: Resume,

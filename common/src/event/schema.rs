@@ -43,7 +43,7 @@ pub struct Schema {
     /// How far an event's time may be after its record's timestamp; an event beyond that gets no window.
     #[serde(with = "duration")]
     pub max_future: Duration,
-    /// A partition whose newest record is older than the newest record of all partitions by at least this
+    /// A partition whose newest record is older than the newest record of all partitions by more than this
     /// counts as idle: results do not wait for it.
     #[serde(with = "duration")]
     pub idle: Duration,
