@@ -1,8 +1,8 @@
-//! Time that the core takes for an RSVP of 1.3 kB, without Kafka: `cargo bench -p analyzer --bench core
-//! [-- RECORDING.jsonl]`. Beside it, in the same run, what `serde_json::Value` and sonic-rs take.
+//! Measures how long the core takes for an RSVP of 1.3 kB, without Kafka: `cargo bench -p analyzer --bench
+//! core [-- RECORDING.jsonl]`. For comparison it also measures `serde_json::Value` and sonic-rs.
 //!
-//! One line a step: name, nanoseconds per record. Each is the best of several rounds, because whatever
-//! else runs on the machine can only add to it.
+//! There is one line for each step: its name, and nanoseconds per record. Each is the best of several rounds,
+//! because other programs on the machine can only make it slower.
 
 #![allow(clippy::disallowed_types, reason = "a bench measures time")]
 
@@ -22,9 +22,9 @@ use analyzer::core::summary::Summary;
 use analyzer::core::tally::{Outcome, Record, Tally};
 use serde::Deserialize;
 
-/// What the shipped queries read, as a type.
+/// A type with the fields that the shipped queries read.
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "what is measured is filling it")]
+#[expect(dead_code, reason = "the bench only measures how long filling it takes")]
 struct Rsvp<'a> {
     mtime: i64,
     #[serde(borrow)]
@@ -48,9 +48,9 @@ struct Topic<'a> {
 }
 
 const ROUNDS: usize = 7;
-/// RSVPs that are made when no recording is given.
+/// How many RSVPs are generated when no recording is given.
 const RSVPS: u32 = 20_000;
-/// How often the events are repeated with other ids: 4,000 topics are seen many times.
+/// How often the events are repeated with other ids, so that each topic is seen many times.
 const COPIES: usize = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -144,7 +144,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The event with another `rsvp_id`, of as many digits as Meetup's had, and that id.
+/// The event with another `rsvp_id`, which has as many digits as Meetup's ids; and that id.
 fn with_id(payload: &[u8], n: usize) -> (String, Vec<u8>) {
     const NAME: &str = "\"rsvp_id\":";
     let text = String::from_utf8_lossy(payload);
@@ -181,7 +181,7 @@ fn report<T>(name: &str, count: usize, mut step: impl FnMut() -> T) {
     println!("{name:40} {:>10.0} ns", best as f64 / count as f64);
 }
 
-/// An RSVP as Meetup's feed had it: 11 topics of 4,000 with a long tail.
+/// An RSVP like those of Meetup's feed: about 11 topics out of 4,000, with a long tail.
 fn rsvp(n: u32) -> Vec<u8> {
     let mut random = Random(u64::from(n) + 1);
     let topics: Vec<String> = (0..6 + random.below(11))

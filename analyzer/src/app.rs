@@ -1,4 +1,4 @@
-//! The analyzer as one process: topics, then the two stages, until one of them ends.
+//! The analyzer's process: it prepares the topics, then runs the two stages until one of them ends.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::stage::{Running, merge, tally};
 /// Runs both stages until `host` is shut down.
 ///
 /// # Errors
-/// When a stage fails or panics; the other one is stopped first. Whoever started the process is to
-/// start it again: it goes on from what stands in Kafka.
+/// When a stage fails or panics; the other one is stopped first. The process should then be started again: it
+/// continues from the state in Kafka.
 pub async fn run(config: Config, host: Host) -> Result<(), Error> {
     let metrics = Metrics::new(&host.registry)?;
     let topics = host.readiness.condition("topics");
@@ -52,9 +52,9 @@ pub async fn run(config: Config, host: Host) -> Result<(), Error> {
     first.and(second)
 }
 
-/// Sees to it that the topics are there, and asks how many partitions they have. The state topic gets
-/// as many as the raw topic has, also when that was made by others: partition p of it holds the state of
-/// partition p.
+/// Creates missing topics, and asks how many partitions they have. The state topic gets at least as many as the
+/// raw topic, even if somebody else created that one, because partition p of the state topic holds the state
+/// of partition p.
 async fn prepare(config: Arc<Config>) -> Result<Partitions, Error> {
     let (kafka, topics) = (&config.kafka, &config.kafka.topics);
     kafka.ensure_topics(&[Topic::Raw, Topic::Partials, Topic::Results]).await?;
@@ -67,7 +67,7 @@ async fn prepare(config: Arc<Config>) -> Result<Partitions, Error> {
             topic = topics.state,
             from = state,
             to = raw,
-            "partitions are added, as many as the raw topic has"
+            "adding partitions, because the raw topic has more"
         );
         kafka.add_partitions(Topic::State, raw).await?;
         state = raw;

@@ -1,4 +1,4 @@
-//! What the analyzer can be told.
+//! The analyzer's configuration.
 
 use common::config::{Invalid, Service, TierConfig};
 use common::event::Schema;
@@ -12,27 +12,27 @@ use crate::core::query::Query;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Kafka's `group.instance.id`: a process that comes back under it within the session timeout
-    /// gets its partitions at once. Each process that runs at the same time needs its own.
+    /// Kafka's `group.instance.id`. A process that restarts with the same one within the session timeout gets
+    /// its partitions back at once. Processes that run at the same time need different ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
-    /// Counters kept per query, partition and window where the query does not say.
+    /// How many counters are kept for each query, partition and pane, unless the query says otherwise.
     pub capacity: usize,
     /// How often changed results are published, in milliseconds; sooner when the stream is quiet.
     pub emit_interval_ms: u64,
     /// How often a partition's state is stored, in milliseconds.
     pub snapshot_interval_ms: u64,
-    /// After how many records it is stored at the latest, so that a replay stays short.
+    /// After how many records the state is stored at the latest, so that a replay stays short.
     pub snapshot_records: u64,
-    /// Event ids remembered per partition.
+    /// How many event ids are remembered for each partition.
     pub dedupe_capacity: usize,
     /// How long an event id is remembered, in milliseconds of record time.
     pub dedupe_horizon_ms: u64,
-    /// What every tier has.
+    /// The settings that every tier has.
     pub service: Service,
     /// How to reach Kafka.
     pub kafka: Kafka,
-    /// Who an event is, and when it happened.
+    /// What identifies an event, and when it happened.
     pub event: Schema,
     /// What is counted.
     pub query: Vec<Query>,

@@ -1,4 +1,4 @@
-//! How the analyzer fails.
+//! Errors of the analyzer.
 
 use common::kafka::reader;
 
@@ -22,7 +22,7 @@ pub enum Error {
     /// A producer failed.
     #[error(transparent)]
     Publisher(#[from] publisher::Error),
-    /// What stands in a topic could not be read.
+    /// A topic could not be read.
     #[error(transparent)]
     Reader(#[from] reader::Error),
     /// The log ends before the offset that was counted up to: it is not the log that was counted.
@@ -66,7 +66,8 @@ pub enum Error {
         /// The topic with the results.
         results: String,
     },
-    /// The state topic has no place for a partition's snapshots yet: a start adds partitions to it.
+    /// The state topic has no partition for the snapshots of a new partition. The next start adds partitions to
+    /// it.
     #[error(
         "{raw} has a partition {partition} now, but {state} only has {partitions} partitions; a new start adds some"
     )]
@@ -77,11 +78,11 @@ pub enum Error {
         partition: i32,
         /// The topic with the snapshots.
         state: String,
-        /// How many partitions that has.
+        /// How many partitions the state topic has.
         partitions: i32,
     },
-    /// Partials are gone before the merge has read them, although the topic is compacted and keeps
-    /// the last of each key: what they said cannot be known.
+    /// Partials were deleted before the merge read them, although the topic should be compacted and keep the last
+    /// of each key. Their contents are lost.
     #[error(
         "records of {topic} were gone before they were read; a new start publishes all of them again; if this happens on \
          Apache Kafka, the topic's cleanup.policy must be compact"
@@ -109,7 +110,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a new start may succeed without anybody's help.
+    /// Whether a new start may succeed without anybody changing anything.
     pub fn retryable(&self) -> bool {
         match self {
             Self::Group(error) => error.retryable(),

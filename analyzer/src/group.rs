@@ -1,12 +1,12 @@
-//! A consumer group whose changes are events of the polling loop, not calls from the side.
+//! A member of a consumer group whose rebalances are events that the polling loop asks for, not callbacks.
 //!
-//! Two things differ from librdkafka's defaults. Committed offsets decide nothing: the owner says
-//! from which offset each partition is read ([`GroupConsumer::assign`]), after it has restored what
-//! it knows of the partition. And a change of membership is kept until the loop asks for it, so that
-//! the loop handles partitions at one place and on one thread.
+//! Two things differ from librdkafka's defaults. Committed offsets are not used: the owner says from which
+//! offset each partition is read ([`GroupConsumer::assign`]), after it has restored the partition's state. And a
+//! rebalance is kept until the loop asks for it, so that the loop handles partitions in one place and on one
+//! thread.
 //!
-//! The protocol is eager: everything is revoked before anything is assigned. A revocation is obeyed
-//! at once, also while the consumer is being closed, where nobody asks for events any more.
+//! The protocol is eager: everything is revoked before anything is assigned. A revocation is obeyed at once, in
+//! the callback, because while the consumer is being closed nobody asks for changes any more.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
-/// How long the broker may take to answer a question.
+/// How long the broker may take to answer a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long to wait before asking again.
@@ -31,7 +31,7 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// What went wrong with a consumer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The client could not be made: a wrong property.
+    /// The client could not be created, because a property is wrong.
     #[error(
         "cannot create the consumer of group {group}: {source}; check the kafka.properties section"
     )]
@@ -41,7 +41,7 @@ pub enum Error {
         /// What librdkafka said.
         source: KafkaError,
     },
-    /// The subscription or the assignment was not taken.
+    /// librdkafka did not accept the subscription or the assignment.
     #[error("cannot {action} in group {group}: {source}")]
     Membership {
         /// What was tried.
@@ -51,9 +51,9 @@ pub enum Error {
         /// What librdkafka said.
         source: KafkaError,
     },
-    /// The member can do nothing more.
+    /// The member has failed for good.
     #[error(
-        "group {group} has no place for this member any more: {source}; if another process runs with the \
+        "group {group} does not accept this member any more: {source}; if another process runs with the \
          same instance_id, give each one its own"
     )]
     Fatal {
@@ -62,8 +62,10 @@ pub enum Error {
         /// What librdkafka said.
         source: KafkaError,
     },
-    /// The broker did not tell a partition's offsets.
-    #[error("cannot learn the offsets of {topic}/{partition}: {source}; is the broker reachable")]
+    /// The broker did not answer which offsets a partition has.
+    #[error(
+        "cannot get the offsets of {topic}/{partition}: {source}; check that the broker can be reached"
+    )]
     Watermarks {
         /// The topic.
         topic: String,
@@ -75,7 +77,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anybody's help.
+    /// Whether trying again may succeed without anybody changing anything.
     pub fn retryable(&self) -> bool {
         match self {
             Self::Watermarks { .. } => true,
@@ -84,36 +86,36 @@ impl Error {
     }
 }
 
-/// A change of what this member owns.
+/// A change of the partitions that this member owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// These partitions and no others are to be read; the owner must call [`GroupConsumer::assign`].
+    /// The member owns these partitions and no others. The owner must call [`GroupConsumer::assign`].
     Assigned(Vec<i32>),
-    /// Nothing is to be read until the next assignment. When the assignment was `lost`, the group has
-    /// long given the partitions to others, and nothing is to be written for them any more.
+    /// The member owns no partition until the next assignment. If the assignment was `lost`, others may own the
+    /// partitions already, and nothing may be written for them any more.
     Revoked {
-        /// Whether the group took this member for dead.
+        /// Whether the group considered this member dead.
         lost: bool,
     },
 }
 
-/// What one poll gave.
+/// What one poll returned.
 #[derive(Debug)]
 pub enum Polled<'a> {
     /// A record.
     Record(BorrowedMessage<'a>),
-    /// The end of this partition, as far as the broker knows; only where the consumer asked for it.
+    /// The end of this partition is reached; only if the property `enable.partition.eof` is set.
     End(i32),
-    /// Some partition's next offset is not in the log any more.
+    /// The log does not have some partition's next offset any more.
     OutOfRange,
-    /// Nothing within the time given, or the membership changed: see [`GroupConsumer::changes`].
+    /// No record came within the timeout, or the membership changed: see [`GroupConsumer::changes`].
     Nothing,
 }
 
 /// The first offset in a partition's log, and the one after the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watermarks {
-    /// The first offset that is still there.
+    /// The first offset that has not been deleted.
     pub low: i64,
     /// The offset that the next record will get.
     pub high: i64,
@@ -127,11 +129,11 @@ pub struct GroupConsumer {
 }
 
 impl GroupConsumer {
-    /// Joins `group` on `topic`. With an `instance_id` the member is static: a process that comes
-    /// back under it within the session timeout gets its partitions at once.
+    /// Joins `group` on `topic`. With an `instance_id` the member is static: a process that restarts with the same
+    /// one within the session timeout gets its partitions back at once.
     ///
     /// # Errors
-    /// When the settings are not taken.
+    /// When librdkafka does not accept the settings.
     pub fn join(
         kafka: &Kafka,
         group: &str,
@@ -156,10 +158,10 @@ impl GroupConsumer {
         Ok(Self { consumer, topic: topic.to_owned(), group: group.to_owned() })
     }
 
-    /// The next record or event; waits for one at most `timeout`.
+    /// Waits up to `timeout` for the next record or event.
     ///
     /// # Errors
-    /// When the member can do nothing more. Troubles that pass are logged, and librdkafka retries.
+    /// When the member has failed for good. Other problems are logged, and librdkafka tries again.
     pub fn poll(&self, timeout: Duration) -> Result<Polled<'_>, Error> {
         match self.consumer.poll(timeout) {
             Some(Ok(message)) => Ok(Polled::Record(message)),
@@ -172,22 +174,22 @@ impl GroupConsumer {
                 Err(Error::Fatal { group: self.group.clone(), source })
             }
             Some(Err(error)) => {
-                tracing::warn!(group = self.group, topic = self.topic, %error, "reading goes on after a problem");
+                tracing::warn!(group = self.group, topic = self.topic, %error, "a problem while reading, going on");
                 Ok(Polled::Nothing)
             }
         }
     }
 
-    /// The changes of membership since the last call, oldest first. They are to be asked for
-    /// whenever [`poll`](Self::poll) gave [`Polled::Nothing`].
+    /// Returns the changes of membership since the last call, oldest first. Call this whenever
+    /// [`poll`](Self::poll) has returned [`Polled::Nothing`].
     pub fn changes(&self) -> Vec<Change> {
         std::mem::take(&mut self.member().changes)
     }
 
-    /// Reads each partition from its offset on, and no other partition.
+    /// Sets which partitions are read from now on, and from which offsets. Others are not read any more.
     ///
     /// # Errors
-    /// When librdkafka does not take it.
+    /// When librdkafka does not accept the assignment.
     pub fn assign(&self, starts: &[(i32, i64)]) -> Result<(), Error> {
         let failed =
             |source| Error::Membership { action: "assign", group: self.group.clone(), source };
@@ -199,8 +201,8 @@ impl GroupConsumer {
         self.consumer.assign(&list).map_err(failed)
     }
 
-    /// Asks the broker for the partition's first and last offset until it tells; `None` when `stop`
-    /// is cancelled before.
+    /// Asks the broker for the partition's first and last offset until it answers; `None` if `stop` is cancelled
+    /// before that.
     ///
     /// # Errors
     /// When asking again would not help.
@@ -214,7 +216,7 @@ impl GroupConsumer {
                 Ok(marks) => return Ok(Some(marks)),
                 Err(_) if stop.is_cancelled() => return Ok(None),
                 Err(error) if error.retryable() => {
-                    tracing::warn!(%error, "asking again");
+                    tracing::warn!(%error, "trying again");
                     std::thread::sleep(RETRY_DELAY);
                 }
                 Err(error) => return Err(error),
@@ -222,12 +224,13 @@ impl GroupConsumer {
         }
     }
 
-    /// The offset that the partition's next record will get, as the last fetch told; no round trip.
+    /// The offset that the partition's next record will get, as librdkafka's last statistics say; `None` before
+    /// the first ones. It asks no broker.
     pub fn known_end(&self, partition: i32) -> Option<i64> {
         self.member().ends.get(&partition).copied()
     }
 
-    /// Whether the group took this member for dead and gave its partitions to others.
+    /// Whether the group considered this member dead and gave its partitions to others.
     pub fn is_assignment_lost(&self) -> bool {
         self.consumer.assignment_lost()
     }
@@ -252,21 +255,21 @@ fn watermarks<C: ConsumerContext>(
     Ok(Watermarks { low, high })
 }
 
-/// rdkafka reports a consumer's errors twice, the end of a partition among them: those that matter are
-/// logged where the poll returns them.
+/// Logs an error at debug level only. rdkafka reports a consumer's errors twice, even the end of a partition;
+/// those that matter are logged where the poll returns them.
 fn log_report(error: &KafkaError, reason: &str) {
     tracing::debug!(%error, reason, "the consumer reports");
 }
 
-/// What the client's callbacks have told and the loop has not asked for yet. The changes are few:
-/// the group cannot go on before the last one was answered.
+/// What the client's callbacks have reported and the loop has not asked for yet. There are only a few changes,
+/// because a rebalance waits for the answer to the one before.
 #[derive(Default)]
 struct Seen {
     changes: Vec<Change>,
     ends: BTreeMap<i32, i64>,
 }
 
-/// What librdkafka calls.
+/// The callbacks of librdkafka.
 struct Member {
     topic: String,
     seen: Mutex<Seen>,
@@ -308,7 +311,7 @@ impl ConsumerContext for Member {
             let lost = consumer.assignment_lost();
             self.seen().changes.push(Change::Revoked { lost });
             if let Err(error) = consumer.unassign() {
-                tracing::warn!(topic = self.topic, %error, "the revoked partitions could not be given back");
+                tracing::warn!(topic = self.topic, %error, "cannot give the revoked partitions back");
             }
         }
     }

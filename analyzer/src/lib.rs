@@ -2,14 +2,15 @@
 //!
 //! | module | |
 //! |---|---|
-//! | [`core`](crate::core) | what is counted and how: pure, with walls around it |
+//! | [`core`](crate::core) | what is counted and how: pure, without clock and I/O |
 //! | [`stage`] | the two threads that poll, count, publish and store |
 //! | [`state`] | snapshots in a compacted topic, and recovery from them |
-//! | [`group`], [`reader`], [`publisher`] | consumer with membership as events; a topic from start to end; bounded producer |
-//! | [`pace`], [`placement`] | how often to publish; where a query's partials go |
+//! | [`group`] | a consumer whose rebalances are events |
+//! | [`reader`], [`publisher`] | reading a topic from start to end; the producer with a bounded queue |
+//! | [`pace`], [`placement`] | how often to publish; in which partition a query's partials are |
 //! | [`app`], [`config`], [`metrics`], [`error`] | the process |
 
-// The shell may use what `clippy.toml` lists; the core, which may not, refuses it for itself.
+// The types that `clippy.toml` lists are allowed here; the core, where they are not, denies them itself.
 #![allow(clippy::disallowed_types)]
 
 use common::tier::{Host, Tier};

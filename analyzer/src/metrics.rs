@@ -1,51 +1,51 @@
-//! What the analyzer counts of itself. Names: `millrace_analyzer_<noun>_<unit>`, `_total` on counters.
+//! The analyzer's metrics. They are named `millrace_analyzer_<noun>_<unit>`, and counters end in `_total`.
 
 use common::metrics::Factory;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
-/// The analyzer's metrics; cloning shares them.
+/// The analyzer's metrics; clones share them.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Records read, by what became of them: `counted`, `duplicate`, `undecodable`, `replayed`.
+    /// Records read, by outcome: `counted`, `duplicate`, `undecodable`, `replayed`.
     pub records: IntCounterVec,
-    /// Records that are no event, by reason.
+    /// Records that are not events, by reason.
     pub undecodable: IntCounterVec,
     /// Bytes of payload read.
     pub raw_bytes: IntCounter,
-    /// Events in no window but the running ones, by cause: `untimed`, `future`.
+    /// Distinct events that only running windows count, by cause: `untimed`, `future`.
     pub unwindowed: IntCounterVec,
     /// Mentions that came when the window of a query had moved on, summed over the queries.
     pub late: IntCounter,
-    /// Records whose Kafka key is not the one that the event says.
+    /// Records whose Kafka key is not the key that the schema finds in the event.
     pub key_mismatches: IntCounter,
-    /// 1 for a query that has found no item in the first thousands of events.
+    /// 1 for a query that has found no item in the first 10,000 events.
     pub unmatched_queries: IntGaugeVec,
     /// Items counted in a shortened form.
     pub shortened: IntCounter,
-    /// Event ids forgotten for their age or for want of room.
+    /// Event ids forgotten because of their age or because there were too many.
     pub forgotten: IntCounter,
     /// Offsets that were lost before they could be read.
     pub gap_offsets: IntCounter,
-    /// Records between the last one reflected and the log's end, by partition.
+    /// Records between the last one counted and the log's end, by partition.
     pub lag: IntGaugeVec,
     /// Partitions owned, by stage.
     pub assigned: IntGaugeVec,
-    /// Bytes of values sent, before compression, by topic.
+    /// Bytes of the values sent, before compression, by topic.
     pub published_bytes: IntCounterVec,
     /// Results published, by query.
     pub results: IntCounterVec,
     /// Records of the partials topic that could not be read.
     pub damaged_partials: IntCounter,
-    /// Time a snapshot took, from being made to being acknowledged.
+    /// Duration of a snapshot, from making it to its acknowledgement.
     pub snapshot_seconds: Histogram,
-    /// Time a publication of partials took.
+    /// Duration of handing one round of partials to the producer.
     pub emit_seconds: Histogram,
-    /// Time a taking-over took, from the assignment to the first record being asked for.
+    /// Duration of a takeover, from the assignment to asking for the first record.
     pub takeover_seconds: Histogram,
 }
 
 impl Metrics {
-    /// Registers all of them.
+    /// Creates and registers the metrics.
     ///
     /// # Errors
     /// When one of the names is taken.

@@ -1,27 +1,27 @@
-//! When work that is repeated is due again.
+//! Decides when work that is repeated is due again.
 
 use std::time::{Duration, Instant};
 
-/// The share of a thread that the paced work may take is one in this many.
+/// The work may take at most one part in this many of the time.
 const COST_FACTOR: u32 = 10;
 
-/// Paces work that is repeated: once an interval, sooner when nothing new has come for a fifth of it,
-/// and never so often that it takes more than a tenth of the time.
+/// The pace of repeated work: once an interval, sooner if nothing new has come for a fifth of the interval, and
+/// never so often that the work takes more than a tenth of the time.
 #[derive(Debug)]
 pub struct Pace {
     interval: Duration,
-    /// Start and cost of the last time.
+    /// When the work was last started, and how long it took.
     last: Option<(Instant, Duration)>,
 }
 
 impl Pace {
-    /// Work that is to be done once an `interval`; the first time at once.
+    /// Work that is done once every `interval`, and for the first time at once.
     pub fn new(interval: Duration) -> Self {
         Self { interval, last: None }
     }
 
-    /// How long after `now` the work is due; zero when it is due now. `news`: when the last of what it is
-    /// about has come; after a lull, waiting longer would gather nothing.
+    /// How long after `now` the work is due; zero if it is due now. `news` is when the last input of the work
+    /// came: after a lull the work is due sooner, because waiting longer would collect nothing.
     pub fn time_until_due(&self, now: Instant, news: Instant) -> Duration {
         let Some((started, cost)) = self.last else { return Duration::ZERO };
         let lull = (started + self.shortest()).max(news + self.shortest());
@@ -29,12 +29,12 @@ impl Pace {
         due.saturating_duration_since(now)
     }
 
-    /// A fifth of the interval: the shortest time between two times, however urgent.
+    /// The shortest time from one start of the work to the next: a fifth of the interval.
     pub fn shortest(&self) -> Duration {
         self.interval / 5
     }
 
-    /// The work was done from `started` until `ended`.
+    /// Notes that the work was done from `started` until `ended`.
     pub fn done(&mut self, started: Instant, ended: Instant) {
         self.last = Some((started, ended.saturating_duration_since(started)));
     }
@@ -47,7 +47,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn while_news_keep_coming_cheap_work_is_done_once_an_interval() {
+    fn while_input_keeps_coming_cheap_work_is_done_once_an_interval() {
         let start = Instant::now();
         let mut pace = Pace::new(100 * MS);
         assert_eq!(

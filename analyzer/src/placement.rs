@@ -1,10 +1,10 @@
 //! Which Kafka partition a query's partials are in.
 //!
-//! The partials of one query have many keys and must meet in one partition, so they are placed by
-//! the query's name, with the function that Java's producer and librdkafka's `murmur2_random` use
-//! for keys (Apache Kafka, `Utils.murmur2` and `BuiltInPartitioner.partitionForKey`).
+//! The partials of one query have many keys and must all be in one partition. So the partition is chosen by the
+//! query's name, with the function that Java's producer and librdkafka's `murmur2_random` use for keys (Apache
+//! Kafka, `Utils.murmur2` and `BuiltInPartitioner.partitionForKey`).
 
-/// The partition, of `partitions`, for everything about `query`.
+/// The partition, from 0 to `partitions` - 1, that has all partials of `query`.
 pub fn partition_of(query: &str, partitions: i32) -> i32 {
     let positive = murmur2(query.as_bytes()) & 0x7fff_ffff;
     i32::try_from(positive % partitions.max(1).unsigned_abs()).unwrap_or(0)

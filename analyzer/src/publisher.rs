@@ -1,10 +1,10 @@
-//! The bounded producer of one stage, and what it still waits for.
+//! The bounded producer of one stage, and the records that are not acknowledged yet.
 //!
-//! librdkafka's own queue is the only buffer: when it is full, [`Publisher::send`] waits for
-//! deliveries, so a slow broker slows the stage down instead of filling memory or dropping records.
-//! The producer is idempotent, so what is sent to one partition arrives in the order of the calls,
-//! once. A record that is refused for good breaks that order; the publisher then refuses everything
-//! after it, and the process starts anew from what stands in Kafka.
+//! librdkafka's own queue is the only buffer. When it is full, [`Publisher::send`] waits for deliveries, so that a
+//! slow broker slows the stage down instead of filling memory or losing records (back-pressure). The producer is
+//! idempotent: records for one partition arrive once and in the order of the calls. A record that is refused for
+//! good breaks that order. The publisher then refuses everything after it, and the process ends and starts again
+//! from the state in Kafka.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,37 +18,37 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use tokio_util::sync::CancellationToken;
 
-/// How long one wait for deliveries lasts before everything is looked at again.
+/// How long one wait for deliveries lasts before the conditions are checked again.
 const ROOM_CHECK: Duration = Duration::from_millis(10);
 
 /// Why a record could not be handed over.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The client could not be made: a wrong property.
+    /// The client could not be created, because a property is wrong.
     #[error("cannot create the producer: {0}; check the kafka.properties section")]
     Create(#[source] KafkaError),
-    /// The record is beyond what the client or the topic takes.
+    /// The record is larger than the client accepts.
     #[error(
         "the record {key:?} of {bytes} bytes is too large for topic {topic}; lower `capacity`, or raise \
          message.max.bytes in kafka.properties and max.message.bytes of the topic"
     )]
     TooLarge {
-        /// Where it was to go.
+        /// The topic that it is for.
         topic: String,
         /// Its key, as text.
         key: String,
-        /// The size of its value.
+        /// The size of its value, in bytes.
         bytes: usize,
     },
     /// The broker or the client refused a record for good.
     #[error("a record for topic {topic} was refused: {reason}")]
     Refused {
-        /// Where it was to go.
+        /// The topic that it is for.
         topic: String,
         /// What the client said.
         reason: String,
     },
-    /// The stage was told to stop while it waited for room.
+    /// The stage was told to stop while it waited for room in the queue.
     #[error("stopped while waiting for the broker to take records")]
     Stopped,
     /// Not everything was acknowledged in time.
@@ -62,7 +62,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anybody's help.
+    /// Whether trying again may succeed without anybody changing anything.
     pub fn retryable(&self) -> bool {
         match self {
             Self::Create(_) | Self::TooLarge { .. } | Self::Refused { .. } => false,
@@ -78,7 +78,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// A batch with nothing in it.
+    /// The ticket of an empty batch.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
@@ -102,7 +102,7 @@ impl Ticket {
 pub struct Record<'a> {
     /// The topic's name.
     pub topic: &'a str,
-    /// The partition, or `None` for the key's.
+    /// The partition, or `None` to choose it by the key.
     pub partition: Option<i32>,
     /// The key.
     pub key: &'a [u8],
@@ -119,10 +119,11 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Opens a producer with `config`. `bytes` counts the values it sends, by topic; `stop` ends a wait for room.
+    /// Creates a producer with `config`. `bytes` counts the bytes of the values that it sends, by topic; `stop` ends
+    /// a wait for room in the queue.
     ///
     /// # Errors
-    /// When `config` has a property that librdkafka does not take.
+    /// When `config` has a property that librdkafka does not accept.
     pub fn new(
         config: &ClientConfig,
         stop: CancellationToken,
@@ -135,11 +136,11 @@ impl Publisher {
         Ok(Self { producer, deliveries, stop, bytes })
     }
 
-    /// Hands `record` over; waits while the queue is full. The record counts as outstanding on
-    /// `ticket` until the broker has it.
+    /// Hands `record` to the producer, and waits while the queue is full. The record counts as outstanding on
+    /// `ticket` until the broker has acknowledged it.
     ///
     /// # Errors
-    /// When the record is too large, when an earlier one was refused, or when the stage is to stop.
+    /// When the record is too large, when an earlier one was refused, or when the stage must stop.
     pub fn send(&self, record: Record<'_>, ticket: &Arc<Ticket>) -> Result<(), Error> {
         self.check()?;
         let mut base = BaseRecord::with_opaque_to(record.topic, Arc::clone(ticket)).key(record.key);
@@ -175,7 +176,7 @@ impl Publisher {
         }
     }
 
-    /// Fails when a record was refused since the publisher was opened.
+    /// Fails if any record was refused since the publisher was created.
     ///
     /// # Errors
     /// The first refusal.
@@ -188,10 +189,10 @@ impl Publisher {
         }
     }
 
-    /// Waits until everything sent is acknowledged, at most `timeout`.
+    /// Waits up to `timeout` until every record that was sent is acknowledged.
     ///
     /// # Errors
-    /// When something is outstanding after `timeout`, or was refused.
+    /// When a record is still outstanding after `timeout`, or one was refused.
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + timeout;
         loop {
@@ -221,10 +222,10 @@ fn refusal(error: &KafkaError, record: &Record<'_>) -> Error {
     }
 }
 
-/// What became of the records that were sent.
+/// The outcomes of the records that were sent.
 #[derive(Default)]
 struct Deliveries {
-    /// Everything that was sent.
+    /// Counts the outstanding records of all tickets.
     all: Ticket,
     /// Topic and reason of the first record that was refused.
     refused: Mutex<Option<(String, String)>>,
@@ -236,14 +237,14 @@ impl Deliveries {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something was delivered, at most `timeout`.
+    /// Waits up to `timeout` for a delivery.
     fn wait(&self, timeout: Duration) {
         let guard = self.refused();
         drop(self.changed.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-/// What the polling thread calls for every delivery.
+/// The callbacks that the producer's thread calls for every delivery.
 struct DeliveryContext(Arc<Deliveries>);
 
 impl ClientContext for DeliveryContext {}
@@ -253,7 +254,7 @@ impl ProducerContext for DeliveryContext {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: Arc<Ticket>) {
         if let Err((error, message)) = result {
-            // The producer purges its queue when it is dropped: that is us, not the broker.
+            // When the producer is dropped it purges its queue: that is not a refusal by the broker.
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PurgeQueue)
                 && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PurgeInflight)
             {

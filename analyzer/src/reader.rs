@@ -1,4 +1,4 @@
-//! Reading topics from start to end, for as long as the broker needs to be there.
+//! Reads a topic from start to end, and starts again until it succeeds.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 /// How long to wait before reading starts again.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Reads `partitions` of `topic`, each from its first to the last record that it has now, all at once;
-/// what they hold is put into one `Into`, which is made anew when reading has to start again.
+/// Reads `partitions` of `topic` together, each from its first to the last record that it has now. `take` puts
+/// each record into the value that `empty` creates; if reading has to start again, that value is created again.
 ///
 /// # Errors
-/// When the client cannot be made, or the process is told to stop.
+/// An error that trying again cannot solve, or any error after `stop` was cancelled.
 pub fn read<Into>(
     kafka: &Kafka,
     topic: &str,
@@ -32,7 +32,7 @@ pub fn read<Into>(
         match read {
             Ok(()) => return Ok(into),
             Err(error) if error.retryable() && !stop.is_cancelled() => {
-                tracing::warn!(%error, topic, "reading starts again");
+                tracing::warn!(%error, topic, "cannot read the topic to its end, starting again");
                 std::thread::sleep(RETRY_DELAY);
             }
             Err(error) => return Err(error),

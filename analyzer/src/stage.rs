@@ -1,6 +1,6 @@
-//! The two stages of the analyzer, a thread each: [`tally`] counts partitions of the raw topic,
-//! [`merge`] brings their partial results together. They meet only in Kafka, so that each can run on
-//! another machine than the other.
+//! The two stages of the analyzer, each on a thread: [`tally`] counts partitions of the raw topic, [`merge`]
+//! combines their partials into results. They communicate only through Kafka, so that a partition and a query
+//! may be on different machines.
 
 use std::any::Any;
 use std::thread::{self, JoinHandle};
@@ -15,7 +15,7 @@ mod exchange;
 pub mod merge;
 pub mod tally;
 
-/// A stage at work on its thread.
+/// A stage that runs on its thread.
 #[derive(Debug)]
 pub struct Running {
     stage: &'static str,
@@ -25,11 +25,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `body` on a thread called `stage`. Once `stop` is cancelled its errors are no errors
-    /// any more: what it could not finish is done by the next start.
+    /// Starts `body` on a thread called `stage`. An error after `stop` was cancelled is only logged, because the
+    /// next start does what this one could not finish.
     ///
     /// # Errors
-    /// When the system has no thread left.
+    /// When the system cannot start a thread.
     pub fn start(
         stage: &'static str,
         stop: CancellationToken,
@@ -40,7 +40,7 @@ impl Running {
             let _alive: oneshot::Sender<()> = alive;
             match body() {
                 Err(error) if stop.is_cancelled() => {
-                    tracing::warn!(stage, %error, "stopped before all was sent; the next start sends it");
+                    tracing::warn!(stage, %error, "stopped before everything was sent; the next start will send it");
                     Ok(())
                 }
                 outcome => outcome,
@@ -56,9 +56,9 @@ impl Running {
     /// Waits until the stage has ended.
     ///
     /// # Errors
-    /// What the stage failed by, a panic included.
+    /// Why the stage failed; a panic is an error too.
     pub async fn outcome(self) -> Result<(), Error> {
-        // The sender is dropped, never used: an error is the end that is waited for.
+        // Nothing is ever sent: the error that the sender was dropped says that the thread has ended.
         let _closed = self.ended.await;
         self.thread.join().unwrap_or_else(|panic| {
             Err(Error::Panicked { stage: self.stage, message: message_of(panic.as_ref()) })
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_stage_that_panics_ends_with_what_it_said() {
+    async fn a_stage_that_panics_ends_with_an_error_that_has_its_message() {
         let running =
             Running::start("tally", CancellationToken::new(), || panic!("slot {} is missing", 3))
                 .unwrap();
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stage_that_stops_ends_well() {
+    async fn a_stage_that_stops_ends_without_an_error() {
         assert!(
             Running::start("merge", CancellationToken::new(), || Ok(()))
                 .unwrap()

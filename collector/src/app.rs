@@ -1,4 +1,4 @@
-//! A collector, from its configuration to its drain.
+//! Builds a collector from its configuration, runs it, and drains it.
 
 use std::thread;
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl Tier for Collector {
         let source =
             Websocket::new(name, source, intake, metrics.clone(), connected, source_stop.clone())?;
 
-        // Some time must be left to close the log after the producer was given up.
+        // This leaves some time to close the log after the producer was given up.
         let drain = Duration::from_millis(config.service.drain_deadline_ms).mul_f64(0.8);
         let stop = CancellationToken::new();
         let runtime = Handle::current();
@@ -64,7 +64,7 @@ impl Tier for Collector {
         thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || {
-                // Nobody listens only after the process has given up.
+                // Sending fails only if the process has given up waiting for the writer.
                 let _unheard = done.send(pipeline.run(messages));
             })
             .map_err(Error::Thread)?;
@@ -79,7 +79,7 @@ impl Tier for Collector {
             tokio::time::sleep(drain).await;
             stop.cancel();
         };
-        // The deadline only sets the writer in motion; its outcome is what counts.
+        // At the deadline the writer is told to end, and its own outcome is still awaited.
         let work = async { tokio::join!(writer, source.run(cursor)).0 };
         tokio::pin!(work);
         tokio::select! {

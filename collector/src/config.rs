@@ -1,4 +1,4 @@
-//! What a collector can be told.
+//! The collector's configuration.
 
 use std::path::PathBuf;
 
@@ -17,15 +17,15 @@ pub use source::{FirstMessages, Kind, Resume, Source, Sources};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// What every tier has.
+    /// The settings that every tier has.
     pub service: Service,
     /// Where events go.
     pub kafka: Kafka,
-    /// Where they come from.
+    /// Where events come from.
     pub source: Sources,
-    /// Who they are, and when they happened.
+    /// What identifies an event, and when it happened.
     pub event: Schema,
-    /// Where they wait until Kafka has acknowledged them.
+    /// Where events wait until Kafka has acknowledged them.
     pub log: Log,
 }
 
@@ -33,13 +33,13 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// Its directory; made if it is not there. No two collectors may share one.
+    /// Its directory, which is created if it does not exist. Two collectors cannot share one.
     pub path: PathBuf,
-    /// How many bytes wait in memory before they are written to a table file.
+    /// See [`write_buffer_bytes`](common::message_log::Options::write_buffer_bytes).
     pub write_buffer_bytes: usize,
-    /// How many bytes the write-ahead log may have.
+    /// See [`write_ahead_bytes`](common::message_log::Options::write_ahead_bytes).
     pub write_ahead_bytes: u64,
-    /// How many refused entries are kept when even their dead letters are refused.
+    /// How many refused entries are kept whose dead letters Kafka has not acknowledged either.
     pub max_failed: usize,
 }
 
@@ -96,7 +96,7 @@ impl Default for Log {
 }
 
 impl Log {
-    /// As the message log wants it.
+    /// The options of the message log.
     pub fn options(&self) -> common::message_log::Options {
         common::message_log::Options {
             write_buffer_bytes: self.write_buffer_bytes,
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_configured_is_valid() {
+    fn the_defaults_are_a_valid_configuration() {
         let config: Config =
             common::config::load("collector", &Flags::default(), &Environment::new()).unwrap();
         assert_eq!(config.source.only(), Ok(("rsvps", &Source::rsvps())));

@@ -1,4 +1,4 @@
-//! How the collector fails.
+//! Errors of the collector.
 
 use common::{kafka, message_log};
 use rdkafka::error::KafkaError;
@@ -6,7 +6,7 @@ use rdkafka::error::KafkaError;
 /// Why the collector stopped, or why a step of its work did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The message log.
+    /// The message log failed.
     #[error(transparent)]
     Log(#[from] message_log::Error),
     /// Topics could not be made ready.
@@ -35,7 +35,7 @@ pub enum Error {
     /// A metric is registered twice.
     #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The operating system gave no thread.
+    /// The operating system could not start the writer thread.
     #[error("cannot start the writer thread: {0}")]
     Thread(#[source] std::io::Error),
     /// The writer thread panicked.
@@ -44,7 +44,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether trying again can help without anybody changing anything.
+    /// Whether trying again may succeed without anybody changing anything.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Log(error) => error.retryable(),

@@ -9,16 +9,16 @@
 //!     └── cursor ◀── message log ◀┘  └──── outcomes (at most what is in flight)
 //! ```
 //!
-//! Nothing is dropped when a queue is full: the writer stops taking, the source stops reading, and
+//! Nothing is dropped when a queue is full: the writer stops taking messages, the source stops reading, and
 //! TCP slows the feed down.
 //!
-//! | module | one home of |
+//! | module | what is in it |
 //! |---|---|
 //! | [`source`] | how a message gets from a source into the pipeline; the sources |
-//! | [`pipeline`] | the writer thread: log and publish what came, do what Kafka's answers ask for |
-//! | [`publisher`] | the Kafka producer, what a record looks like, which refusals are for good |
-//! | [`read_back`] | which of the log's entries did reach Kafka before a crash |
-//! | [`app`] | building it, and stopping it |
+//! | [`pipeline`] | the writer thread: it logs and publishes messages, and acts on Kafka's answers |
+//! | [`publisher`] | the Kafka producer, what a record looks like, which refusals are final |
+//! | [`read_back`] | which of the log's entries reached Kafka before a crash |
+//! | [`app`] | building the collector, and stopping it |
 
 pub mod app;
 pub mod config;

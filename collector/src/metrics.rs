@@ -1,6 +1,7 @@
 //! What the collector counts.
 //!
-//! Once nothing is in the channel: received + recovered = published + dead letters + pending + failed.
+//! When no message is between the queue and the log, received + recovered = published + dead letters +
+//! pending + failed + evicted.
 
 use common::event::Reason;
 use common::metrics::Factory;
@@ -31,7 +32,7 @@ pub struct Metrics {
     pub evicted: IntCounter,
     /// Writes of the log, fsync included.
     pub log_sync: Histogram,
-    /// Write errors after which the log was reopened.
+    /// Errors of the log, each failed attempt to reopen it included.
     pub log_errors: IntCounter,
     /// Producers that were given up for a new one.
     pub producer_rebuilds: IntCounter,
@@ -45,14 +46,14 @@ pub struct Metrics {
     pub disconnects: IntCounter,
     /// Interruptions of the source whose messages are missing.
     pub gaps: IntCounter,
-    /// How long they were, from the last message before to the first one after, in milliseconds.
+    /// How long those interruptions were, from the last message before to the first one after, in milliseconds.
     pub gap_ms: IntCounter,
-    /// Where the source would resume.
+    /// Where the source would resume, see [`Cursor`](crate::source::cursor::Cursor); in milliseconds since 1970.
     pub cursor: IntGauge,
 }
 
 impl Metrics {
-    /// Makes and registers them.
+    /// Creates and registers the metrics.
     ///
     /// # Errors
     /// When one is registered already.
@@ -64,7 +65,7 @@ impl Metrics {
             "reason",
         )?;
         for reason in Reason::ALL {
-            // Shown from the start, so that the first one is an increase.
+            // Creates the series at 0, so that `increase()` sees the first dead letter.
             dead_letters.with_label_values(&[reason.as_str()]);
         }
         Ok(Self {

@@ -1,16 +1,16 @@
-//! The writer thread: logs and publishes what came, and does what follows from Kafka's answers.
+//! The writer thread: logs and publishes messages, and acts on Kafka's answers.
 //!
-//! One turn takes whatever has arrived since the last one (group commit): every entry is given a
-//! sequence and handed to the producer, then all are written to the log with one fsync, while
-//! librdkafka is already sending. Answers are looked at between turns, on this thread only, so that an
-//! entry is in the log before its acknowledgement is.
+//! One turn takes the messages that have arrived since the last one (group commit). Every entry is given a
+//! sequence and handed to the producer; then all are written to the log with one fsync, while librdkafka is
+//! already sending. Answers are handled on this thread only and after the fsync, so that an entry is in the
+//! log before its acknowledgement is handled.
 //!
-//! | happens | done |
+//! | what happens | what is done |
 //! |---|---|
-//! | the producer's queue is full | the batch is logged, then each entry waits for answers; the source waits too |
+//! | the producer's queue is full | the batch is logged, then each entry waits for room; the source waits too |
 //! | Kafka refuses an entry, or the producer breaks | see [`delivery`] |
 //! | the log cannot be written | see [`journal`] |
-//! | shutdown | the queue is emptied, then all answers are awaited; at the deadline the rest stays in the log |
+//! | shutdown | the queue is emptied, then all answers are awaited; at the deadline what is left stays in the log |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,13 +39,14 @@ mod journal;
 mod tests;
 mod wait;
 
-/// At most so much is written with one fsync, so that no source waits for long.
+/// A batch that reaches one of these limits is full. They bound what is written with one fsync, so that the
+/// source does not wait for long. The last message may take a batch above the number of bytes.
 const BATCH_MESSAGES: usize = 1024;
 const BATCH_BYTES: usize = 8 << 20;
-/// How long the writer sleeps when nothing happens; then it looks after the log and the producer.
+/// How long the writer sleeps when nothing happens; then it checks the producer and truncates the log.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What the writer thread works with.
+/// The state of the writer thread.
 pub struct Pipeline {
     source: Arc<str>,
     schema: Schema,
@@ -66,11 +67,11 @@ pub struct Conditions {
     pub kafka: Condition,
 }
 
-/// What a turn begins with.
+/// Why a turn begins.
 enum Next {
     Message(Message),
     Answers,
-    /// Nothing for a while.
+    /// Nothing happened for [`TICK`].
     Idle,
     /// The source is gone and its queue is empty.
     Closed,
@@ -79,7 +80,7 @@ enum Next {
 // === impl Pipeline ===
 
 impl Pipeline {
-    /// Puts the parts together. `runtime` is what the thread waits with, until `deadline` is cancelled.
+    /// Puts the parts together. The thread waits on `runtime`, and stops waiting when `deadline` is cancelled.
     ///
     /// # Errors
     /// When the producer cannot be built.
@@ -124,17 +125,17 @@ impl Pipeline {
         })
     }
 
-    /// Works until the source is gone and all is delivered, or the drain deadline comes. Blocks.
+    /// Works until the source is gone and everything is delivered, or until the drain deadline. Blocks.
     ///
     /// # Errors
-    /// What cannot be mended by trying again; what is not delivered is in the log in any case.
+    /// An error that trying again cannot solve. Logged entries that are not delivered stay in the log.
     pub fn run(mut self, mut messages: mpsc::Receiver<Message>) -> Result<(), Error> {
         self.logged.send_modify(|logged| logged.cursor = self.journal.cursor());
         match self.work(&mut messages) {
             Err(Halt::Failed(error)) => return Err(error),
             Err(Halt::Deadline) => tracing::warn!(
                 pending = self.journal.log().pending(),
-                "drain deadline: the rest is in the log and sent at the next start"
+                "drain deadline reached; the rest is in the log and will be sent at the next start"
             ),
             Ok(()) => tracing::info!(failed = self.journal.log().failures(), "drained"),
         }
@@ -194,7 +195,7 @@ impl Pipeline {
         let entries: Vec<_> =
             batch.iter().map(|message| (self.journal.allot(), self.entry(message))).collect();
 
-        // Whatever the producer takes is on its way while the log is written.
+        // What the producer accepts is sent while the log is written.
         let taken = entries
             .iter()
             .take_while(|(sequence, entry)| self.delivery.try_send(*sequence, entry).is_ok())

@@ -1,11 +1,11 @@
-//! What did reach Kafka, of what the log does not know to be delivered.
+//! Finds out which pending entries of the log reached Kafka already.
 //!
-//! A crash loses the acknowledgements that came since the log was last truncated, and those that were
-//! still on their way. Sending all of it again would be right, since copies of an event are recognised
-//! by its id, but would be work for everybody behind Kafka. So the ends of both topics are read back
-//! first: from the time at which the oldest entry in question was received to what was the end when the
-//! reading began. A record is known by its header `mr-seq`, which holds this log's instance and the
-//! entry's sequence; gaps in what arrived are no problem, since each entry is looked for by itself.
+//! A crash loses the acknowledgements that came since the log was last truncated, and those that were still
+//! on their way. It would be correct to send all these entries again, because copies of an event are
+//! recognised by its id, but it would be work for every reader of the topics. So the ends of both topics are
+//! read back first: from the time at which the oldest of these entries was received to the end at the start
+//! of the reading. A record is recognised by its header `mr-seq`, which holds this log's instance and the
+//! entry's sequence. Each entry is looked for by itself, so that it does not matter if some are missing.
 
 use std::collections::HashMap;
 
@@ -20,13 +20,14 @@ use crate::publisher::{reason_of, sequence_of};
 #[cfg(test)]
 mod tests;
 
-/// How far the clock may have been set back while the entries were received.
+/// How far the clock may have been set back while the entries were received, in milliseconds.
 const CLOCK_SLACK_MS: i64 = 60_000;
 
-/// Entries that were found in Kafka, those among the dead letters with their reason.
+/// The entries that were found in Kafka; those among the dead letters have their reason.
 pub type Arrived = HashMap<Sequence, Option<Reason>>;
 
-/// Reads back both topics from `since_ms` on, looking for what `log` holds. Blocks.
+/// Reads both topics from `since_ms` (milliseconds since 1970) on, and returns the entries of `log` that are
+/// in them. Blocks.
 ///
 /// # Errors
 /// When Kafka cannot be read, or `stop` is cancelled.

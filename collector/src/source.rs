@@ -1,8 +1,8 @@
 //! How a message gets from a source into the pipeline.
 //!
-//! A source pushes what it receives into its [`Intake`] and waits while the intake is full: the wait
-//! is how the pipeline slows it down. [`Logged`] tells it what is logged, which is what a source
-//! needs to resume: everything up to the cursor is safe, everything after it must come again.
+//! A source pushes what it receives into its [`Intake`] and waits while the intake is full; this is how the
+//! pipeline slows it down. [`Logged`] tells the source from where to resume: everything up to the cursor is
+//! safe, everything after it must be sent again by the feed.
 
 use std::sync::Arc;
 
@@ -15,21 +15,21 @@ pub mod cursor;
 pub mod framing;
 pub mod websocket;
 
-/// Messages that wait for the writer thread; then the source waits.
+/// How many messages may wait for the writer thread; if there are more, the source waits.
 const QUEUE_MESSAGES: usize = 1024;
-/// Bytes of messages that are received and not logged; then the source waits.
+/// How many bytes of messages may be received and not logged; if there are more, the source waits.
 const QUEUE_BYTES: u32 = 64 << 20;
 
 /// A message as received.
 #[derive(Debug)]
 pub struct Message {
-    /// Byte for byte.
+    /// What was received, byte for byte.
     pub payload: Bytes,
-    /// When, in milliseconds since 1970.
+    /// When it was received, in milliseconds since 1970.
     pub received_ms: i64,
-    /// Why it is no event whatever it holds, if its source knows that.
+    /// Why it cannot be an event whatever its payload is, if its source knows that.
     pub refused: Option<Reason>,
-    /// Its share of the bytes that may wait, given back when it is logged.
+    /// Its share of [`QUEUE_BYTES`], released when it is logged.
     _share: OwnedSemaphorePermit,
 }
 
@@ -38,11 +38,11 @@ pub struct Message {
 pub struct Logged {
     /// How many of the messages pushed since the process started are logged.
     pub messages: u64,
-    /// Where the source goes on after them, see [`cursor::Cursor`]; in milliseconds since 1970.
+    /// Where the source would resume after them, see [`cursor::Cursor`]; in milliseconds since 1970.
     pub cursor: i64,
 }
 
-/// The pipeline is gone; there is nobody to push to.
+/// The error of an intake whose pipeline has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
@@ -57,7 +57,7 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// An intake, and the writer thread's end of it.
+    /// An intake, and the other end of its queue, which the writer thread reads.
     pub fn new(logged: watch::Receiver<Logged>, clock: Clock) -> (Self, mpsc::Receiver<Message>) {
         let (queue, messages) = mpsc::channel(QUEUE_MESSAGES);
         let bytes = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
@@ -77,7 +77,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Waits until all that was pushed is logged, and returns the cursor.
+    /// Waits until every message that was pushed is logged, and returns the cursor.
     ///
     /// # Errors
     /// When the pipeline is gone.
@@ -87,7 +87,7 @@ impl Intake {
         logged.map(|logged| logged.cursor).map_err(|_| Closed)
     }
 
-    /// What a message that is received now gets for its time.
+    /// The time that a message gets that is received now, in milliseconds since 1970.
     pub fn now_ms(&self) -> i64 {
         self.clock.now_ms()
     }

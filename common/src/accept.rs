@@ -1,8 +1,8 @@
-//! Accepting connections, also while the process has no descriptor left for one more.
+//! Accepts connections, and keeps doing so after the process ran out of file descriptors.
 //!
-//! When `accept` fails, the connection stays in the listen queue, so that the next call fails at once: a
-//! loop that goes on would take a whole core and fill the log. Here it pauses instead, and says so at most
-//! once a second.
+//! When `accept` fails, the connection stays in the listen queue, so the next call fails at once: a loop
+//! without a pause would take a whole core and fill the log. [`Acceptor`] pauses after a failure, and logs
+//! at most one warning a second.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 /// How long accepting pauses after a failure: descriptors come back when connections end.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often a failure is told.
+/// The least time between two warnings.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A listener that waits while it cannot accept.
@@ -58,7 +58,7 @@ impl Failures {
                 port = self.port,
                 %error,
                 failures,
-                "cannot accept connections, trying again; against too many open files a higher limit helps (ulimit -n)"
+                "cannot accept connections, trying again; if too many files are open, raise the limit (ulimit -n)"
             );
         }
         sleep(PAUSE).await;
@@ -75,7 +75,8 @@ impl Failures {
     }
 }
 
-/// A client that went away before it was accepted says nothing about the next one.
+/// Whether the error concerns one connection only, because its client went away before it was accepted.
+/// The next `accept` may succeed, so there is no reason to pause.
 fn says_nothing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_are_told_once_a_second_and_all_of_them() {
+    fn failures_are_reported_once_a_second_and_none_is_left_uncounted() {
         let mut failures = Failures { port: "test", untold: 0, told: None };
         let began = Instant::now();
         let notices: Vec<_> =
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_client_that_went_away_delays_nobody() {
+    fn a_client_that_went_away_is_no_reason_to_pause() {
         assert!(says_nothing(&io::ErrorKind::ConnectionAborted.into()));
         // EMFILE of Linux.
         assert!(!says_nothing(&io::Error::from_raw_os_error(24)));

@@ -1,8 +1,8 @@
 //! The admin port of every tier: `/live`, `/ready` and `/metrics`.
 //!
-//! `/live` answers 200 as long as the process can answer at all and never asks Kafka: restarting a
-//! process mends no broker. `/ready` answers 200 when every named condition holds, else 503 with the
-//! ones that do not. `/metrics` is Prometheus' text format.
+//! `/live` answers 200 as long as the process can answer at all. It does not depend on Kafka, because
+//! restarting a tier does not repair a broker. `/ready` answers 200 when every named condition holds,
+//! else 503 with the ones that do not. `/metrics` is Prometheus' text format.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::accept::Acceptor;
 
-/// More probes at once than any scraper makes; a further connection waits in the listen queue.
+/// More connections than probes and scrapers open at once; any further one waits in the listen queue.
 const MAX_CONNECTIONS: usize = 64;
 
 /// The conditions under which a tier can do its work.
@@ -55,14 +55,14 @@ impl Readiness {
 }
 
 impl Condition {
-    /// The condition holds.
+    /// Says that the condition holds now.
     pub fn set(&self) {
         if self.readiness.lock().remove(self.name).is_some() {
             tracing::info!(condition = self.name, "condition holds");
         }
     }
 
-    /// The condition does not hold any more.
+    /// Says that the condition does not hold now, and why.
     pub fn unset(&self, why: impl Into<String>) {
         let why = why.into();
         tracing::debug!(condition = self.name, why, "condition does not hold");
@@ -70,7 +70,7 @@ impl Condition {
     }
 }
 
-/// Binds the admin port and serves it for the life of the process.
+/// Binds the admin port and serves it for the life of the process. Returns the address that was bound.
 ///
 /// # Errors
 /// When the address cannot be bound.
@@ -95,7 +95,7 @@ async fn answer_all(mut acceptor: Acceptor, registry: Registry, readiness: Readi
                 let response = answer(&request, &registry, &readiness);
                 async move { Ok::<_, Infallible>(response) }
             });
-            // A probe that breaks off concerns nobody.
+            // Nothing needs to be done about a client that breaks the connection off.
             let _ended = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(std::time::Duration::from_secs(5))
@@ -130,7 +130,7 @@ fn answer<B>(
             Ok(metrics) => text(StatusCode::OK, metrics),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         },
-        _ => text(StatusCode::NOT_FOUND, "there are /live, /ready and /metrics\n".to_owned()),
+        _ => text(StatusCode::NOT_FOUND, "not found; try /live, /ready or /metrics\n".to_owned()),
     }
 }
 

@@ -1,11 +1,12 @@
-//! Delays between attempts: exponential with full jitter, so that many clients that lost the same
-//! server do not come back in step ("Exponential Backoff And Jitter", AWS Architecture Blog 2015).
+//! Delays between attempts: exponential with full jitter, so that clients that lost the same server do
+//! not all come back at the same moment ("Exponential Backoff And Jitter", AWS Architecture Blog 2015).
 
 use std::time::Duration;
 
 use rand::Rng;
 
-/// An exponential backoff with full jitter: the n-th delay is uniform in `[0, min(cap, base·2ⁿ)]`.
+/// An exponential backoff with full jitter: the n-th delay, counted from 0, is uniform in
+/// `[0, min(cap, base·2ⁿ)]`.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     base: Duration,
@@ -14,12 +15,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Starts at `base`, doubles with every attempt, never above `cap`.
+    /// A backoff whose bound starts at `base` and doubles with every attempt, up to `cap`.
     pub const fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap, attempt: 0 }
     }
 
-    /// The bound under which the next delay is drawn.
+    /// The upper bound of the next delay.
     pub fn ceiling(&self) -> Duration {
         let factor = 1u32.checked_shl(self.attempt).unwrap_or(u32::MAX);
         self.base.saturating_mul(factor).min(self.cap)
@@ -33,7 +34,7 @@ impl Backoff {
         ceiling.mul_f64(random.random_range(0.0..=1.0))
     }
 
-    /// An attempt went well: the next failure starts at `base` again.
+    /// Starts at `base` again. To be called when an attempt has succeeded.
     pub const fn reset(&mut self) {
         self.attempt = 0;
     }

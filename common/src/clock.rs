@@ -1,22 +1,22 @@
-//! The time of day, for everything that reads it.
+//! The time of day, as the tiers read it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::Service;
 
-/// The system's clock, set wrong by `service.clock_offset_ms`.
+/// The system's clock plus `service.clock_offset_ms`, which makes it wrong on purpose for a trial.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Clock {
     offset_ms: i64,
 }
 
 impl Clock {
-    /// The clock of a tier that was told so.
+    /// The clock of a tier with this configuration.
     pub fn new(service: &Service) -> Self {
         Self { offset_ms: service.clock_offset_ms }
     }
 
-    /// Milliseconds since 1970; 0 if the clock stands before it.
+    /// Milliseconds since 1970, the offset included. A system clock that is before 1970 counts as 1970.
     pub fn now_ms(self) -> i64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(self.offset_ms)

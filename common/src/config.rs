@@ -1,12 +1,13 @@
-//! Configuration of a tier: defaults < file < environment < flags, then validation.
+//! Configuration of a tier: defaults < file < environment < flags (a later layer wins), then validation.
 //!
 //! - The file is TOML, named by `--config`; one file may serve all tiers, see [`file`].
 //! - A variable `TIER__SECTION__KEY` sets `section.key` (`ANALYZER__CAPACITY=200`,
 //!   `ACCESS_API__KAFKA__BROKERS=kafka:9092`); the tier's name is in capitals, `-` written `_`.
-//! - `--set section.key=value` wins over all. Values are read as TOML, else as plain text.
+//! - `--set section.key=value` wins over every other layer.
 //!
-//! The defaults are the config type's [`Default`], so that there is one place that says them. A key
-//! that the type does not know is an error wherever it comes from.
+//! A variable's or flag's value is read as TOML, and as plain text where it is not TOML or does not fit.
+//! The defaults are the config type's [`Default`], so that they are written down in one place only. A key
+//! that the type does not know is an error, whichever layer it comes from.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ pub use error::Error;
 pub use file::to_toml;
 pub use layers::{load, overridden, variable};
 
-/// What every tier's process is told. Section `service`.
+/// The settings of a process that every tier has. Section `service`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Service {
@@ -36,7 +37,7 @@ pub struct Service {
     pub log_filter: String,
     /// How long a clean stop may take before the process gives up, in milliseconds.
     pub drain_deadline_ms: u64,
-    /// Added to what the system's clock says, in milliseconds: to try what a wrong clock does.
+    /// Added to the system's clock, in milliseconds; for trying out what a wrong clock does.
     pub clock_offset_ms: i64,
 }
 
@@ -74,7 +75,7 @@ pub trait TierConfig: Serialize + DeserializeOwned + Default {
     /// The part that all tiers have.
     fn service(&self) -> &Service;
 
-    /// Checks what types cannot say.
+    /// Checks what the types cannot express.
     ///
     /// # Errors
     /// Every problem found, each with its key, what is wrong and what to write instead.

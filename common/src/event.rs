@@ -1,5 +1,5 @@
-//! Raw events: opaque bytes, never altered. The [`Schema`] says where an event's id, key and time are; the
-//! collector reads only those ([`identity`]), the analyzer also what its queries name.
+//! Raw events: opaque bytes that are never altered. The [`Schema`] says where an event's id, key and time
+//! are. The collector reads only those ([`identity`]); the analyzer also reads what its queries name.
 
 pub mod identity;
 pub mod json;
@@ -17,7 +17,7 @@ pub use value::Value;
 /// The deepest nesting of objects and arrays that an event may have; deeper ones are dead-lettered.
 pub const MAX_DEPTH: usize = 128;
 
-/// The text of a payload without the byte order mark that RFC 8259 section 8.1 lets a reader ignore.
+/// The payload without its leading byte order mark, which RFC 8259 section 8.1 lets a reader ignore.
 pub fn without_bom(payload: &[u8]) -> &[u8] {
     payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload)
 }

@@ -1,10 +1,10 @@
 //! Kafka, as all tiers use it: the names of topics and headers, the settings of clients, reading without a
 //! group, and the creation of topics.
 //!
-//! **Producers** are idempotent with `acks=all`, never give a message up by themselves
-//! (`message.timeout.ms=0`) and hold a bounded queue: when it is full the caller waits.
-//! **Consumers** never commit and never jump: a position that is gone is an error that the caller
-//! sees (`auto.offset.reset=error`), not a silent reset.
+//! **Producers** are idempotent with `acks=all`, never give up on a message by themselves
+//! (`message.timeout.ms=0`) and have a bounded queue: when it is full the caller waits.
+//! **Consumers** never commit offsets and never skip records silently: a position that the log does not
+//! have any more is an error that the caller sees (`auto.offset.reset=error`), not a reset.
 
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
@@ -28,14 +28,14 @@ pub use topics::Topic;
 pub struct Kafka {
     /// Bootstrap servers, `host:port[,host:port…]`.
     pub brokers: String,
-    /// Partitions of the topics that are created partitioned; a topic that exists keeps its own.
+    /// How many partitions the partitioned topics are created with; a topic that exists keeps its number.
     pub partitions: i32,
     /// Replication factor of topics that are created; -1 is the broker's default.
     pub replication: i32,
     /// Names of the topics.
     pub topics: Topics,
-    /// Any further librdkafka property, such as `security.protocol`; these win, except where they would
-    /// break a promise.
+    /// Any further librdkafka property, such as `security.protocol`. They win over Millrace's own settings.
+    /// A value that would break a guarantee, such as `acks=1`, is refused.
     pub properties: Properties,
 }
 
@@ -45,7 +45,7 @@ pub struct Kafka {
 pub struct Topics {
     /// Events as received, keyed by the subject's id.
     pub raw: String,
-    /// What is no event, with the reason.
+    /// Payloads that are not events, with the reason.
     pub dead_letters: String,
     /// Partial results of the analyzer's tally, compacted.
     pub partials: String,
@@ -80,10 +80,11 @@ impl Default for Topics {
 }
 
 impl Kafka {
-    /// The largest record that any topic of ours takes, in bytes.
+    /// The largest record that any of Millrace's topics takes, in bytes.
     pub const MAX_RECORD_BYTES: usize = 24 << 20;
 
-    /// What is wrong with this section, for [`TierConfig::validate`](crate::config::TierConfig::validate).
+    /// What is wrong with this section, one line for each fault; used by
+    /// [`TierConfig::validate`](crate::config::TierConfig::validate).
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.brokers.trim().is_empty() {
@@ -138,12 +139,12 @@ impl Kafka {
         self.with_properties(producer)
     }
 
-    /// Settings of a consumer; `instance_id` makes its membership static, so that a process that
-    /// dies gets its partitions back at once instead of after its session timed out.
+    /// Settings of a consumer. An `instance_id` makes its membership of the group static, so that a process
+    /// that restarts after a crash gets its partitions back at once, not only after its session timed out.
     pub fn consumer(&self, group: Option<&str>, instance_id: Option<&str>) -> ClientConfig {
         let mut consumer = self.client();
         consumer
-            // librdkafka wants a group id even from a consumer that joins no group.
+            // librdkafka requires a group id even of a consumer that joins no group.
             .set("group.id", group.unwrap_or("millrace-no-group"))
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")

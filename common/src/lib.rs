@@ -1,17 +1,17 @@
-//! What two tiers share, and nothing else: the events and results they exchange, the way each one
-//! reads its configuration, logs, answers probes and stops, the settings of their Kafka clients,
-//! and the hybrid message log.
+//! What at least two tiers share: the events and results that they exchange, how each one reads its
+//! configuration, logs, answers probes and stops, the settings of their Kafka clients; and the collector's
+//! hybrid message log.
 //!
-//! | module | one home of |
+//! | module | what is in it |
 //! |---|---|
-//! | [`event`] | raw events: who they are, when they happened, why one is a dead letter |
+//! | [`event`] | raw events: what identifies them, when they happened, why one is a dead letter |
 //! | [`result`] | what the analyzer publishes |
 //! | [`protocol`] | what a client of the access-api sends and receives, cursors included |
 //! | [`kafka`] | topics, headers, client settings, creation of topics, reading without a group |
 //! | [`config`] | defaults < file < environment < flags, and validation |
 //! | [`tier`] | the life of a tier's process, from flags to drain |
 //! | [`admin`] | `/live`, `/ready`, `/metrics` |
-//! | [`accept`] | accepting connections, also without a descriptor left |
+//! | [`accept`] | accepting connections, even after the process ran out of file descriptors |
 //! | [`secret`] | passwords, tokens and addresses that may hold one: masked wherever they are shown |
 //! | [`backoff`] | full-jitter retry delays |
 //! | [`clock`] | the time of day |

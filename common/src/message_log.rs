@@ -1,9 +1,9 @@
 //! The hybrid message log: what a collector has received and Kafka has not acknowledged yet.
 //!
-//! *Hybrid* because one store serves both sides of a message's way (Meyer, Rexachs, Luque, Procedia
-//! Computer Science 2014; Psaltis, *Streaming Data*, chapter 2): as receiver-based log it holds what
-//! came in until it is safe, as sender-based log what went out until it is acknowledged. The write to
-//! Kafka goes out in parallel with the fsync; the source's cursor moves when the fsync is done.
+//! It is *hybrid* because one store serves as two logs (Meyer, Rexachs, Luque, Procedia Computer Science
+//! 2014; Psaltis, *Streaming Data*, chapter 2): as the receiver-based log it holds what came in until it is
+//! safe, as the sender-based log it holds what was sent until it is acknowledged. The write to Kafka goes
+//! out in parallel with the fsync; the source's cursor moves when the fsync is done.
 //!
 //! # States of an entry
 //!
@@ -17,14 +17,15 @@
 //!
 //! # Invariants
 //!
-//! - What [`MessageLog::append`] returned `Ok` for survives any crash, power loss included, until it
-//!   was [`delivered`](MessageLog::acknowledge).
+//! - An entry for which [`MessageLog::append`] returned `Ok` survives any crash, power loss included, until
+//!   it is [acknowledged](MessageLog::acknowledge), or is the oldest of too many failed ones.
 //! - An entry is in one family: the move to `failed` is one batch.
-//! - A [`Sequence`] is never used twice, not even for an entry that was given one but never written:
-//!   every opening starts an epoch of its own, on disk before the first sequence is given out.
-//! - Below the watermark nothing is pending. It only grows.
-//! - A source's cursor covers written entries only: it is in the batch of the entries that moved it.
-//! - Memory: one tree node for every entry that is pending or failed; payloads stay on disk.
+//! - A [`Sequence`] is never used twice, not even if its entry was never written: every opening starts an
+//!   epoch of its own, which is on disk before the first sequence is given out.
+//! - Nothing below the watermark is pending. The watermark only grows.
+//! - A source's cursor covers written entries only, because it is written in the same batch as the entries
+//!   that moved it.
+//! - Memory: the sequences of the entries that are pending or failed; their payloads stay on disk.
 //!
 //! # On disk
 //!
@@ -32,27 +33,28 @@
 //!
 //! | family | key | value |
 //! |---|---|---|
-//! | `transient` | format byte 1, sequence (big-endian u64) | format byte 1, header (postcard), payload |
+//! | `transient` | format byte 1, sequence (big-endian u64) | format byte 2 (1 is still read), header (postcard), payload |
 //! | `failed` | the same | the same, the header with a reason |
 //! | `default` | `instance` | random id of this log, 16 hex digits |
 //! | | `epoch` | number of openings (big-endian u64) |
 //! | | `watermark` | everything below this sequence is done (big-endian u64) |
-//! | | `cursor:` source | where the source goes on, ms (big-endian i64) |
+//! | | `cursor:` source | the time at which the source resumes, ms since 1970 (big-endian i64) |
+//! | | `feed:` source | which feed that cursor belongs to |
 //!
-//! A sequence is the epoch (24 bits) and a count (40 bits): scans are in order of arrival, and random
-//! keys, which would scatter them, are not needed. Only appends are synced: losing a removal or a
-//! move makes the collector do again what it did, losing an append would lose the event.
+//! A sequence is the epoch (24 bits) and a count (40 bits), so that a scan is in the order of arrival, which
+//! random keys would not give. Of entries, only appends are synced: losing a removal or a move makes the
+//! collector repeat work, but losing an append would lose the event.
 //!
 //! # Recovery
 //!
 //! | found | done |
 //! |---|---|
-//! | no database | one is made, with a new instance id |
-//! | write-ahead log ends in a torn record | cut there (`kPointInTimeRecovery`): it was never acknowledged |
-//! | entries from the watermark on | pending again; the caller finds out which did reach Kafka |
-//! | removal or watermark not on disk yet | the entries are pending again, likewise |
-//! | an entry that cannot be decoded | skipped, counted in [`Recovered::damaged`], removed with its neighbours |
-//! | write error | the log refuses everything until [`MessageLog::reopen`] has succeeded |
+//! | no database | one is created, with a new instance id |
+//! | write-ahead log ends in a torn record | cut off there (`kPointInTimeRecovery`): its append never returned |
+//! | entries from the watermark on | pending again; the caller finds out which of them reached Kafka |
+//! | removal or watermark not on disk yet | those entries are pending again, likewise |
+//! | an entry that cannot be decoded | skipped, counted in [`Recovered::damaged`]; in `transient` a removal deletes it later |
+//! | write error | the log refuses everything that needs the database until [`MessageLog::reopen`] has succeeded |
 //! | locked by another process | [`Error::Open`]: two collectors must not share a log |
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,12 +79,12 @@ pub use recovery::Recovered;
 use store::{Batch, Store};
 pub use store::{Family, Options};
 
-/// A removal writes a range tombstone, and many small ones make every scan slow: at most one for so
-/// many entries or so much time.
+/// A removal writes a range tombstone, and many tombstones make every scan slow. So there is one removal for
+/// this many entries, or earlier if this much time has passed since the last one.
 const TRUNCATE_ENTRIES: u64 = 64 * 1024;
 const TRUNCATE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// See the [module](self). Owned by one thread.
+/// The log, see the [module](self). One thread owns it.
 #[derive(Debug)]
 pub struct MessageLog {
     path: PathBuf,
@@ -97,17 +99,17 @@ pub struct MessageLog {
     truncated: Truncated,
 }
 
-/// What the last removal left.
+/// The state of the last removal.
 #[derive(Debug)]
 struct Truncated {
     watermark: Sequence,
-    /// Entries settled since then.
+    /// How many pending entries were acknowledged since then.
     settled: u64,
     at: Option<Instant>,
 }
 
 impl MessageLog {
-    /// Opens the log in the directory `path`, making one if there is none.
+    /// Opens the log in the directory `path`, creating it if there is none.
     ///
     /// # Errors
     /// When the directory cannot be used, is locked by another process, or cannot be read.
@@ -129,13 +131,13 @@ impl MessageLog {
         Ok((log, recovered))
     }
 
-    /// Opens the database again after a write error. What is pending, and the sequences given out,
-    /// stay as they are; new sequences are of a new epoch.
+    /// Opens the database again after a write error. Pending entries and the sequences that were given out
+    /// stay as they are; new sequences belong to a new epoch.
     ///
     /// # Errors
-    /// As for [`open`](Self::open); the log then goes on refusing, and this may be tried again.
+    /// As for [`open`](Self::open); the log then keeps refusing, and this may be tried again.
     pub fn reopen(&mut self) -> Result<(), Error> {
-        // The lock of the old handle must be gone first.
+        // Closes the old handle, because it holds the lock of the directory.
         self.store = None;
         let store = Store::open(&self.path, &self.options)?;
         self.next = recovery::begin_epoch(&store)?;
@@ -143,7 +145,7 @@ impl MessageLog {
         Ok(())
     }
 
-    /// The id of this log, the same for all its life.
+    /// The id of this log, which never changes.
     pub fn instance(&self) -> &str {
         &self.instance
     }
@@ -156,12 +158,12 @@ impl MessageLog {
         sequence
     }
 
-    /// Writes `entries` and the cursor of the source that they came from in one batch, and returns when it
-    /// is on disk. Writing an entry again is harmless.
+    /// Writes `entries` and the cursor of the source that they came from in one batch, and returns when the
+    /// batch is on disk. Writing an entry again is harmless.
     ///
     /// # Errors
-    /// When the write or the fsync fails; then nothing may be assumed of `entries`, and the log
-    /// refuses everything until [`reopen`](Self::reopen).
+    /// When the write or the fsync fails. Then `entries` may be on disk or not, and the log refuses
+    /// everything until [`reopen`](Self::reopen).
     pub fn append(
         &mut self,
         entries: &[(Sequence, Entry)],
@@ -183,12 +185,12 @@ impl MessageLog {
         Ok(())
     }
 
-    /// Notes that a source is being connected to and which feed it gives. Returns the cursor to resume
-    /// at; `None` if this feed was never connected to before.
+    /// Notes that a source is being connected to and which feed it gives. Returns the cursor to resume at, in
+    /// milliseconds since 1970; `None` if this is the first connection, or the last one was to another feed.
     ///
-    /// A cursor says something about one feed only: that of an older one may be newer than all that a
-    /// new one holds, so it is forgotten. Without any event the cursor is 0 from now on, so that an
-    /// interruption can be told from the first connection.
+    /// A cursor is valid for one feed only, because the cursor of an old feed may be newer than everything in
+    /// the new one. So it is forgotten when the feed changes. From the first connection on, and until an
+    /// event arrives, the cursor is 0; this tells an interruption apart from a first connection.
     ///
     /// # Errors
     /// As for [`append`](Self::append).
@@ -206,17 +208,17 @@ impl MessageLog {
         Ok(cursor)
     }
 
-    /// The cursor that was written last of a source, in milliseconds since 1970; `None` if it was never
-    /// connected to.
+    /// The last cursor that was written of a source, in milliseconds since 1970; `None` if the source was
+    /// never connected to.
     pub fn cursor(&self, source: &str) -> Option<i64> {
         self.cursors.get(source).copied()
     }
 
-    /// Kafka has acknowledged the entry, as an event or as a dead letter. Entries that are not in the
-    /// log are ignored. Returns the family that it was in.
+    /// Forgets an entry, because Kafka has acknowledged it as an event or as a dead letter. Returns the family
+    /// that it was in; `None` if it is not in the log.
     ///
     /// # Errors
-    /// As for [`append`](Self::append), for an entry of `failed` only.
+    /// As for [`append`](Self::append), and only for an entry of `failed`.
     pub fn acknowledge(&mut self, sequence: Sequence) -> Result<Option<Family>, Error> {
         if self.pending.remove(&sequence) {
             self.truncated.settled += 1;
@@ -232,10 +234,11 @@ impl MessageLog {
         Ok(None)
     }
 
-    /// Kafka has refused the entry for good: moves it to `failed`, with `reason` unless it has one.
-    /// Returns the entry for its dead letter; `None` if it is not pending.
+    /// Moves an entry to `failed`, because Kafka has refused it for good, and gives it `reason` unless it has
+    /// one already. Returns the entry, for its dead letter; `None` if it is not pending.
     ///
-    /// At most [`Options::max_failed`] are kept; above, the oldest is removed and returned second.
+    /// At most [`Options::max_failed`] entries are kept. If there are more, the oldest is removed, and its
+    /// sequence is the second value returned.
     ///
     /// # Errors
     /// As for [`append`](Self::append), and when the entry cannot be read.
@@ -287,13 +290,14 @@ impl MessageLog {
         self.pending.contains(&sequence) || self.failed.contains(&sequence)
     }
 
-    /// Everything below this sequence is done.
+    /// The sequence below which no entry is pending.
     pub fn watermark(&self) -> Sequence {
         self.pending.first().copied().unwrap_or(self.next)
     }
 
-    /// Removes what is below the watermark, if something is and it is time: at once after an opening,
-    /// then after 64 Ki entries or a second. Returns whether it was.
+    /// Removes the entries below the watermark if any entry was acknowledged since the last removal and a
+    /// removal is due: the first one after an opening at once, later ones after 64 Ki acknowledged entries or
+    /// a second. Returns whether it was due.
     ///
     /// # Errors
     /// As for [`append`](Self::append).
@@ -311,8 +315,8 @@ impl MessageLog {
         Ok(true)
     }
 
-    /// Removes what is below the watermark and closes the log. Dropping it closes it too, but leaves
-    /// more for the next start to look at.
+    /// Removes the entries below the watermark and closes the log. Dropping the log closes it too, but leaves
+    /// more entries for the next start to look at.
     ///
     /// # Errors
     /// As for [`append`](Self::append).
@@ -335,7 +339,7 @@ impl MessageLog {
     /// Up to `limit` entries of a family after `after`, oldest first.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// When the database cannot be read, or an entry is damaged.
     pub fn read(
         &self,
         family: Family,
@@ -351,7 +355,7 @@ impl MessageLog {
         let mut entries = Vec::new();
         for item in self.store()?.scan(family, *first) {
             let (sequence, entry) = item?;
-            // What is delivered stays on disk until it is truncated.
+            // An acknowledged entry stays on disk until it is truncated.
             if own.contains(&sequence) {
                 entries.push((sequence, entry.ok_or(Error::Damaged { sequence })?));
                 if entries.len() == limit {
@@ -379,8 +383,8 @@ impl MessageLog {
     fn commit(&mut self, batch: Batch, sync: bool) -> Result<(), Error> {
         let written = self.store()?.write(batch, sync);
         if written.is_err() {
-            // A failed fsync must not be tried again on the same file: the kernel may have dropped
-            // the very pages whose writing failed.
+            // A failed fsync must not be repeated on the same file: the kernel may have dropped the pages
+            // that it could not write, so that the second fsync would succeed without them.
             self.store = None;
         }
         written

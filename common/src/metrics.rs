@@ -1,5 +1,5 @@
-//! How every tier makes its metrics: named `millrace_<tier>_<noun>_<unit>`, `_total` on counters, and
-//! registered as they are made.
+//! How every tier creates its metrics. They are named `millrace_<tier>_<noun>_<unit>`, counters end in
+//! `_total`, and each is registered when it is created.
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -7,9 +7,9 @@ use prometheus::{
     Result,
 };
 
-/// Makes the metrics of one tier.
+/// Creates the metrics of one tier.
 ///
-/// Every method fails when the name is taken already, or none that Prometheus allows.
+/// Every method fails when the name is taken already, or is not one that Prometheus allows.
 #[derive(Debug, Clone, Copy)]
 pub struct Factory<'a> {
     registry: &'a Registry,
@@ -17,7 +17,7 @@ pub struct Factory<'a> {
 }
 
 impl<'a> Factory<'a> {
-    /// For the tier `tier`, named in `snake_case`.
+    /// A factory for the tier `tier`, whose name is in `snake_case`.
     pub const fn new(registry: &'a Registry, tier: &'a str) -> Self {
         Self { registry, tier }
     }
@@ -39,7 +39,7 @@ impl<'a> Factory<'a> {
         self.registered(IntCounter::with_opts(self.options(&format!("{name}_total"), help))?)
     }
 
-    /// Counters told apart by a label; `_total` is added to their name.
+    /// Counters distinguished by a label; `_total` is added to their name.
     ///
     /// # Errors
     /// See [`Factory`].
@@ -56,7 +56,7 @@ impl<'a> Factory<'a> {
         self.registered(IntGauge::with_opts(self.options(name, help))?)
     }
 
-    /// Gauges told apart by a label.
+    /// Gauges distinguished by a label.
     ///
     /// # Errors
     /// See [`Factory`].
@@ -64,7 +64,7 @@ impl<'a> Factory<'a> {
         self.registered(IntGaugeVec::new(self.options(name, help), &[label])?)
     }
 
-    /// A histogram of durations; `_seconds` is added to its name.
+    /// A histogram of durations in seconds; `_seconds` is added to its name.
     ///
     /// # Errors
     /// See [`Factory`].

@@ -1,19 +1,19 @@
-//! What a client of the access-api sends and receives: JSON text, one object a frame, told apart by
-//! `type`.
+//! What a client of the access-api sends and receives: JSON text, one object in each frame, whose kind is
+//! in its field `type`.
 //!
-//! - After `subscribe` come the newest result of each query (`snapshot`, in the order of their
+//! - After `subscribe` the server sends the newest result of each query (`snapshot`, in the order of their
 //!   cursors), then each newer one (`result`).
-//! - A [`Cursor`] says "everything up to here has been seen". Given back with `subscribe` it resumes
-//!   there; when that is not possible a `gap` says so, and snapshots follow.
-//! - A client that falls behind is told twice before anything happens to its connection:
-//!   `slow_down`, then `stall_warning`, from which on it gets only the newest result of each query.
-//!   `skipped` counts the results that it will never get; over a connection the results sent and
-//!   those reported as skipped add up to those published.
-//! - `status` says what the server knows of Kafka: with each `subscribe`, and whenever that changes.
-//! - Before the server closes, it sends `bye`.
+//! - A [`Cursor`] says "everything up to here has been seen". A client that gives it back with `subscribe`
+//!   resumes there. If that is not possible a `gap` says so, and snapshots follow.
+//! - A client that falls behind is warned twice before its connection is closed: by `slow_down`, then by
+//!   `stall_warning`, after which it gets only the newest result of each query. `skipped` counts the results
+//!   that it will never get: over a connection, the results that were sent and those reported as skipped add
+//!   up to the results that were published.
+//! - `status` says what the server knows about Kafka: with each `subscribe`, and whenever that changes.
+//! - Before the server closes a connection it sends `bye`.
 //!
-//! A reader passes over fields and frame types that it does not know, and takes a reason or code that
-//! it does not know as `Other`, so that an older client can talk to a newer server.
+//! A reader ignores fields and frame types that it does not know, and reads an unknown reason or code as
+//! `Other`, so that an older client can talk to a newer server.
 
 use std::collections::BTreeSet;
 
@@ -31,11 +31,11 @@ pub use cursor::{Cursor, InvalidCursor, InvalidStreamId, StreamId};
 /// The WebSocket subprotocol that this module describes. A client need not ask for it.
 pub const SUBPROTOCOL: &str = "millrace.v1+json";
 
-/// What a client says.
+/// A frame that a client sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ClientFrame {
-    /// Which queries to send, from now on; replaces an earlier subscription.
+    /// Which queries to send from now on; this replaces an earlier subscription.
     Subscribe {
         /// The queries.
         queries: Queries,
@@ -43,8 +43,9 @@ pub enum ClientFrame {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cursor: Option<Cursor>,
     },
-    /// The client is done with everything up to `cursor`. Optional; from the first one on the server
-    /// measures the client's lag by what it acknowledged, and sends no more than it keeps up with.
+    /// The client is done with everything up to `cursor`. A client need not send this. From the first one on
+    /// the server measures the client's lag by what it has acknowledged, and sends no more than it keeps up
+    /// with.
     Ack {
         /// What has been seen.
         cursor: Cursor,
@@ -54,19 +55,19 @@ pub enum ClientFrame {
 /// Some or all queries: `["topics"]`, or `"*"` (also `["*"]`) for all, present and future.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Queries {
-    /// All of them, those too that appear later.
+    /// All queries, including those that appear later.
     All,
-    /// Those with these names.
+    /// The queries with these names.
     Named(BTreeSet<String>),
 }
 
-/// What the server says. `T` is the result: [`TopN`] for a reader, a reference to one for the writer.
+/// A frame that the server sends. `T` is the result: [`TopN`] for a reader, a reference to one for the writer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", bound(deserialize = "T: DeserializeOwned"))]
 pub enum ServerFrame<T = TopN> {
     /// The newest result of a query.
     Snapshot(Update<T>),
-    /// A newer one.
+    /// A newer result than the last one of its query.
     Result(Update<T>),
     /// The client is half way to being stalled.
     SlowDown(SlowDown),
@@ -74,9 +75,9 @@ pub enum ServerFrame<T = TopN> {
     StallWarning(StallWarning),
     /// The cursor given with `subscribe` cannot be resumed from; snapshots follow.
     Gap(Gap),
-    /// What the server knows of Kafka.
+    /// What the server knows about Kafka.
     Status(Status),
-    /// Something in a client's frame was wrong; the connection stays.
+    /// Something in a client's frame was wrong; the connection stays open.
     Error(Refusal),
     /// The server closes the connection.
     Bye(Bye),
@@ -90,8 +91,8 @@ pub struct Update<T> {
     pub query: String,
     /// The position of this result.
     pub cursor: Cursor,
-    /// Milliseconds from the receipt of the newest event that is reflected to the encoding of this
-    /// frame; 0 when nothing is reflected yet.
+    /// Milliseconds from the receipt of the newest event that the result counts to the encoding of this frame;
+    /// 0 when it counts none yet.
     pub lag_ms: u64,
     /// The result as published.
     // Through a `Value`, because serde's buffer for tagged enums cannot turn the keys of a JSON
@@ -103,9 +104,11 @@ pub struct Update<T> {
 /// See [`ServerFrame::SlowDown`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlowDown {
-    /// How much of what the server waits for is used up, 0 to 100; at 60 results are skipped.
+    /// How far behind the client is, in percent. It is the largest of three shares: of the server's ring of results
+    /// that the client still has to get, of the ring that it has not acknowledged, and of the time that a write may
+    /// take. At 60 results are skipped.
     pub percent_full: u8,
-    /// How long the client has been behind.
+    /// How long the client has been behind, in milliseconds.
     pub lag_ms: u64,
     /// The position from which the client would resume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,12 +118,12 @@ pub struct SlowDown {
 /// See [`ServerFrame::StallWarning`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StallWarning {
-    /// How much of what the server waits for is used up, 0 to 100; at 100 of the time that a write
-    /// may take, the connection is closed.
+    /// How far behind the client is, in percent, as in [`SlowDown::percent_full`]. When a write has used 100 % of the
+    /// time that it may take, the connection is closed.
     pub percent_full: u8,
-    /// How long the client has been behind.
+    /// How long the client has been behind, in milliseconds.
     pub lag_ms: u64,
-    /// Results that are passed over, not reported before.
+    /// Results that are skipped and were not reported before.
     pub skipped: u64,
     /// The position from which the client would resume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,13 +138,13 @@ pub struct Gap {
     /// The oldest cursor that could be resumed from now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<Cursor>,
-    /// How many results of the client's queries it will never get; absent when that is not known.
+    /// How many results of its queries the client will never get; absent when that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<u64>,
 }
 
-/// See [`ServerFrame::Status`]. Times are those of the server's clock, in milliseconds since 1970; they
-/// are to be compared with `now_ms`, not with the client's clock.
+/// See [`ServerFrame::Status`]. Times are those of the server's clock, in milliseconds since 1970. Compare
+/// them with `now_ms`, not with the client's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// The server's clock.
@@ -160,13 +163,13 @@ pub struct Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KafkaState {
-    /// It has read all that there was, and reads on.
+    /// The server has read all results that were published, and follows new ones.
     Connected,
-    /// It reads what there is; results follow once it has come to the end.
+    /// The server is still reading old results; it sends some once it has reached the end.
     Reading,
-    /// Kafka does not answer; nothing new comes.
+    /// Kafka does not answer, so that there are no new results.
     Away,
-    /// Something that this version does not know.
+    /// A state that this version does not know.
     #[serde(other)]
     Other,
 }
@@ -174,7 +177,7 @@ pub enum KafkaState {
 /// See [`ServerFrame::Error`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// What kind of mistake.
+    /// The kind of mistake.
     pub code: RefusalCode,
     /// What was wrong and what to do instead.
     pub message: String,
@@ -186,9 +189,9 @@ pub struct Refusal {
 pub enum RefusalCode {
     /// Not a [`ClientFrame`].
     BadFrame,
-    /// No result of that query has been published yet; should one be, it is sent.
+    /// No result of that query has been published yet; if one is, it will be sent.
     UnknownQuery,
-    /// Something that this version does not know.
+    /// A code that this version does not know.
     #[serde(other)]
     Other,
 }
@@ -201,7 +204,7 @@ pub struct Bye {
     /// Where to resume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<Cursor>,
-    /// How long to wait before connecting again.
+    /// How long to wait before connecting again, in milliseconds.
     pub retry_ms: u64,
 }
 
@@ -209,17 +212,17 @@ pub struct Bye {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ByeReason {
-    /// The server stops. Close code 1012.
+    /// The server is stopping. Close code 1012.
     Shutdown,
-    /// A write did not end in time. Close code 4008.
+    /// A write did not finish in time. Close code 4008.
     Stalled,
     /// Nothing was heard from the client, not even a pong. Close code 4009.
     Idle,
-    /// Too many frames that the server could not make sense of. Close code 1008.
+    /// Too many frames that the server could not read. Close code 1008.
     BadFrames,
     /// A frame above the size limit. Close code 1009.
     TooLarge,
-    /// Something that this version does not know; no server of this version sends it.
+    /// A reason that this version does not know; no server of this version sends it.
     #[serde(other)]
     Other,
 }
@@ -252,7 +255,8 @@ impl ByeReason {
         }
     }
 
-    /// The WebSocket close code: RFC 6455 section 7.4 and its IANA registry, else our own (4000–4999).
+    /// The WebSocket close code: one of RFC 6455 section 7.4 and its IANA registry where there is one, else one
+    /// of the private range (4000–4999).
     pub const fn close_code(self) -> u16 {
         match self {
             Self::Shutdown => 1012,
@@ -268,7 +272,7 @@ impl ByeReason {
 impl Queries {
     const ALL: &str = "*";
 
-    /// Whether the query `name` is among them.
+    /// Whether the query `name` is one of these.
     pub fn contains(&self, name: &str) -> bool {
         match self {
             Self::All => true,

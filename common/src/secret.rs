@@ -1,13 +1,13 @@
 //! Texts that must not be shown: [`Secret`], and [`SecretUrl`], which is an address that may hold one.
 //!
-//! Both are shown and serialised masked: in log lines, on `/ready`, in errors and by `--dump-config`. What
-//! is hidden is had by name only, [`Secret::reveal`] and [`SecretUrl::reveal`].
+//! Both are masked when they are shown or serialised: in log lines, on `/ready`, in errors and by
+//! `--dump-config`. Only [`Secret::reveal`] and [`SecretUrl::reveal`] return the text itself.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// What stands in place of a secret.
+/// What is shown in place of a secret.
 pub const MASK: &str = "***";
 
 /// A password, a token, or a text that may hold one.
@@ -55,10 +55,10 @@ impl fmt::Display for Secret {
 impl fmt::Display for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((scheme, rest)) = self.0.split_once("://") else {
-            // No address; it could be anything.
+            // This is not an address, so any part of it could be secret.
             return f.write_str(if self.0.is_empty() { "" } else { MASK });
         };
-        // The first of these ends the authority, and nothing before it can be a query.
+        // The first of these characters ends the authority, so no query begins before it.
         let authority_end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(authority_end);
         let path_end = rest.find(['?', '#']).unwrap_or(rest.len());
@@ -120,7 +120,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_hidden_is_nowhere_in_what_is_shown(
+        fn nothing_secret_is_in_what_is_shown(
             user in "[a-z]{0,4}", host in "[a-z]{1,5}", path in "(/[a-z]{0,3}){0,3}", key in "[a-z]{0,3}",
         ) {
             let secret = "S3CRET";

@@ -1,5 +1,5 @@
-//! Log output: one line an event on standard error, as text for people or JSON for machines.
-//! Standard output belongs to what a command was asked for.
+//! Log output: one line for each event, on standard error, as text for people or JSON for machines.
+//! Standard output is left to what a command was asked to print.
 
 use std::io::IsTerminal;
 
@@ -29,12 +29,12 @@ pub enum Error {
 /// Installs the process's subscriber.
 ///
 /// # Errors
-/// When the filter does not parse, or a subscriber is already there.
+/// When the filter does not parse, or a subscriber is installed already.
 pub fn init(service: &Service) -> Result<(), Error> {
     init_to(service, std::io::stderr, std::io::stderr().is_terminal())
 }
 
-/// As [`init`], with the lines written elsewhere; `colour` where that can show it.
+/// As [`init`], but writes the lines to `writer`. `colour` says whether text lines are coloured.
 ///
 /// # Errors
 /// As [`init`].

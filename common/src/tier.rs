@@ -26,9 +26,9 @@ pub trait Tier {
     const NAME: &'static str;
     /// What it does, for `--help`.
     const ABOUT: &'static str;
-    /// What it can be told.
+    /// Its configuration.
     type Config: TierConfig;
-    /// How it fails.
+    /// Why it fails.
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Works until `host.shutdown` is cancelled, then drains and returns.
@@ -43,13 +43,13 @@ pub trait Tier {
 pub struct Host {
     /// Where the tier registers its metrics.
     pub registry: prometheus::Registry,
-    /// Where it says whether it can work.
+    /// Where the tier says whether it can work.
     pub readiness: Readiness,
     /// Cancelled when the process is asked to stop.
     pub shutdown: CancellationToken,
 }
 
-/// Runs the tier to its end; the whole of its `main`.
+/// Runs the tier until it ends. A tier's `main` consists of this call.
 pub fn main<T: Tier>() -> ExitCode {
     let command = Flags::augment_args(
         Command::new(T::NAME).version(env!("CARGO_PKG_VERSION")).about(T::ABOUT),
@@ -82,7 +82,7 @@ pub fn main<T: Tier>() -> ExitCode {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let code = runtime.block_on(live::<T>(config));
-            // Whatever still blocks a thread has had its deadline.
+            // Does not wait for threads that still block, because the drain deadline is over for them.
             runtime.shutdown_background();
             code
         }
@@ -93,7 +93,7 @@ pub fn main<T: Tier>() -> ExitCode {
     }
 }
 
-/// Prints what was asked for. Whoever has read enough of it may close the pipe.
+/// Prints `text` on standard output. It is not an error if the reader closes the pipe early.
 fn print(text: &str) -> ExitCode {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -132,7 +132,7 @@ async fn live<T: Tier>(config: T::Config) -> ExitCode {
     let run = T::run(config, host);
     tokio::pin!(run);
     let asked_to_stop = async {
-        // Polled after the tier, which has added its own conditions by then.
+        // The tier is polled first (`biased`), so it has added its own conditions by now.
         started.set();
         stop_signal().await;
     };
@@ -145,7 +145,7 @@ async fn live<T: Tier>(config: T::Config) -> ExitCode {
             tokio::select! {
                 outcome = &mut run => outcome,
                 () = tokio::time::sleep(deadline) => {
-                    tracing::error!("did not drain in time; what was not finished is done by the next start");
+                    tracing::error!("did not drain in time; the next start will finish the rest");
                     return ExitCode::FAILURE;
                 }
                 () = stop_signal() => {
@@ -168,7 +168,7 @@ async fn live<T: Tier>(config: T::Config) -> ExitCode {
 }
 
 /// The signals that ask a process to stop: SIGTERM, SIGINT, and SIGHUP, which comes when the terminal is closed.
-/// A process that was started to ignore the last one (`nohup`) goes on doing so.
+/// A process that was started with SIGHUP ignored (`nohup`) keeps ignoring it.
 #[derive(Debug)]
 pub struct StopSignals {
     terminate: Signal,
@@ -177,7 +177,7 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Listens from now on; none that comes later is missed.
+    /// Starts listening; no signal that comes after this call is missed.
     ///
     /// # Errors
     /// When the system does not allow it.
@@ -190,7 +190,7 @@ impl StopSignals {
         })
     }
 
-    /// Resolves at the next of them.
+    /// Resolves at the next signal.
     pub async fn next(&mut self) {
         let Self { terminate, interrupt, hangup } = self;
         let hangup = async {
@@ -207,7 +207,7 @@ impl StopSignals {
     }
 }
 
-/// Resolves at the first signal to stop from now on, see [`StopSignals`].
+/// Resolves at the first signal to stop that comes after the first poll, see [`StopSignals`].
 pub async fn stop_signal() {
     match StopSignals::listen() {
         Ok(mut signals) => signals.next().await,
@@ -218,7 +218,7 @@ pub async fn stop_signal() {
     }
 }
 
-/// Looked at once, before the first listener changes it.
+/// Whether SIGHUP was ignored when the process started. It is read once, because a listener changes it.
 static HANGUP_IS_IGNORED: LazyLock<bool> = LazyLock::new(|| {
     std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, 1))
 });
@@ -239,7 +239,7 @@ impl std::fmt::Display for Chain<'_> {
         let mut text = self.0.to_string();
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            // Many errors already print their cause.
+            // Many errors print their cause themselves.
             let said = error.to_string();
             if !text.contains(&said) {
                 text = format!("{text}: {said}");

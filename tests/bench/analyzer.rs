@@ -1,13 +1,14 @@
-//! RSVPs per CPU-second through the analyzer, beside a poll-and-drop loop on the same topic in the same run.
+//! Measures how many RSVPs per CPU-second the analyzer counts, compared with a poll-and-drop loop on the same topic in
+//! the same run.
 //!
-//! `cargo bench --profile release -p pipeline-tests` (the profile that everything else is built with);
-//! `-- 100000` for so many RSVPs instead of a million.
+//! `cargo bench --profile release -p pipeline-tests` (the profile that everything else is built with); with
+//! `-- 100000` it takes 100,000 RSVPs instead of a million.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use pipeline_tests::throughput::{Cost, measure};
 
 fn main() {
-    // Cargo adds flags of its own.
+    // Arguments that are not numbers are skipped, because Cargo adds flags of its own.
     let rsvps =
         std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
     let figures = measure(rsvps);

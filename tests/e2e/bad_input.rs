@@ -1,4 +1,5 @@
-//! Whatever a source sends, the stream goes on: what is no event is in the dead-letter topic, with its reason.
+//! Whatever a source sends, the stream continues, and a payload that is not an event is in the dead-letter topic, with
+//! its reason.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +71,8 @@ fn the_recorded_bad_lines_stop_nothing() {
     );
 }
 
-/// What is larger than anything a feed should send, mixed with good events.
+/// Messages that are larger or deeper than any that a feed should send, and others that are not events; a good event is
+/// last.
 fn monsters(round: u64) -> Vec<Message> {
     let huge =
         format!(r#"{{"rsvp_id":{round},"response":"yes","pad":"{}"}}"#, "x".repeat(SIXTEEN_MIB));
@@ -94,7 +96,7 @@ fn good(round: u64, topic: &str) -> String {
 }
 
 #[test]
-fn a_message_of_sixteen_mebibytes_is_refused_by_name_and_memory_stays_flat() {
+fn a_message_of_sixteen_mebibytes_is_refused_with_its_reason_and_memory_does_not_grow() {
     const ROUNDS: u64 = 14;
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut feed = runtime.block_on(Feed::listen());
@@ -104,14 +106,14 @@ fn a_message_of_sixteen_mebibytes_is_refused_by_name_and_memory_stays_flat() {
     let mut resident = Vec::new();
     for round in 0..ROUNDS {
         feed.send(monsters(round));
-        // The event behind the monsters is there: the stream has gone on.
+        // The good event after the bad messages is counted, so the stream has continued.
         sandbox.await_total("topics", round + 1);
         resident.push(sandbox.process("collector").resident_kib().expect("the collector's memory"));
     }
     let result = sandbox.await_total("topics", ROUNDS);
     assert_eq!(
         result.total, ROUNDS,
-        "each good event counts once, however often the feed had to begin anew"
+        "each good event counts once, however often the feed had to start again"
     );
 
     let found = letters(&mut sandbox);
@@ -132,8 +134,8 @@ fn a_message_of_sixteen_mebibytes_is_refused_by_name_and_memory_stays_flat() {
     );
     assert!(sandbox.log().lines().all(|line| !line.contains("panicked")), "nothing panics");
 
-    // The first rounds fill the message log's write buffer (64 MiB) and size the others; after them nothing may
-    // grow with what was sent: another 8 × 16 MiB and more.
+    // The first rounds fill the message log's write buffer (64 MiB) and make other buffers grow. After them memory
+    // must not grow with what is sent, which is another 8 × 16 MiB and more.
     let (early, late) = (resident[5], resident[resident.len() - 1]);
     assert!(
         late <= early + 32 * 1024,

@@ -1,4 +1,4 @@
-//! With too few counters the answer is approximate, and says by how much.
+//! With too few counters the answer is approximate, and has the bound of its error.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ fn assert_bounded(path: &Path) {
         "with so few counters some errors show: {:?}",
         topics.top
     );
-    // Fewer countries than counters: still exact.
+    // There are fewer countries than counters, so they are still exact.
     results["countries"].assert_exact(&truth.countries(), crate::exact::TOP);
 }
 

@@ -1,4 +1,4 @@
-//! The answer stays the truth when any process is killed in mid-stream.
+//! The answer stays exact when any process is killed in mid-stream.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::exact::assert_results;
 
-/// A stream that takes about fifteen seconds, and what it has to give.
+/// A stream that takes about fifteen seconds, and its exact answer.
 struct Stream {
     _directory: TempDir,
     path: PathBuf,
@@ -36,7 +36,7 @@ impl Stream {
         pipeline.recording(&self.path).once().start()
     }
 
-    /// The total that is reached after this part of the stream.
+    /// The total that is reached after this part of the stream, in percent.
     fn part(&self, percent: u64) -> u64 {
         self.truth.topics().total() * percent / 100
     }
@@ -59,7 +59,7 @@ impl Stream {
 }
 
 #[test]
-fn every_tier_killed_in_mid_stream_costs_nothing() {
+fn when_every_tier_is_killed_in_mid_stream_nothing_is_lost() {
     let stream = Stream::of(LINES, 11);
     let mut sandbox = stream.start(Sandbox::builder().rate(RATE));
     for (percent, tier) in [
@@ -77,7 +77,7 @@ fn every_tier_killed_in_mid_stream_costs_nothing() {
 }
 
 #[test]
-fn the_broker_killed_in_mid_stream_costs_nothing() {
+fn when_the_broker_is_killed_in_mid_stream_nothing_is_lost() {
     let stream = Stream::of(LINES, 12);
     let mut sandbox = stream.start(Sandbox::builder().rate(RATE));
     sandbox.await_total("topics", stream.part(30));
@@ -86,7 +86,7 @@ fn the_broker_killed_in_mid_stream_costs_nothing() {
 }
 
 #[test]
-fn a_second_analyzer_that_comes_and_goes_costs_nothing() {
+fn when_a_second_analyzer_comes_and_goes_nothing_is_lost() {
     let stream = Stream::of(LINES, 13);
     let mut sandbox = stream.start(Sandbox::builder().rate(RATE));
     sandbox.await_total("topics", stream.part(20));
@@ -94,12 +94,12 @@ fn a_second_analyzer_that_comes_and_goes_costs_nothing() {
     sandbox.await_assignment(second, 1);
     sandbox.await_total("topics", stream.part(60));
     let status = sandbox.stop_analyzer(second);
-    assert!(status.success(), "an analyzer that is asked to stop says so: {status}");
+    assert!(status.success(), "an analyzer that is asked to stop ends without an error: {status}");
     stream.assert_exact_end(sandbox);
 }
 
 #[test]
-fn a_second_analyzer_that_is_killed_costs_nothing() {
+fn when_a_second_analyzer_is_killed_nothing_is_lost() {
     let stream = Stream::of(LINES, 14);
     let mut sandbox = stream.start(Sandbox::builder().rate(RATE));
     let second = sandbox.start_analyzer("analyzer-1");
@@ -110,7 +110,7 @@ fn a_second_analyzer_that_is_killed_costs_nothing() {
 }
 
 #[test]
-fn an_analyzer_that_freezes_and_wakes_up_as_a_zombie_costs_nothing() {
+fn when_an_analyzer_freezes_and_wakes_up_as_a_zombie_nothing_is_lost() {
     let stream = Stream::of(LINES, 16);
     let mut sandbox = stream.start(Sandbox::builder().rate(RATE / 2));
     let second = sandbox.start_analyzer("analyzer-1");
@@ -118,14 +118,14 @@ fn an_analyzer_that_freezes_and_wakes_up_as_a_zombie_costs_nothing() {
     let first = sandbox.process("analyzer");
     sandbox.await_total("topics", stream.part(20));
     first.signal(Signal::SIGSTOP);
-    // The group gives its partitions away, while it still believes that it owns them.
+    // The group gives the frozen analyzer's partitions to the other one; it still believes that it owns them.
     sandbox.await_assignment(second, 4);
     first.signal(Signal::SIGCONT);
     stream.assert_exact_end(sandbox);
 }
 
 #[test]
-fn a_tier_killed_every_two_seconds_costs_nothing() {
+fn when_a_tier_is_killed_every_two_seconds_nothing_is_lost() {
     let stream = Stream::of(40_000, 15);
     let mut sandbox = stream.start(Sandbox::builder().rate(1_500));
     let mut kills = 0;
@@ -137,7 +137,7 @@ fn a_tier_killed_every_two_seconds_costs_nothing() {
             kills += 1;
         }
     }
-    // 27 seconds of stream: a run that ended sooner would have shown nothing.
+    // The stream takes 27 seconds. With fewer kills the run would have ended too early to show anything.
     assert!(kills >= 9, "only {kills} kills");
     stream.assert_exact_end(sandbox);
 }

@@ -17,24 +17,24 @@ use serde_json::Value;
 /// What the page shows: the bars in order, as (item, count, error).
 const BARS: &str = "return [...document.querySelectorAll('li[data-item]')].map(bar => [bar.dataset.item, Number(bar.dataset.count), Number(bar.dataset.error), Number(bar.dataset.rank)])";
 
-/// From the dashboard's first answer to its first bars; all three tiers start meanwhile. Kafka's start is not counted: it
-/// may have to be fetched first.
+/// How many looks it may take from the dashboard's first answer to its first bars, while all three tiers start. The start
+/// of Kafka is not included, because Kafka may have to be fetched first.
 const LOOKS_TO_FIRST_BARS: u32 = 150;
 
-/// The screens that the page is looked at on.
+/// The screens on which the page is viewed: colour scheme, width and height.
 const SCREENS: [(&str, u32, u32); 4] =
     [("light", 390, 844), ("dark", 390, 844), ("light", 1600, 1000), ("dark", 1600, 1000)];
 
-/// True while the page shows the newest that there is: results come, or came until the feed ended.
+/// True while the page shows the newest results: they still come, or they came until the feed ended.
 const CURRENT: &str = "return ['live', 'quiet'].includes(document.body.dataset.state)";
 
-/// Keeps every state that the page shows from now on in `states`: one may be over before a test looks.
+/// Keeps every state that the page shows from now on in `states`, because a state may be over before the test looks.
 const RECORD_STATES: &str = "window.states = [];
     new MutationObserver(() => states.push(document.body.dataset.state))
         .observe(document.body, { attributes: true, attributeFilter: ['data-state'] })";
 
-/// Draws the picker of queries, in a form of its own, while more queries appear and the one that has the keyboard's focus
-/// retires; `picker` is then what had the focus after each, and what there was to choose.
+/// Draws the picker of queries in a form of its own, first while more queries appear, then while the query that has the
+/// keyboard's focus disappears. `picker` then lists, for each, what had the focus and what could be chosen.
 const DRAW_PICKER: &str = "import(new URL('assets/picker.js', document.baseURI)).then(({ createPicker }) => {
     const form = document.body.appendChild(document.createElement('form'));
     const draw = createPicker(form);
@@ -50,8 +50,8 @@ const DRAW_PICKER: &str = "import(new URL('assets/picker.js', document.baseURI))
     window.picker = seen;
 })";
 
-/// Fails on whatever the page has logged as wrong, except what the browser itself says of a request that was refused
-/// while the access-api was reading (503), or was away because it was `restarted`.
+/// Fails if the page has logged an error or a warning. Ignores what the browser itself logs about requests that were
+/// refused while the access-api was reading (503), or that failed because it was `restarted`.
 fn assert_clean(log: &[LogEntry], restarted: bool) {
     let away = [
         "ERR_CONNECTION_REFUSED",
@@ -80,8 +80,8 @@ fn bars(page: &Browser) -> Vec<(String, u64, u64)> {
     rows.collect()
 }
 
-/// Waits until the page shows the truth: ten items at least with their counts, in order, without error. Places follow
-/// the counts only every 1.5 s, so that a reader's eye can follow them.
+/// Waits until the page shows the exact answer: at least ten items with their counts, in order, without error. The bars
+/// are only sorted every 1.5 s, so that people can follow them.
 fn assert_truth(page: &Browser, truth: &Oracle) {
     page.until("it shows what the server has", CURRENT);
     let wanted: Vec<(String, u64, u64)> =
@@ -92,7 +92,7 @@ fn assert_truth(page: &Browser, truth: &Oracle) {
     });
 }
 
-/// A browser of this size, or the loud word that there is none.
+/// A browser of this size. If there is none, reports the test as skipped.
 fn open(width: u32, height: u32) -> Option<Browser> {
     match browser::find() {
         Ok(installed) => Some(Browser::open(&installed, width, height)),
@@ -124,7 +124,7 @@ fn await_state(page: &Browser, state: &str) {
     );
 }
 
-/// What the page says beside its state.
+/// The text that the page shows next to its state.
 fn detail(page: &Browser) -> String {
     let text = page.execute("return document.querySelector('[data-testid=detail]').textContent");
     text.as_str().expect("a text").to_owned()
@@ -132,7 +132,7 @@ fn detail(page: &Browser) -> String {
 
 #[test]
 fn the_dashboard_shows_the_truth_and_survives_a_restart_of_the_access_api() {
-    // The browser is there first, as a reader's is: what is measured is the pipeline.
+    // The browser is started first, so that only the pipeline is measured.
     let Some(page) = open(1600, 1000) else { return };
     page.prefer("dark");
     let (_directory, path) = scratch();
@@ -177,7 +177,7 @@ fn the_dashboard_shows_the_truth_and_survives_a_restart_of_the_access_api() {
 }
 
 #[test]
-fn below_a_path_the_dashboard_says_when_kafka_is_away_and_when_no_result_comes() {
+fn behind_a_gateway_with_a_path_the_dashboard_says_when_kafka_is_away_and_when_no_result_comes() {
     let Some(page) = open(1600, 1000) else { return };
     let mut broker = Broker::start();
     let mut sandbox = Sandbox::builder().brokers(&broker.address()).rate(200).start();
@@ -190,7 +190,7 @@ fn below_a_path_the_dashboard_says_when_kafka_is_away_and_when_no_result_comes()
     await_state(&page, "live");
     assert_clean(&page.log(), true);
 
-    // The analyzer stops in mid-word, as one does that waits for a disk or a lock.
+    // The analyzer freezes, as a process does that waits for a disk or a lock.
     let analyzer = sandbox.process("analyzer");
     analyzer.signal(Signal::SIGSTOP);
     await_state(&page, "quiet");

@@ -1,5 +1,5 @@
-//! Windows are right in every unit of time, and whatever single events say: without a time, with one that cannot be
-//! read, before 1970, a day and a year ahead.
+//! Windows are exact in every unit of time, even if single events have no time, one that cannot be read, or one that is
+//! before 1970, a day ahead or a year ahead.
 
 use pipeline_tests::{
     Sandbox,
@@ -17,7 +17,7 @@ const SIZE_MS: i64 = 300_000;
 const SLIDE_MS: i64 = 5_000;
 const DAY_MS: i64 = 86_400_000;
 
-/// How a time is written in a unit, with what is finer than a millisecond where the unit has it.
+/// A time as it is written in a unit, with fractions of a millisecond if the unit has them.
 fn written(time_ms: i64, unit: Unit) -> String {
     match unit {
         Unit::Ms => time_ms.to_string(),
@@ -25,7 +25,7 @@ fn written(time_ms: i64, unit: Unit) -> String {
         Unit::Us => format!("{time_ms}999"),
         Unit::Ns => format!("{time_ms}999999"),
         Unit::Rfc3339 => {
-            // All of them are within ten hours after ten in the morning, on that day or a later one of March.
+            // All times are at most ten hours after ten in the morning, on that day, the next one, or a year later.
             let (days, of_day) = ((time_ms - BASE_MS) / DAY_MS, (time_ms - BASE_MS) % DAY_MS);
             let second = of_day / 1_000 + 15 * 3_600 + 1_800;
             format!(
@@ -60,7 +60,7 @@ fn assert_windows(unit: Unit, name: &str) {
     let mut sane = Vec::new();
     let mut all = Vec::new();
     for at in 0..600 {
-        // A second apart, and out of order by up to ten.
+        // The events are a second apart, and out of order by up to ten seconds.
         let time_ms = BASE_MS + (at as i64 + at as i64 * 7 % 11) * 1_000 + 7;
         sane.push(line(at, Some(&written(time_ms, unit))));
         all.push(sane[at].clone());
@@ -96,7 +96,7 @@ fn assert_windows(unit: Unit, name: &str) {
 }
 
 #[test]
-fn windows_are_right_in_every_unit_whatever_single_events_say() {
+fn windows_are_exact_in_every_unit_even_if_single_events_have_wrong_times() {
     for (unit, name) in [
         (Unit::Ms, "ms"),
         (Unit::S, "s"),

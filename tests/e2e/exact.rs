@@ -1,4 +1,4 @@
-//! The answer is the truth, whatever the recording looks like.
+//! The answer is exact, whatever the recording looks like.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ const SLIDE_MS: i64 = 5_000;
 /// How many items a result has.
 pub const TOP: usize = 50;
 
-/// Runs a recording through, and compares everything that is published with the oracle.
+/// Runs a recording through the pipeline, and compares everything that is published with the oracle.
 pub fn assert_exact(pipeline: Builder, path: &Path) -> Summary {
     let lines = recording::lines(path);
     let truth = Oracle::of(&lines);
@@ -45,7 +45,7 @@ pub fn dead_letters(summary: &Summary) -> u64 {
     summary.dead_letters.values().sum()
 }
 
-/// What the recording of 2015 has to give, as counted by people.
+/// Compares the recording of 2015 with figures that were counted by people.
 fn assert_known_answer(pipeline: Builder) {
     let Some(path) = recording::shared("meetup-rsvps-2015.jsonl.gz") else { return };
     let truth = Oracle::of(recording::lines(&path)).topics();
@@ -81,7 +81,7 @@ fn a_hundred_thousand_events_with_redeliveries_give_the_exact_answer() {
 }
 
 #[test]
-fn another_recorder_s_spelling_gives_the_same_answer() {
+fn a_recording_written_in_another_style_gives_the_same_answer() {
     let (_directory, path) = scratch();
     let plain = path.join("plain.jsonl");
     recording::synthesize(&plain, 4_000, 2);
@@ -106,7 +106,7 @@ fn another_recorder_s_spelling_gives_the_same_answer() {
 }
 
 #[test]
-fn the_simulator_s_own_truth_is_the_oracle_s() {
+fn the_simulator_and_the_oracle_count_the_same() {
     let (_directory, path) = scratch();
     let path = path.join("synthetic.jsonl");
     let truth = recording::synthesize(&path, 20_000, 3);

@@ -1,4 +1,4 @@
-//! Starting, stopping, starting again, and what is said when that cannot be.
+//! Starting, stopping, starting again, and the messages when that is not possible.
 
 use std::{net::TcpListener, os::unix::fs::symlink};
 
@@ -12,7 +12,7 @@ use pipeline_tests::{
 use crate::exact::assert_results;
 
 #[test]
-fn a_second_run_goes_on_where_the_first_stopped() {
+fn a_second_run_continues_where_the_first_stopped() {
     let (_directory, path) = scratch();
     let whole = path.join("whole.jsonl");
     recording::synthesize(&whole, 8_000, 31);
@@ -46,7 +46,7 @@ fn asked_to_stop_it_drains_and_leaves_no_process() {
         );
     }
     let url = sandbox.url("");
-    // That no process is left is asserted by `stop` itself.
+    // `stop` itself asserts that no process is left.
     let outcome = sandbox.stop();
     assert_eq!(outcome.status.code(), Some(0), "a stop that was asked for is no failure");
     assert!(
@@ -92,7 +92,7 @@ fn the_first_start_on_a_machine_gives_the_answer_too() {
 }
 
 #[test]
-fn without_java_it_names_the_packages_and_the_way_without() {
+fn without_java_it_names_the_packages_and_the_flag_that_needs_none() {
     let (_directory, path) = scratch();
     let commands = std::env::var_os("PATH").expect("a PATH");
     for command in std::env::split_paths(&commands)
@@ -102,7 +102,7 @@ fn without_java_it_names_the_packages_and_the_way_without() {
     {
         let name = command.file_name();
         if name != "java" && name != "mvn" {
-            // Of two commands of one name the first is the one that is run.
+            // Fails for a second command of the same name, which would not be run anyway.
             let _ = symlink(command.path(), path.join(name));
         }
     }

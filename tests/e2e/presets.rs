@@ -1,7 +1,8 @@
-//! A feed that is no RSVP is one file: what each shipped one gives for a recording is what the oracle says.
+//! Feeds other than RSVPs, which take one configuration file each: with every shipped file, the results for a recording
+//! are those of the oracle.
 //!
-//! The recordings beside the project are used where they are. Each test also makes a small one of the same shape,
-//! with re-deliveries and lines that are no event.
+//! The recordings beside the project are used if they are there. Each test also makes a small recording of the same
+//! shape, with re-deliveries and lines that are not events.
 
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ fn preset(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../collector/presets").join(name)
 }
 
-/// Runs a recording through `up` with a file of configuration, and compares every result with the oracle.
+/// Runs a recording through `up` with a configuration file, and compares every result with the oracle.
 fn assert_exact(config: &Path, recording: &Path, feed: &Feed<'_>, queries: &[Query]) {
     let truth = Oracle::of_feed(recording::lines(recording), feed);
     let pipeline = Sandbox::builder().memory().argument("--config").argument(config);
@@ -61,7 +62,7 @@ fn assert_exact(config: &Path, recording: &Path, feed: &Feed<'_>, queries: &[Que
 fn assert_preset(name: &str, shared: &str, made: Vec<String>, feed: &Feed<'_>, queries: &[Query]) {
     let (_directory, path) = scratch();
     let path = path.join("made.jsonl");
-    // Every seventh line comes again, and some are no event.
+    // Every seventh line comes again, and some lines are not events.
     let mut lines: Vec<&str> = Vec::new();
     for (at, line) in made.iter().enumerate() {
         lines.push(line);
@@ -141,7 +142,7 @@ fn executions_of_bitflyer_in_an_array_inside_an_envelope() {
 }
 
 #[test]
-fn without_an_id_every_line_counts_the_same_one_too() {
+fn without_an_id_every_line_counts_even_a_repeated_one() {
     let (_directory, path) = scratch();
     let config = path.join("feed.toml");
     let text = "[event]\nid = \"none\"\n[[query]]\nname = \"words\"\nitem = \"/words/*\"\n";

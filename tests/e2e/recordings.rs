@@ -1,4 +1,4 @@
-//! Any recording gives the right answer, or an error that says what to do: never another answer.
+//! Any recording gives the exact answer, or an error that says what to do, but never a wrong answer.
 
 use std::{
     fs::{self, File},
@@ -20,10 +20,10 @@ use serde_json::Value;
 
 use crate::exact::{assert_results, dead_letters};
 
-/// Longer than the collector takes, and shorter than what the feed reads.
+/// Longer than the longest message that the collector accepts, and shorter than the longest line that the feed reads.
 const TOO_LONG: usize = 21 << 20;
 
-/// A small recording and its truth.
+/// A small recording and its exact answer.
 fn sample(directory: &Path, seed: u64) -> (Vec<Vec<u8>>, Oracle) {
     let path = directory.join(format!("sample-{seed}.jsonl"));
     recording::synthesize(&path, 1_000, seed);
@@ -37,7 +37,7 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     encoder.write_all(content).and_then(|()| encoder.finish()).expect("packing")
 }
 
-/// Another event, that happened a day before.
+/// Another event, which happened a day before.
 fn a_day_older(line: &[u8]) -> Vec<u8> {
     const DAY_MS: i64 = 86_400_000;
     let mut event: Value = serde_json::from_slice(line).expect("a synthetic event");
@@ -52,7 +52,7 @@ fn fifo(path: &Path) {
     assert!(made.success(), "mkfifo");
 }
 
-/// The answer of `up --once` is the truth.
+/// Asserts that the answer of `up --once` is exact.
 fn assert_answer(pipeline: Builder, truth: &Oracle) -> Summary {
     let outcome = pipeline.once().start().finish();
     let (results, summary) = outcome.results();
@@ -69,7 +69,8 @@ fn assert_fails(pipeline: Builder, sentence: &str) -> Outcome {
     outcome
 }
 
-/// `millrace up --once` with these arguments, in a directory of its own: for what is refused before anything starts.
+/// Runs `millrace up --once` with these arguments, in a directory of its own, for arguments that are refused before
+/// anything starts.
 fn up_once(arguments: &[&str]) -> Output {
     let (_directory, data) = scratch();
     Command::new(binaries().join("millrace"))
@@ -97,7 +98,7 @@ fn a_pipe_gives_the_exact_answer_on_the_in_memory_broker() {
     assert_answer(Sandbox::builder().memory().input(pipe).recording(Path::new("-")), &truth);
     assert!(writer.wait().expect("waiting for a child").success());
 
-    // A FIFO, with carriage returns and no newline at the end.
+    // A FIFO; the lines end in carriage returns, and the last one has no newline.
     let path = directory.join("it's a \"fifo\"");
     fifo(&path);
     let (pipe, text) = (path.clone(), lines.join(&b"\r\n"[..]));
@@ -105,14 +106,14 @@ fn a_pipe_gives_the_exact_answer_on_the_in_memory_broker() {
     assert_answer(Sandbox::builder().memory().recording(&path), &truth);
     writer.join().expect("the writer");
 
-    // The standard input by its name, a plain file.
+    // A plain file as the standard input, by the name of that.
     let plain = File::open(directory.join("sample-61.jsonl")).expect("opening a recording");
     let stdin = Path::new("/dev/stdin");
     assert_answer(Sandbox::builder().memory().input(plain).recording(stdin), &truth);
 }
 
 #[test]
-fn a_line_of_21_mib_is_left_out_and_counted_and_the_rest_is_exact() {
+fn a_line_of_21_mib_is_skipped_and_counted_and_the_rest_is_exact() {
     let (_scratch, directory) = scratch();
     let (mut lines, truth) = sample(&directory, 62);
     let long = format!(r#"{{"rsvp_id":1,"response":"yes","pad":"{}"}}"#, "x".repeat(TOO_LONG));
@@ -124,7 +125,7 @@ fn a_line_of_21_mib_is_left_out_and_counted_and_the_rest_is_exact() {
 }
 
 #[test]
-fn a_recording_that_gives_no_answer_says_why() {
+fn a_recording_without_an_answer_is_an_error_with_the_reason() {
     let (_scratch, directory) = scratch();
     let write = |name: &str, content: &[u8]| -> PathBuf {
         let path = directory.join(name);
@@ -147,7 +148,7 @@ fn a_recording_that_gives_no_answer_says_why() {
 }
 
 #[test]
-fn what_is_no_recording_is_refused_before_anything_starts() {
+fn a_file_that_is_not_a_recording_is_refused_before_anything_starts() {
     let (_scratch, directory) = scratch();
     let write = |name: &str, content: &[u8]| -> String {
         let path = directory.join(name);
@@ -184,7 +185,7 @@ fn what_is_no_recording_is_refused_before_anything_starts() {
 }
 
 #[test]
-fn an_answer_that_nobody_reads_is_no_panic() {
+fn an_answer_that_nobody_reads_is_an_error_and_not_a_panic() {
     let (_scratch, directory) = scratch();
     sample(&directory, 64);
     let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -208,7 +209,7 @@ fn an_answer_that_nobody_reads_is_no_panic() {
 fn a_pipe_gives_the_exact_answer_on_apache_kafka_although_the_collector_is_killed() {
     let (_scratch, directory) = scratch();
     let (newer, truth) = sample(&directory, 65);
-    // On data of an earlier run with newer events: its cursor is of no use to this one.
+    // The data are those of an earlier run with newer events, so its cursor must not be used for this one.
     let lines: Vec<Vec<u8>> = newer.iter().map(|line| a_day_older(line)).collect();
     let all = Oracle::of(newer.iter().chain(&lines));
     let (known, total) = (truth.topics().total(), all.topics().total());
@@ -233,7 +234,7 @@ fn a_pipe_gives_the_exact_answer_on_apache_kafka_although_the_collector_is_kille
 }
 
 #[test]
-fn a_fifo_that_nobody_writes_to_is_waited_for_and_can_be_given_up() {
+fn up_waits_for_a_fifo_that_nobody_writes_to_and_can_be_stopped() {
     let (_scratch, directory) = scratch();
     let path = directory.join("fifo");
     fifo(&path);

@@ -1,4 +1,4 @@
-//! The bench, small: that its answer is the truth. Its figures are for `tests/bench` alone.
+//! Runs a small bench to check that its answer is exact. Its figures only matter in `tests/bench`.
 
 #[test]
 fn the_bench_counts_right() {

@@ -1,5 +1,5 @@
-//! A browser without a screen, through its driver: the few calls of the WebDriver protocol (W3C) that the tests need,
-//! which is plain HTTP and JSON. Chromium, Chrome or Firefox, whichever is [`installed`].
+//! Drives a browser without a screen, by the few calls of the WebDriver protocol (W3C, HTTP and JSON) that the tests
+//! need. The browser is Chromium, Chrome or Firefox, whichever is [`installed`].
 
 use std::{
     path::Path,
@@ -18,7 +18,7 @@ mod installed;
 
 pub use installed::{Installed, Kind, find};
 
-/// A browser with one page. Ends with everything it started when dropped.
+/// A browser with one page. When it is dropped, the browser and everything that it started ends.
 pub struct Browser {
     kind: Kind,
     driver: Child,
@@ -36,7 +36,7 @@ pub struct LogEntry {
     pub level: String,
     /// `network`, `javascript`, `console-api`, `security`, …
     pub source: String,
-    /// What it says, beginning with where.
+    /// The text, which begins with the place.
     pub message: String,
 }
 
@@ -81,7 +81,7 @@ impl Browser {
         browser
     }
 
-    /// Lets the page believe that its reader prefers `light` or `dark`.
+    /// Makes the page see a reader who prefers `light` or `dark`.
     pub fn prefer(&self, scheme: &str) {
         match self.kind {
             Kind::Chromium => {
@@ -99,17 +99,17 @@ impl Browser {
         }
     }
 
-    /// Goes to a page; returns when it has loaded.
+    /// Goes to a page, and returns when it has loaded.
     pub fn goto(&self, url: &str) {
         self.call("/url", Some(json!({"url": url})));
     }
 
-    /// Runs a script's body in the page and gives what it returns.
+    /// Runs a script's body in the page, and returns what it returns.
     pub fn execute(&self, script: &str) -> Value {
         self.call("/execute/sync", Some(json!({"script": script, "args": []})))
     }
 
-    /// Runs a script's body until it returns something true, and gives that.
+    /// Runs a script's body again and again until it returns neither null nor false, and returns that value.
     pub fn until(&self, what: &str, script: &str) -> Value {
         eventually(what, || {
             let value = self.execute(script);
@@ -117,7 +117,7 @@ impl Browser {
         })
     }
 
-    /// Gives the page another size, as another screen would. Firefox has a least width, about that of a large phone.
+    /// Gives the page another size, as another screen would. Firefox has a minimum width, about that of a large phone.
     pub fn resize(&self, width: u32, height: u32) {
         match self.kind {
             Kind::Chromium => {
@@ -131,7 +131,7 @@ impl Browser {
         }
     }
 
-    /// Stores what the page looks like, as PNG.
+    /// Stores a picture of the page as PNG.
     pub fn screenshot(&self, path: &Path) {
         let encoded = self.call("/screenshot", None);
         let png = STANDARD
@@ -140,7 +140,8 @@ impl Browser {
         std::fs::write(path, png).expect("storing a screenshot");
     }
 
-    /// What the browser has logged since the last look. Firefox does not tell it.
+    /// What the browser has logged since the last call. With Firefox it is always empty, because its driver has no such
+    /// call.
     pub fn log(&self) -> Vec<LogEntry> {
         if self.kind == Kind::Firefox {
             return Vec::new();
@@ -180,11 +181,11 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Asked, the browser ends by itself, with all its processes; whoever does not answer is killed below.
+        // A browser that is asked to end does so with all its processes. What does not end is killed below.
         let _ = self.runtime.block_on(async { self.http.delete(&self.session).send().await });
         let _ = self.driver.kill();
         let _ = self.driver.wait();
-        // Killed, the driver leaves its browser behind.
+        // A driver that is killed leaves its browser behind.
         for process in process::marked(&self.marker) {
             process.signal(nix::sys::signal::Signal::SIGKILL);
         }

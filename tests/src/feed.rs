@@ -1,4 +1,4 @@
-//! A WebSocket feed of the test's own, for messages that no recording can hold.
+//! A WebSocket feed that a test plays, for messages that a recording cannot hold.
 
 use std::{
     net::SocketAddr,
@@ -16,8 +16,8 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
-/// A feed that sends what it is told to, to whoever is connected, and again from the beginning to whoever connects anew:
-/// a source whose resume goes far back, so that what a connection lost comes again.
+/// A feed that sends every client all its messages from the first on, also after a reconnect. So it acts like a source
+/// that resumes far back, and sends again what a connection lost.
 pub struct Feed {
     address: SocketAddr,
     messages: watch::Sender<Vec<Message>>,
@@ -44,12 +44,12 @@ impl Feed {
         Self { address, messages, connections, closes, server }
     }
 
-    /// Where a collector finds it.
+    /// The address for a collector.
     pub fn url(&self) -> String {
         format!("ws://{}/2/rsvps", self.address)
     }
 
-    /// Sends these after all that was sent.
+    /// Sends these messages after those that were sent before.
     pub fn send(&self, more: impl IntoIterator<Item = Message>) {
         self.messages.send_modify(|all| all.extend(more));
     }
@@ -59,7 +59,7 @@ impl Feed {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// The codes that connections were closed with since the last look.
+    /// The codes with which connections were closed since the last call.
     pub fn close_codes(&mut self) -> Vec<u16> {
         std::iter::from_fn(|| self.closes.try_recv().ok()).collect()
     }
@@ -96,12 +96,12 @@ async fn serve(
     let receive = async {
         while let Some(Ok(message)) = source.next().await {
             if let Message::Close(frame) = message {
-                // Nobody may be looking any more.
+                // It is not an error if the feed is dropped already.
                 let _ = closed.send(frame.map_or(1005, |frame| frame.code.into()));
             }
         }
     };
-    // A peer that closes while it is being written to has said why on the other half.
+    // If writing fails because the peer has closed, its close frame is still to be read.
     tokio::pin!(send, receive);
     tokio::select! {
         () = &mut send => receive.await,

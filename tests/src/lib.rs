@@ -1,16 +1,17 @@
-//! What the end-to-end tests and the benches stand on: the real binaries, a real broker, real sockets.
+//! The tools of the end-to-end tests and the benches, which use the real binaries, a real broker and real sockets.
 //!
-//! - [`Sandbox`] runs `millrace up` in a directory of its own, looks at it from outside (its JSON lines, `/proc`,
-//!   HTTP, Kafka), breaks it (`kill -9`), and leaves nothing behind, also when the test panics.
-//! - [`oracle`] answers for a recording by code of its own: it shares nothing with what it judges.
-//! - [`recording`] finds, makes and mangles recordings; [`feed`] is a WebSocket server for what no recording holds.
+//! - [`Sandbox`] runs `millrace up` in a directory of its own, observes it from outside (its JSON lines, `/proc`,
+//!   HTTP, Kafka), breaks it (`kill -9`), and leaves nothing behind, even if the test panics.
+//! - [`oracle`] computes the exact answer for a recording. It shares no code with the pipeline that it judges.
+//! - [`recording`] finds, makes and rewrites recordings; [`feed`] is a WebSocket server for messages that a recording
+//!   cannot hold.
 //! - [`browser`] drives a browser without a screen; [`path_proxy`] puts the pipeline below a path, as a gateway does.
-//! - [`structure`] reads the workspace's own sources: which file imports which.
+//! - [`structure`] reads the workspace's own sources to find out which file imports which.
 //!
-//! Nothing here asserts on time. Waiting is for a condition ([`eventually`]), with a limit far beyond what it takes.
+//! Nothing here asserts on durations. Tests wait for a condition ([`eventually`]), with a limit far above what it takes.
 #![expect(
     clippy::expect_used,
-    reason = "a harness: when its ground gives way, the test that stands on it has to fail"
+    reason = "if something that a test relies on is missing, the test must fail"
 )]
 
 pub mod broker;
@@ -35,10 +36,11 @@ use std::{
 pub use outcome::Outcome;
 pub use sandbox::Sandbox;
 
-/// How long a condition may take before its test fails: not a measure of speed, but far beyond it.
+/// How long a condition may take before its test fails. It is far above what any condition takes, and no measure of
+/// speed.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
-/// Polls `condition` until it gives something; panics with `what` after [`LIMIT`].
+/// Polls `condition` until it returns something, and returns that; panics with `what` after [`LIMIT`].
 pub fn eventually<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
     within(LIMIT, what, condition)
 }
@@ -51,13 +53,13 @@ pub fn within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Opt
             return found;
         }
         assert!(start.elapsed() < limit, "not within {} s: {what}", limit.as_secs());
-        // What is awaited happens in other processes: there is nothing to be woken by.
+        // The condition depends on other processes, so there is no event to wait for.
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Looks at most `at_most` times, a tenth of a second apart, until `condition` gives something; gives that and how many
-/// looks it took. For what has to be quick: a busy machine slows the looks down as it slows down what is looked at.
+/// Polls `condition` at most `at_most` times, a tenth of a second apart, until it returns something. Returns that, and
+/// how many looks it took. This is for conditions that must hold soon: on a busy machine the looks are slower too.
 pub fn looks<T>(at_most: u32, what: &str, mut condition: impl FnMut() -> Option<T>) -> (T, u32) {
     for look in 1..=at_most {
         if let Some(found) = condition() {
@@ -68,9 +70,9 @@ pub fn looks<T>(at_most: u32, what: &str, mut condition: impl FnMut() -> Option<
     panic!("not within {at_most} looks: {what}")
 }
 
-/// Says loudly that a test, or a part of it, could not be done here; `tests/run` lists these at its end.
+/// Reports that a test, or a part of it, could not be done here; `tests/run` lists these at its end.
 pub fn skip(what: &str) {
-    // Past the macros, whose output is kept from sight where a test passes.
+    // Not by `eprintln!`, because the output of that is hidden if the test passes.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
     if let Some(list) = std::env::var_os("MILLRACE_SKIPPED") {
         let mut list = std::fs::OpenOptions::new()
@@ -82,7 +84,7 @@ pub fn skip(what: &str) {
     }
 }
 
-/// The directory of the binaries under test: the one this test's own binary was built into.
+/// The directory of the binaries under test. It is the directory into which this test's own binary was built.
 pub fn binaries() -> PathBuf {
     let own = std::env::current_exe().expect("a test knows its own path");
     let directory = own
@@ -100,7 +102,7 @@ pub fn binaries() -> PathBuf {
     directory
 }
 
-/// Where tests leave what people look at (screenshots, figures): `artifacts` beside the profile's directory.
+/// The directory for what people look at (screenshots, figures): `artifacts`, next to the profile's directory.
 pub fn artifacts() -> PathBuf {
     let directory = binaries().parent().expect("target/PROFILE has a parent").join("artifacts");
     std::fs::create_dir_all(&directory).expect("making the directory for artifacts");

@@ -1,5 +1,5 @@
-//! The exact answer for a recording, by code that shares nothing with what it judges: every line parsed into a tree,
-//! every distinct event kept, every item counted in a map.
+//! Computes the exact answer for a recording, by code that shares nothing with the pipeline that it judges: it parses
+//! every line into a tree, keeps every distinct event, and counts every item in a map.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,7 +12,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-/// What is asked of a recording: the sections `[event]` and `[[query]]` in other words.
+/// What is asked of a recording, as the sections `[event]` and `[[query]]` say it to the pipeline.
 #[derive(Debug, Clone, Copy)]
 pub struct Feed<'a> {
     /// What makes two lines the same event.
@@ -30,7 +30,7 @@ pub enum Id<'a> {
     Fields(&'a [&'a str]),
     /// All bytes of the line.
     Payload,
-    /// Nothing: every line counts.
+    /// Nothing: every line is an event of its own.
     None,
 }
 
@@ -44,18 +44,18 @@ pub const RSVPS: Feed<'_> = Feed {
 /// What a recording holds.
 #[derive(Debug, Default)]
 pub struct Oracle {
-    /// Lines, bad ones too.
+    /// All lines, including bad ones.
     pub lines: u64,
-    /// Lines that are no event: dead letters.
+    /// Lines that are not events; they become dead letters.
     pub bad: u64,
-    /// Lines whose event was there before.
+    /// Lines whose event an earlier line has already.
     pub duplicates: u64,
     /// Distinct events without a readable time.
     pub untimed: u64,
     events: Vec<Event>,
 }
 
-/// A distinct event: what its first copy says.
+/// A distinct event, as its first copy has it.
 #[derive(Debug)]
 struct Event {
     /// The items of each query.
@@ -98,8 +98,8 @@ impl Oracle {
         Answer::count(self.events.iter().flat_map(|event| &event.items[query]))
     }
 
-    /// The same over the distinct events of `size_ms` before the window's end: the first multiple of `slide_ms`
-    /// after the newest event.
+    /// The same over the distinct events of the last window, which is `size_ms` long and ends at the first multiple of
+    /// `slide_ms` after the newest event.
     pub fn answer_of_last(&self, query: usize, size_ms: i64, slide_ms: i64) -> Answer {
         let newest = self.events.iter().filter_map(|event| event.time_ms).max().unwrap_or(0);
         let end = (newest + 1 + slide_ms - 1).div_euclid(slide_ms) * slide_ms;
@@ -142,7 +142,7 @@ impl Answer {
         Self { counts }
     }
 
-    /// From counts that somebody else has made: a simulator's truth.
+    /// An answer from counts that the simulator has made.
     pub fn from_counts(counts: HashMap<String, u64>) -> Self {
         Self { counts }
     }
@@ -162,7 +162,7 @@ impl Answer {
         self.counts.get(item).copied().unwrap_or(0)
     }
 
-    /// The `n` most frequent, ties by item, ascending.
+    /// The `n` most frequent items with their counts; items of the same count are in ascending order.
     pub fn top(&self, n: usize) -> Vec<(String, u64)> {
         let mut all: Vec<(String, u64)> =
             self.counts.iter().map(|(item, count)| (item.clone(), *count)).collect();
@@ -172,7 +172,7 @@ impl Answer {
     }
 }
 
-/// The id and the event of a line, if it is one.
+/// The id and the event of a line; `None` if the line is not an event.
 fn event(line: &[u8], feed: &Feed<'_>) -> Option<(Option<Vec<u8>>, Event)> {
     let text = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let text = mend_lone_surrogates(std::str::from_utf8(text).ok()?);
@@ -184,7 +184,7 @@ fn event(line: &[u8], feed: &Feed<'_>) -> Option<(Option<Vec<u8>>, Event)> {
         Id::Fields(pointers) => {
             let parts: Option<Vec<String>> =
                 pointers.iter().map(|pointer| name(document.pointer(pointer)?)).collect();
-            // As a list of texts, so that no two lists look alike.
+            // Written as a JSON list, so that different lists never have the same text.
             Some(serde_json::to_vec(&parts?).expect("texts are JSON"))
         }
     };
@@ -193,7 +193,7 @@ fn event(line: &[u8], feed: &Feed<'_>) -> Option<(Option<Vec<u8>>, Event)> {
     Some((id, Event { items: items.collect(), time_ms }))
 }
 
-/// A part of an id: strings and integers, by their text.
+/// The text of a part of an id, which must be a string or an integer.
 fn name(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -218,7 +218,7 @@ fn values<'v>(document: &'v Value, path: &str) -> impl Iterator<Item = &'v Value
     found.into_iter()
 }
 
-/// An item's text: strings as they are, numbers by their shortest decimal.
+/// An item's text: a string as it is, a number as its shortest decimal.
 fn item(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -230,7 +230,7 @@ fn item(value: &Value) -> Option<String> {
     }
 }
 
-/// Half a surrogate pair is accepted in JSON's escapes and stands for U+FFFD, but the parser here refuses it.
+/// Replaces escapes of lone surrogates by U+FFFD. The pipeline reads them so, but the parser used here refuses them.
 fn mend_lone_surrogates(text: &str) -> String {
     let unit = |at: usize| u16::from_str_radix(text.get(at..at + 6)?.strip_prefix("\\u")?, 16).ok();
     let mut mended = String::with_capacity(text.len());
@@ -246,7 +246,7 @@ fn mend_lone_surrogates(text: &str) -> String {
                 continue;
             }
             Some(_) => 6,
-            // An escape of one character, whatever it is: the parser judges it.
+            // Another escape, which is copied; the parser checks it.
             None => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
         };
         mended.push_str(&text[at..at + length]);
@@ -256,7 +256,7 @@ fn mend_lone_surrogates(text: &str) -> String {
     mended
 }
 
-/// A JSON value none of whose objects has a key twice.
+/// A JSON value; reading it fails if an object in it has a name twice.
 struct Strict(Value);
 
 impl<'de> Deserialize<'de> for Strict {

@@ -1,4 +1,4 @@
-//! What `millrace up --once` gave: its exit code, its JSON lines, its log.
+//! The outcome of `millrace up --once`: its exit code, its JSON lines, its log.
 
 use std::{collections::BTreeMap, process::ExitStatus};
 
@@ -18,18 +18,18 @@ pub struct Ranked {
     pub error: u64,
 }
 
-/// A published result, as far as tests look into it.
+/// The fields of a published result that tests use.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Published {
     /// The query's name.
     pub query: String,
     /// Mentions counted.
     pub total: u64,
-    /// Distinct items, estimated.
+    /// Distinct items; an estimate if a summary overflowed.
     pub distinct: u64,
     /// The first items, by count.
     pub top: Vec<Ranked>,
-    /// Grows with what the result reflects.
+    /// The version, which grows with the records that the result counts.
     #[serde(default)]
     pub version: u64,
     /// The window, where it has one.
@@ -43,13 +43,13 @@ pub struct Published {
 /// The last line of `--once`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Summary {
-    /// Messages that the collector took in.
+    /// Messages that the collector received.
     pub received: u64,
     /// Records in `raw-rsvps`.
     pub published: u64,
     /// Re-deliveries among them.
     pub duplicates: u64,
-    /// Lines that were left out, since they are longer than the collector takes.
+    /// Lines that were left out because they are longer than the collector accepts.
     pub left_out: u64,
     /// Records in `raw-rsvps-dlq`, by reason.
     pub dead_letters: BTreeMap<String, u64>,
@@ -74,7 +74,7 @@ enum Line {
 }
 
 impl Outcome {
-    /// The results and the summary of a run that has to have gone well, and to have printed nothing else.
+    /// The results and the summary of a run. Panics if the run failed or printed anything else.
     pub fn results(&self) -> (BTreeMap<String, Published>, Summary) {
         assert!(self.status.success(), "up --once ended with {}", self.status);
         let mut results = BTreeMap::new();
@@ -101,7 +101,8 @@ impl Outcome {
 }
 
 impl Published {
-    /// Asserts that the result is the truth: the first `n` items with their counts, no error, and the totals.
+    /// Asserts that the result is exact: the first `n` items with their counts and without error, the total, and no
+    /// gaps. `distinct` may be off by 1 %.
     pub fn assert_exact(&self, truth: &Answer, n: usize) {
         let found: Vec<(&str, u64, u64)> =
             self.top.iter().take(n).map(|one| (one.item.as_str(), one.count, one.error)).collect();
@@ -121,7 +122,7 @@ impl Published {
         );
     }
 
-    /// Asserts that every truth lies within the published bounds.
+    /// Asserts that every true count is within the published bounds, and that no error is above total / `capacity`.
     pub fn assert_bounded(&self, truth: &Answer, capacity: u64) {
         assert_eq!(self.total, truth.total(), "{}: total", self.query);
         for one in &self.top {

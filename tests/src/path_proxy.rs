@@ -1,5 +1,5 @@
-//! A gateway that serves a server below a path: `/below/it/x` here is `/x` there, and nothing else is served.
-//! It passes on bytes: an upgrade to a WebSocket goes through as it comes.
+//! A gateway that serves a server below the path [`PATH`]: it asks the server for `/x` when a client asks for `x` below
+//! that path, and serves nothing else. It passes bytes on unchanged, so that an upgrade to a WebSocket works.
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -27,14 +27,14 @@ impl PathProxy {
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let upstream = upstream.clone();
-                // A connection that breaks is the business of the two at its ends.
+                // An error is ignored: both ends notice by themselves that the connection broke.
                 thread::spawn(move || pass(client, &upstream));
             }
         });
         Self { port }
     }
 
-    /// Where the server's `/` is.
+    /// The address of the server's `/` behind the gateway.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}{PATH}", self.port)
     }
@@ -61,7 +61,7 @@ fn pass(mut client: TcpStream, upstream: &str) -> io::Result<()> {
         }
         head.push(line);
     }
-    // One request a connection, since only its first is looked at.
+    // Only the first request of a connection is rewritten, so there must be only one for each connection.
     let is_upgrade = head.iter().any(|line| line.to_ascii_lowercase().starts_with("upgrade:"));
     for line in head {
         if is_upgrade || !line.to_ascii_lowercase().starts_with("connection:") {

@@ -1,5 +1,5 @@
-//! Processes as `/proc` shows them. A sandbox finds its own by a marker in their environment, which `up` passes on
-//! to whatever it starts: orphans are found too, and nobody else's process ever is.
+//! Processes as `/proc` shows them. A sandbox finds its own by a marker in their environment, which `up` passes on to
+//! everything that it starts. So orphans are found too, and processes of others never are.
 
 use std::{collections::HashMap, fs, path::PathBuf, time::Duration};
 
@@ -8,7 +8,7 @@ use nix::{
     unistd::Pid,
 };
 
-/// The environment variable whose value tells one sandbox's processes from all others.
+/// The environment variable whose value marks the processes of one sandbox.
 pub const MARKER: &str = "MILLRACE_SANDBOX";
 
 /// A process that ran when it was looked for.
@@ -35,7 +35,7 @@ pub fn marked(marker: &str) -> Vec<Process> {
 }
 
 impl Process {
-    /// Sends a signal; a process that has just ended is no error.
+    /// Sends a signal. It is not an error if the process has just ended.
     pub fn signal(&self, signal: Signal) {
         let _ = signal::kill(Pid::from_raw(self.pid), signal);
     }
@@ -67,21 +67,22 @@ impl Process {
     }
 }
 
-/// CPU time in user and kernel of a process since its start.
+/// CPU time of a process since its start, in user and kernel mode.
 pub fn cpu(pid: i32) -> Option<Duration> {
     let stat = read(pid, "stat")?;
-    // The name, in brackets, may hold spaces: fields are counted from behind it. 14 and 15 of proc_pid_stat(5).
+    // The name, in brackets, may contain spaces, so fields are counted after it: 14 and 15 of proc_pid_stat(5).
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
     // USER_HZ is 100 on every architecture this runs on: it is part of the kernel's interface.
     Some(Duration::from_millis(ticks * 10))
 }
 
-/// The program's file, not the process's name: that is the parent's until the program runs, and a thread can change it.
+/// The name of the program's file. It is not the process's name, because that is the parent's until the program runs, and
+/// a thread can change it.
 fn program(pid: i32) -> Option<String> {
     let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let name = path.file_name()?.to_str()?;
-    // So the kernel marks a program that was built anew while it ran.
+    // The kernel adds this if the program was built again while it ran.
     Some(name.strip_suffix(" (deleted)").unwrap_or(name).to_owned())
 }
 

@@ -1,4 +1,4 @@
-//! Recordings: those beside the project, those that the simulator makes, and the same written as other recorders would.
+//! Recordings: those beside the project, those that the simulator makes, and recordings rewritten in another style.
 
 use std::{
     fs::File,
@@ -20,7 +20,7 @@ use tokio_tungstenite::connect_async;
 
 use crate::{binaries, eventually, free_port, oracle::Answer, skip};
 
-/// A recording that lies beside the project, or nothing, said loudly: a clean clone has none.
+/// A recording beside the project. If it is not there, as in a fresh clone, reports the test as skipped.
 pub fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(name);
     if path.exists() {
@@ -35,7 +35,7 @@ pub fn lines(path: &Path) -> Vec<Vec<u8>> {
     each_line(path).collect()
 }
 
-/// As [`lines`], one after another: for what would not fit.
+/// The same lines one after another, for a recording that does not fit into memory.
 pub fn each_line(path: &Path) -> impl Iterator<Item = Vec<u8>> {
     let file = File::open(path).expect("opening a recording");
     let reader: Box<dyn Read> = if path.extension().is_some_and(|end| end == "gz") {
@@ -46,7 +46,7 @@ pub fn each_line(path: &Path) -> impl Iterator<Item = Vec<u8>> {
     BufReader::new(reader).split(b'\n').map(|line| line.expect("reading a recording"))
 }
 
-/// Has `millrace simulate` make a recording of so many lines, and gives the simulator's own truth for the topics.
+/// Makes a recording of this many lines with `millrace simulate`, and returns the simulator's own count of the topics.
 pub fn synthesize(path: &Path, lines: u32, seed: u64) -> Answer {
     let truth = path.with_extension("truth");
     let port = free_port();
@@ -117,7 +117,7 @@ pub fn write<L: AsRef<[u8]>>(path: &Path, lines: impl IntoIterator<Item = L>) {
     file.flush().expect("writing a recording");
 }
 
-/// Lines that are no event, each with the reason it is refused for.
+/// Lines that are not events, each with the reason for which it is refused.
 pub fn bad_lines() -> Vec<(Vec<u8>, &'static str)> {
     let text = |line: &str, reason| (line.as_bytes().to_vec(), reason);
     vec![
@@ -154,19 +154,19 @@ pub fn deep(depth: usize) -> String {
     format!(r#"{{"rsvp_id":1,"response":"yes","deep":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
 }
 
-/// The same events as another recorder would have written them: keys in another order, white space, every kind of
-/// escape, topics with names that need them, a byte order mark, carriage returns. The same seed writes the same.
+/// Rewrites events in another style: keys in another order, white space, every kind of escape, a byte order mark,
+/// carriage returns. It also renames some topics so that their names need escapes. The same seed gives the same text.
 pub struct Scribe {
     state: u64,
 }
 
 impl Scribe {
-    /// A scribe with habits of its own.
+    /// A scribe whose style depends on `seed`.
     pub fn new(seed: u64) -> Self {
         Self { state: seed.wrapping_mul(2).wrapping_add(1) }
     }
 
-    /// Writes a line anew; what is no JSON stays as it is.
+    /// Rewrites a line; one that is not JSON stays as it is.
     pub fn write(&mut self, line: &[u8]) -> Vec<u8> {
         let Ok(mut document) = serde_json::from_slice::<Value>(line) else { return line.to_vec() };
         for topic in document
@@ -176,7 +176,7 @@ impl Scribe {
             .flatten()
         {
             if let Some(Value::String(name)) = topic.get_mut("topic_name") {
-                // By the name alone, so that a topic is renamed the same way in all lines.
+                // Depends on the name only, so that a topic is renamed the same way in all lines.
                 let odd = [
                     "\"quoted\"",
                     "back\\slash",
@@ -244,7 +244,7 @@ impl Scribe {
     }
 
     fn string(&mut self, text: &str, out: &mut String) {
-        // Most strings as they come, some all in escapes, some mixed.
+        // The percentage of characters that are escaped: mostly none, sometimes a few or all.
         let escaped = [0, 0, 0, 10, 100][self.below(5)];
         out.push('"');
         for sign in text.chars() {
@@ -284,7 +284,7 @@ impl Scribe {
         }
     }
 
-    /// A number below `limit`, by xorshift: the same everywhere and for ever.
+    /// A pseudo-random number below `limit`, by xorshift, so that it is the same on every machine and in every version.
     fn below(&mut self, limit: usize) -> usize {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;

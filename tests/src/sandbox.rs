@@ -1,4 +1,4 @@
-//! One running pipeline: `millrace up` as people start it, seen from outside.
+//! A running pipeline: `millrace up` as people start it, observed from outside.
 
 use std::{
     ffi::OsString,
@@ -22,13 +22,13 @@ use crate::{
     within,
 };
 
-/// Two pipelines at once on two cores would only measure each other: one sandbox exists at a time in a process.
+/// Held by the one sandbox that may exist in a process at a time, because two pipelines would slow each other down.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// How long a run of `--once` may take.
 const RUN: Duration = Duration::from_secs(300);
 
-/// A running `millrace up`, or several after one another on the same data.
+/// A running `millrace up`, or several of them one after another on the same data.
 pub struct Sandbox {
     up: Child,
     stdout: Arc<Mutex<Vec<String>>>,
@@ -41,7 +41,7 @@ pub struct Sandbox {
     _alone: MutexGuard<'static, ()>,
 }
 
-/// What to start. By default: Apache Kafka, the synthetic feed, until it is stopped.
+/// What to start. By default it is Apache Kafka and the synthetic feed, and runs until it is stopped.
 #[derive(Default)]
 pub struct Builder {
     input: Option<Stdio>,
@@ -52,12 +52,12 @@ pub struct Builder {
 // === impl Builder ===
 
 impl Builder {
-    /// With the in-memory broker.
+    /// Uses the in-memory broker.
     pub fn memory(self) -> Self {
         self.argument("--memory")
     }
 
-    /// With a broker that is there.
+    /// Uses a broker that is running already.
     pub fn brokers(self, brokers: &str) -> Self {
         self.argument("--brokers").argument(brokers)
     }
@@ -67,40 +67,40 @@ impl Builder {
         self.argument("--recording").argument(path)
     }
 
-    /// Lines per second.
+    /// Sends this many lines per second.
     pub fn rate(self, rate: u32) -> Self {
         self.argument("--rate").argument(rate.to_string())
     }
 
-    /// As fast as it goes.
+    /// Sends lines as fast as possible.
     pub fn max(self) -> Self {
         self.argument("--max")
     }
 
-    /// Ends when the feed does and prints the results.
+    /// Prints the results and ends when the feed ends.
     pub fn once(self) -> Self {
         self.argument("--once")
     }
 
-    /// With this as its standard input; with none by default.
+    /// Sets the standard input; by default there is none.
     pub fn input(mut self, input: impl Into<Stdio>) -> Self {
         self.input = Some(input.into());
         self
     }
 
-    /// Any argument of `up`.
+    /// Adds any argument of `up`.
     pub fn argument(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// An environment variable for `up`, and so for every tier.
+    /// Sets an environment variable for `up`, and so for every tier.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Starts it; waits for no more than the process.
+    /// Starts `up`, and does not wait until it is ready.
     pub fn start(self) -> Sandbox {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = tempfile::Builder::new()
@@ -166,7 +166,7 @@ impl Builder {
 // === impl Sandbox ===
 
 impl Sandbox {
-    /// What to start.
+    /// A builder with the defaults.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -176,7 +176,7 @@ impl Sandbox {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// An address of the dashboard and the API.
+    /// The address of this path of the dashboard or the API.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address())
     }
@@ -186,12 +186,12 @@ impl Sandbox {
         self.started
     }
 
-    /// A directory that goes with the sandbox.
+    /// The sandbox's directory, which is removed with it.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Everything on stderr so far, of `up` and all tiers.
+    /// Everything that `up` and all tiers have written to stderr so far.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.directory.path().join("up.log")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -202,7 +202,7 @@ impl Sandbox {
         self.stdout.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// All live processes that this sandbox started, `up` and orphans among them.
+    /// All live processes that this sandbox started, including `up` and orphans.
     pub fn processes(&self) -> Vec<Process> {
         marked(self.directory.path().to_str().expect("a temporary directory's name is text"))
     }
@@ -212,7 +212,7 @@ impl Sandbox {
         let extra: Vec<u32> = self.extra.iter().map(Child::id).collect();
         eventually(&format!("a process named {name}"), || {
             self.assert_running();
-            // Before it starts anything, `up` asks the analyzer for its queries: that one is gone at once.
+            // Before it starts anything, `up` runs the analyzer to ask for its queries; that process does not count.
             self.processes().into_iter().find(|one| {
                 one.name == name
                     && !extra.contains(&one.pid.cast_unsigned())
@@ -228,7 +228,7 @@ impl Sandbox {
         process
     }
 
-    /// As [`Sandbox::kill9`], but where there is no such process at the moment it gives `false`.
+    /// Kills a process of this name with -9 if there is one now. Returns whether there was.
     pub fn kill9_if_running(&self, name: &str) -> bool {
         let found = self.processes().into_iter().find(|one| one.name == name);
         if let Some(process) = &found {
@@ -237,7 +237,7 @@ impl Sandbox {
         found.is_some()
     }
 
-    /// Waits this long for the end of `up`, and says whether it came.
+    /// Waits up to `time` for the end of `up`. Returns whether it ended.
     pub fn ends_within(&mut self, time: Duration) -> bool {
         let until = Instant::now() + time;
         within(time + RUN, "the end of up, or of the time", || {
@@ -246,7 +246,7 @@ impl Sandbox {
         })
     }
 
-    /// The host and port of Kafka, as the analyzer was told.
+    /// The host and port of Kafka, as `up` has told the analyzer.
     pub fn brokers(&mut self) -> String {
         let environment = self.process("analyzer").environment();
         environment
@@ -255,12 +255,12 @@ impl Sandbox {
             .clone()
     }
 
-    /// Kafka's topics, to look into.
+    /// Kafka's topics, for reading.
     pub fn topics(&mut self) -> Topics {
         Topics::at(&self.brokers())
     }
 
-    /// Starts another analyzer beside the one that `up` runs, and gives its process id.
+    /// Starts another analyzer beside the one that `up` runs, and returns its process id.
     pub fn start_analyzer(&mut self, instance: &str) -> u32 {
         let environment = self.process("analyzer").environment();
         let log = File::options()
@@ -282,7 +282,7 @@ impl Sandbox {
         pid
     }
 
-    /// Waits until an analyzer that [`Sandbox::start_analyzer`] started has so many partitions to count.
+    /// Waits until an analyzer that [`Sandbox::start_analyzer`] started has at least this many partitions to count.
     pub fn await_assignment(&mut self, pid: u32, partitions: u32) {
         let process = Process { pid: pid.cast_signed(), name: "analyzer".to_owned() };
         eventually(&format!("{partitions} partitions for the second analyzer"), || {
@@ -310,7 +310,7 @@ impl Sandbox {
         eventually("the second analyzer's end", || child.try_wait().expect("waiting for a child"))
     }
 
-    /// `GET path` from the access-api: status and body, or nothing while it is not there.
+    /// `GET path` from the access-api: status and body, or `None` while it does not answer.
     pub fn get(&self, path: &str) -> Option<(u16, String)> {
         self.fetch(&self.url(path))
     }
@@ -321,7 +321,7 @@ impl Sandbox {
         (status == 200).then(|| serde_json::from_str(&body).expect("a published result"))
     }
 
-    /// Waits until a query's total is at least this, and gives the result.
+    /// Waits until a query's total is at least this, and returns the result.
     pub fn await_total(&mut self, query: &str, total: u64) -> Published {
         within(RUN, &format!("{query} with a total of {total}"), || {
             self.assert_running();
@@ -357,7 +357,7 @@ impl Sandbox {
         self.finish()
     }
 
-    /// Waits for the end of `up`; all its processes have to be gone then.
+    /// Waits for the end of `up`, and panics if a process of it is left.
     pub fn finish(mut self) -> Outcome {
         self.wait()
     }
@@ -372,7 +372,7 @@ impl Sandbox {
         outcome
     }
 
-    /// As [`Sandbox::finish_and_restart`], but asks `up` to stop first.
+    /// Asks `up` to stop, then does the same as [`Sandbox::finish_and_restart`].
     pub fn stop_and_restart(&mut self, next: Builder) -> Outcome {
         Process { pid: self.up.id().cast_signed(), name: "millrace".to_owned() }
             .signal(Signal::SIGTERM);
@@ -392,7 +392,7 @@ impl Sandbox {
         Outcome { status, stdout: self.stdout(), stderr: self.log() }
     }
 
-    /// Fails the test at once when `up` is gone, instead of after a limit.
+    /// Fails the test at once if `up` has ended, so that it need not wait for a limit.
     pub fn assert_running(&mut self) {
         if let Some(status) = self.up.try_wait().expect("waiting for a child") {
             panic!("up has ended with {status}");
@@ -417,7 +417,7 @@ impl Drop for Sandbox {
                 std::thread::park_timeout(Duration::from_millis(20));
             }
         }
-        // Whatever the order to stop did not reach.
+        // Kills what did not stop by itself.
         for process in self.processes() {
             process.signal(Signal::SIGKILL);
         }
@@ -439,7 +439,7 @@ impl Drop for Sandbox {
     }
 }
 
-/// What a tier's `/metrics` said.
+/// The text of a tier's `/metrics`.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     text: String,
@@ -453,7 +453,7 @@ impl Metrics {
     }
 }
 
-/// Runs one of the binaries to its end: for what needs no pipeline.
+/// Runs one of the binaries to its end, for tests that need no pipeline.
 pub fn run(binary: &str, arguments: &[&str], environment: &[(&str, &str)]) -> std::process::Output {
     Command::new(binaries().join(binary))
         .args(arguments)
@@ -463,7 +463,7 @@ pub fn run(binary: &str, arguments: &[&str], environment: &[(&str, &str)]) -> st
         .unwrap_or_else(|error| panic!("running {binary}: {error}"))
 }
 
-/// A directory for what is made before there is a sandbox.
+/// A temporary directory for files that are made before there is a sandbox.
 pub fn scratch() -> (TempDir, PathBuf) {
     let directory = tempfile::Builder::new()
         .prefix("millrace-test-")

@@ -1,16 +1,16 @@
-//! How the sources hang together, read from the sources themselves: which file imports which.
+//! Finds out from the sources themselves which file imports which.
 //!
-//! Two rules are checked with it, over the whole workspace, by the test target `structure`:
+//! The test target `structure` checks two rules with it, over the whole workspace:
 //!
-//! - **No circles.** Within a crate, no file imports a file that, directly or through others, imports it.
-//!   A parent and its child count as two files. A name that is only handed on (`pub use`) is no import, and test
-//!   modules are left out, because they look at everything.
-//! - **Walls.** A pure folder reaches for nothing that depends on more than its arguments: no clock, no input
-//!   or output, no threads, no log, no randomness without a seed, and nothing of the crate around it.
+//! - **No circles.** Within a crate, no file imports a file that, directly or through others, imports it. A parent
+//!   and its child count as two files. A re-export (`pub use`) is not an import. Test modules are left out, because
+//!   they use everything.
+//! - **Walls.** A pure folder uses nothing that depends on more than its arguments: no clock, no input or output, no
+//!   threads, no log, no randomness without a seed, and nothing of the crate around it.
 //!
-//! What is read: `use` items and paths in code that begin with `crate`, `self`, `super`, `std` or a crate's name.
-//! An import through a re-export (`pub use`) leads to the file that the name comes from. What only a macro's
-//! arguments name is not seen.
+//! It reads `use` items, and paths in code that begin with `crate`, `self`, `super`, `std` or a crate's name. An
+//! import through a re-export leads to the file that defines the name. Names that only occur in the arguments of a
+//! macro are not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ use imports::File;
 /// The sources of one crate, without its tests.
 #[derive(Debug)]
 pub struct Sources {
-    /// By module path: `[]` for the crate's root, `["stage", "tally"]` for `stage/tally.rs`.
+    /// The files by module path: `[]` for the crate's root, `["stage", "tally"]` for `stage/tally.rs`.
     files: BTreeMap<Vec<String>, File>,
 }
 
@@ -41,7 +41,7 @@ pub struct Breach {
     pub because: &'static str,
 }
 
-/// What no pure folder may import, by the beginning of the path.
+/// The beginnings of paths that a pure folder may not import, each with the reason.
 const OUTSIDE: [(&str, &str); 15] = [
     ("std::time::Instant", "time is an argument"),
     ("std::time::SystemTime", "time is an argument"),
@@ -60,19 +60,19 @@ const OUTSIDE: [(&str, &str); 15] = [
     ("rand", "only randomness that is seeded by partition and offset replays"),
 ];
 
-/// What a pure folder may use of the crate that all tiers share: what is about events and results, and how a
-/// duration is written.
+/// The parts of the shared crate that a pure folder may use: those about events and results, and how a duration is
+/// written.
 const SHARED: [&str; 4] =
     ["common::event", "common::result", "common::protocol", "common::config::duration"];
 
-/// Macros that write somewhere.
+/// Macros that write to an output.
 const WRITING_MACROS: [&str; 4] = ["print", "println", "eprint", "eprintln"];
 
 impl Sources {
     /// Reads all `.rs` files below `src`.
     ///
     /// # Panics
-    /// When a file cannot be read, or is no Rust.
+    /// When a file cannot be read, or is not Rust.
     pub fn read(src: &Path) -> Self {
         let mut texts = Vec::new();
         let mut folders = vec![src.to_owned()];
@@ -91,18 +91,18 @@ impl Sources {
         Self::parse(texts)
     }
 
-    /// As [`read`](Self::read), of `(path below src, text)`.
+    /// Does the same as [`read`](Self::read) with `(path below src, text)`.
     pub fn parse(texts: impl IntoIterator<Item = (PathBuf, String)>) -> Self {
         let files = texts.into_iter().filter_map(|(path, text)| {
             let module = module_of(&path)?;
             let parsed = syn::parse_file(&text)
-                .unwrap_or_else(|error| panic!("{} is no Rust: {error}", path.display()));
+                .unwrap_or_else(|error| panic!("{} is not Rust: {error}", path.display()));
             Some((module.clone(), File::new(&module, &parsed)))
         });
         Self { files: files.collect() }
     }
 
-    /// For every module the modules of this crate that it imports.
+    /// For every module, the modules of this crate that it imports.
     pub fn edges(&self) -> BTreeMap<String, BTreeSet<String>> {
         let edges = self.files.iter().map(|(module, file)| {
             let imported = file
@@ -116,9 +116,9 @@ impl Sources {
         edges.collect()
     }
 
-    /// The file in which `path` is defined, through re-exports.
+    /// The file in which `path` is defined; follows re-exports.
     fn home(&self, path: &[String], depth: usize) -> Option<&[String]> {
-        // A name cannot be handed on for ever: rustc would refuse it.
+        // Ends a circle of re-exports, which rustc would refuse.
         if depth > 16 {
             return None;
         }
@@ -133,7 +133,7 @@ impl Sources {
         }
     }
 
-    /// What the modules below `folder` import although a wall stands around it.
+    /// The imports of modules below the pure folder `folder` that the rule forbids.
     pub fn breaches(&self, folder: &str) -> BTreeSet<Breach> {
         let mut breaches = BTreeSet::new();
         for (module, file) in &self.files {
@@ -149,11 +149,11 @@ impl Sources {
                 if let Some((_, because)) = OUTSIDE.into_iter().find(|(with, _)| begins(with)) {
                     breach(text, because);
                 } else if begins("crate") && !begins(&format!("crate::{folder}")) {
-                    breach(text, "what is around the walls knows them, not the reverse");
+                    breach(text, "the crate may use the pure folder, but not the reverse");
                 } else if begins("common") && !SHARED.into_iter().any(begins) {
                     breach(
                         text,
-                        "of what tiers share, only events, results and durations are pure",
+                        "only events, results and durations are pure among what tiers share",
                     );
                 }
             }
@@ -165,7 +165,7 @@ impl Sources {
     }
 }
 
-/// `stage/tally.rs` is `["stage", "tally"]`; tests are no module here.
+/// The module path of a file: `["stage", "tally"]` for `stage/tally.rs`; `None` for tests.
 fn module_of(path: &Path) -> Option<Vec<String>> {
     let mut module: Vec<String> = path
         .with_extension("")

@@ -1,8 +1,8 @@
-//! How many RSVPs a CPU-second takes through the analyzer, beside a loop that only reads them.
+//! Measures how many RSVPs the analyzer counts per CPU-second, compared with a loop that only reads them.
 //!
-//! The RSVPs lie in `raw-rsvps` (4 partitions, lz4) before anything is measured. The analyzer is the process that
-//! runs in production, with the queries that it comes with; its CPU time is that of all its threads, start included,
-//! until the published result reflects the last record. The loop reads the same records with the same client settings.
+//! The RSVPs are in `raw-rsvps` (4 partitions, lz4) before anything is measured. The analyzer is the process that runs in
+//! production, with the shipped queries. Its CPU time is that of all its threads, from the start of the process until a
+//! published result counts the last record. The loop reads the same records with the same client settings.
 
 use std::{
     collections::HashMap,
@@ -32,7 +32,7 @@ use crate::{
 };
 
 const PARTITIONS: i32 = 4;
-/// One query: what a comparison with other systems can ask of all of them.
+/// A configuration with one query, which other systems can compute too, for comparisons.
 const TOPICS_ALONE: &str = r#"
 [[query]]
 name = "topics"
@@ -43,12 +43,12 @@ window = { kind = "running" }
 "#;
 const RUN: Duration = Duration::from_secs(600);
 
-/// What a job took.
+/// How much time a job took.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
-    /// User and kernel, all threads.
+    /// CPU time of all threads, in user and kernel mode.
     pub cpu: Duration,
-    /// By the clock.
+    /// Elapsed time.
     pub wall: Duration,
 }
 
@@ -59,11 +59,11 @@ pub struct Figures {
     pub rsvps: u32,
     /// Their mean size, in bytes.
     pub mean_bytes: u64,
-    /// The analyzer with the queries that it comes with, from its start to the result that reflects all.
+    /// The analyzer with the shipped queries, from its start to the result that counts all records.
     pub analyzer: Cost,
-    /// The same with one query, what other systems can be asked too: topics, since the beginning.
+    /// The analyzer with one query, which other systems can compute too: topics, since the beginning.
     pub topics_alone: Cost,
-    /// Reading and dropping.
+    /// The loop that reads the records and drops them.
     pub drop: Cost,
 }
 
@@ -74,7 +74,8 @@ impl Cost {
     }
 }
 
-/// Brings so many RSVPs into Kafka, measures both, and compares the published result with the truth.
+/// Writes this many RSVPs to Kafka, measures the loop and the analyzer, and compares the published results with the
+/// exact answer.
 pub fn measure(rsvps: u32) -> Figures {
     let broker = Broker::start();
     let kafka = Kafka { brokers: broker.address(), partitions: PARTITIONS, ..Kafka::default() };
@@ -102,7 +103,7 @@ pub fn measure(rsvps: u32) -> Figures {
     Figures { rsvps, mean_bytes, analyzer, topics_alone, drop }
 }
 
-/// The same raw records, and nothing that another analyzer left.
+/// Settings with the same topic of raw records, but with other topics than another analyzer has written to.
 fn apart(kafka: &Kafka, name: &str) -> Kafka {
     let mut kafka = kafka.clone();
     for topic in [&mut kafka.topics.partials, &mut kafka.topics.state, &mut kafka.topics.results] {
@@ -162,7 +163,7 @@ fn poll_and_drop(kafka: &Kafka, ends: &std::collections::BTreeMap<i32, i64>) -> 
     Cost { cpu: process::cpu(own).expect("own CPU time") - before, wall: start.elapsed() }
 }
 
-/// An analyzer of its own, killed when dropped.
+/// An analyzer's process, which is killed when this is dropped.
 struct Analyzer(Child);
 
 impl Drop for Analyzer {
@@ -204,9 +205,9 @@ fn analyze(
     );
     let pid = analyzer.0.id().cast_signed();
     let complete = |payload: &[u8]| {
-        // The record that names the stream is no result.
+        // `None` for the record that names the stream, which is not a result.
         let reflected: Reflected = serde_json::from_slice(payload).ok()?;
-        // An offset is the last one that is reflected.
+        // Each offset is the last one that the result counts.
         let all = ends.iter().all(|(partition, end)| {
             *end == 0 || reflected.offsets.get(partition).is_some_and(|last| last + 1 >= *end)
         });

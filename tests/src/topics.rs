@@ -1,4 +1,4 @@
-//! Kafka's topics, read from their beginning to the end they had when the reading began.
+//! Reads Kafka's topics from their beginning to the end that they had when the reading began.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -44,7 +44,7 @@ impl Topics {
         Self { consumer }
     }
 
-    /// The end of every partition; nothing where the topic or the broker is not there.
+    /// The end of every partition; `None` if the topic does not exist or the broker does not answer.
     pub fn ends(&self, topic: &str) -> Option<BTreeMap<i32, i64>> {
         let metadata = self.consumer.fetch_metadata(Some(topic), TIMEOUT).ok()?;
         let partitions = metadata.topics().first()?.partitions();
@@ -66,7 +66,8 @@ impl Topics {
         self.consumer.assign(&list).expect("assigning partitions");
         let mut records = Vec::new();
         let wanted = |position: &TopicPartitionList| {
-            // A position is where the next read would be: it also passes what is no record (transaction markers, compacted away).
+            // A position is the next offset to read. It also moves over offsets without a record (transaction markers,
+            // records that were compacted away).
             position.elements().iter().any(|one| match one.offset() {
                 Offset::Offset(at) => at < ends[&one.partition()],
                 _ => ends[&one.partition()] > 0,

@@ -1,4 +1,4 @@
-//! Rules about how the sources hang together; see `pipeline_tests::structure`.
+//! Checks which parts of the sources may import which; see `pipeline_tests::structure`.
 
 use std::path::{Path, PathBuf};
 
@@ -22,5 +22,5 @@ fn no_two_files_of_a_crate_import_each_other() {
 #[test]
 fn the_analyzers_core_depends_on_its_arguments_alone() {
     let breaches = Sources::read(&workspace().join("analyzer/src")).breaches("core");
-    assert!(breaches.is_empty(), "the core reaches through its walls: {breaches:#?}");
+    assert!(breaches.is_empty(), "the core imports what it may not: {breaches:#?}");
 }

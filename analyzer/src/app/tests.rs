@@ -1,5 +1,5 @@
-//! The whole analyzer on librdkafka's in-memory broker. Recovery and rebalances on Apache Kafka are
-//! tested by the package `pipeline-tests`; here, what can be seen without it.
+//! The whole analyzer on librdkafka's in-memory broker. Recovery and rebalances on Apache Kafka are tested by
+//! the package `pipeline-tests`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Broker {
         Self { cluster, config }
     }
 
-    /// Produces events `ids`, each with the topic that its id ends on and with `padding` bytes more.
+    /// Produces the events `ids`. The last digit of an id is its topic, and each event has `padding` more bytes.
     fn feed(&self, ids: impl Iterator<Item = u32>, padding: usize) {
         let kafka = &self.config.kafka;
         let producer: BaseProducer = kafka.producer().create().unwrap();
@@ -57,7 +57,7 @@ impl Broker {
         producer.flush(PATIENCE).unwrap();
     }
 
-    /// Results of `query` from the first on, until one satisfies `wanted`, which is returned.
+    /// Reads the results of `query` from the first on, and returns the first that satisfies `wanted`.
     fn result(&self, query: &str, wanted: impl Fn(&TopN) -> bool) -> TopN {
         let topics = &self.config.kafka.topics;
         let consumer: BaseConsumer = self.config.kafka.consumer(None, None).create().unwrap();
@@ -97,7 +97,7 @@ fn counter(host: &Host, name: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_query_shows_at_once_and_each_event_counts_once_over_a_restart() {
+async fn every_query_has_a_result_at_once_and_each_event_counts_once_across_a_restart() {
     let broker = Broker::start();
     let (host, running) = broker.analyze();
     for query in ["topics", "topics_30m", "countries"] {
@@ -128,7 +128,7 @@ async fn every_query_shows_at_once_and_each_event_counts_once_over_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_that_are_gone_before_they_were_read_show_as_a_gap() {
+async fn records_that_were_deleted_before_they_were_read_show_as_a_gap() {
     let mut broker = Broker::start();
     // The broker keeps 5 MiB a partition; this is twice as much.
     broker.config.kafka.properties.insert("compression.type".to_owned(), "none".to_owned());
@@ -144,7 +144,7 @@ async fn records_that_are_gone_before_they_were_read_show_as_a_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_ends_before_what_was_counted_is_refused_with_the_way_out() {
+async fn a_log_that_ends_before_what_was_counted_is_refused_with_what_to_do() {
     let broker = Broker::start();
     broker.feed(0..100, 0);
     let (host, running) = broker.analyze();
@@ -152,7 +152,7 @@ async fn a_log_that_ends_before_what_was_counted_is_refused_with_the_way_out() {
     host.shutdown.cancel();
     running.await.unwrap().unwrap();
 
-    // The same state, with another log.
+    // The state stays, but the log is another one.
     let mut other = broker;
     other.config.kafka.topics.raw = "raw-made-anew".to_owned();
     other.cluster.create_topic("raw-made-anew", 4, 1).unwrap();
@@ -184,7 +184,7 @@ async fn another_log_that_is_longer_than_what_was_counted_is_refused_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_result_names_the_stream_that_the_topic_of_results_has_from_its_first_start_on() {
+async fn every_result_names_the_stream_that_the_first_start_gave_to_the_topic_of_results() {
     let broker = Broker::start();
     let mut streams = Vec::new();
     for version in [0, 100] {
@@ -225,11 +225,11 @@ async fn a_query_that_is_new_catches_up_while_the_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_configurations_by_turns_keep_each_others_counts() {
+async fn two_configurations_that_run_alternately_keep_each_others_counts() {
     let mut broker = Broker::start();
     let all = broker.config.query.clone();
     let mut fed = 0;
-    // The process that knows one query only comes in between, and goes further; the third reads nothing new.
+    // The second process knows one query only, and reads further than the first. The third has no new events.
     for (queries, new) in [(&all[..], 1_000), (&all[..1], 1_000), (&all[..], 0)] {
         broker.config.query = queries.to_vec();
         broker.feed(fed..fed + new, 0);
@@ -241,7 +241,7 @@ async fn two_configurations_by_turns_keep_each_others_counts() {
         host.shutdown.cancel();
         running.await.unwrap().unwrap();
         if new == 0 {
-            // The two queries that the second process did not know go on from where the first one stopped.
+            // The two queries that the second process did not know continue where the first one stopped.
             assert_eq!(counter(&host, "millrace_analyzer_records_total"), 1_000.0);
         }
     }

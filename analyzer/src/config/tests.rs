@@ -10,7 +10,7 @@ fn the_defaults_are_valid_and_have_the_shipped_queries() {
 }
 
 #[test]
-fn every_problem_is_told_at_once_by_its_key() {
+fn all_problems_are_reported_together_each_with_its_key() {
     let mut config = Config {
         instance_id: Some(" ".to_owned()),
         capacity: 0,

@@ -1,14 +1,13 @@
-//! From the bytes of an event to all that a tally asks of it, in one pass: whether it is an event, who it
-//! is, when it happened, and the items that the queries name.
+//! Reads everything that a tally needs of an event, in one pass over its bytes: whether it is an event, its id
+//! and key, when it happened, and the items that the queries name.
 //!
-//! The pointers of the schema and of all queries form one trie, walked along with the text. Strings and
-//! numbers at the end of a query's pointer are *mentions*; what stands at the end of the schema's pointers
-//! goes into numbered slots. Both only say where in the payload something stands, or, where escapes had to
-//! be resolved or a number is written in another way than its shortest, where in a buffer that is used
-//! again.
+//! The pointers of the schema and of all queries form one trie, which is walked along with the text. Strings and
+//! numbers at the end of a query's pointer are *mentions*; values at the end of the schema's pointers go into
+//! numbered slots. Both are kept as positions in the payload. Where escapes had to be resolved, or a number is
+//! not written in its shortest form, a mention is a position in a buffer, which is reused for every event.
 //!
-//! What is not an event is refused by the rules of [`identify`](common::event::identity::identify), so that
-//! a record of another producer counts if the collector would have taken it, and only then. A test compares
+//! A payload that is not an event is refused by the rules of [`identify`](common::event::identity::identify),
+//! so that a record of another producer counts exactly if the collector would have accepted it. A test compares
 //! the two. An item that an event names twice is counted twice. Lone surrogate escapes read as U+FFFD.
 
 use common::event::identity::fingerprint;
@@ -32,7 +31,7 @@ use text::{resolve, shorten};
 #[derive(Debug)]
 pub struct Decoder {
     root: Node,
-    /// Which of the different pointers each query reads, in the order of the queries.
+    /// For each query, the number of its pointer among the distinct ones.
     pointers: Vec<usize>,
     id: IdRule,
     /// The slot of the key that the schema names.
@@ -49,7 +48,7 @@ enum IdRule {
     None,
 }
 
-/// A place in the events; its children are the places below it.
+/// A node of the trie: a place in an event. Its children are the places below it.
 #[derive(Debug, Default)]
 struct Node {
     keys: Vec<(Box<str>, Node)>,
@@ -60,7 +59,7 @@ struct Node {
     slot: Option<usize>,
 }
 
-/// What was found in an event. Made once, used for every event.
+/// What was found in an event. One is created and reused for every event, to save allocations.
 #[derive(Debug, Default)]
 pub struct Found {
     mentions: Vec<Mention>,
@@ -83,7 +82,7 @@ struct Mention {
     in_payload: bool,
 }
 
-/// What stands at the end of one of the schema's pointers.
+/// The value at the end of one of the schema's pointers.
 #[derive(Debug, Clone, Copy)]
 enum Slot {
     Number { start: u32, end: u32 },
@@ -104,18 +103,18 @@ pub struct Event<'a> {
 /// When an event happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Time<'a> {
-    /// Milliseconds since 1970, and how the event says so.
+    /// Milliseconds since 1970, and the time as it is written in the event.
     At(i64, &'a str),
-    /// It does not say so, or the schema does not tell where.
+    /// The event has no time, or the schema names none.
     Missing,
-    /// It says so in a way that cannot be read, and why not.
+    /// The time as it is written in the event, and why it cannot be read.
     Unreadable(&'a str, Unreadable),
 }
 
 // === impl Decoder ===
 
 impl Decoder {
-    /// For the items of queries, in their order, and for events of a schema.
+    /// A decoder for the items of the queries, in their order, and for events of this schema.
     pub fn new<'a>(items: impl IntoIterator<Item = &'a Pointer>, schema: &Schema) -> Self {
         let mut root = Node::default();
         let mut different: Vec<&Pointer> = Vec::new();
@@ -145,7 +144,7 @@ impl Decoder {
         Self { root, pointers, id, key, time, slots }
     }
 
-    /// Finds what the queries ask for, and who the event is.
+    /// Finds the items that the queries ask for, and the event's key, id and time.
     ///
     /// # Errors
     /// Why the payload is not an event.
@@ -170,7 +169,7 @@ impl Decoder {
         Ok(Event { text, found, has_id, has_key, time })
     }
 
-    /// Writes down key and id; says which of them there are.
+    /// Writes the id and the key into `found`. Returns whether there is an id, and whether there is a key.
     fn identify(
         &self,
         payload: &[u8],
@@ -214,7 +213,8 @@ impl Decoder {
         }
     }
 
-    /// Which pointer a query reads, see [`Event::mentions`].
+    /// The number of the pointer that a query reads, see [`Event::mentions`]. `query` is its place in the order
+    /// of [`new`](Self::new).
     pub fn pointer(&self, query: usize) -> usize {
         self.pointers[query]
     }
@@ -231,7 +231,7 @@ impl Slot {
         }
     }
 
-    /// As it is written in the event, for people.
+    /// The value as it is written in the event, for people.
     fn written<'a>(&self, text: &'a str) -> &'a str {
         match *self {
             Self::Number { start, end } => &text[start as usize..end as usize],
@@ -244,7 +244,7 @@ impl Slot {
 // === impl Node ===
 
 impl Node {
-    /// The node at the end of the steps, made if need be.
+    /// The node at the end of the steps, which is created if it does not exist.
     fn descend(&mut self, steps: &[Step]) -> &mut Self {
         let Some((step, rest)) = steps.split_first() else { return self };
         let child = match step {
@@ -288,8 +288,8 @@ impl Found {
         self.shortened = 0;
     }
 
-    /// Reads the value that comes next; `node` is its place in the trie. Recurses no deeper than the reader
-    /// lets brackets open.
+    /// Reads the value that comes next; `node` is its place in the trie, if it has one. The recursion is
+    /// bounded, because the reader refuses to open more than `MAX_DEPTH` brackets.
     fn value(&mut self, node: Option<&Node>, reader: &mut Reader<'_>) -> Result<(), Reason> {
         match reader.peek() {
             Some(b'{') => {
@@ -330,7 +330,7 @@ impl Found {
         Ok(())
     }
 
-    /// Reads a string, a number or a literal that somebody asked for.
+    /// Reads a string, a number or a literal that a query or the schema names.
     fn leaf(&mut self, node: &Node, reader: &mut Reader<'_>) -> Result<(), Reason> {
         if let Some(raw) = reader.open_string()? {
             self.fill(Some(node), Slot::Text(raw));
@@ -344,7 +344,7 @@ impl Found {
             self.fill(Some(node), Slot::Other);
             return Ok(());
         }
-        // A scalar is a part of the text.
+        // `scalar` is a slice of the text, so the distance of the two pointers is its position.
         let start = scalar.as_ptr() as usize - reader.text().as_ptr() as usize;
         let end = start + scalar.len();
         self.fill(Some(node), Slot::Number { start: start as u32, end: end as u32 });
@@ -380,7 +380,7 @@ impl Found {
         }
     }
 
-    /// Notes an item that stands at `start` of the payload, or is the end of what is resolved.
+    /// Notes an item that is at `start` of the payload (`in_payload`), or from `start` to the end of `resolved`.
     fn push_mention(&mut self, pointer: u32, start: usize, in_payload: Option<&str>) {
         let item = in_payload.unwrap_or_else(|| &self.resolved[start..]);
         self.mentions.push(Mention {
@@ -401,7 +401,7 @@ impl<'a> Event<'a> {
         self.has_id.then_some(self.found.id.as_str())
     }
 
-    /// The key that its record should have; `None` if that is of no matter.
+    /// The key that its record should have; `None` if any key will do.
     pub fn key(&self) -> Option<&'a str> {
         self.has_key.then_some(self.found.key.as_str())
     }
@@ -411,7 +411,7 @@ impl<'a> Event<'a> {
         self.time
     }
 
-    /// How many of its items had to be shortened.
+    /// How many of its mentions had to be shortened to [`MAX_ITEM_BYTES`].
     pub fn shortened(&self) -> u64 {
         self.found.shortened
     }

@@ -1,12 +1,12 @@
-//! Which events were seen: the 64-bit hashes of their ids, in order of first sight.
+//! Remembers which events were seen: the 64-bit hashes of their ids, in the order in which they were first seen.
 //!
-//! Ids go into an open slice; every [`SLICE_IDS`] ids it is *sealed* and never changes again, so that
-//! it is stored once however often the tally is. The oldest slice is forgotten whole, when there are
-//! more ids than the capacity, or when the newest record that added to it is older than the horizon.
-//! Everything follows from the partition's records alone: ids and record timestamps.
+//! Ids go into an open slice. When it has [`SLICE_IDS`] ids it is *sealed* and never changes again, so that it
+//! is stored only once, however often the tally is stored. The oldest slice is forgotten as a whole, when there
+//! are more slices than the capacity allows, or when the newest record that added to it is older than the
+//! horizon. All this depends only on the partition's records: their ids and their timestamps.
 //!
-//! Two different ids share a hash with probability n/2^64: for 4,000,000 remembered ids an event in
-//! 4.6 · 10^12 is taken for a re-delivery.
+//! The id of a new event has the hash of one of n remembered ids with probability n/2^64. With 4,000,000
+//! remembered ids, one event in 4.6 · 10^12 is wrongly taken for a re-delivery.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -49,7 +49,7 @@ struct Open {
     ids: Vec<u64>,
 }
 
-/// What a snapshot says about a [`Dedupe`], sealed slices only by name.
+/// What a snapshot holds of a [`Dedupe`]; of sealed slices it holds only the names.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct State<'a> {
     open: Cow<'a, Open>,
@@ -59,7 +59,8 @@ pub(crate) struct State<'a> {
 }
 
 impl Dedupe {
-    /// Nothing seen. At least `capacity` ids are remembered, at most one slice more.
+    /// No event is seen yet. At least the newest `capacity` ids within the horizon are remembered, and fewer
+    /// than `capacity` and two slices.
     pub fn new(capacity: usize, horizon_ms: u64) -> Self {
         Self {
             seen: HashTable::new(),
@@ -72,7 +73,7 @@ impl Dedupe {
         }
     }
 
-    /// Record time goes on: forgets what lies beyond the horizon.
+    /// Takes note of a record's timestamp, and forgets slices that are beyond the horizon now.
     #[inline]
     pub fn advance(&mut self, timestamp_ms: i64) {
         if timestamp_ms > self.newest_ms {
@@ -84,13 +85,14 @@ impl Dedupe {
         }
     }
 
-    /// Whether the id was seen within the horizon.
+    /// Whether the id is remembered.
     #[inline]
     pub fn contains(&self, id: u64) -> bool {
         self.seen.find(id, |&seen| seen == id).is_some()
     }
 
-    /// Remembers an id that [`contains`](Self::contains) denied, of a record with this timestamp.
+    /// Remembers the id of a record with this timestamp. The caller has checked that
+    /// [`contains`](Self::contains) is false for it.
     pub fn insert(&mut self, id: u64, timestamp_ms: i64) {
         self.seen.insert_unique(id, id, |&seen| seen);
         self.open.ids.push(id);
@@ -100,7 +102,7 @@ impl Dedupe {
         }
     }
 
-    /// Ids that were forgotten.
+    /// How many ids were forgotten.
     pub fn forgotten(&self) -> u64 {
         self.forgotten
     }
@@ -144,8 +146,8 @@ impl Dedupe {
         }
     }
 
-    /// Goes on from a state. It may have been made with another capacity or horizon: what goes beyond the
-    /// present ones is forgotten.
+    /// Continues from a stored state, which may come from another capacity or horizon: slices beyond the present
+    /// capacity are forgotten at once, those beyond the present horizon at the next record with a newer timestamp.
     ///
     /// # Errors
     /// [`Error::MissingBlock`], and [`Error::Unreadable`] for a block that is not a slice.

@@ -1,7 +1,7 @@
-//! What a person should be told about events that are set aside, or queries that find nothing: as data. Who
-//! says it, and how often, is not decided here.
+//! Collects what a person should be told about events without a usable time, and about queries that find
+//! nothing. Other modules decide how and how often it is logged.
 //!
-//! Nothing of this is state: it starts anew with the process, and no result depends on it.
+//! This is not part of a partition's state: it starts empty with the process, and no result depends on it.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,28 +15,28 @@ use crate::core::plan::Plan;
 #[cfg(test)]
 mod tests;
 
-/// A query that has found nothing in so many events is mentioned, once.
+/// A query that has found nothing in this many events is reported, once.
 pub const UNMATCHED_AFTER: u64 = 10_000;
 
-/// Times of events that people look at, 1990 to 2100: others may be in another unit than was said.
+/// The times that real events have, 1990 to 2100. A time outside this may be in another unit than configured.
 const PLAUSIBLE_MS: Range<i64> = 631_152_000_000..4_102_444_800_000;
 
-/// The fewest times by which a unit is judged.
+/// How many times are needed at least to judge the unit.
 const FEWEST_TIMES: u64 = 10;
 
 /// The longest example, in characters.
 const LONGEST_EXAMPLE: usize = 60;
 
-/// What has been noticed since it was last told.
+/// What was noticed since it was last taken.
 #[derive(Debug, Clone, Default)]
 pub struct Notices {
     untimed: Sample,
     ahead: Sample,
-    /// Events that have a number or text where the time should be.
+    /// Events that have anything where the time should be.
     timed: u64,
-    /// Times that are plausible once multiplied by ten to the power of [`POWERS`].
+    /// For each of [`POWERS`], the times that are plausible once multiplied by ten to that power.
     scaled: [Sample; POWERS.len()],
-    /// Events counted, and which queries found an item in any, since the beginning.
+    /// How many events were counted, and which queries found an item in any of them, since the beginning.
     events: u64,
     matched: Vec<bool>,
     told: Vec<bool>,
@@ -44,14 +44,14 @@ pub struct Notices {
 
 const POWERS: [i32; 4] = [3, 6, -3, -6];
 
-/// Some events, and how one of them has it.
+/// How many events there were, and the first one's time as an example.
 #[derive(Debug, Clone, Default)]
 struct Sample {
     events: u64,
     example: String,
 }
 
-/// Something to tell; its text is a sentence.
+/// Something that a person should be told; its `Display` text is a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// Events without a readable time.
@@ -72,17 +72,17 @@ pub enum Notice {
         /// What one of them has there.
         example: String,
     },
-    /// Nearly all times are of another unit.
+    /// At least 90 % of the times seem to be of another unit.
     Unit {
-        /// How many times are.
+        /// How many of them.
         events: u64,
-        /// Of so many.
+        /// How many times there were altogether.
         of: u64,
         /// Where the time is.
         path: Pointer,
         /// What one of them has there.
         example: String,
-        /// They are right when multiplied by ten to this power.
+        /// The times are plausible when multiplied by ten to this power.
         power: i32,
         /// The unit that they seem to have, if there is one.
         unit: Option<Unit>,
@@ -93,7 +93,7 @@ pub enum Notice {
         events: u64,
         /// Its name.
         query: String,
-        /// Where it looks.
+        /// Where it looks for items.
         path: Pointer,
     },
 }
@@ -119,7 +119,7 @@ impl Sample {
 // === impl Notices ===
 
 impl Notices {
-    /// A distinct event was counted; `is_ahead` if it was set aside for its time.
+    /// Notes a distinct event that was counted. `is_ahead` says that it was set aside because of its time.
     #[inline]
     pub(crate) fn event(&mut self, time: Time<'_>, is_ahead: bool) {
         self.events += 1;
@@ -141,7 +141,7 @@ impl Notices {
         }
     }
 
-    /// A time that is beyond what a time can be, in the unit that was said.
+    /// Notes a number that is too large to be a time in the configured unit.
     #[cold]
     pub(crate) fn beyond(&mut self, written: &str, unit: Unit) {
         if let (Ok(number), Some(power)) = (written.parse::<f64>(), power_of(unit)) {
@@ -161,7 +161,7 @@ impl Notices {
         }
     }
 
-    /// A query, by its place in the plan, found an item.
+    /// Notes that a query found an item; `query` is its place in the plan.
     #[inline]
     pub(crate) fn matched(&mut self, query: usize) {
         if self.matched.len() <= query {
@@ -170,7 +170,7 @@ impl Notices {
         self.matched[query] = true;
     }
 
-    /// Takes over what another has noticed.
+    /// Moves what `other` has noticed into `self`.
     pub fn absorb(&mut self, other: &mut Self) {
         let Self { untimed, ahead, timed, scaled, events, matched, told: _ } =
             std::mem::take(other);
@@ -184,7 +184,7 @@ impl Notices {
         }
     }
 
-    /// What there is to tell now; none of it is told again.
+    /// Returns what there is to tell now, and forgets it, so that it is not told again.
     pub fn take(&mut self, plan: &Plan) -> Vec<Notice> {
         let mut notices = Vec::new();
         if let Some(time) = &plan.settings().schema.time {
@@ -223,7 +223,7 @@ impl Notices {
     }
 }
 
-/// The power of ten that makes milliseconds of a unit; `None` if it is no number.
+/// The power of ten that turns a number of this unit into milliseconds; `None` for a unit of strings.
 const fn power_of(unit: Unit) -> Option<i32> {
     match unit {
         Unit::S => Some(3),

@@ -1,11 +1,11 @@
-//! Who writes about a partition.
+//! The identity of a process that writes about a partition.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Whoever has taken a partition over: a random number, drawn anew each time. It is part of every key
-/// that it writes, so that nobody overwrites another's values; which of two values is newer is said by
-/// their offsets alone.
+/// A random number that is drawn each time a process takes a partition over. It is part of every key that the
+/// process writes, so that no process overwrites another's values. Which of two values is newer depends on the
+/// offsets in them alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner(u64);
 
@@ -25,7 +25,7 @@ impl fmt::Display for Owner {
 impl FromStr for Owner {
     type Err = ();
 
-    /// From the 16 digits that [`Display`](fmt::Display) writes.
+    /// Reads the 16 hexadecimal digits that [`Display`](fmt::Display) writes.
     fn from_str(text: &str) -> Result<Self, ()> {
         let digits = text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
         digits.then(|| u64::from_str_radix(text, 16).ok()).flatten().map(Self).ok_or(())

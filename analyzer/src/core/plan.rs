@@ -1,4 +1,4 @@
-//! The queries and settings that tallies and merges work by, checked and compiled once.
+//! The queries and settings of tallies and merges, checked and compiled once.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,19 +16,19 @@ use crate::core::window::Slides;
 #[cfg(test)]
 mod tests;
 
-/// Goes into every fingerprint: raise it when the same query leads to other counts.
+/// A part of every fingerprint. Raise it when a change of the code makes the same query give other counts.
 const MEANING_VERSION: u32 = 1;
 
 /// Settings that all queries share. All of them shape what a tally computes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Settings {
-    /// Counters kept per query, partition and window where the query does not say.
+    /// How many counters are kept for each query, partition and pane, unless the query says otherwise.
     pub capacity: usize,
-    /// Event ids remembered per partition.
+    /// How many event ids are remembered for each partition.
     pub dedupe_capacity: usize,
-    /// How long an event id is remembered, in record time.
+    /// How long an event id is remembered, in milliseconds of record time.
     pub dedupe_horizon_ms: u64,
-    /// Who an event is, and when it happened.
+    /// What identifies an event, and when it happened.
     pub schema: Schema,
 }
 
@@ -37,31 +37,32 @@ pub struct Settings {
 pub struct Planned {
     /// The query.
     pub query: Query,
-    /// Counters kept per partition and window.
+    /// How many counters are kept for each partition and pane.
     pub capacity: usize,
-    /// What its state was made by.
+    /// The fingerprint of what it means; its state must have the same one.
     pub fingerprint: Fingerprint,
-    /// A partition whose newest record is older by this than the newest of all is idle.
+    /// A partition is idle if its newest record is older than the newest of all by more than this, in milliseconds.
     pub(crate) idle_ms: i64,
-    /// How far an idle partition may move the window beyond the others.
+    /// How far an idle partition may move the window beyond the others, in milliseconds.
     pub(crate) max_jump_ms: i64,
 }
 
-/// Hash of what a query means: what is counted, when and how closely, but not its name, how many items
-/// it publishes, or how much is remembered. State of another fingerprint is never used.
+/// A hash of what a query means: what is counted, over which time, and with how many counters. Its name, how
+/// many items it publishes, and how much is remembered are not part of it. State with another fingerprint is
+/// never used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(u64);
 
-/// A query as state knows it; as text `topics:00c0ffee00c0ffee`.
+/// The identity of a query in stored state; as text `topics:00c0ffee00c0ffee`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueryId {
     /// Its name.
     pub name: String,
-    /// What it means.
+    /// The fingerprint of what it means.
     pub fingerprint: Fingerprint,
 }
 
-/// Queries, settings and the decoder made for them; shared by all tallies of a process.
+/// The queries, their settings and their decoder; shared by all tallies of a process.
 #[derive(Debug)]
 pub struct Plan {
     queries: Vec<Planned>,
@@ -105,10 +106,10 @@ impl Settings {
 // === impl Plan ===
 
 impl Plan {
-    /// Checks and compiles.
+    /// Checks and compiles the queries and settings.
     ///
     /// # Errors
-    /// Every problem of the settings and of every query, a line each.
+    /// Every problem of the settings and of every query, one line for each.
     pub fn new(queries: &[Query], settings: Settings) -> Result<Self, Vec<String>> {
         let mut problems = settings.problems();
         let mut names = BTreeSet::new();
@@ -147,12 +148,12 @@ impl Plan {
         Ok(Self { queries, settings, decoder })
     }
 
-    /// The queries, as configured and in that order.
+    /// The queries, in the configured order.
     pub fn queries(&self) -> &[Planned] {
         &self.queries
     }
 
-    /// What the queries share.
+    /// The settings that the queries share.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -177,12 +178,12 @@ impl Planned {
         }
     }
 
-    /// How state knows it.
+    /// The query's identity in stored state.
     pub fn id(&self) -> QueryId {
         QueryId { name: self.query.name.clone(), fingerprint: self.fingerprint }
     }
 
-    /// The slides of a sliding window; a running one is a single slide without end.
+    /// The slides of a sliding window; `None` for a running window, which is one pane without an end.
     pub(crate) fn slides(&self) -> Option<Slides> {
         match &self.query.window {
             Window::Running => None,
@@ -195,8 +196,9 @@ pub(crate) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// What a query means, written so that it stays the same as long as that does: not the text form of a
-/// type, which changes with the code. What is added later is written only where it is not the default.
+/// What a query means, as a text that changes only when the meaning does. It is not derived from a type, because
+/// that text would change with the code. A setting that is added later must be written only where it is not the
+/// default.
 fn meaning(query: &Query, capacity: usize, settings: &Settings) -> String {
     let kind = match query.kind {
         Kind::Top => "top",
@@ -244,7 +246,7 @@ impl fmt::Display for Fingerprint {
 impl FromStr for Fingerprint {
     type Err = ();
 
-    /// From the 16 digits that [`Display`](fmt::Display) writes.
+    /// Reads the 16 hexadecimal digits that [`Display`](fmt::Display) writes.
     fn from_str(text: &str) -> Result<Self, ()> {
         let digits = text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
         digits.then(|| u64::from_str_radix(text, 16).ok()).flatten().map(Self).ok_or(())

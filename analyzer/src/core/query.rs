@@ -1,5 +1,4 @@
-//! What is asked of the stream: a query names an item inside each event, and the window it is
-//! counted over.
+//! Queries: each names the items inside an event that are counted, and the window over which they are counted.
 
 use std::time::Duration;
 
@@ -12,36 +11,37 @@ mod tests;
 
 /// The most items that a result may list.
 pub const MAX_N: usize = 1_000;
-/// The most counters that a query may keep per partition and window.
+/// The most counters that a query may keep for each partition and pane.
 pub const MAX_CAPACITY: usize = 1_000_000;
-/// The most slides that a window may keep, skew and lateness included; each is a summary of its own.
+/// The most slides that a window may keep, skew and lateness included. Each has a summary of its own.
 pub const MAX_SLIDES: i64 = 10_000;
-/// The deepest item pointer.
+/// The most steps that an item pointer may have.
 pub const MAX_STEPS: usize = 32;
 
-/// A standing question about the event stream.
+/// A query: a standing question about the event stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Query {
-    /// Unique; 1 to 64 of `a-z 0-9 _ -`, because it is a Kafka key and a part of URLs.
+    /// A unique name: 1 to 64 characters of `a-z 0-9 _ -`, because it is a Kafka key and a part of URLs.
     pub name: String,
     /// What is computed.
     #[serde(default)]
     pub kind: Kind,
     /// Where the items of an event are. Strings and numbers count; other types are skipped.
     pub item: Pointer,
-    /// The stretch of event time that a result covers.
+    /// The span of event time that a result covers.
     #[serde(default)]
     pub window: Window,
-    /// Items in a published result, 1 to [`MAX_N`].
+    /// How many items a published result lists, 1 to [`MAX_N`].
     #[serde(default = "default_n")]
     pub n: usize,
-    /// Counters kept per partition and window; the top-level `capacity` where absent.
+    /// How many counters are kept for each partition and pane, from `n` to [`MAX_CAPACITY`]; the top-level
+    /// `capacity` where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<usize>,
 }
 
-/// What a query computes. A kind that is not built is refused by its name.
+/// What a query computes. An unknown kind is refused with its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -50,7 +50,7 @@ pub enum Kind {
     Top,
 }
 
-/// The stretch of event time that a result covers. In TOML
+/// The span of event time that a result covers. In TOML
 /// `window = { kind = "sliding", size = "30m", slide = "5s", skew = "0s", lateness = "0s" }`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -58,11 +58,12 @@ pub enum Window {
     /// Everything since the start of the log.
     #[default]
     Running,
-    /// The last `size`, moved on by `slide` and aligned to multiples of it since 1970.
+    /// The last `size` of event time. The window moves in steps of `slide`, which are aligned to multiples of it
+    /// since 1970.
     Sliding(Sliding),
 }
 
-/// A window that moves on with event time.
+/// A window that moves with event time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sliding {
@@ -72,10 +73,12 @@ pub struct Sliding {
     /// Its step.
     #[serde(with = "duration")]
     pub slide: Duration,
-    /// How far it ends before the newest event: so much out of order costs no event its place.
+    /// How far the window ends before the newest event. Events that are out of order by at most this much are
+    /// never late.
     #[serde(with = "duration", default)]
     pub skew: Duration,
-    /// How long a slide still takes mentions in after the window has left it; rounded up to whole slides.
+    /// The allowed lateness: how long a slide still accepts mentions after the window has left it; rounded up to
+    /// whole slides.
     #[serde(with = "duration", default)]
     pub lateness: Duration,
 }
@@ -99,8 +102,11 @@ impl Query {
     }
 
     fn top(name: &str, item: &str, window: Window) -> Self {
-        #[expect(clippy::expect_used, reason = "written here, and a test reads all of them")]
-        let item = item.parse().expect("a shipped query's pointer is one");
+        #[expect(
+            clippy::expect_used,
+            reason = "the pointers are written here, and a test reads all of them"
+        )]
+        let item = item.parse().expect("the pointers of the shipped queries are valid");
         Self {
             name: name.to_owned(),
             kind: Kind::Top,
@@ -111,7 +117,8 @@ impl Query {
         }
     }
 
-    /// What is wrong with the query alone, a line each: where, what, and what to do. Empty if nothing is.
+    /// What is wrong with the query by itself, one line for each fault: where, what, and what to do. Empty if
+    /// nothing is wrong.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let mut report = |key: &str, problem: String| {
@@ -155,7 +162,7 @@ impl Query {
 // === impl Sliding ===
 
 impl Sliding {
-    /// Without skew and lateness.
+    /// A window without skew and lateness.
     pub fn new(size: Duration, slide: Duration) -> Self {
         Self { size, slide, skew: Duration::ZERO, lateness: Duration::ZERO }
     }
@@ -170,12 +177,12 @@ impl Sliding {
         milliseconds(self.slide)
     }
 
-    /// How far it ends before the newest event, in milliseconds.
+    /// How far the window ends before the newest event, in milliseconds.
     pub fn skew_ms(&self) -> i64 {
         milliseconds(self.skew)
     }
 
-    /// How long a slide still takes mentions in after the window has left it, in milliseconds.
+    /// How long a slide still accepts mentions after the window has left it, in milliseconds.
     pub fn lateness_ms(&self) -> i64 {
         milliseconds(self.lateness)
     }
@@ -200,7 +207,7 @@ impl Sliding {
         let (size_ms, slide_ms) = (self.size_ms(), self.slide_ms());
         if slide_ms == 0 || size_ms == 0 || size_ms % slide_ms != 0 {
             problems.push(format!(
-                "size {} is no multiple of slide {}; choose size = slide times a whole number",
+                "size {} is not a multiple of slide {}; choose size = slide times a whole number",
                 duration::text(size),
                 duration::text(slide)
             ));
@@ -220,5 +227,5 @@ fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// 100 years. Keeps window arithmetic far from the ends of 64 bits.
+/// 100 years. With this bound the arithmetic of windows does not overflow 64 bits.
 const MAX_DURATION: Duration = Duration::from_secs(100 * 366 * 86_400);

@@ -1,9 +1,8 @@
-//! The envelope of what is stored in Kafka or sent through it: a version byte, then the value.
+//! The envelope of values that are stored in Kafka or sent through it: a version byte, then the value.
 //!
-//! A value is MessagePack with the names of its fields. A field that is added gets a default, and one
-//! that a reader does not know is passed over, so that neither needs another version. The version is
-//! raised when a field changes its meaning; the version before is still read then, and what is older
-//! or newer is refused by name.
+//! A value is MessagePack with the names of its fields. A new field has a default, and a reader ignores fields
+//! that it does not know, so that adding or removing a field needs no new version. The version is raised when a
+//! field changes its meaning. The version before is then still read; older and newer ones are refused.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,30 +12,30 @@ mod tests;
 /// One kind of value, and the versions of it that are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Format {
-    /// What it is called in an error.
+    /// What the kind is called in an error.
     what: &'static str,
     /// The version that is written.
     newest: u8,
-    /// The first version that is read: the newest or the one before.
+    /// The oldest version that is read: the newest or the one before it.
     oldest: u8,
 }
 
-/// Why a value cannot be read. Not to be retried.
+/// Why a value cannot be read. Reading it again does not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Written by a build that is too old or too new.
+    /// It was written by a version of the analyzer that is too old or too new.
     #[error("{what} has version {found}, and this analyzer reads {oldest} to {newest}")]
     Version {
         /// The kind of value.
         what: &'static str,
         /// The version that was found.
         found: u32,
-        /// The first version that is read.
+        /// The oldest version that is read.
         oldest: u8,
-        /// The last one.
+        /// The newest version that is read.
         newest: u8,
     },
-    /// Truncated or altered.
+    /// It is truncated or altered.
     #[error("{what} is damaged: {why}")]
     Damaged {
         /// The kind of value.
@@ -47,7 +46,8 @@ pub enum Error {
 }
 
 impl Format {
-    /// A kind of value that is written as version `newest`, and read from `oldest` on.
+    /// A kind of value that is written as version `newest`, and read from version `oldest` on. The two may differ
+    /// by one at most.
     pub const fn new(what: &'static str, oldest: u8, newest: u8) -> Self {
         assert!(oldest <= newest && newest - oldest <= 1, "this version and the one before");
         Self { what, newest, oldest }
@@ -71,15 +71,18 @@ impl Format {
         }
     }
 
-    /// The bytes to store.
+    /// The bytes to store for a value.
     pub fn encode(&self, value: &impl Serialize) -> Vec<u8> {
         let mut bytes = vec![self.newest];
-        #[expect(clippy::expect_used, reason = "plain data, written to memory")]
-        rmp_serde::encode::write_named(&mut bytes, value).expect("a Vec takes any bytes");
+        #[expect(
+            clippy::expect_used,
+            reason = "plain data is written to memory, which cannot fail"
+        )]
+        rmp_serde::encode::write_named(&mut bytes, value).expect("a Vec accepts any bytes");
         bytes
     }
 
-    /// From [`encode`](Self::encode).
+    /// Reads the bytes that [`encode`](Self::encode) returned.
     ///
     /// # Errors
     /// [`Error::Version`] and [`Error::Damaged`].
@@ -88,15 +91,15 @@ impl Format {
         rmp_serde::from_slice(body).map_err(|error| self.damaged(error.to_string()))
     }
 
-    /// `body` behind the version byte, for what is no MessagePack.
+    /// The version byte followed by `body`, for a value that is not MessagePack.
     pub fn seal(&self, body: impl IntoIterator<Item = u8>) -> Vec<u8> {
         std::iter::once(self.newest).chain(body).collect()
     }
 
-    /// What stands behind the version byte.
+    /// What follows the version byte.
     ///
     /// # Errors
-    /// [`Error::Version`], and [`Error::Damaged`] when there is no such byte.
+    /// [`Error::Version`], and [`Error::Damaged`] when there is no version byte.
     pub fn open<'b>(&self, bytes: &'b [u8]) -> Result<&'b [u8], Error> {
         let (&version, body) =
             bytes.split_first().ok_or_else(|| self.damaged("it is empty".to_owned()))?;
@@ -104,7 +107,7 @@ impl Format {
         Ok(body)
     }
 
-    /// The error that a value of this kind is damaged.
+    /// The error of a damaged value of this kind.
     pub fn damaged(&self, why: String) -> Error {
         Error::Damaged { what: self.what, why }
     }

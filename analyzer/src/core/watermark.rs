@@ -1,39 +1,39 @@
-//! How far a partition is in event time, such that no single event steers it.
+//! How far a partition is in event time, computed so that no single event with a wrong time can move it.
 //!
-//! The *watermark* is the highest event time that is confirmed; a window's `skew` is subtracted from it by
-//! the window. It only needs the records:
+//! The *watermark* is the highest event time that is confirmed. (A window subtracts its `skew` from it.) It
+//! depends only on the records, by these rules:
 //!
-//! - A time at or below the watermark, or at most `max_jump` beyond it, is taken at once.
-//! - A time further ahead is a *jump*. Its event waits until [`CONFIRMATIONS`] other events, which came
-//!   later and are jumps too, lie at or beyond it minus `max_jump`: then the watermark goes there, and other
-//!   waiting events within `max_jump` of it follow. If the watermark comes to a waiting event by small
-//!   steps, that event is taken as well.
-//! - Only jumps confirm a jump. A stream that runs on at its usual pace comes near any wrong time in the
-//!   end, and would confirm it.
-//! - A re-delivery confirms nothing: it is dropped before it comes here.
-//! - At most [`MAX_WAITING`] events wait. If one more comes, the one that is furthest ahead is given up; so
-//!   the lowest, which is the next to be confirmed, stays.
-//! - The first [`EARLY`] events confirm each other. Until there are so many, the lowest of them serves, with
-//!   those that follow it in steps of at most `max_jump`: a wrong first event steers nothing, and a stream
-//!   of two events has its windows. Only in this time does the watermark go back.
+//! - A time at or below the watermark, or at most `max_jump` beyond it, is accepted at once.
+//! - A time further ahead is a *jump*, and its event waits. It is confirmed when [`CONFIRMATIONS`] events that
+//!   came later, and are jumps too, have times of at least its own minus `max_jump`. Then the watermark moves to
+//!   it, and on to other waiting events that follow in steps of at most `max_jump`. If the watermark reaches a
+//!   waiting event by small steps, that event is accepted as well.
+//! - Only jumps confirm a jump. Otherwise a stream at its usual pace would confirm a wrong time when it comes
+//!   near it.
+//! - A re-delivery confirms nothing, because it is dropped before it comes here.
+//! - At most [`MAX_WAITING`] events wait. If there is one more, the one that is furthest ahead is given up. The
+//!   lowest one, which can be confirmed first, stays.
+//! - The first [`EARLY`] events confirm each other. Until there are that many, the watermark is the lowest of
+//!   them, or the last of those that follow it in steps of at most `max_jump`. So a wrong first event does not
+//!   decide, and even a stream of two events has windows. Only in this phase can the watermark go back.
 //!
-//! What that means for counts: a running window counts each event at once. A sliding window counts a waiting
-//! event from the moment on at which it is taken, if its time is still in the window then, else as late. One
-//! that is given up, or is never confirmed, is in no sliding window; it stays in the result's `future`. So
-//! each event is in a window, late, or set aside, and never two of these.
+//! For the counts this means: a running window counts each event at once. A sliding window counts a waiting
+//! event when it is accepted: in its pane if the window still takes that, else as late. An event that is given
+//! up, or never confirmed, is in no sliding window and stays in the result's `future`. So each event is either
+//! in a window, or late, or set aside.
 
 use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 mod tests;
 
-/// How many further events confirm a jump.
+/// How many later events it takes to confirm a jump.
 pub const CONFIRMATIONS: u8 = 3;
 
-/// The most events that wait.
+/// The most events that may wait.
 pub const MAX_WAITING: usize = 16;
 
-/// How many events it takes until the first time is confirmed.
+/// How many events there must be before a time is confirmed at all.
 pub const EARLY: usize = CONFIRMATIONS as usize + 1;
 
 /// The watermark of one partition, and the events that wait for it.
@@ -41,7 +41,7 @@ pub const EARLY: usize = CONFIRMATIONS as usize + 1;
 pub struct Watermark {
     max_jump_ms: i64,
     time_ms: Option<i64>,
-    /// While early: all events so far. Afterwards: those ahead of the watermark.
+    /// In the early phase all events so far; afterwards those ahead of the watermark.
     candidates: Vec<Candidate>,
     is_early: bool,
     given_up: u64,
@@ -58,7 +58,7 @@ struct Candidate {
 /// What an event did to the watermark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observed {
-    /// The event's time is taken, and it stands alone: no other event's place has changed.
+    /// The event's time is accepted, and no other event's place has changed.
     Taken,
     /// The event is a candidate, or others have stopped being candidates; see [`Watermark::place`].
     Rearranged,
@@ -67,18 +67,18 @@ pub enum Observed {
 /// Where a candidate is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// In its window, and that is not certain yet.
+    /// At or below the watermark, but the watermark may still go back.
     Provisional,
     /// Ahead of the watermark.
     Waiting,
-    /// No candidate any more: its time is taken.
+    /// Not a candidate any more: its time is accepted.
     Taken,
-    /// No candidate any more: it gets no window.
+    /// Not a candidate any more: it gets no window.
     GivenUp,
 }
 
 impl Watermark {
-    /// No event yet.
+    /// A watermark that has seen no event.
     pub fn new(max_jump_ms: i64) -> Self {
         Self {
             max_jump_ms: max_jump_ms.max(0),
@@ -89,13 +89,13 @@ impl Watermark {
         }
     }
 
-    /// The highest confirmed time; before one is confirmed, the highest that serves for the time being.
+    /// The watermark in milliseconds since 1970, even if it is not confirmed yet; `None` before the first event.
     #[inline]
     pub fn time_ms(&self) -> Option<i64> {
         self.time_ms
     }
 
-    /// The highest confirmed time; `None` before there is one.
+    /// The highest confirmed time, in milliseconds since 1970; `None` before there is one.
     #[inline]
     pub fn confirmed_ms(&self) -> Option<i64> {
         self.time_ms.filter(|_| !self.is_early)
@@ -107,7 +107,7 @@ impl Watermark {
         self.is_early
     }
 
-    /// How many events are ahead of the watermark, waiting.
+    /// How many events wait ahead of the watermark.
     pub fn waiting(&self) -> u64 {
         self.candidates.iter().filter(|candidate| self.is_ahead(candidate.time_ms)).count() as u64
     }
@@ -128,7 +128,7 @@ impl Watermark {
         }
     }
 
-    /// Takes in the time of a distinct event; `offset` is that of its record.
+    /// Observes the time of a distinct event; `offset` is that of its record.
     #[inline]
     pub fn observe(&mut self, offset: i64, time_ms: i64) -> Observed {
         if let (false, Some(watermark)) = (self.is_early, self.time_ms)
@@ -168,7 +168,7 @@ impl Watermark {
         self.rearrange()
     }
 
-    /// Candidates within a small step follow at once, and others within a small step of those.
+    /// Moves the watermark to a candidate at most `max_jump` ahead of it, from there to the next, and so on.
     fn follow(&mut self) {
         let times = self.candidates.iter().map(|candidate| candidate.time_ms);
         let mut ahead: Vec<i64> = times.filter(|&time_ms| self.is_ahead(time_ms)).collect();
@@ -181,12 +181,12 @@ impl Watermark {
         }
     }
 
-    /// Only what is ahead of the watermark goes on waiting.
+    /// Removes the candidates that are not ahead of the watermark, and gives one up if too many are left.
     fn rearrange(&mut self) -> Observed {
         let watermark = self.time_ms;
         self.candidates.retain(|candidate| Some(candidate.time_ms) > watermark);
         if self.candidates.len() > MAX_WAITING {
-            // Of equal times the newest goes.
+            // If several have the highest time, `max_by_key` returns the newest of them.
             let furthest =
                 self.candidates.iter().enumerate().max_by_key(|(_, furthest)| furthest.time_ms);
             if let Some((furthest, _)) = furthest {

@@ -1,4 +1,4 @@
-//! How a log is told from another log of the same name.
+//! Recognises that a log is not the one that was counted, although it has the same name.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +7,8 @@ use crate::core::hash::hash;
 #[cfg(test)]
 mod tests;
 
-/// So much of a payload is looked at: with its length and its timestamp enough to tell two records
-/// apart, and little beside what it costs to read one.
+/// How many bytes of a payload are hashed. Together with its length and its timestamp this is enough to
+/// distinguish two records, and it costs little compared with reading one.
 const LOOKED_AT: usize = 256;
 
 /// The last record that a state reflects. A log that has another record at its offset is not the one
@@ -17,16 +17,16 @@ const LOOKED_AT: usize = 256;
 pub struct Witness {
     /// Its offset.
     pub offset: i64,
-    /// Kafka's timestamp of it, as it is.
+    /// Kafka's timestamp of the record, unchanged, in milliseconds since 1970.
     pub timestamp_ms: i64,
     length: u64,
-    /// Hash of the first bytes of its payload. It is the payload and not the event's id, so that a
-    /// changed idea of what an id is does not look like another log.
+    /// Hash of the first bytes of its payload. The payload is used and not the event's id, so that a change of
+    /// the schema's `id` does not look like another log.
     beginning: u64,
 }
 
 impl Witness {
-    /// Of this record.
+    /// The witness of this record.
     #[inline]
     pub fn of(offset: i64, timestamp_ms: i64, payload: &[u8]) -> Self {
         let beginning = hash(&payload[..payload.len().min(LOOKED_AT)]);

@@ -95,7 +95,7 @@ fn a_second_member_leaves_both_with_one_partition() {
 }
 
 #[test]
-fn a_position_that_is_not_in_the_log_is_told_and_reading_can_go_on() {
+fn a_position_that_is_not_in_the_log_is_reported_and_reading_can_continue() {
     let (_cluster, kafka) = cluster();
     produce(&kafka, 0, &["a"]);
     let consumer = GroupConsumer::join(&kafka, "g", TOPIC, None, &[]).unwrap();
@@ -107,7 +107,7 @@ fn a_position_that_is_not_in_the_log_is_told_and_reading_can_go_on() {
 }
 
 #[test]
-fn the_end_of_a_partition_is_told_to_whoever_asks_for_it() {
+fn the_end_of_a_partition_is_reported_to_a_consumer_that_asks_for_it() {
     let (_cluster, kafka) = cluster();
     produce(&kafka, 0, &["a"]);
     let consumer =

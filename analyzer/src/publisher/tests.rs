@@ -19,7 +19,7 @@ fn record<'a>(key: &'a [u8], value: &'a [u8]) -> Record<'a> {
     Record { topic: "results", partition: Some(0), key, value: Some(value) }
 }
 
-/// Keys and values in the partition, up to and including the one called `last`.
+/// Keys and values in the partition, up to and including the record with the key `last`.
 fn read_until(brokers: &str, last: &[u8]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     let kafka = common::kafka::Kafka { brokers: brokers.to_owned(), ..Default::default() };
     let consumer: BaseConsumer = kafka.consumer(None, None).create().unwrap();
@@ -77,7 +77,7 @@ fn a_full_queue_makes_the_sender_wait_and_drops_nothing() {
 
 #[test]
 fn a_stop_ends_the_wait_for_room() {
-    // Nobody listens there: the queue stays full.
+    // Nobody listens at this address, so the queue stays full.
     let mut small = config("127.0.0.1:1");
     small.set("queue.buffering.max.messages", "1");
     let stop = CancellationToken::new();

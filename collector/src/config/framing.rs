@@ -1,4 +1,4 @@
-//! How many messages a frame holds, as configuration writes it.
+//! How many messages a frame holds: the key `framing` of a source.
 
 use common::event::{Pointer, Step};
 use serde::{Deserialize, Serialize};
@@ -10,11 +10,11 @@ pub enum Framing {
     /// The frame is the message.
     #[default]
     One,
-    /// Every line that is not blank is one.
+    /// Every line that is not blank is a message.
     Lines,
-    /// JSON texts one after another, with or without white space between them.
+    /// The frame has JSON texts one after another, with or without white space between them; each is a message.
     Concatenated,
-    /// The frame is a JSON array, or holds one at a place inside it; every element is a message.
+    /// The frame is a JSON array, or has one at this place inside it; every element is a message.
     Array(Option<Pointer>),
 }
 
@@ -50,7 +50,9 @@ impl TryFrom<Written> for Framing {
             Written::Word(Word::Concatenated) => Self::Concatenated,
             Written::Word(Word::Array) => Self::Array(None),
             Written::Within(Within { array }) if array.steps().contains(&Step::Every) => {
-                return Err(format!("{array} means many arrays; name exactly one, without *"));
+                return Err(format!(
+                    "{array} may mean several arrays; name exactly one, without *"
+                ));
             }
             Written::Within(Within { array }) => Self::Array(Some(array)),
         })

@@ -12,8 +12,8 @@ use url::Url;
 
 use super::framing::Framing;
 
-/// The sources by their names. When none is named there is one, `rsvps`, which expects Meetup's feed on
-/// this machine.
+/// The sources by their names. If the configuration names none there is one, `rsvps`, which expects Meetup's
+/// feed on this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Sources(BTreeMap<String, Source>);
@@ -22,14 +22,14 @@ pub struct Sources(BTreeMap<String, Source>);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Source {
-    /// What it is.
+    /// The protocol that it speaks.
     pub kind: Kind,
     /// Its address, `ws://` or `wss://`. User info in it is sent as basic authentication.
     pub url: SecretUrl,
-    /// Which feed it gives, where its address does not say so: a resume cursor that was kept for
-    /// another feed is not used.
+    /// Which feed it gives: any text. A resume cursor that was kept for another feed is not used. The address does
+    /// not count for this, so change the text whenever the source gives another feed.
     pub feed: String,
-    /// How it is asked for what came during an interruption.
+    /// How it is asked for the messages that were missed during an interruption.
     pub resume: Resume,
     /// How many messages a frame holds.
     pub framing: Framing,
@@ -39,29 +39,30 @@ pub struct Source {
     pub headers_from_file: PathBuf,
     /// What is sent first on every connection, such as a subscription.
     pub first_message: FirstMessages,
-    /// A feed that sends no message for so long is not ready, and is connected to anew; absent for a feed
-    /// that may be quiet for any time.
+    /// If the feed sends no message for this long, the collector is not ready and reconnects. Absent for a feed
+    /// that may be silent for any time.
     #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
     pub silence_timeout: Option<Duration>,
-    /// A file of PEM certificates to trust instead of the public authorities; empty for those.
+    /// A file of PEM certificates to trust instead of the public authorities; empty to trust those.
     pub ca_file: PathBuf,
     /// How long connecting may take, handshakes and redirects included, in milliseconds.
     pub connect_timeout_ms: u64,
-    /// A feed that is quiet for so long is sent a ping, in milliseconds.
+    /// How long the feed may send nothing before it is sent a ping, in milliseconds.
     pub ping_interval_ms: u64,
-    /// A feed that then sends nothing for so long is given up, in milliseconds.
+    /// How long the feed may then send nothing before the connection is given up, in milliseconds.
     pub ping_timeout_ms: u64,
-    /// The first bound of the random wait before a reconnect, in milliseconds; it doubles.
+    /// The upper bound of the first random wait before a reconnect, in milliseconds. It doubles each time.
     pub reconnect_base_ms: u64,
-    /// The last bound of that wait, in milliseconds.
+    /// The largest such bound, in milliseconds.
     pub reconnect_cap_ms: u64,
-    /// A larger message is cut to a dead letter of its first bytes, in bytes.
+    /// The largest message that is read whole, in bytes. Only the first bytes of a larger one are kept, as a dead
+    /// letter.
     pub max_message_bytes: usize,
-    /// A larger message is a dead letter, in bytes.
+    /// The largest message that can be an event, in bytes; a larger one is a dead letter.
     pub max_event_bytes: usize,
 }
 
-/// What a source is.
+/// The kind of a source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -70,14 +71,15 @@ pub enum Kind {
     Websocket,
 }
 
-/// How a feed is asked for what came during an interruption.
+/// How a feed is asked for the messages that were missed during an interruption.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "WrittenResume", into = "WrittenResume")]
 pub enum Resume {
-    /// It cannot be asked: every interruption is a gap.
+    /// The feed cannot be asked: every interruption is a gap.
     #[default]
     None,
-    /// By a parameter of the address with the event time to begin with, in milliseconds since 1970.
+    /// By a query parameter of the address with this name. Its value is the event time to begin with, in
+    /// milliseconds since 1970.
     Query(String),
 }
 
@@ -101,7 +103,7 @@ enum From {
     Time,
 }
 
-/// One text, or several in order. They may hold a token, and are not shown.
+/// Texts that are sent in this order. They may hold a token, and are not shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "OneOrMore")]
 pub struct FirstMessages(pub Vec<Secret>);
@@ -133,7 +135,7 @@ impl Sources {
     /// The one source that is followed.
     ///
     /// # Errors
-    /// In words, when there is not exactly one.
+    /// A message for the user, when there is not exactly one.
     pub fn only(&self) -> Result<(&str, &Source), String> {
         let mut sources = self.0.iter();
         match (sources.next(), sources.next()) {
@@ -142,7 +144,7 @@ impl Sources {
             (Some(_), Some(_)) => {
                 let names: Vec<_> = self.0.keys().map(String::as_str).collect();
                 Err(format!(
-                    "source: one collector follows one source today, and here are {}: {}; start a collector for each",
+                    "source: one collector follows one source, but there are {}: {}; start a collector for each",
                     names.len(),
                     names.join(", ")
                 ))
@@ -155,7 +157,7 @@ impl Sources {
         self.0.insert(name.to_owned(), source);
     }
 
-    /// What is wrong, each line beginning with the key.
+    /// What is wrong, one line for each fault, which begins with the key.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems: Vec<_> = self.only().err().into_iter().collect();
         for (name, source) in &self.0 {
@@ -172,7 +174,7 @@ impl Sources {
     }
 }
 
-/// As it is without any section.
+/// Without any section there is the default source.
 impl<'de> Deserialize<'de> for Sources {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut sources = BTreeMap::<String, Source>::deserialize(deserializer)?;
@@ -195,8 +197,8 @@ impl Source {
         }
     }
 
-    /// What its stored cursor belongs to. An event time says nothing to a feed that has the time of its
-    /// last message, nor the other way round.
+    /// Which feed its stored cursor belongs to. The text also depends on the way to resume, because a cursor is
+    /// an event time for one way and the time of the last message for the other.
     pub fn cursor_of(&self) -> String {
         match self.resume {
             Resume::None => format!("{} received", self.feed),
@@ -207,23 +209,26 @@ impl Source {
     /// Its address, checked.
     ///
     /// # Errors
-    /// In words that do not hold the address.
+    /// A message for the user, in which the secrets of the address are masked.
     pub fn address(&self) -> Result<Url, String> {
         let wanted = "write ws://host:port/path or wss://host/path";
         let written = self.url.reveal();
         if written.is_empty() {
             return Err(format!("must be set; {wanted}"));
         }
-        // `Url` would mend these silently, and the address would not be the one that was meant.
+        // `Url` would remove these silently, and the address might not be the one that was meant.
         if written.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(format!("{} has a blank in it; {wanted}", self.url));
+            return Err(format!("{} contains white space; {wanted}", self.url));
         }
         let url = Url::parse(written).map_err(|why| format!("{}: {why}; {wanted}", self.url))?;
         if !matches!(url.scheme(), "ws" | "wss") || url.host_str().is_none_or(str::is_empty) {
-            return Err(format!("{} is no WebSocket address; {wanted}", self.url));
+            return Err(format!("{} is not a WebSocket address; {wanted}", self.url));
         }
         if url.fragment().is_some() {
-            return Err(format!("{}: remove what follows #, no server gets it", self.url));
+            return Err(format!(
+                "{}: remove what follows #, which is never sent to a server",
+                self.url
+            ));
         }
         Ok(url)
     }
@@ -243,7 +248,7 @@ impl Source {
                 || http::HeaderValue::try_from(value.reveal()).is_err()
             {
                 problems
-                    .push(format!("headers.{name}: is no HTTP header, by its name or its value"));
+                    .push(format!("headers.{name}: the name or the value is not valid in HTTP"));
             }
             let has_user = address.as_ref().is_ok_and(|url| !url.username().is_empty());
             if lower == "authorization" && has_user {
@@ -304,7 +309,7 @@ impl Default for Source {
             reconnect_base_ms: 200,
             reconnect_cap_ms: 10_000,
             max_message_bytes: 20 << 20,
-            // With key and headers still within Kafka's default limit of a record.
+            // Together with its key and headers, such a record is within Kafka's default limit.
             max_event_bytes: 1_000_000,
         }
     }
@@ -382,7 +387,7 @@ mod tests {
         let one = sources("[wiki]\nurl = 'wss://feed/a'").unwrap();
         let (name, source) = one.only().unwrap();
         assert_eq!((name, source.url.reveal()), ("wiki", "wss://feed/a"));
-        assert_eq!(source.resume, Resume::None, "unless it is said, a feed is not taken to resume");
+        assert_eq!(source.resume, Resume::None, "a feed cannot resume unless its section says so");
         assert_eq!(one.problems(), Vec::<String>::new());
     }
 
@@ -421,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused_at_once() {
+    fn a_source_that_cannot_work_is_refused_with_its_key() {
         for (text, key) in [
             ("url = ''", "source.x.url"),
             ("url = 'ws://a b'", "source.x.url"),

@@ -1,7 +1,7 @@
-//! The message log as the writer thread has it: written for as long as it takes.
+//! The message log as the writer thread uses it: an operation is repeated until it succeeds.
 //!
-//! A write error latches: the collector is not ready, the writer thread stays here, so that nothing is
-//! taken from the source, and the log is reopened with backoff until it can be written again.
+//! After an error the collector is not ready, and the log is reopened with backoff until it can be written
+//! again. Meanwhile the writer thread waits in here, so that it takes nothing from the source.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::source::cursor::Cursor;
 
-/// A source's entries on their way to Kafka, and where the source goes on.
+/// A source's entries on their way to Kafka, and where the source would resume.
 pub(super) struct Journal {
     log: MessageLog,
     source: Arc<str>,
@@ -26,11 +26,11 @@ pub(super) struct Journal {
     waiter: Waiter,
 }
 
-/// What became of an entry that was refused.
+/// What to do about an entry that was refused.
 pub(super) enum Refused {
-    /// It was an event: this is its dead letter.
+    /// The entry is an event: this is its dead letter, to be sent.
     DeadLetter(Entry),
-    /// It is a dead letter already, or is not in the log.
+    /// Nothing: the entry is a dead letter already, or is not pending.
     Kept,
 }
 
@@ -46,27 +46,27 @@ impl Journal {
         Self { log, source, cursor, writable, metrics, waiter }
     }
 
-    /// The log itself, to look at.
+    /// The log itself, for reading.
     pub(super) const fn log(&self) -> &MessageLog {
         &self.log
     }
 
-    /// Where the source goes on after what is written.
+    /// Where the source would resume after what is written, in milliseconds since 1970.
     pub(super) fn cursor(&self) -> i64 {
         self.cursor.position()
     }
 
-    /// The next sequence.
+    /// Gives out the next sequence.
     pub(super) fn allot(&mut self) -> Sequence {
         self.log.allot()
     }
 
-    /// Says that the log can be written.
+    /// Reports to `/ready` that the log can be written.
     pub(super) fn ready(&self) {
         self.writable.set();
     }
 
-    /// Writes entries that came in this order.
+    /// Writes entries, which must be in the order of their arrival, and the cursor that follows from them.
     pub(super) fn append(&mut self, entries: &[(Sequence, Entry)]) -> Step {
         for (_, entry) in entries {
             let time_ms = entry.identity.as_ref().and_then(|identity| identity.time_ms);
@@ -85,7 +85,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Kafka has the entry, as a dead letter if there is a `reason`.
+    /// Forgets an entry, because Kafka has acknowledged it: as a dead letter if there is a `reason`.
     pub(super) fn acknowledge(&mut self, sequence: Sequence, reason: Option<Reason>) -> Step {
         if self.retry(|log| log.acknowledge(sequence))?.is_some() {
             match reason {
@@ -98,7 +98,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Kafka refuses the entry, whose bytes as a dead letter are returned if it was an event.
+    /// Moves an entry to the failed ones, because Kafka refuses it. Returns its dead letter if it is an event.
     pub(super) fn refuse(&mut self, sequence: Sequence) -> Step<Refused> {
         let Some((entry, evicted)) =
             self.retry(|log| log.fail(sequence, Reason::RefusedByKafka))?
@@ -107,9 +107,9 @@ impl Journal {
         };
         if let Some(evicted) = evicted {
             self.metrics.evicted.inc();
-            tracing::error!(sequence = %evicted, "a refused entry is lost: log.max_failed are kept already");
+            tracing::error!(sequence = %evicted, "a refused entry is lost, because more than log.max_failed of them wait");
         }
-        // One that had a reason of its own was sent as a dead letter in the first place.
+        // An entry with another reason was sent as a dead letter in the first place.
         let was_event = entry.reason == Some(Reason::RefusedByKafka);
         Ok(if was_event { Refused::DeadLetter(entry) } else { Refused::Kept })
     }
@@ -129,12 +129,12 @@ impl Journal {
         self.retry(|log| log.read(family, after, limit))
     }
 
-    /// Removes what is done, if it is time.
+    /// Removes entries that are done from the disk, if a removal is due.
     pub(super) fn truncate(&mut self) -> Step {
         self.retry(|log| log.truncate(Instant::now())).map(|_truncated| ())
     }
 
-    /// Shows how much is in the log.
+    /// Sets the metrics that show how much is in the log.
     pub(super) fn count(&self) {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.metrics.pending.set(gauge(self.log.pending()));
@@ -146,7 +146,7 @@ impl Journal {
         Ok(self.log.close()?)
     }
 
-    /// Does something to the log, reopening it as often as needed.
+    /// Repeats `act` until it succeeds, and reopens the log after each failure.
     fn retry<T>(
         &mut self,
         act: impl Fn(&mut MessageLog) -> Result<T, message_log::Error>,
@@ -167,7 +167,7 @@ impl Journal {
         }
     }
 
-    /// After a write error: not ready, then reopen, until that succeeds.
+    /// Reports that the log cannot be written, and reopens it with backoff until that succeeds.
     fn reopen(&mut self, error: message_log::Error, backoff: &mut Backoff) -> Step {
         let mut error = error;
         while error.retryable() {

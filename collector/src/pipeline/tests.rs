@@ -215,7 +215,7 @@ async fn an_event_without_an_id_has_no_key_and_one_known_by_its_bytes_has_their_
         }
         running.drain().await;
         let events = bench.records(RAW);
-        assert_eq!(events.len(), 2, "both are sent; who reads them drops the copy if it has an id");
+        assert_eq!(events.len(), 2, "both are sent; a reader drops the copy if it has an id");
         for event in &events {
             assert_eq!(event.key.as_deref(), key.as_deref().map(str::as_bytes));
             assert_eq!(event.headers.get(header::ID), key.as_ref());
@@ -260,7 +260,7 @@ async fn what_the_log_holds_is_sent_before_anything_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_kafka_refuses_alone_becomes_a_dead_letter() {
+async fn an_entry_that_kafka_refuses_even_alone_becomes_a_dead_letter() {
     let bench = Bench::new();
     bench.cluster.request_errors(
         RDKafkaApiKey::Produce,
@@ -279,7 +279,7 @@ async fn what_kafka_refuses_alone_becomes_a_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_that_is_refused_condemns_none_that_is_taken_alone() {
+async fn after_a_batch_was_refused_entries_that_are_accepted_alone_are_published() {
     let bench = Bench::new();
     bench.cluster.request_errors(
         RDKafkaApiKey::Produce,
@@ -297,7 +297,7 @@ async fn a_batch_that_is_refused_condemns_none_that_is_taken_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_time_that_kafka_refuses_is_dated_back_until_it_is_taken() {
+async fn a_time_that_kafka_refuses_is_dated_back_until_it_is_accepted() {
     let bench = Bench::new();
     bench.cluster.request_errors(
         RDKafkaApiKey::Produce,
@@ -321,7 +321,7 @@ async fn a_time_that_kafka_refuses_is_dated_back_until_it_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_that_is_not_known_does_not_block_for_ever() {
+async fn an_unknown_error_does_not_block_for_ever() {
     let bench = Bench::new();
     bench.cluster.request_errors(
         RDKafkaApiKey::Produce,
@@ -341,9 +341,9 @@ async fn an_error_that_is_not_known_does_not_block_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_that_is_refused_too_stays_in_the_log_until_it_is_taken() {
+async fn a_dead_letter_that_is_refused_too_stays_in_the_log_until_it_is_accepted() {
     let mut bench = Bench::new();
-    // Above the limit of the producer itself, whatever the topic.
+    // Exceeds the limit of the producer itself, whatever the topic.
     bench.config.kafka.properties.insert("message.max.bytes".to_owned(), "1000".to_owned());
     bench.config.source.insert("rsvps", Source { max_event_bytes: 5000, ..Source::rsvps() });
     let large = format!(r#"{{"rsvp_id":1,"response":"{}"}}"#, "x".repeat(1000));
@@ -393,7 +393,7 @@ async fn what_a_producer_lost_is_sent_by_a_new_one() {
     assert!(metrics.producer_rebuilds.get() > 0);
     let expected: Vec<_> = (0..50).map(|id| rsvp(100 + id)).collect();
     let mut arrived = payloads(&bench.records(RAW));
-    // This broker looks up no times, so that what the old producer had in flight cannot be read back.
+    // This broker cannot look up offsets by time, so what the old producer had in flight is not read back.
     arrived.dedup();
     assert_eq!(arrived, expected);
 }
@@ -424,7 +424,7 @@ async fn at_the_drain_deadline_what_is_not_delivered_stays_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readiness_follows_kafka_also_while_nothing_comes() {
+async fn readiness_follows_kafka_even_while_no_message_comes() {
     let bench = Bench::new();
     let mut running = bench.start();
     running.intake.push(rsvp(1).into(), None).await.unwrap();

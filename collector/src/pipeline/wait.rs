@@ -1,4 +1,4 @@
-//! How the writer thread waits, and why it goes no further.
+//! How the writer thread waits, and why it ends.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 
-/// Why the writer thread goes no further.
+/// Why the writer thread ends.
 #[derive(Debug)]
 pub(super) enum Halt {
     /// The drain deadline came: what is not delivered stays in the log.
     Deadline,
-    /// What trying again cannot mend.
+    /// An error that trying again cannot solve.
     Failed(Error),
 }
 
-/// What a step of the writer thread gives.
+/// The result of a step of the writer thread.
 pub(super) type Step<T = ()> = Result<T, Halt>;
 
-/// Waits on a thread of its own for what happens in the runtime.
+/// Lets a thread outside the runtime block on futures.
 #[derive(Debug, Clone)]
 pub(super) struct Waiter {
     runtime: Handle,
@@ -34,12 +34,12 @@ impl<E: Into<Error>> From<E> for Halt {
 }
 
 impl Waiter {
-    /// Waits with `runtime`, for nothing any longer once `deadline` is cancelled.
+    /// Waits on `runtime`. Once `deadline` is cancelled every wait ends at once.
     pub(super) const fn new(runtime: Handle, deadline: CancellationToken) -> Self {
         Self { runtime, deadline }
     }
 
-    /// Cancelled at the drain deadline.
+    /// A token that is cancelled at the drain deadline.
     pub(super) const fn deadline(&self) -> &CancellationToken {
         &self.deadline
     }
@@ -55,9 +55,9 @@ impl Waiter {
         })
     }
 
-    /// Blocks this thread for so long, or until the drain deadline.
+    /// Blocks this thread for `delay`, or until the drain deadline.
     pub(super) fn pause(&self, delay: Duration) -> Step {
-        // A timer can only be made inside the runtime.
+        // The timer is created inside the future, because that is only possible inside the runtime.
         self.wait(async { tokio::time::sleep(delay).await })
     }
 }

@@ -45,7 +45,7 @@ async fn entries_of_this_log_are_found_and_those_of_others_are_not() {
     cluster.create_topic("raw", 3, 1).unwrap();
     cluster.create_topic("dead", 1, 1).unwrap();
     let sequence = |number: u64| number.to_string().parse::<Sequence>().unwrap();
-    // With gaps: 2, 4 and 6 never arrived.
+    // There are gaps: 2, 4 and 6 never arrived.
     let mine = [
         (sequence(1), entry(1, None)),
         (sequence(3), entry(3, Some(Reason::NotJson))),
@@ -58,7 +58,7 @@ async fn entries_of_this_log_are_found_and_those_of_others_are_not() {
     let mut arrived = Arrived::new();
     let reader = Reader::new(&kafka).unwrap();
     for topic in ["raw", "dead"] {
-        // All of it: the broker that is part of librdkafka looks up no times.
+        // Reads the whole topic, because librdkafka's mock broker cannot look up offsets by time.
         let partitions = reader.partitions(topic).unwrap();
         let spans = reader.spans(topic, &partitions).unwrap();
         let look = |record: &BorrowedMessage<'_>| arrived.extend(own(record, "mine"));
@@ -70,7 +70,7 @@ async fn entries_of_this_log_are_found_and_those_of_others_are_not() {
 }
 
 #[test]
-fn only_a_whole_sequence_of_this_instance_is_one() {
+fn only_a_complete_sequence_of_this_instance_is_recognised() {
     for (seq, found) in [
         ("a:7", true),
         ("b:7", false),

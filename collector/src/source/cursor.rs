@@ -1,20 +1,22 @@
-//! Where a source goes on after an interruption.
+//! From where a source resumes after an interruption.
 //!
-//! A feed that resumes by event time is asked for everything from a time on. That time is the lowest of
-//! the last [`RECENT`] different ones that were logged, so that neither one event with a wrong time nor
-//! events out of order make it ask for too little; asking for more costs only events that come twice. A
-//! time ahead of the moment at which it was received counts as that moment.
+//! A feed that resumes by event time is asked for everything from a time on. That time is the lowest of the
+//! last [`RECENT`] event times that were logged, where a time that repeats the one before it is not counted
+//! again. So neither one event with a wrong time nor events out of order make the collector ask for too
+//! little. Asking for too much only means that some events come twice. A time that is later than the moment
+//! at which it was received counts as that moment.
 //!
-//! A feed that cannot resume has the time at which its last message was received: there its gap begins.
+//! For a feed that cannot resume, the cursor is the time at which its last message was received, which is
+//! where a gap begins.
 
 use std::collections::VecDeque;
 
 use crate::config::Resume;
 
-/// So many events would have to be wrong in a row to steer the cursor.
+/// How many wrong event times in a row it takes to move the cursor to a wrong place.
 const RECENT: usize = 8;
 
-/// The cursor of one source, of what is logged.
+/// The cursor of one source, computed from what is logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cursor {
     /// The last different event times, oldest first.
@@ -24,7 +26,7 @@ pub enum Cursor {
 }
 
 impl Cursor {
-    /// Goes on from what was stored; 0 is the cursor of a source that has brought nothing yet.
+    /// Continues from a stored cursor; 0 is the cursor of a source that has sent nothing yet.
     pub fn new(resume: &Resume, stored: i64) -> Self {
         match resume {
             Resume::Query(_) => Self::EventTime(VecDeque::from([stored.max(0); RECENT])),
@@ -72,7 +74,7 @@ mod tests {
     fn it_follows_the_events_that_are_logged() {
         let mut cursor = by_time(0);
         for time in 1..=RECENT as i64 {
-            assert_eq!(cursor.position(), 0, "a few events say nothing yet");
+            assert_eq!(cursor.position(), 0, "a few events do not move it yet");
             cursor.observe(NOW, Some(time));
         }
         assert_eq!(cursor.position(), 1);

@@ -1,4 +1,4 @@
-//! The messages of a frame. Each is the bytes that stood in the frame, unchanged.
+//! Divides a frame into its messages, whose bytes stay as they were in the frame.
 
 use std::ops::Range;
 
@@ -8,10 +8,10 @@ use common::event::{Pointer, Reason, Step};
 
 use crate::config::Framing;
 
-/// The messages that `frame` holds, in order; there may be none in an array.
+/// The messages that `frame` holds, in order. An empty array has none.
 ///
 /// # Errors
-/// Why the frame cannot be divided; then it is one dead letter.
+/// Why the frame cannot be divided; the whole frame is then one dead letter.
 pub fn split(
     framing: &Framing,
     frame: &Bytes,
@@ -75,7 +75,7 @@ fn walk(
         while reader.element(found.is_empty())? {
             found.push(value(reader, skipped)?);
         }
-        // The same place twice: which one is meant cannot be told.
+        // The path leads to two arrays, and it is not known which one is meant.
         return if spans.replace(found).is_some() { Err(Reason::DuplicateKey) } else { Ok(()) };
     };
     if !reader.open(b'{')? {
@@ -93,7 +93,7 @@ fn walk(
     Ok(())
 }
 
-/// Where the value that comes next stands in the frame.
+/// Skips the value that comes next, and returns where it is in the frame.
 fn value(reader: &mut Reader<'_>, skipped: usize) -> Result<Range<usize>, Reason> {
     reader.peek();
     let start = reader.position();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn each_framing_gives_the_messages_as_they_stand() {
+    fn each_framing_divides_a_frame_into_its_unchanged_messages() {
         let (lines, array) = (Framing::Lines, Framing::Array(None));
         for (framing, frame, messages) in [
             (&Framing::One, " [1] ", vec![" [1] "]),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_divided_is_refused_whole() {
+    fn a_frame_that_cannot_be_divided_is_refused_whole() {
         let array = Framing::Array(None);
         for (framing, frame, reason) in [
             (Framing::Lines, "\n \n", Reason::Empty),

@@ -1,22 +1,23 @@
 //! A WebSocket feed.
 //!
-//! On every connect but the first, a feed that can resume is asked for what came since the cursor of what
-//! is logged. So what a socket, a queue or a killed process held comes again; what comes twice is
-//! recognised by its id later. A feed that cannot resume has a gap at every interruption, from the last
-//! message before it to the first one after it; gaps are counted, and told when they end.
+//! On every connect except the first ever, a feed that can resume is asked for everything since the cursor of
+//! what is logged. So it sends again what was lost in a socket, a queue or a killed process. Events that come
+//! twice are recognised by their id later. A feed that cannot resume has a gap at every interruption, from
+//! the last message before it to the first one after it. A gap is counted and logged when it ends.
 //!
-//! | happens | done |
+//! | what happens | what is done |
 //! |---|---|
 //! | no byte for `ping_interval_ms` | a ping is sent |
-//! | still no byte for `ping_timeout_ms` | given up, reconnect |
-//! | no message for `silence_timeout` | given up, reconnect; not ready until a message comes |
-//! | server closes, also with a `bye` before | reconnect |
-//! | connection breaks, connecting fails | reconnect |
-//! | a message above `max_message_bytes` | its first bytes are a dead letter, see [`frames`] |
-//! | a frame that `framing` does not fit | it is one dead letter |
-//! | a broken frame | closed with 1002, reconnect; at the same place again: *without* resume, a gap |
+//! | still no byte for `ping_timeout_ms` | the connection is given up; reconnect |
+//! | no message for `silence_timeout` | the connection is closed; reconnect; not ready until a message comes |
+//! | the server closes, with or without a `bye` | reconnect |
+//! | the connection breaks, or connecting fails | reconnect |
+//! | a message is above `max_message_bytes` | its first bytes are a dead letter, see [`frames`] |
+//! | `framing` does not fit a frame | the frame is one dead letter |
+//! | a frame breaks the protocol | closed with 1002; reconnect; if it comes again at the same cursor, reconnect *without* resuming: a gap |
 //!
-//! Reconnects wait a random time (full jitter) whose bound doubles until a connection brings a message.
+//! Before a reconnect there is a random wait (full jitter). Its bound doubles until a connection brings a
+//! message.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,7 @@ mod frames;
 #[cfg(test)]
 mod tests;
 
-/// How long a close frame may take to leave; the connection is given up in any case.
+/// How long sending a close frame may take; after that the connection is given up.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A feed and what is needed to follow it.
@@ -57,20 +58,20 @@ pub struct Websocket {
     metrics: Metrics,
     connected: Condition,
     shutdown: CancellationToken,
-    /// Messages that were missed, until the next one comes.
+    /// The gap that is open, until the next message comes.
     gap: Option<Gap>,
-    /// When the last message came.
+    /// When the last message came, in milliseconds since 1970.
     received_ms: Option<i64>,
-    /// The cursor with which the feed was last asked for something that cannot be read.
+    /// The cursor at the last frame that could not be read.
     unreadable: Option<i64>,
-    /// The last connection brought nothing for too long.
+    /// Whether the last connection was given up because no message came for `silence_timeout`.
     silent: bool,
 }
 
-/// An interval of which nothing is known.
+/// An interval whose messages are missing.
 #[derive(Debug)]
 struct Gap {
-    /// When the last message before it came, if there was one.
+    /// When the last message before it came, in milliseconds since 1970; `None` if there was none.
     after_ms: Option<i64>,
     why: &'static str,
 }
@@ -80,11 +81,11 @@ struct Gap {
 enum End {
     /// This process is stopping.
     Shutdown,
-    /// The server closed, the connection broke, or it could not be made.
+    /// The server closed the connection, it broke, or it could not be established.
     Lost(String),
-    /// It answers pings and sends no message.
+    /// The feed answers pings, but has sent no message for this long.
     Silent(Duration),
-    /// What comes next cannot be read, now or later.
+    /// The next frame cannot be read, and reading it again would not help.
     Unreadable { close: CloseCode, why: String },
 }
 
@@ -100,7 +101,7 @@ impl Websocket {
     /// Prepares to follow the source of this name.
     ///
     /// # Errors
-    /// When its files cannot be used.
+    /// When its address, its headers or its `ca_file` cannot be used.
     pub fn new(
         name: &str,
         source: &Source,
@@ -124,7 +125,8 @@ impl Websocket {
         })
     }
 
-    /// Follows the feed until shutdown. `stored` is the cursor of an earlier process, if there was one.
+    /// Follows the feed until shutdown, or until the pipeline ends. `stored` is the cursor of an earlier
+    /// connection, if there was one.
     pub async fn run(mut self, stored: Option<i64>) {
         let mut backoff = Backoff::new(
             Duration::from_millis(self.source.reconnect_base_ms),
@@ -150,7 +152,7 @@ impl Websocket {
             self.metrics.disconnects.inc();
             self.connected.unset(format!("{}: {why}", self.source.url));
             if connected {
-                // What is still in the queue would otherwise be asked for again.
+                // Waits until the queue is logged. Otherwise the feed would be asked again for what is in it.
                 let Ok(cursor) = self.intake.logged().await else { return };
                 begin = self.next(cursor, &end);
             }
@@ -175,7 +177,7 @@ impl Websocket {
         }
     }
 
-    /// Where to begin after a connection that ended so.
+    /// From where the feed is asked to begin after a connection that ended with `end`.
     fn next(&mut self, cursor: i64, end: &End) -> Begin {
         if self.source.resume == Resume::None {
             self.open_gap("the source cannot resume");
@@ -183,7 +185,7 @@ impl Websocket {
         }
         if matches!(end, End::Unreadable { .. }) {
             if self.unreadable.is_some_and(|unreadable| cursor <= unreadable) {
-                self.open_gap("the source cannot resume behind something unreadable");
+                self.open_gap("the source cannot resume after something unreadable");
                 return Begin::Now;
             }
             self.unreadable = Some(cursor);
@@ -192,7 +194,7 @@ impl Websocket {
     }
 
     fn open_gap(&mut self, why: &'static str) {
-        // One that nothing has ended yet goes on.
+        // A gap that is still open continues.
         let after_ms = self.received_ms;
         self.gap.get_or_insert(Gap { after_ms, why });
     }
@@ -261,7 +263,7 @@ impl Websocket {
                         let now = Instant::now();
                         let bytes = seen.bytes();
                         if bytes != heard {
-                            // A large message on a slow line is a sign of life long before it is whole.
+                            // The feed lives: bytes arrive, for example of a large message on a slow line.
                             (asked, heard) = (None, bytes);
                         } else if let Some(until) = asked {
                             if now >= until {
@@ -272,7 +274,7 @@ impl Websocket {
                             match timeout(patience, socket.send(Message::Ping(Bytes::new()))).await {
                                 Ok(Ok(())) => {}
                                 Ok(Err(error)) => return End::Lost(error.to_string()),
-                                Err(_) => return End::Lost("the socket takes no ping".to_owned()),
+                                Err(_) => return End::Lost("a ping could not be sent in time".to_owned()),
                             }
                         }
                         deadline = asked.map_or(now + interval, |until| until.min(now + interval));
@@ -285,7 +287,7 @@ impl Websocket {
                     // tungstenite answers pings itself.
                     Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                     Some(Ok(Message::Close(frame))) => {
-                        // Sends the answer; whether it still arrives concerns nobody.
+                        // Sends the answer. It does not matter if it does not arrive any more.
                         let _answered = timeout(CLOSE_DEADLINE, socket.flush()).await;
                         return End::Lost(goodbye(frame));
                     }
@@ -298,7 +300,7 @@ impl Websocket {
             if let Err(end) = self.take(payload, seen.cut(number)).await {
                 return end;
             }
-            // Only now: while the queue was full, the feed could not be heard.
+            // The clocks start only now, because nothing was read while the queue was full.
             (asked, heard) = (None, seen.bytes());
             deadline = Instant::now() + interval;
             message_at = Instant::now();
@@ -306,7 +308,8 @@ impl Websocket {
         End::Lost("more messages than can be counted".to_owned())
     }
 
-    /// Hands the messages of a frame to the pipeline. `cut` is how long it was if its end is missing.
+    /// Hands the messages of a frame to the pipeline. `cut` is the length of the whole message in bytes, if it
+    /// was cut.
     async fn take(&mut self, payload: Bytes, cut: Option<u64>) -> Result<(), End> {
         if self.silent {
             self.silent = false;
@@ -319,7 +322,7 @@ impl Websocket {
                 source,
                 bytes,
                 limit,
-                "a message is too large: its first bytes are a dead letter, the rest is left out"
+                "a message is too large; its first bytes are a dead letter, the rest is dropped"
             );
             return self.push(payload, Some(Reason::TooLarge)).await;
         }
@@ -330,7 +333,7 @@ impl Websocket {
             Err(reason) => self.push(payload.clone(), Some(reason)).await,
             Ok(messages) => {
                 for message in messages {
-                    // A part would hold the whole frame in memory.
+                    // Copied, because a slice would keep the whole frame in memory.
                     self.push(Bytes::copy_from_slice(&message), None).await?;
                 }
                 Ok(())
@@ -340,7 +343,7 @@ impl Websocket {
 
     async fn push(&mut self, payload: Bytes, refused: Option<Reason>) -> Result<(), End> {
         tokio::select! {
-            // A full queue must not hold up a shutdown: what is not taken comes again.
+            // A full queue must not delay a shutdown. The feed will send again what is not taken now.
             () = self.shutdown.cancelled() => Err(End::Shutdown),
             pushed = self.intake.push(payload, refused) => Ok(pushed?),
         }
@@ -350,7 +353,7 @@ impl Websocket {
 // === impl End ===
 
 impl End {
-    /// In words; `None` at the end of this process.
+    /// The reason for people; `None` if this process is stopping.
     fn why(&self) -> Option<String> {
         match self {
             Self::Shutdown => None,

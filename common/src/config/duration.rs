@@ -1,4 +1,5 @@
-//! Durations as people write them: `5s`, `30m`, `1h 30m`, `1day`. For `#[serde(with = "…")]`, and for flags.
+//! Durations as people write them: `5s`, `30m`, `1h 30m`, `1day`. Used by `#[serde(with = "duration")]` and
+//! by flags.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ pub struct InvalidDuration(pub String);
 /// Reads a duration; days have 24 hours.
 ///
 /// # Errors
-/// When the text is none, or has no fixed length (months), or is negative.
+/// When the text is not a duration, has no fixed length (months, years), or is negative.
 pub fn parse(text: &str) -> Result<Duration, InvalidDuration> {
     let invalid = || InvalidDuration(text.to_owned());
     let span = SpanParser::new().parse_span(text.trim()).map_err(|_| invalid())?;
@@ -22,7 +23,7 @@ pub fn parse(text: &str) -> Result<Duration, InvalidDuration> {
     Duration::try_from(length).map_err(|_| invalid())
 }
 
-/// The duration as it would be written: `30m`, `1h30m`, `2day`.
+/// The duration in the form that [`parse`] reads: `30m`, `1h30m`, `2days`.
 pub fn text(duration: Duration) -> String {
     let seconds = duration.as_secs();
     if seconds > 0 && seconds.is_multiple_of(86_400) && duration.subsec_nanos() == 0 {
@@ -34,18 +35,18 @@ pub fn text(duration: Duration) -> String {
     printer.duration_to_string(&length)
 }
 
-/// As [`text`].
+/// Writes the duration as [`text`] does.
 ///
 /// # Errors
-/// Those of the format.
+/// Those of the serializer.
 pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&text(*duration))
 }
 
-/// As [`parse`].
+/// Reads a duration as [`parse`] does.
 ///
 /// # Errors
-/// Those of the format, and a text that is not a duration.
+/// Those of the deserializer, and those of [`parse`].
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }

@@ -7,7 +7,7 @@ use super::Invalid;
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file is not there or not readable.
+    /// The file does not exist or cannot be read.
     #[error(
         "cannot read the configuration file {path}: {source}; check the path given by --config"
     )]
@@ -17,7 +17,7 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A layer does not parse, or does not fit the keys there are.
+    /// A layer cannot be parsed, or has a key or a value that the configuration does not allow.
     #[error("{origin}: {message}; --dump-config prints every key with its value")]
     Misfit {
         /// The layer.
@@ -28,7 +28,7 @@ pub enum Error {
     /// A `--set` without `=`.
     #[error("--set {0}: write KEY=VALUE, for example --set service.log_format=json")]
     MalformedFlag(String),
-    /// What the types cannot say does not hold.
+    /// The check of [`TierConfig::validate`](super::TierConfig::validate) failed.
     #[error(transparent)]
     Invalid(#[from] Invalid),
 }

@@ -1,8 +1,8 @@
 //! The configuration file. One file serves all tiers, or one of them:
 //!
-//! - What stands at the top is for every tier that has such a key.
-//! - The section `[collector]`, `[analyzer]` or `[access-api]` is for that tier alone, and wins.
-//! - A tier passes over [`SHARED`] where it has no such key; any other key that it does not have is an error.
+//! - A key at the top is for every tier that has such a key.
+//! - The section `[collector]`, `[analyzer]` or `[access-api]` is for that tier alone, and wins over the top.
+//! - A tier ignores a key of [`SHARED`] that it does not have; any other key that it does not have is an error.
 //!
 //! So `analyzer --dump-config > analyzer.toml` is a configuration file, and a file for `millrace up` has
 //! `[event]`, `[[query]]` and `[source.NAME]` at its top and a tier's own keys in that tier's section.
@@ -18,14 +18,14 @@ use super::Error;
 
 /// Sections of single tiers.
 const TIERS: [&str; 3] = ["access-api", "analyzer", "collector"];
-/// What may stand at the top of a file for all tiers although some of them have no such key.
+/// Keys at the top of a shared file that a tier without such a key ignores.
 const SHARED: [&str; 7] =
     ["access-api", "analyzer", "collector", "event", "kafka", "query", "source"];
-/// What may stand at the top of a file for all tiers.
+/// All keys that may stand at the top of a shared file: those of [`SHARED`], and what every tier has.
 const TOP: [&str; 8] =
     ["access-api", "analyzer", "collector", "event", "kafka", "query", "service", "source"];
 
-/// How alike two names must be for one to be offered instead of the other, from 0 to 1.
+/// How similar an existing name must be to the unknown one to be suggested, from 0 to 1 (Jaro-Winkler).
 const ALIKE: f64 = 0.8;
 
 /// The part of a file that concerns one tier, with the places where its keys stand.
@@ -52,7 +52,7 @@ impl<'i> Part<'i> {
         if let Some(own) = own {
             let at = own.span();
             let DeValue::Table(own) = own.into_inner() else {
-                let message = format!("`{name}` is no section; write [{name}]");
+                let message = format!("`{name}` is not a section; write [{name}]");
                 return Err(Error::Misfit { origin: place(&origin, text, at.start), message });
             };
             merge(table.get_mut(), own);
@@ -60,19 +60,19 @@ impl<'i> Part<'i> {
         Ok(Self { text, origin, table })
     }
 
-    /// Whether it has this key at its top.
+    /// Whether the part has this key at its top.
     pub(super) fn holds(&self, key: &str) -> bool {
         self.table.get_ref().contains_key(key)
     }
 
-    /// As TOML again.
+    /// The part as a TOML document.
     pub(super) fn to_toml(&self) -> Result<String, Error> {
         let table = toml::Table::deserialize(Deserializer::from(self.table.clone()))
             .map_err(|error| misfit(self.text, &self.origin, &error))?;
         to_toml(&table)
     }
 
-    /// Why this does not fit `T`, with its line; `otherwise` where the file alone shows no fault.
+    /// Why the part does not fit `T`, with the line; `otherwise` if the part by itself does fit.
     pub(super) fn fault<T: DeserializeOwned>(&self, otherwise: Error) -> Error {
         match T::deserialize(Deserializer::from(self.table.clone())) {
             Ok(_) => otherwise,
@@ -97,11 +97,11 @@ pub(super) fn read(path: &Path) -> Result<String, Error> {
         .map_err(|source| Error::Unreadable { path: path.to_owned(), source })
 }
 
-/// Checks the top of a file for all tiers: a key there that none of them has would be refused by each, and
-/// none of them could tell which was meant.
+/// Checks the keys at the top of a shared file. Without this check every tier would refuse a key that no
+/// tier has, and would suggest only names of its own.
 ///
 /// # Errors
-/// When the file cannot be read, is no TOML, or has an unknown key at its top.
+/// When the file cannot be read, is not TOML, or has an unknown key at its top.
 pub fn check_sections(path: &Path) -> Result<toml::Table, Error> {
     let text = read(path)?;
     let origin = path.display().to_string();
@@ -110,7 +110,7 @@ pub fn check_sections(path: &Path) -> Result<toml::Table, Error> {
         if !TOP.contains(&key.get_ref().as_ref()) {
             let sections = TIERS.map(|tier| format!("[{tier}]")).join(", ");
             let message = format!(
-                "{}; the keys of one tier stand in its section: {sections}",
+                "{}; put a key of one tier into its section: {sections}",
                 unknown(key.get_ref(), &TOP)
             );
             return Err(Error::Misfit { origin: place(&origin, &text, key.span().start), message });
@@ -119,12 +119,13 @@ pub fn check_sections(path: &Path) -> Result<toml::Table, Error> {
     toml::from_str(&text).map_err(|error| misfit(&text, &origin, &error))
 }
 
-/// serde's `unknown field` in words for people, with the nearest name there is; other messages as they are.
+/// Rewrites serde's `unknown field` message for people, with the most similar name; returns other messages
+/// unchanged.
 pub(super) fn explain(message: &str) -> String {
     let Some((_, rest)) = message.split_once("unknown field `") else { return message.to_owned() };
     let Some((key, rest)) = rest.split_once('`') else { return message.to_owned() };
     let names: Vec<&str> = match rest.split_once("expected ") {
-        // Every second piece stands between backticks. What follows the list has no comma before it.
+        // The names stand between backticks, so every second piece is one.
         Some((_, list)) => list.split('`').skip(1).step_by(2).collect(),
         None => Vec::new(),
     };
@@ -138,7 +139,7 @@ fn unknown(key: &str, names: &[&str]) -> String {
         Some(name) if likeness(&name) >= ALIKE => {
             format!("unknown key `{key}`; did you mean `{name}`?")
         }
-        Some(_) => format!("unknown key `{key}`; there are {}", names.join(", ")),
+        Some(_) => format!("unknown key `{key}`; the known keys are {}", names.join(", ")),
         None => format!("unknown key `{key}`"),
     }
 }

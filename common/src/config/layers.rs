@@ -1,4 +1,4 @@
-//! Putting the layers of a configuration together.
+//! Combines the layers of a configuration.
 
 use ::config::{Config, File, FileFormat, Map, Value};
 use serde::de::DeserializeOwned;
@@ -6,14 +6,14 @@ use serde::de::DeserializeOwned;
 use super::file::{Part, explain, read, to_toml};
 use super::{Environment, Error, Flags, TierConfig};
 
-/// The section that a file replaces as a whole, instead of key by key: a file that describes its own events
-/// is not to get the time of other ones.
+/// The section that a file replaces as a whole instead of key by key. Otherwise a file that describes its
+/// own events would inherit the time field of the default ones.
 const WHOLE: &str = "event";
 
 /// Loads the configuration of the tier `name` (`access-api`: variables `ACCESS_API__…`).
 ///
 /// # Errors
-/// When a layer cannot be read, names an unknown key, or the whole is not valid.
+/// When a layer cannot be read or names an unknown key, or the configuration as a whole is not valid.
 pub fn load<T: TierConfig>(
     name: &str,
     flags: &Flags,
@@ -52,7 +52,7 @@ pub fn load<T: TierConfig>(
     Ok(config)
 }
 
-/// The variables that a flag overrides, in words: what a user set, and what is used instead.
+/// One sentence for each variable that a flag overrides with a different value.
 pub fn overridden(name: &str, flags: &Flags, environment: &Environment) -> Vec<String> {
     let brokers =
         flags.brokers.as_ref().map(|brokers| ("--brokers", "kafka.brokers", brokers.as_str()));
@@ -82,7 +82,7 @@ fn layer(text: &str) -> Builder {
 
 type Builder = ::config::ConfigBuilder<::config::builder::DefaultState>;
 
-/// Overrides one key and at once checks that it fits, so that the error names its layer.
+/// Overrides one key and checks at once that it fits, so that the error can name the flag or variable.
 fn set<T: DeserializeOwned>(
     builder: Builder,
     key: &str,
@@ -98,7 +98,7 @@ fn set<T: DeserializeOwned>(
     if check::<T>(&candidate, origin).is_ok() {
         return Ok(candidate);
     }
-    // `instance_id=7` is a text although it reads as a number.
+    // The `7` of `instance_id=7` is meant as a string, although TOML reads it as a number.
     let candidate = builder.clone().set_override(key, text).map_err(misfit)?;
     if check::<T>(&candidate, origin).is_ok() {
         return Ok(candidate);
@@ -114,7 +114,7 @@ fn check<T: DeserializeOwned>(builder: &Builder, origin: &str) -> Result<T, Erro
     })
 }
 
-/// A flag's or variable's text as TOML would read it, else as plain text.
+/// The text of a flag or variable, read as a TOML value; plain text where it is not one.
 fn value(text: &str) -> Value {
     let document = format!("value = {text}");
     Config::builder()

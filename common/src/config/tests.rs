@@ -122,7 +122,7 @@ fn an_array_of_tables_can_be_replaced_by_a_flag() {
     assert_eq!(config.query.len(), 2);
 }
 
-/// Loads `text` as the file of the tier `t`; the error's text where it is refused.
+/// Loads `text` as the file of the tier `t`; the error's text if it is refused.
 fn from_file(text: &str) -> Result<Sample, String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
@@ -145,7 +145,7 @@ fn an_unknown_key_of_a_file_is_named_with_its_line_and_the_nearest_key() {
 }
 
 #[test]
-fn of_a_file_for_all_tiers_each_takes_what_it_knows_and_its_own_section_wins() {
+fn each_tier_takes_the_keys_it_knows_from_a_shared_file_and_its_own_section_wins() {
     let file = "
         [kafka]
         brokers = 'shared:1'
@@ -164,7 +164,7 @@ fn of_a_file_for_all_tiers_each_takes_what_it_knows_and_its_own_section_wins() {
         [analyzer]
         nothing = 'that t has'
     ";
-    // `t` is no tier that another one passes over.
+    // Sections that the tier `t` does not have are ignored, and its own section wins.
     let sample = from_file(file).unwrap();
     assert_eq!((sample.capacity, sample.kafka.brokers.as_str()), (9, "shared:1"));
     assert_eq!(sample.kafka.properties.len(), 2, "tables are merged");
@@ -172,7 +172,7 @@ fn of_a_file_for_all_tiers_each_takes_what_it_knows_and_its_own_section_wins() {
 }
 
 #[test]
-fn what_stands_at_the_top_of_a_file_for_all_tiers_is_a_section_of_some_tier() {
+fn a_key_at_the_top_of_a_shared_file_must_be_known_to_some_tier() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let sections = |text: &str| {
         std::fs::write(file.path(), text).unwrap();
@@ -188,7 +188,7 @@ fn what_stands_at_the_top_of_a_file_for_all_tiers_is_a_section_of_some_tier() {
 }
 
 #[test]
-fn a_flag_that_beats_a_variable_is_told() {
+fn a_flag_that_overrides_a_variable_is_reported() {
     let flags =
         Flags { brokers: Some("flag:1".to_owned()), ..flags(&["capacity=7", "instance_id=a"]) };
     let environment = environment(&[

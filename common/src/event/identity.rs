@@ -1,10 +1,10 @@
 //! Who an event is: whether a payload is an event at all, and its key, id and time.
 //!
-//! One pass over the bytes, without building a tree. It recurses no deeper than
-//! [`MAX_DEPTH`](super::MAX_DEPTH), and what it costs grows with the payload's length, not with its shape:
-//! a stranger's payload decides neither how much stack nor how much time is used. The pass checks *all* of
-//! the payload, not only the fields that it reads, so that what is accepted here is accepted by every later
-//! reader.
+//! This takes one pass over the bytes and builds no tree. The pass recurses at most
+//! [`MAX_DEPTH`](super::MAX_DEPTH) deep, and its cost depends on the payload's length and not on its shape,
+//! so that nobody can exhaust the stack or the processor with a payload of a special form. It checks *all*
+//! of the payload, not only the fields that it reads, so that every later reader accepts what is accepted
+//! here.
 //!
 //! | payload | answer |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | not JSON (RFC 8259), or data after it | [`Reason::NotJson`] |
 //! | JSON, but not an object | [`Reason::NotObject`] |
 //! | a name twice in one object, at any depth | [`Reason::DuplicateKey`] |
-//! | the key or a part of the id is named by the schema and absent | [`Reason::MissingId`] |
+//! | the schema names a key or a part of the id that is absent | [`Reason::MissingId`] |
 //! | the key or a part of the id is neither a string nor an integer | [`Reason::BadId`] |
 //!
 //! Tolerated: one leading byte order mark, lone surrogate escapes (`"\ud800"`, read as U+FFFD), numbers of
@@ -30,21 +30,21 @@ mod tests;
 
 use scan::Field;
 
-/// Who an event is.
+/// What identifies an event, and when it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The subject's id, e.g. `1525`; `None` if the schema names neither a key nor an id.
     pub key: Option<String>,
     /// The event's id, e.g. `1525:yes`, see [`Id::join`]; `None` if each record is an event of its own.
     pub id: Option<String>,
-    /// Milliseconds since 1970; `None` where absent or not readable.
+    /// When it happened, in milliseconds since 1970; `None` where absent or not readable.
     pub time_ms: Option<i64>,
 }
 
-/// Checks that `payload` is an event and finds who it is.
+/// Checks that `payload` is an event, and reads its key, id and time.
 ///
 /// # Errors
-/// The reason why it is none, see the table above.
+/// The reason why it is not an event, see the table of the [module](self).
 pub fn identify(payload: &[u8], schema: &Schema) -> Result<Identity, Reason> {
     let ids = schema.id.pointers();
     let time = schema.time.as_ref();
@@ -76,7 +76,7 @@ pub fn identify(payload: &[u8], schema: &Schema) -> Result<Identity, Reason> {
     }
 }
 
-/// The id of an event that is known by its bytes: their 128-bit hash in hexadecimal.
+/// The id of an event that is identified by its bytes: their 128-bit XXH3 hash in hexadecimal.
 pub fn fingerprint(payload: &[u8]) -> String {
     format!("{:032x}", xxh3_128(payload))
 }

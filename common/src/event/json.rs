@@ -1,27 +1,31 @@
-//! JSON as RFC 8259 has it, read from left to right: everything is checked, nothing is built.
+//! A reader of JSON (RFC 8259) that goes from left to right, checks everything and builds no tree.
 //!
-//! The collector reads an event's identity with it, the analyzer what its queries name: one reader, so
-//! that what one tier accepts the other can read. Strings are looked at 8 bytes at a time. Skipping does
-//! not recurse: which brackets are open is one bit each, and [`MAX_DEPTH`] of them are allowed.
+//! The collector reads an event's identity with it, the analyzer the fields that its queries name. They use
+//! the same reader so that each tier can read what the other accepts. Strings are scanned 8 bytes at a time.
+//! Skipping does not recurse: the reader keeps one bit for each open bracket, of which there may be
+//! [`MAX_DEPTH`].
 //!
-//! Tolerated, because a field that nobody reads must not cost an event: numbers of any size, and lone
-//! surrogate escapes (`"\ud800"`, read as U+FFFD).
+//! Numbers of any size and lone surrogate escapes (`"\ud800"`, read as U+FFFD) are tolerated, because a
+//! field that nobody reads must not cause an event to be rejected.
 
 use std::borrow::Cow;
 
 use super::{MAX_DEPTH, Reason, without_bom};
 
 /// A JSON text and how far it is read.
+///
+/// A method that reads fails with [`Reason::NotJson`] where the text breaks the grammar, and with
+/// [`Reason::TooDeep`] where a bracket would open inside [`MAX_DEPTH`] others.
 #[derive(Debug)]
 pub struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
-    /// Bit n is set when the bracket at depth n is that of an object.
+    /// Bit n is set when the bracket at depth n opened an object, and clear when it opened an array.
     objects: u128,
 }
 
-/// Where a string stands in the text, without its quotes.
+/// Where a string is in the text, in bytes, without its quotes.
 #[derive(Debug, Clone, Copy)]
 pub struct Raw {
     /// First byte.
@@ -36,16 +40,16 @@ pub struct Raw {
 const _: () = assert!(MAX_DEPTH <= u128::BITS as usize);
 
 impl<'a> Reader<'a> {
-    /// At the start of a text.
+    /// A reader at the start of a text.
     #[inline]
     pub fn new(text: &'a str) -> Self {
         Self { text, at: 0, depth: 0, objects: 0 }
     }
 
-    /// At the start of a payload, behind the byte order mark if it has one.
+    /// A reader at the start of a payload, after the byte order mark if it has one.
     ///
     /// # Errors
-    /// When it is not UTF-8, or holds nothing.
+    /// [`Reason::Empty`] when there is nothing but white space, [`Reason::InvalidUtf8`].
     #[inline]
     pub fn of_payload(payload: &'a [u8]) -> Result<Self, Reason> {
         let text = without_bom(payload);
@@ -55,7 +59,7 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(text).map(Self::new).map_err(|_| Reason::InvalidUtf8)
     }
 
-    /// Where in the text the next byte is.
+    /// The position of the next byte in the text.
     #[inline]
     pub fn position(&self) -> usize {
         self.at
@@ -82,7 +86,7 @@ impl<'a> Reader<'a> {
         self.text.as_bytes()
     }
 
-    /// The next byte that is not white space.
+    /// Skips white space and returns the byte after it, which stays unread.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         loop {
@@ -105,13 +109,13 @@ impl<'a> Reader<'a> {
         if self.next()? == byte { Ok(()) } else { Err(Reason::NotJson) }
     }
 
-    /// Nothing but white space may follow.
+    /// Checks that nothing but white space follows.
     #[inline]
     pub fn end(&mut self) -> Result<(), Reason> {
         if self.peek().is_none() { Ok(()) } else { Err(Reason::NotJson) }
     }
 
-    /// Enters the array or object that comes next, if one does.
+    /// Reads `bracket`, `{` or `[`, if it comes next, and so enters an object or array. Returns whether it did.
     #[inline]
     pub fn open(&mut self, bracket: u8) -> Result<bool, Reason> {
         if self.peek() != Some(bracket) {
@@ -133,7 +137,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The name of the next member of an object, its colon read too; `None` leaves the object.
+    /// Reads the name of the next member of an object and the colon after it. Returns `None` at the object's
+    /// end and leaves the object. `first` says that no member was read before.
     #[inline]
     pub fn name(&mut self, first: bool) -> Result<Option<Raw>, Reason> {
         match self.next()? {
@@ -150,7 +155,8 @@ impl<'a> Reader<'a> {
         Ok(Some(name))
     }
 
-    /// Whether another element of an array comes; if not, leaves the array.
+    /// Whether another element of an array follows; if not, leaves the array. `first` says that no element
+    /// was read before.
     #[inline]
     pub fn element(&mut self, first: bool) -> Result<bool, Reason> {
         match self.peek() {
@@ -168,7 +174,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The string that comes next, if one does.
+    /// Reads the string that comes next; `None` if something else does.
     #[inline]
     pub fn open_string(&mut self) -> Result<Option<Raw>, Reason> {
         if self.peek() != Some(b'"') {
@@ -202,7 +208,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The number, `true`, `false` or `null` that comes next.
+    /// Reads the number, `true`, `false` or `null` that comes next.
     #[inline]
     pub fn scalar(&mut self) -> Result<&'a str, Reason> {
         self.peek();
@@ -211,7 +217,8 @@ impl<'a> Reader<'a> {
         Ok(&self.text[start..self.at])
     }
 
-    /// The same without looking at its text, which would check where characters begin.
+    /// Skips such a value. Unlike [`scalar`](Self::scalar) it does not slice the text, which would check
+    /// for character boundaries.
     #[inline]
     fn skip_scalar(&mut self) -> Result<(), Reason> {
         let rest = self.bytes().get(self.at..).unwrap_or_default();
@@ -226,7 +233,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Leaves out the value that comes next, whatever it is.
+    /// Skips the value that comes next, whatever its type, and checks it.
     #[inline]
     pub fn skip(&mut self) -> Result<(), Reason> {
         let outside = self.depth;
@@ -245,7 +252,7 @@ impl<'a> Reader<'a> {
                 }
                 Some(_) | None => self.skip_scalar()?,
             }
-            // What was opened above may end here.
+            // Leaves the brackets that end here.
             loop {
                 if self.depth == outside {
                     return Ok(());
@@ -257,7 +264,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes to the next value of the innermost object or array; false if that ends.
+    /// Goes to the next value of the innermost object or array; returns false if it ended instead.
     #[inline]
     fn enter(&mut self, first: bool) -> Result<bool, Reason> {
         if self.objects >> (self.depth - 1) & 1 == 1 {
@@ -273,8 +280,8 @@ impl<'a> Reader<'a> {
 fn special(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const TOPS: u64 = ONES << 7;
-    // The top bit of a byte is set where that is less than the limit (at most 128), and perhaps of bytes
-    // after one: the first is exact (Warren, Hacker's Delight, section 6-1).
+    // Sets the top bit of each byte that is less than the limit (at most 128). Bits after the first one that
+    // is set may be wrong, but only the first is used (Warren, Hacker's Delight, section 6-1).
     let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & TOPS;
     let equal = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
     let (words, rest) = bytes.as_chunks();
@@ -289,7 +296,7 @@ fn special(bytes: &[u8]) -> usize {
     bytes.len() - rest.len() + rest.iter().position(is_special).unwrap_or(rest.len())
 }
 
-/// Length of the escape sequence whose backslash comes before these bytes.
+/// Length of an escape sequence, its backslash included. `bytes` start after the backslash.
 fn escape(bytes: &[u8]) -> Option<usize> {
     match bytes.first()? {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
@@ -320,7 +327,8 @@ fn number(bytes: &[u8]) -> Option<usize> {
     Some(end)
 }
 
-/// Appends a string with its escapes resolved. Those are valid; a lone surrogate becomes U+FFFD.
+/// Appends the string to `into` with its escapes resolved, which must be valid. A lone surrogate becomes
+/// U+FFFD.
 pub fn unescape(raw: &str, into: &mut String) {
     let mut rest = raw;
     while let Some((plain, escape)) = rest.split_once('\\') {
@@ -346,7 +354,7 @@ pub fn unescape(raw: &str, into: &mut String) {
     into.push_str(rest);
 }
 
-/// The character of `uXXXX`, or of `uXXXX\uXXXX` if that is a surrogate pair, and the length read.
+/// The character of `uXXXX`, or of `uXXXX\uXXXX` if that is a surrogate pair, and how many bytes it takes.
 fn unicode(escape: &str) -> (char, usize) {
     let unit = |from: usize| u16::from_str_radix(escape.get(from..from + 4)?, 16).ok();
     let first = unit(1).unwrap_or(0xfffd);

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// A JSON pointer (RFC 6901) in which a step `*` stands for every element of an array:
-/// `/group/group_topics/*/topic_name`. Single elements cannot be named: `/0` is the member `0`.
+/// `/group/group_topics/*/topic_name`. A single element of an array cannot be named: `/0` is the member
+/// called `0` of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Pointer {

@@ -21,11 +21,11 @@ pub enum Reason {
     TooDeep,
     /// Larger than the source's `max_event_bytes`.
     TooLarge,
-    /// An object in it has a key twice: readers would disagree on its value (RFC 8259 section 4).
+    /// An object in it has a name twice: readers would disagree on its value (RFC 8259 section 4).
     DuplicateKey,
-    /// A part of its id is not there.
+    /// Its key or a part of its id is absent.
     MissingId,
-    /// A part of its id has the wrong type.
+    /// Its key or a part of its id is neither a string nor an integer.
     BadId,
     /// The source's `framing` does not fit the frame: it has no array where one should be.
     BadFraming,
@@ -34,7 +34,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason there is.
+    /// Every reason.
     pub const ALL: [Self; 11] = [
         Self::Empty,
         Self::InvalidUtf8,

@@ -1,4 +1,4 @@
-//! The section `[event]`: who an event is, and when it happened.
+//! The section `[event]`: what identifies an event, and when it happened.
 //!
 //! ```toml
 //! [event]
@@ -7,7 +7,7 @@
 //! time = { path = "/time_us", unit = "us" }  # no time where absent
 //! ```
 //!
-//! A section that names no id is that of Meetup's RSVPs.
+//! A section that names no `id` takes the id and the time of Meetup's RSVPs.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::config::duration;
 #[cfg(test)]
 mod tests;
 
-/// Where an event says who it is and when it happened. Section `event`, the same in every tier.
+/// Where an event has its id, its key and its time. Section `event`, the same in every tier.
 ///
 /// The default is Meetup's RSVP: identified by `rsvp_id` and `response` together (a re-delivery with a
 /// rounded `mtime` is the same event, a change of mind is a new one), and keyed by `rsvp_id`.
@@ -31,21 +31,23 @@ mod tests;
 pub struct Schema {
     /// What makes two payloads the same event.
     pub id: Id,
-    /// The subject: events of one key keep their order and share a partition. Where it is `None`, the key
-    /// is the first part of the id; that of an event which is identified by its payload is the id, and one
-    /// that has no id has no key.
+    /// The subject: events of one key keep their order and share a partition. If this is `None`, the key is
+    /// the first part of the id. An event that is identified by its payload then has its id as the key, and
+    /// an event without an id has no key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Pointer>,
-    /// A time that is further ahead than this of all before it moves no window until others confirm it.
+    /// An event whose time is further than this ahead of all earlier ones does not move the watermark until
+    /// other events confirm it.
     #[serde(with = "duration")]
     pub max_jump: Duration,
-    /// How far an event may be dated beyond its record's timestamp and still get a window.
+    /// How far an event's time may be after its record's timestamp; an event beyond that gets no window.
     #[serde(with = "duration")]
     pub max_future: Duration,
-    /// A partition whose newest record is older by this than the newest of all holds no window back.
+    /// A partition whose newest record is older than the newest record of all partitions by more than this
+    /// counts as idle: results do not wait for it.
     #[serde(with = "duration")]
     pub idle: Duration,
-    /// When it happened; `None` for a feed whose events do not say it.
+    /// Where the time is; `None` for a feed whose events have no time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<Time>,
 }
@@ -55,17 +57,17 @@ pub struct Schema {
 pub enum Id {
     /// The values at these pointers, all together and in this order. `id = "/a"`, `id = ["/a", "/b"]`
     Fields(Vec<Pointer>),
-    /// The bytes: copies of a payload are one event. `id = "payload"`
+    /// The payload's bytes: identical payloads are one event. `id = "payload"`
     Payload,
-    /// Nothing: each record is an event of its own, a re-delivery too. `id = "none"`
+    /// Nothing: each record is an event of its own, even a re-delivery. `id = "none"`
     None,
 }
 
-/// Where an event says when it happened.
+/// Where an event has its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Time {
-    /// Where it stands.
+    /// Where it is in the event.
     pub path: Pointer,
     /// How it is written.
     #[serde(default)]
@@ -91,7 +93,8 @@ fn max_jump() -> Duration {
     Duration::from_secs(600)
 }
 
-/// A collector's clock may be wrong by hours; what is further ahead is the event's own fault.
+/// A day, because a collector's clock may be wrong by hours. If an event is further ahead, its own time is
+/// taken to be wrong.
 fn max_future() -> Duration {
     Duration::from_secs(86_400)
 }
@@ -106,7 +109,8 @@ const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
 // === impl Schema ===
 
 impl Schema {
-    /// What is wrong with it, each line naming the field (`id: …`); empty if nothing is.
+    /// What is wrong with the section, one line for each fault, which names the field (`id: …`); empty if
+    /// nothing is.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.id.pointers().is_empty() && matches!(self.id, Id::Fields(_)) {
@@ -121,7 +125,7 @@ impl Schema {
         for (field, pointer) in ids.chain(key).chain(time) {
             if pointer.steps().contains(&Step::Every) {
                 problems.push(format!(
-                    "{field}: {pointer} means many values; name exactly one, without *"
+                    "{field}: {pointer} may mean several values; name exactly one, without *"
                 ));
             }
         }
@@ -161,7 +165,7 @@ impl From<Section> for Schema {
     fn from(section: Section) -> Self {
         let Section { id, key, max_jump, max_future, idle, time } = section;
         let rsvps = Self::default();
-        // Who names an id describes a feed of their own, and that has no time but the one they name.
+        // A section that names an id describes another feed: the time of RSVPs does not apply to it.
         let time = if id.is_none() { time.or(rsvps.time) } else { time };
         Self { id: id.unwrap_or(rsvps.id), key, max_jump, max_future, idle, time }
     }
@@ -170,7 +174,7 @@ impl From<Section> for Schema {
 // === impl Id ===
 
 impl Id {
-    /// The fields that it consists of; none where it is no matter of fields.
+    /// The pointers of [`Id::Fields`]; empty for the other kinds.
     pub fn pointers(&self) -> &[Pointer] {
         match self {
             Self::Fields(pointers) => pointers,
@@ -182,7 +186,8 @@ impl Id {
     /// than the last is escaped by `\`, so that different parts never give the same id.
     ///
     /// # Errors
-    /// [`Reason::MissingId`] if a part is not there, [`Reason::BadId`] if one is neither string nor integer.
+    /// [`Reason::MissingId`] if a part is absent, [`Reason::BadId`] if one is neither a string nor an integer.
+    /// `into` may have been appended to in both cases.
     pub fn join<'a, 'v: 'a>(
         parts: impl ExactSizeIterator<Item = Option<&'a Value<'v>>>,
         into: &mut String,

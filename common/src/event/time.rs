@@ -1,7 +1,7 @@
-//! When an event happened: from what it says to milliseconds since 1970.
+//! When an event happened: turns the time that an event has into milliseconds since 1970.
 //!
-//! All is exact: a number is scaled by its decimal digits, not as a floating-point value, and what is finer
-//! than a millisecond is rounded down, before 1970 too.
+//! The result is exact. A number is scaled by its decimal digits, not as a floating-point value, and
+//! fractions of a millisecond are rounded down, towards the past, before 1970 too.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,9 +11,9 @@ use super::Value;
 #[cfg(test)]
 mod tests;
 
-/// The largest time, and its negative the smallest: 2^53 ms, in the year 287,396. Sums and differences of
-/// times and durations stay far from the ends of 64 bits, and a JSON reader that knows only doubles loses
-/// nothing.
+/// The largest time, in milliseconds since 1970; its negative is the smallest. 2^53 ms lie in the year
+/// 287,396. With this bound, sums and differences of times and durations do not overflow 64 bits, and a JSON
+/// reader that has only doubles reads every time exactly.
 pub const MAX_MS: i64 = 1 << 53;
 
 /// How a time is written.
@@ -29,31 +29,31 @@ pub enum Unit {
     Us,
     /// A number, of nanoseconds since 1970.
     Ns,
-    /// A text such as `2015-09-12T00:49:12.942Z`, with any offset.
+    /// A string such as `2015-09-12T00:49:12.942Z`, with any offset.
     Rfc3339,
 }
 
 /// Why a value is not a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Unreadable {
-    /// Numbers are expected.
-    #[error("is no number")]
+    /// The unit is one of numbers, and the value is not a number.
+    #[error("is not a number")]
     NoNumber,
-    /// Texts are expected.
-    #[error("is no text")]
+    /// The unit is one of strings, and the value is not a string.
+    #[error("is not a string")]
     NoText,
-    /// The text is not a time of RFC 3339.
-    #[error("is no time such as 2015-09-12T00:49:12.942Z")]
+    /// The string is not a time of RFC 3339.
+    #[error("is not a time such as 2015-09-12T00:49:12.942Z")]
     NoTimestamp,
     /// Beyond [`MAX_MS`].
     #[error("is too far from 1970")]
     TooFar,
 }
 
-/// The time that a value stands for, in milliseconds since 1970.
+/// The time that a value stands for, in milliseconds since 1970, between -[`MAX_MS`] and [`MAX_MS`].
 ///
 /// # Errors
-/// Why it stands for none.
+/// Why the value is not a time.
 pub fn milliseconds(value: &Value<'_>, unit: Unit) -> Result<i64, Unreadable> {
     match (unit.exponent(), value) {
         (Some(exponent), Value::Number(number)) => scaled(number, exponent),
@@ -64,7 +64,7 @@ pub fn milliseconds(value: &Value<'_>, unit: Unit) -> Result<i64, Unreadable> {
 }
 
 impl Unit {
-    /// As it is written in the configuration.
+    /// The unit as it is written in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::S => "s",
@@ -75,7 +75,7 @@ impl Unit {
         }
     }
 
-    /// The power of ten by which a number of this unit becomes one of milliseconds.
+    /// The power of ten that turns a number of this unit into milliseconds; `None` for a unit of strings.
     const fn exponent(self) -> Option<i64> {
         match self {
             Self::S => Some(3),
@@ -92,8 +92,8 @@ fn in_range(time_ms: i64) -> Result<i64, Unreadable> {
 }
 
 fn timestamp(text: &str) -> Result<i64, Unreadable> {
-    // The crate's reader takes more than RFC 3339 has, such as a time zone in brackets, and all of it names
-    // one moment.
+    // `jiff` accepts more than RFC 3339, for example a time zone in brackets. That does no harm, because
+    // every form that it accepts names exactly one moment.
     let moment: Timestamp = text.parse().map_err(|_| Unreadable::NoTimestamp)?;
     let subsecond_ms = i64::from(moment.subsec_nanosecond()).div_euclid(1_000_000);
     in_range(moment.as_second() * 1_000 + subsecond_ms)
@@ -115,7 +115,8 @@ fn scaled(number: &str, exponent: i64) -> Result<i64, Unreadable> {
     if digits().all(|digit| digit == 0) {
         return Ok(0);
     }
-    // A power that no i64 holds is as good as the largest: the digits are not that many.
+    // A power that does not fit into an i64 may be replaced by the largest one, because no number has that
+    // many digits.
     let power = power.parse().unwrap_or(if power.starts_with('-') { i64::MIN } else { i64::MAX });
     // How many digits stand before the decimal point of the result.
     let before = power.saturating_add(exponent).saturating_add(whole.len() as i64);

@@ -1,4 +1,4 @@
-//! A value inside an event that somebody asked for.
+//! The value that a pointer leads to.
 
 use std::borrow::Cow;
 
@@ -16,12 +16,12 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// The value as a key or as a part of an id: strings and integers count by their text, so that `7` and
-    /// `"7"` name the same.
+    /// The value as a key or as a part of an id. Strings and integers are compared by their text, so that `7`
+    /// and `"7"` are the same.
     ///
     /// # Errors
-    /// [`Reason::BadId`] for anything else, numbers with a fraction or an exponent included: they can be
-    /// written in many ways.
+    /// [`Reason::BadId`] for anything else. That includes numbers with a fraction or an exponent, because one
+    /// such number can be written in many ways.
     pub fn name(&self) -> Result<&str, Reason> {
         match self {
             // The only integer that JSON can write in two ways.

@@ -1,4 +1,4 @@
-//! Creation of the topics that are missing, and a check of those that are there.
+//! Creates the topics that are missing and checks those that exist.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,11 +15,12 @@ use super::{Kafka, Topic};
 use crate::backoff::Backoff;
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
-/// How long a cluster that has just started may refuse what it will grant once it has settled.
+/// How long a cluster that has just started may refuse to create topics before the refusal counts as final.
 const SETTLING: Duration = Duration::from_secs(30);
 
-/// A tier's clock may be ahead of the broker's, which otherwise refuses what is an hour ahead. Brokers
-/// before 3.6 do not know this setting, and take any time.
+/// Makes a topic accept any timestamp. Without it a broker refuses records more than an hour ahead of its own
+/// clock, and a tier's clock may be further ahead. Brokers before 3.6 do not know this setting, and accept
+/// any timestamp.
 const TAKE_ANY_TIME: (&str, &str) = ("message.timestamp.after.max.ms", "9223372036854775807");
 
 /// Why topics could not be made ready.
@@ -61,10 +62,10 @@ pub enum Error {
         /// The broker's answer.
         code: RDKafkaErrorCode,
     },
-    /// A topic that is there cannot be used as it is.
+    /// An existing topic cannot be used as it is.
     #[error(transparent)]
     Unsuitable(#[from] Unsuitable),
-    /// The cluster cannot create a topic yet: no broker of it has registered, or none leads.
+    /// The cluster cannot create a topic or partitions yet, because it is still starting.
     #[error("Kafka does not create the topic {topic} yet: {code}")]
     Unsettled {
         /// The topic.
@@ -72,7 +73,7 @@ pub enum Error {
         /// The broker's answer.
         code: RDKafkaErrorCode,
     },
-    /// The broker said a topic was created, but does not list it yet.
+    /// The broker has confirmed that a topic was created, but does not list it yet.
     #[error("the topic {topic} is not listed yet")]
     NotListed {
         /// The topic.
@@ -84,7 +85,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether trying again can help without anybody changing anything.
+    /// Whether trying again may succeed without anybody changing anything.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Unsettled { .. } | Self::NotListed { .. } => true,
@@ -98,8 +99,8 @@ impl Error {
 }
 
 impl Kafka {
-    /// Creates those of `topics` that are missing and returns when all are listed. While the broker
-    /// does not answer it goes on trying, and says so; drop the future to stop it.
+    /// Creates those of `topics` that are missing, and returns when all are listed. While the broker does not
+    /// answer it logs a warning and tries again, without end; drop the future to stop it.
     ///
     /// # Errors
     /// When trying again cannot help, see [`Error::retryable`].
@@ -121,7 +122,7 @@ impl Kafka {
         }
     }
 
-    /// Adds partitions to a topic that is there, until it has so many.
+    /// Adds partitions to an existing topic until it has `partitions` of them.
     ///
     /// # Errors
     /// When the broker does not answer or refuses.
@@ -181,8 +182,8 @@ impl Kafka {
         }
     }
 
-    /// Those of `topics` that are there. Lists all, since asking for one by name can make a broker create it with
-    /// defaults.
+    /// Finds those of `topics` that exist. It lists all topics, because asking for one by name can make a broker
+    /// create it with defaults.
     async fn list(
         &self,
         admin: AdminClient<DefaultClientContext>,
@@ -208,7 +209,8 @@ impl Kafka {
         Ok((admin, found))
     }
 
-    /// Checks those that are there. A broker that does not tell settings, or not to us, is taken at its word.
+    /// Checks the topics that exist. A topic whose settings the broker does not return, because it cannot or
+    /// because this client may not see them, is not checked.
     async fn check(
         &self,
         admin: &AdminClient<DefaultClientContext>,
@@ -223,7 +225,7 @@ impl Kafka {
         let described = match admin.describe_configs(&names, &options).await {
             Ok(described) => described,
             Err(error) => {
-                tracing::debug!(%error, "the settings of topics cannot be looked at");
+                tracing::debug!(%error, "cannot read the settings of the topics, they are not checked");
                 return Ok(());
             }
         };
@@ -249,8 +251,8 @@ impl Kafka {
         topic.settings().iter().fold(new, |new, &(key, value)| new.set(key, value))
     }
 
-    /// The largest record, or batch of records, that a topic takes, in bytes; `None` when the broker does
-    /// not say.
+    /// The largest record, or batch of records, that a topic takes, in bytes; `None` if the broker does not
+    /// answer or does not know.
     pub async fn max_message_bytes(&self, topic: Topic) -> Option<usize> {
         let admin: AdminClient<DefaultClientContext> =
             self.with_properties(self.client()).create().ok()?;
@@ -262,8 +264,8 @@ impl Kafka {
     }
 }
 
-/// Whether a cluster that is starting gives this answer, and another one later. A replication factor is
-/// refused as too high as long as too few brokers have registered.
+/// Whether a cluster that is starting may give this error now and succeed later. For example, it refuses a
+/// replication factor as too high until enough brokers have registered.
 const fn is_passing(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(

@@ -1,8 +1,8 @@
 //! Names of record headers, and reading them from records that others may have written.
 //!
-//! rdkafka panics as soon as it is asked for a header whose name is not UTF-8, and offers no other way to
-//! look: see `docs/adr/0002-foreign-headers.md`. A record with such a header has none, as far as
-//! [`value`] is concerned: all names that a tier writes are UTF-8.
+//! rdkafka panics when it reads a header whose name is not UTF-8, and offers no other way to read headers:
+//! see `docs/adr/0002-foreign-headers.md`. [`value`] therefore finds only the headers before such a one.
+//! The tiers' own records have none, because all names that a tier writes are UTF-8.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,13 +12,13 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 
 /// The event's id; copies of one event have the same.
 pub const ID: &str = "mr-id";
-/// The source that the collector had it from.
+/// The source from which the collector received it.
 pub const SOURCE: &str = "mr-source";
 /// `instance:sequence` of the collector's message log.
 pub const SEQ: &str = "mr-seq";
 /// Why the record was dead-lettered, a [`Reason`](crate::event::Reason).
 pub const REASON: &str = "mr-reason";
-/// Where in its source the dead letter stood: the collector's sequence.
+/// The dead letter's sequence in the collector's message log.
 pub const OFFSET: &str = "mr-offset";
 
 /// The value of the first header of this name; `None` if there is none, or if a name before it is not UTF-8.
@@ -31,7 +31,7 @@ thread_local! {
     static EXPECTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What `read` returns, or `None` if it panics, of which nothing is printed.
+/// Returns what `read` returns, or `None` if it panics. The panic's message is not printed.
 fn quietly<T>(read: impl FnOnce() -> T) -> Option<T> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -43,7 +43,7 @@ fn quietly<T>(read: impl FnOnce() -> T) -> Option<T> {
         }));
     });
     EXPECTED.set(true);
-    // Nothing is left half done: `read` only looks at what librdkafka holds.
+    // A panic leaves nothing half done, because `read` only looks at what librdkafka holds.
     let outcome = catch_unwind(AssertUnwindSafe(read));
     EXPECTED.set(false);
     outcome.ok()

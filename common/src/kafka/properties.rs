@@ -1,4 +1,4 @@
-//! Further librdkafka properties: which of them are secrets, and which would break a promise.
+//! Further librdkafka properties: which of them are secrets, and which would break a guarantee of Millrace.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,18 +10,19 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::secret::MASK;
 
-/// librdkafka properties by their names. The values of those that hold a secret are neither shown nor
+/// librdkafka properties by their names. Values that hold a secret are masked wherever they are shown or
 /// serialised.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Properties(BTreeMap<String, String>);
 
-/// Parts of the names of properties whose values are secrets: passwords, private keys, and the
-/// configurations that hold some.
+/// A property whose name contains one of these is a secret: a password, a private key, or a configuration
+/// that holds one.
 const SECRET: [&str; 7] =
     ["password", "passwd", "secret", "token", "credential", ".pem", "sasl.oauthbearer.config"];
 
-/// Properties on which a promise rests, with the values that keep it.
+/// Properties on which a guarantee depends: their names, the values that keep it, and what another value
+/// would do.
 const FIXED: [(&[&str], &[&str], &str); 6] = [
     (
         &["acks", "request.required.acks"],
@@ -48,7 +49,7 @@ const FIXED: [(&[&str], &[&str], &str); 6] = [
 ];
 
 impl Properties {
-    /// What is wrong with them, each line naming the key.
+    /// What is wrong with the properties, one line for each fault, which names the key.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for (names, kept_by, why) in FIXED {
@@ -68,10 +69,10 @@ impl Properties {
             }
         }
         for (name, value) in &self.0 {
-            // Without the value in the message: it may be a secret, also where the name is mistyped.
+            // The message leaves out the value: it may be a secret, even if the name is mistyped.
             if ClientConfig::new().set(name, value).create_native_config().is_err() {
                 problems.push(format!(
-                    "kafka.properties: '{name}' is no property of librdkafka, or does not take this value"
+                    "kafka.properties: '{name}' is not a property of librdkafka, or does not take this value"
                 ));
             }
         }

@@ -1,12 +1,13 @@
-//! Reading partitions without a consumer group: from the offsets that the caller names, as far as it likes.
+//! Reads partitions without a consumer group, from the offsets that the caller names.
 //!
-//! A reader commits nothing and never jumps. A position that is not in the log any more (records expired, or
-//! the topic was made anew) is told as [`Polled::PositionLost`] or [`Error::PositionLost`], and the caller
-//! decides. What librdkafka mends by itself, such as a broker that is away, is told as [`Polled::Trouble`]
-//! and needs no answer.
+//! A reader commits no offsets and never skips records silently. A position that the log does not have any
+//! more (records expired, or the topic was created anew) is reported as [`Polled::PositionLost`] or
+//! [`Error::PositionLost`], and the caller decides what to do. A problem that librdkafka recovers from by
+//! itself, such as a broker that cannot be reached, is reported as [`Polled::Trouble`]; the caller need not
+//! react to it.
 //!
-//! "To the end" always means the end that stood when the reading began: what is written meanwhile is not
-//! waited for.
+//! "To the end" means up to the end of the [`Span`] that the caller got before it started reading. Records
+//! that are written meanwhile are not waited for.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -24,11 +25,11 @@ use super::Kafka;
 #[cfg(test)]
 mod tests;
 
-/// How long Kafka may take to answer a question, and how long [`Reader::read_to_end`] waits for the next
+/// How long Kafka may take to answer a request, and how long [`Reader::read_to_end`] waits for the next
 /// record.
 pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long a wait for a record lasts before the stop signal is looked at again.
+/// How long one poll waits for a record; between polls the stop signal is checked.
 const POLL: Duration = Duration::from_millis(100);
 
 /// Why a topic cannot be read.
@@ -37,7 +38,7 @@ pub enum Error {
     /// The client could not be made.
     #[error("cannot set up a kafka consumer: {0}; check kafka.brokers and kafka.properties")]
     Client(#[source] KafkaError),
-    /// Kafka did not say how a topic stands.
+    /// Kafka did not answer a question about a topic.
     #[error("kafka does not say {what} of {topic}: {source}; check that the broker runs")]
     Unanswered {
         /// What was asked for.
@@ -47,10 +48,10 @@ pub enum Error {
         /// What librdkafka said.
         source: KafkaError,
     },
-    /// There is no such topic, or it was only just created.
+    /// There is no such topic, or it was created just now and is not listed yet.
     #[error("kafka knows no topic {0}; create it, or start the tier that does")]
     NoTopic(String),
-    /// The partitions could not be taken.
+    /// librdkafka did not accept the assignment of partitions.
     #[error("cannot read {topic}: {source}")]
     Assign {
         /// The topic.
@@ -61,7 +62,7 @@ pub enum Error {
     /// The client is broken for good.
     #[error("the kafka consumer failed for good: {0}; start again")]
     Fatal(#[source] KafkaError),
-    /// Records went before they were read.
+    /// Records were deleted before they were read.
     #[error(
         "{topic}/{partition} does not hold offset {offset} any more: records expired, or the topic was created anew"
     )]
@@ -70,17 +71,17 @@ pub enum Error {
         topic: String,
         /// The partition; -1 where librdkafka does not say.
         partition: i32,
-        /// The next offset that was wanted; -1 where it is not known.
+        /// The next offset that would have been read; -1 where it is not known.
         offset: i64,
     },
-    /// Nothing came although the end was not reached.
+    /// No record came for [`ANSWER_DEADLINE`], although the end was not reached.
     #[error("nothing came from {topic} for {} s, {left} partitions before their end; check that the broker runs", .waited.as_secs())]
     Silent {
         /// The topic.
         topic: String,
         /// How many partitions were not read to their end.
         left: usize,
-        /// How long was waited.
+        /// For how long none came.
         waited: Duration,
     },
     /// The caller was told to stop.
@@ -89,7 +90,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anybody's help.
+    /// Whether trying again may succeed without anybody changing anything.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Unanswered { .. }
@@ -101,37 +102,37 @@ impl Error {
     }
 }
 
-/// What a partition holds.
+/// The offsets of the records that a partition holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
-    /// The first offset that is still there.
+    /// The first offset that has not been deleted.
     pub start: i64,
     /// The offset that the next record will get.
     pub end: i64,
 }
 
 impl Span {
-    /// Whether it holds nothing.
+    /// Whether there is no offset in it.
     pub const fn is_empty(self) -> bool {
         self.start >= self.end
     }
 
-    /// How many records it holds, if none was compacted away and none belongs to a transaction.
+    /// How many records it holds at most: fewer where some were compacted away or belong to a transaction.
     pub fn records(self) -> u64 {
         u64::try_from(self.end - self.start).unwrap_or(0)
     }
 }
 
-/// What a poll gave.
+/// What a poll returned.
 #[derive(Debug)]
 pub enum Polled<'a> {
     /// A record.
     Record(BorrowedMessage<'a>),
-    /// All there was of this partition is read.
+    /// The end of this partition is reached.
     End(i32),
-    /// A position is not in the log any more.
+    /// The log does not have the position of some partition any more.
     PositionLost,
-    /// Something that librdkafka mends by itself.
+    /// A problem that librdkafka recovers from by itself.
     Trouble(KafkaError),
     /// Nothing came in time.
     Nothing,
@@ -153,7 +154,7 @@ impl Reader {
 }
 
 impl<C: ConsumerContext + 'static> Reader<C> {
-    /// A reader with librdkafka's callbacks and properties of the caller's.
+    /// A reader with the caller's librdkafka callbacks and properties.
     ///
     /// # Errors
     /// When the client cannot be made.
@@ -170,7 +171,7 @@ impl<C: ConsumerContext + 'static> Reader<C> {
         config.create_with_context(context).map(|consumer| Self { consumer }).map_err(Error::Client)
     }
 
-    /// The consumer, for what is asked of it besides reading.
+    /// The consumer, for requests that this type does not offer.
     pub const fn consumer(&self) -> &BaseConsumer<C> {
         &self.consumer
     }
@@ -178,7 +179,7 @@ impl<C: ConsumerContext + 'static> Reader<C> {
     /// The partitions of a topic.
     ///
     /// # Errors
-    /// When Kafka does not say, or there is no such topic.
+    /// When Kafka does not answer, or there is no such topic.
     pub fn partitions(&self, topic: &str) -> Result<Vec<i32>, Error> {
         let metadata = self
             .consumer
@@ -199,7 +200,7 @@ impl<C: ConsumerContext + 'static> Reader<C> {
     /// What a partition holds now.
     ///
     /// # Errors
-    /// When Kafka does not say.
+    /// When Kafka does not answer.
     pub fn span(&self, topic: &str, partition: i32) -> Result<Span, Error> {
         self.consumer
             .fetch_watermarks(topic, partition, ANSWER_DEADLINE)
@@ -210,20 +211,20 @@ impl<C: ConsumerContext + 'static> Reader<C> {
     /// What each of these partitions holds now.
     ///
     /// # Errors
-    /// When Kafka does not say.
+    /// When Kafka does not answer.
     pub fn spans(&self, topic: &str, partitions: &[i32]) -> Result<BTreeMap<i32, Span>, Error> {
         partitions.iter().map(|&partition| Ok((partition, self.span(topic, partition)?))).collect()
     }
 
-    /// What each partition holds that was written since `time_ms` (or a little before); those that hold
-    /// nothing since then are left out.
+    /// What each partition holds that was written since `time_ms`, in milliseconds since 1970, or a little
+    /// before it. Partitions that hold nothing since then are left out.
     ///
     /// # Errors
-    /// When Kafka does not say.
+    /// When Kafka does not answer, or there is no such topic.
     pub fn spans_since(&self, topic: &str, time_ms: i64) -> Result<BTreeMap<i32, Span>, Error> {
         let mut times = TopicPartitionList::new();
         for partition in self.partitions(topic)? {
-            // The "offset" asked for is a time; librdkafka wants none below 0.
+            // The "offset" of the request is a time, and librdkafka takes none below 0.
             times
                 .add_partition_offset(topic, partition, Offset::Offset(time_ms.max(0)))
                 .map_err(unanswered("the offsets by time", topic))?;
@@ -235,7 +236,7 @@ impl<C: ConsumerContext + 'static> Reader<C> {
         let mut spans = BTreeMap::new();
         for found in found.elements() {
             found.error().map_err(unanswered("the offsets by time", topic))?;
-            // Without a record since then, the answer is no offset but the end.
+            // If there is no record since then, the answer is `Offset::End`.
             if let Offset::Offset(start) = found.offset() {
                 let end = self.span(topic, found.partition())?.end;
                 spans.insert(found.partition(), Span { start, end });
@@ -244,10 +245,10 @@ impl<C: ConsumerContext + 'static> Reader<C> {
         Ok(spans)
     }
 
-    /// Reads these partitions from these offsets on, and no others any more.
+    /// Sets which partitions are read from now on, and from which offsets. Others are not read any more.
     ///
     /// # Errors
-    /// When librdkafka does not take it.
+    /// When librdkafka does not accept the assignment.
     pub fn assign<'t>(
         &self,
         starts: impl IntoIterator<Item = (&'t str, i32, i64)>,
@@ -265,7 +266,7 @@ impl<C: ConsumerContext + 'static> Reader<C> {
             .map_err(|source| Error::Assign { topic: topics(), source })
     }
 
-    /// The next record of what is assigned, within `timeout`.
+    /// Waits up to `timeout` for the next record of the assigned partitions.
     ///
     /// # Errors
     /// When the client is broken for good.
@@ -286,11 +287,11 @@ impl<C: ConsumerContext + 'static> Reader<C> {
         })
     }
 
-    /// Shows `look` every record of `spans`, in the order of each partition.
+    /// Calls `look` with every record of `spans`, in the order of each partition.
     ///
     /// # Errors
-    /// When records are gone before they were read, when nothing comes for [`ANSWER_DEADLINE`], or when
-    /// `stop` is cancelled. What was shown until then was there.
+    /// When records are deleted before they were read, when no record comes for [`ANSWER_DEADLINE`], when
+    /// the client fails, or when `stop` is cancelled. `look` may have seen some of the records by then.
     pub fn read_to_end(
         &self,
         topic: &str,
@@ -316,8 +317,8 @@ impl<C: ConsumerContext + 'static> Reader<C> {
                     span.start = record.offset() + 1;
                     partition
                 }
-                // Compaction and transactions leave no record at the last offsets. But a topic that was made
-                // anew has an end too, and not the one that was wanted.
+                // After compaction or a transaction there may be no record at the last offsets. But if the
+                // topic was created anew, its end is before the one that was asked for.
                 Polled::End(partition) => {
                     let Some(span) = left.get_mut(&partition) else { continue };
                     if self.span(topic, partition)?.end < span.end {
@@ -340,7 +341,7 @@ impl<C: ConsumerContext + 'static> Reader<C> {
                 }
                 unheard @ (Polled::Trouble(_) | Polled::Nothing) => {
                     if let Polled::Trouble(error) = unheard {
-                        tracing::debug!(%error, topic, "reading goes on after a problem");
+                        tracing::debug!(%error, topic, "a problem while reading, going on");
                     }
                     let waited = heard.elapsed();
                     if waited > ANSWER_DEADLINE {
@@ -364,7 +365,7 @@ fn unanswered(what: &'static str, topic: &str) -> impl Fn(KafkaError) -> Error +
     move |source| Error::Unanswered { what, topic: topic.clone(), source }
 }
 
-/// Callbacks of a client whose troubles are told by its return values.
+/// Callbacks that log at debug level only, for a client whose errors are reported by return values.
 #[derive(Debug, Clone, Copy)]
 pub struct Quiet;
 

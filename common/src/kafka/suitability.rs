@@ -1,29 +1,30 @@
-//! Whether a topic that is there already can be used for what it is wanted for. Pure.
+//! Whether an existing topic can be used for its purpose. Pure: does no I/O.
 
 use super::Topic;
 
 /// A topic that would lose events or counts, or could not be written to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the topic {topic} cannot be used: {fault}; mend it with: {command}")]
+#[error("the topic {topic} cannot be used: {fault}; repair it with: {command}")]
 pub struct Unsuitable {
     /// Its name.
     pub topic: String,
     /// What is wrong.
     pub fault: String,
-    /// What mends it, with Kafka's own tools.
+    /// The command of Kafka's own tools that repairs it.
     pub command: String,
 }
 
-/// What the listing says of a topic.
+/// What Kafka's list of topics says about one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) partitions: usize,
-    /// Of the partition that has the fewest.
+    /// The replicas of the partition that has the fewest; 0 if it has no partitions.
     pub(super) replicas: usize,
 }
 
 impl Found {
-    /// Checks what matters for `topic`, which is called `name`; `setting` looks a setting up.
+    /// Checks what matters for `topic`, whose configured name is `name`. `setting` returns the value of a
+    /// setting, or `None` where it is not known, which is not held against the topic.
     pub(super) fn check<'s>(
         self,
         topic: Topic,
@@ -71,7 +72,7 @@ impl Found {
                 self.partitions
             );
             let command = format!(
-                "kafka-topics.sh --bootstrap-server {brokers} --delete --topic {name} (the next start makes it anew)"
+                "kafka-topics.sh --bootstrap-server {brokers} --delete --topic {name} (the next start creates it again)"
             );
             return unsuitable(fault, command);
         }
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_with_the_wrong_policy_is_refused_with_the_command_that_mends_it() {
+    fn a_topic_with_the_wrong_policy_is_refused_with_the_command_that_repairs_it() {
         for topic in [Topic::Partials, Topic::State, Topic::Results] {
             assert_eq!(check(topic, 1, &[("cleanup.policy", "compact")]), Ok(()));
             for wrong in ["delete", "compact,delete"] {
@@ -122,7 +123,7 @@ mod tests {
         assert_eq!(
             check(Topic::Results, 1, &[]),
             Ok(()),
-            "what is not told is not held against it"
+            "a setting that is not known is not held against it"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Which topics there are, how many partitions each has, and what it is created with.
+//! The topics, how many partitions each has, and the settings it is created with.
 
 use super::Kafka;
 
@@ -7,18 +7,18 @@ use super::Kafka;
 pub enum Topic {
     /// Events as received.
     Raw,
-    /// What is no event.
+    /// Payloads that are not events, with the reason.
     DeadLetters,
     /// Partial results.
     Partials,
     /// Snapshots.
     State,
-    /// Published results: one partition, so that an offset is a position in the story.
+    /// Published results: one partition, so that one offset is a position in all of them.
     Results,
 }
 
 impl Topic {
-    /// Every topic there is.
+    /// Every topic.
     pub const ALL: [Self; 5] =
         [Self::Raw, Self::DeadLetters, Self::Partials, Self::State, Self::Results];
 
@@ -30,8 +30,8 @@ impl Topic {
         }
     }
 
-    /// Compacted topics roll their segments early, because the newest one is never compacted: what
-    /// a reader that starts anew must go through stays small.
+    /// The settings that it is created with. Compacted topics roll their segments early, because Kafka never
+    /// compacts the newest segment: this keeps small what a reader must read that starts at the beginning.
     pub(super) const fn settings(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Raw => &[("cleanup.policy", "delete")],

@@ -1,4 +1,4 @@
-//! How the log fails.
+//! Errors of the log.
 
 use std::path::PathBuf;
 
@@ -24,13 +24,13 @@ pub enum Error {
     /// A write failed before, and the log has not been reopened.
     #[error("the message log is closed after a write error until it is reopened")]
     Latched,
-    /// An entry is not there or not in the format that was written.
+    /// An entry is missing or not in a known format.
     #[error("the entry {sequence} of the message log is damaged; it is skipped at the next start")]
     Damaged {
         /// The entry.
         sequence: Sequence,
     },
-    /// The log's own bookkeeping is not in the format that was written.
+    /// One of the log's own values, such as a cursor, is not in the known format.
     #[error(
         "'{name}' of the message log is damaged; move the directory away to start with an empty log"
     )]
@@ -38,7 +38,7 @@ pub enum Error {
         /// The key in the family `default`.
         name: &'static str,
     },
-    /// The log was opened 2²⁴ times.
+    /// All epochs are used up: the log was opened about 2²⁴ times.
     #[error(
         "the message log has used up its sequences; move the directory away, once nothing is pending, to start anew"
     )]
@@ -46,7 +46,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether reopening the log and trying again can help without anybody changing anything.
+    /// Whether reopening the log and trying again may succeed without anybody changing anything.
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Open { .. } | Self::Write(_) | Self::Read(_) | Self::Latched => true,

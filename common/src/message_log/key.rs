@@ -1,4 +1,4 @@
-//! Sequences, and how they are written as keys.
+//! Sequences, and the database keys made from them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -56,13 +56,13 @@ impl Sequence {
         }
     }
 
-    /// As the opaque value that goes with a record through librdkafka.
+    /// The sequence as the opaque value that librdkafka returns with a record's delivery report.
     pub const fn to_opaque(self) -> usize {
         const _: () = assert!(usize::BITS == u64::BITS, "a sequence fits into a pointer");
         self.0 as usize
     }
 
-    /// Reads [`to_opaque`](Self::to_opaque).
+    /// The sequence of such an opaque value, see [`to_opaque`](Self::to_opaque).
     pub const fn from_opaque(opaque: usize) -> Self {
         Self(opaque as u64)
     }

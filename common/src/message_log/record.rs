@@ -1,4 +1,4 @@
-//! What is logged of a message, and its format.
+//! What the log holds of a message, and its format.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::event::Reason;
 use crate::event::identity::Identity;
 
 const FORMAT: u8 = 2;
-/// Every identity had a key and an id.
+/// The format before [`FORMAT`], in which every identity had a key and an id. It is still read.
 const FORMAT_BEFORE: u8 = 1;
 
 /// A received message.
@@ -17,13 +17,13 @@ const FORMAT_BEFORE: u8 = 1;
 pub struct Entry {
     /// The source that it came from.
     pub source: Arc<str>,
-    /// When it came, in milliseconds since 1970.
+    /// When it was received, in milliseconds since 1970.
     pub received_ms: i64,
-    /// Who it is; `None` if that could not be found out.
+    /// Its key, id and time; `None` if they could not be read.
     pub identity: Option<Identity>,
-    /// Why it goes to the dead letters; `None` for an event.
+    /// Why it goes to the dead-letter topic; `None` for an event.
     pub reason: Option<Reason>,
-    /// What came, byte for byte.
+    /// What was received, byte for byte.
     pub payload: Bytes,
 }
 
@@ -33,7 +33,7 @@ struct Header<'a, Name> {
     received_ms: i64,
     /// Key, id and time.
     identity: Option<(Name, Name, Option<i64>)>,
-    /// By name: the order of the reasons may change.
+    /// The reason's name, not its number, because the order of the reasons may change.
     reason: Option<&'a str>,
 }
 
@@ -50,14 +50,14 @@ impl Entry {
         bytes.push(FORMAT);
         #[expect(
             clippy::expect_used,
-            reason = "a growing buffer refuses nothing, and the header has no unsized sequence"
+            reason = "a growing buffer cannot overflow, and the header has no sequence of unknown length"
         )]
         let mut bytes = postcard::to_extend(&header, bytes).expect("every header can be written");
         bytes.extend_from_slice(&self.payload);
         bytes
     }
 
-    /// `None` if `bytes` are not what [`encode`](Self::encode) wrote.
+    /// `None` if `bytes` are in neither format.
     pub(super) fn decode(bytes: Bytes) -> Option<Self> {
         match bytes.split_first()? {
             (&FORMAT, rest) => Self::parse::<Option<&str>>(&bytes, rest, |name| name),

@@ -1,4 +1,4 @@
-//! What an opening finds.
+//! What the log finds when it is opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +13,9 @@ const EPOCH: &str = "epoch";
 pub struct Recovered {
     /// Entries that wait for Kafka.
     pub pending: usize,
-    /// Entries that were refused and whose dead letter is not acknowledged.
+    /// Entries that Kafka refused and whose dead letters are not acknowledged.
     pub failed: usize,
-    /// Entries that could not be decoded and are lost to the log.
+    /// Entries that could not be decoded and are skipped.
     pub damaged: usize,
     /// When the oldest of pending and failed entries was received, in milliseconds since 1970.
     pub oldest_received_ms: Option<i64>,
@@ -63,7 +63,7 @@ pub(super) fn run(store: &Store) -> Result<State, Error> {
         damaged: 0,
         oldest_received_ms: None,
     };
-    // Deleted heads make a scan slow: start where the last removal ended.
+    // Scanning over deleted entries is slow, so the scan of `transient` starts where the last removal ended.
     for (family, from) in [(Family::Transient, watermark), (Family::Failed, Sequence::ZERO)] {
         for found in store.scan(family, from) {
             let (sequence, entry) = found?;
@@ -86,7 +86,7 @@ pub(super) fn run(store: &Store) -> Result<State, Error> {
 /// Starts a new epoch, on disk, and returns its first sequence.
 pub(super) fn begin_epoch(store: &Store) -> Result<Sequence, Error> {
     let known = store.number(EPOCH)?.map_or(0, u64::from_be_bytes);
-    // An epoch of more than 2⁴⁰ entries has run into the next.
+    // The count of an epoch of more than 2⁴⁰ entries has overflowed into the next epochs.
     let epoch = known.max(store.watermark()?.epoch()) + 1;
     let first = Sequence::first_of(epoch).ok_or(Error::Exhausted)?;
     store.put_for_good(EPOCH, &epoch.to_be_bytes())?;

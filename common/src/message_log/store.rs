@@ -1,4 +1,4 @@
-//! RocksDB: the only place in Millrace that knows it.
+//! The database under the log, RocksDB. No other module uses it, apart from its error type.
 
 use std::path::Path;
 
@@ -17,14 +17,15 @@ const WATERMARK: &str = "watermark";
 /// Bounds of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// How many bytes may be in memory before they are written to a table file; what is delivered
-    /// until then never is.
+    /// How many bytes of entries stay in memory before they are written to a table file. Entries that are
+    /// removed before that are never written to one.
     pub write_buffer_bytes: usize,
-    /// How many bytes the write-ahead log may have before its oldest part is made superfluous.
+    /// The size of the write-ahead log, in bytes, above which RocksDB writes what its oldest file holds to
+    /// table files, so that it can delete or reuse that file.
     pub write_ahead_bytes: u64,
     /// How many bytes of table files are cached.
     pub block_cache_bytes: usize,
-    /// How many refused entries are kept; above, the oldest is removed.
+    /// How many refused entries are kept; if there are more, the oldest is removed.
     pub max_failed: usize,
 }
 
@@ -57,11 +58,11 @@ impl Family {
     }
 }
 
-/// What is written together.
+/// Changes that are written together or not at all.
 #[derive(Default)]
 pub(super) struct Batch(WriteBatch);
 
-/// A record as found: its sequence, and the entry unless it is damaged.
+/// A record that was found: its sequence, and the entry unless it is damaged.
 pub(super) type Found = (Sequence, Option<Entry>);
 
 pub(super) struct Store {
@@ -80,8 +81,8 @@ impl Store {
         database.create_if_missing(true);
         database.create_missing_column_families(true);
         database.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-        // A write into a file that has its blocks already costs one flush of the disk; into one that
-        // grows it costs the metadata too.
+        // Reusing an old file makes a synced write cheaper: its blocks are allocated already, while a file
+        // that grows must have its metadata written too.
         database.set_recycle_log_file_num(4);
         database.set_max_total_wal_size(options.write_ahead_bytes);
         database.set_max_open_files(256);
@@ -98,8 +99,8 @@ impl Store {
             family.set_write_buffer_size(write_buffer_bytes);
             ColumnFamilyDescriptor::new(name, family)
         };
-        // Most entries never reach a table file, and those that do are not there for long: compressing
-        // them costs more than it saves.
+        // Most entries never reach a table file, and those that do are soon removed: compressing them costs
+        // more than it saves.
         let families = [
             family(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, 1 << 20, DBCompressionType::None),
             family(Family::Transient.name(), options.write_buffer_bytes, DBCompressionType::None),
@@ -111,7 +112,7 @@ impl Store {
     }
 
     fn family(&self, family: Family) -> impl rocksdb::AsColumnFamilyRef {
-        #[expect(clippy::expect_used, reason = "opening makes every family")]
+        #[expect(clippy::expect_used, reason = "opening creates every family")]
         self.db.cf_handle(family.name()).expect("the family was opened")
     }
 
@@ -123,7 +124,7 @@ impl Store {
         batch.0.delete_cf(&self.family(family), sequence.key());
     }
 
-    /// Deletes `from` and all up to `to`, which stays.
+    /// Deletes the entries from `from` up to `to`, without `to` itself.
     pub(super) fn delete_range(
         &self,
         batch: &mut Batch,
@@ -144,7 +145,7 @@ impl Store {
         batch.0.put(format!("{FEED_PREFIX}{source}"), feed);
     }
 
-    /// The feed that the source's cursor belongs to; empty if that was never said.
+    /// The feed that the source's cursor belongs to; empty if it is not known.
     pub(super) fn feed(&self, source: &str) -> Result<String, Error> {
         let bytes = self.db.get(format!("{FEED_PREFIX}{source}")).map_err(Error::Read)?;
         String::from_utf8(bytes.unwrap_or_default()).map_err(|_| Error::Metadata { name: "feed" })
@@ -165,7 +166,7 @@ impl Store {
         record.and_then(|bytes| Entry::decode(bytes.into())).ok_or(Error::Damaged { sequence })
     }
 
-    /// The entries of a family from `from` on, in order. Keys of another format are passed over.
+    /// The entries of a family from `from` on, in order. Keys of another format are skipped.
     pub(super) fn scan(
         &self,
         family: Family,
@@ -196,8 +197,8 @@ impl Store {
         String::from_utf8(bytes).map(Some).map_err(|_| Error::Metadata { name })
     }
 
-    /// Writes one thing of the log's own into a table file, out of the reach of whatever happens to
-    /// the write-ahead log.
+    /// Writes one of the log's own values, and flushes it into a table file so that it survives damage to the
+    /// write-ahead log.
     pub(super) fn put_for_good(&self, name: &'static str, value: &[u8]) -> Result<(), Error> {
         let mut batch = Batch::default();
         batch.0.put(name, value);

@@ -25,7 +25,7 @@ fn open(path: &Path) -> (MessageLog, Recovered) {
     MessageLog::open(path, Options::default()).unwrap()
 }
 
-/// Appends `entries`; their source goes on at the time of the last one that has any.
+/// Appends `entries`, with the time of the last one that has a time as the source's cursor.
 fn add(log: &mut MessageLog, entries: impl IntoIterator<Item = Entry>) -> Vec<(Sequence, Entry)> {
     let entries: Vec<_> = entries.into_iter().map(|entry| (log.allot(), entry)).collect();
     let cursor = entries.iter().rev().find_map(|(_, entry)| time_of(entry));
@@ -41,8 +41,8 @@ fn all(log: &MessageLog, family: Family) -> Vec<(Sequence, Entry)> {
     log.read(family, None, usize::MAX).unwrap()
 }
 
-/// What a kill leaves: the files as they are while the log is still open. RocksDB removes old files
-/// in the background, so a copy counts only if nothing changed meanwhile.
+/// What a kill leaves: a copy of the files while the log is still open. RocksDB removes old files in the
+/// background, so the copy is repeated until nothing changes meanwhile.
 fn crash(path: &Path) -> TempDir {
     loop {
         let copy = TempDir::new().unwrap();
@@ -120,7 +120,7 @@ fn reopening_keeps_what_is_pending_and_what_is_settled() {
     log.acknowledge(entries[0].0).unwrap();
     log.reopen().unwrap();
     assert_eq!(all(&log, Family::Transient), entries[1..]);
-    // Given out before, written after: as after a write that failed.
+    // After a failed write, sequences that were given out before the reopening are written after it.
     log.append(&entries[1..], None).unwrap();
     assert_eq!(all(&log, Family::Transient), entries[1..]);
 }
@@ -321,7 +321,7 @@ fn a_record_of_the_format_before_is_read_too() {
 #[derive(Debug, Clone)]
 enum Action {
     Append(u8),
-    /// Acknowledges the n-th of what is pending.
+    /// Acknowledges the n-th pending entry.
     Deliver(prop::sample::Index),
     Fail(prop::sample::Index),
     /// Acknowledges the n-th dead letter.
@@ -346,12 +346,12 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// What the log must hold, by the module's own description.
+/// What the log must hold according to the module's documentation.
 #[derive(Default)]
 struct Model {
     pending: BTreeMap<Sequence, Entry>,
     failed: BTreeMap<Sequence, Entry>,
-    /// Delivered, but still on disk: pending again after a crash.
+    /// Acknowledged but still on disk, and so pending again after a crash.
     settled: BTreeMap<Sequence, Entry>,
     cursor: Option<i64>,
     appended: u64,
@@ -369,7 +369,7 @@ impl Model {
         Ok(())
     }
 
-    /// What is below the watermark is gone.
+    /// Forgets the acknowledged entries below the watermark, as a removal does.
     fn removed(&mut self) {
         let first = self.pending.first_key_value().map(|(sequence, _)| *sequence);
         self.settled.retain(|sequence, _| first.is_some_and(|first| *sequence >= first));

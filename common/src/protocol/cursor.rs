@@ -1,4 +1,4 @@
-//! A position in the published stream, as clients hold it and give it back.
+//! A position in the published stream, which clients keep and give back.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,8 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The identity of one topic of results: 64 random bits, drawn by the analyzer when it first writes to
-/// the topic. A topic that is deleted and created anew has another one. Written as 16 hex digits.
+/// The identity of one topic of results: 64 random bits that the analyzer draws when it first writes to the
+/// topic. A topic that is deleted and created again gets another identity. Written as 16 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StreamId(pub u64);
 
@@ -25,12 +25,12 @@ pub struct Cursor {
     pub seq: u64,
 }
 
-/// A text that is no cursor.
+/// A text that is not a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no cursor; give back one that a frame carried, as it stands, or none")]
+#[error("`{0}` is not a cursor; give back one from a frame, unchanged, or none")]
 pub struct InvalidCursor(String);
 
-/// A text that is no [`StreamId`].
+/// A text that is not a [`StreamId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a stream is written as 16 hex digits in lower case")]
 pub struct InvalidStreamId;
@@ -38,13 +38,13 @@ pub struct InvalidStreamId;
 impl StreamId {
     const KEY_PREFIX: &str = "stream/";
 
-    /// The key of the record that gives a topic of results its identity. Of several such records the
-    /// one with the lowest offset holds.
+    /// The key of the record that gives a topic of results its identity. If there are several such records,
+    /// the one with the lowest offset counts.
     pub fn key(self) -> String {
         format!("{}{self}", Self::KEY_PREFIX)
     }
 
-    /// Reads a record's key; none when the record is not one that names the stream.
+    /// Reads a record's key; `None` if it is not the key of such a record.
     pub fn from_key(key: &[u8]) -> Option<Self> {
         std::str::from_utf8(key).ok()?.strip_prefix(Self::KEY_PREFIX)?.parse().ok()
     }
@@ -61,13 +61,13 @@ impl FromStr for StreamId {
 
     fn from_str(text: &str) -> Result<Self, InvalidStreamId> {
         let id = u64::from_str_radix(text, 16).map(Self).map_err(|_| InvalidStreamId)?;
-        // One stream has one text, so that texts can be compared.
+        // Only one spelling is accepted, so that texts can be compared.
         if id.to_string() == text { Ok(id) } else { Err(InvalidStreamId) }
     }
 }
 
 impl Cursor {
-    /// The first byte of the text's form, so that a later form can be told from this one.
+    /// The first byte of the encoded form; a later form would have another one.
     const VERSION: u8 = 1;
 }
 

@@ -101,7 +101,7 @@ fn queries_are_names_or_a_star() {
 }
 
 #[test]
-fn a_cursor_has_one_text_and_nothing_else_is_one() {
+fn a_cursor_has_exactly_one_text_and_every_other_text_is_refused() {
     let text = cursor(12).to_string();
     assert_eq!(text, "AQAAAAAAAAAOAAAAAAAAAAw");
     let other_version = text.replacen("AQ", "Ag", 1);
@@ -114,7 +114,7 @@ fn a_cursor_has_one_text_and_nothing_else_is_one() {
     let error = serde_json::from_str::<ClientFrame>(r#"{"type":"ack","cursor":"seven"}"#)
         .unwrap_err()
         .to_string();
-    assert!(error.contains("`seven` is no cursor"), "{error}");
+    assert!(error.contains("`seven` is not a cursor"), "{error}");
 }
 
 proptest! {
@@ -149,7 +149,7 @@ fn a_stream_names_itself_by_a_key() {
 }
 
 #[test]
-fn what_a_newer_server_says_is_read_as_far_as_it_is_known() {
+fn the_frames_of_a_newer_server_are_read_and_what_is_unknown_in_them_is_ignored() {
     let read = |text: &str| serde_json::from_str::<ServerFrame>(text).unwrap();
     let bye = read(r#"{"type":"bye","reason":"moved","retry_ms":5,"to":"elsewhere"}"#);
     assert!(matches!(bye, ServerFrame::Bye(Bye { reason: ByeReason::Other, retry_ms: 5, .. })));

@@ -1,5 +1,5 @@
-//! Which browser this machine has, and the program that drives it: Chromium or Chrome with chromedriver, else Firefox
-//! with geckodriver. The first pair that answers `--version` is taken.
+//! Finds the browser of this machine, and the program that drives it: Chromium or Chrome with chromedriver, else Firefox
+//! with geckodriver. The first pair that answers `--version` is used.
 
 use std::{
     env,
@@ -18,8 +18,8 @@ const MISSING: &str = "no browser that a test can drive: install chromium and ch
 const FOLDERS: [&str; 4] =
     ["/snap/bin", "/usr/lib/chromium", "/usr/lib/chromium-browser", "/opt/google/chrome"];
 
-/// A kind of browser: its names and those of its driver, in the order in which they are tried. Ubuntu's
-/// `chromium-browser` may be a script that only names the snap; it fails when it is asked for its version.
+/// The kinds of browsers: the names of each and of its driver, in the order in which they are tried. Ubuntu's
+/// `chromium-browser` may be a script that only tells people to install the snap; it fails if asked for its version.
 const KINDS: [(Kind, &[&str], &[&str]); 2] = [
     (
         Kind::Chromium,
@@ -29,7 +29,7 @@ const KINDS: [(Kind, &[&str], &[&str]); 2] = [
     (Kind::Firefox, &["firefox", "firefox-esr"], &["geckodriver"]),
 ];
 
-/// What the two kinds do differently is in `Browser`.
+/// The kind of a browser; see `Browser` for what the two do differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Chromium, Chrome.
@@ -48,7 +48,7 @@ pub struct Installed {
     browser: PathBuf,
 }
 
-/// The first browser that is here with its driver, or what has to be installed.
+/// The first browser that is installed together with its driver; the error says what has to be installed.
 pub fn find() -> Result<Installed, &'static str> {
     let path = env::var_os("PATH").unwrap_or_default();
     find_in(&folders(&path), answers).ok_or(MISSING)
@@ -80,7 +80,7 @@ fn answers(program: &Path) -> bool {
 }
 
 impl Installed {
-    /// What a session is asked for: a window of this size without a screen, and a profile of its own.
+    /// The capabilities that a session is asked for: a window of this size without a screen, and a profile of its own.
     pub fn capabilities(&self, width: u32, height: u32, profile: &Path) -> Value {
         match self.kind {
             Kind::Chromium => {
@@ -96,13 +96,13 @@ impl Installed {
                     format!("--window-size={width},{height}"),
                     format!("--user-data-dir={}", profile.display()),
                 ]});
-                // A snap's driver knows its browser and cannot start it by the path that others see.
+                // The driver of a snap knows its browser, and cannot start it by the path outside of the snap.
                 if !self.driver.starts_with("/snap") {
                     options["binary"] = json!(self.browser);
                 }
                 json!({"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}})
             }
-            // It makes a profile of its own in TMPDIR, which is `profile`.
+            // Firefox creates a profile of its own in TMPDIR, which is `profile`.
             Kind::Firefox => json!({"moz:firefoxOptions": {
                 "binary": self.browser,
                 "args": [
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_browser_has_its_driver_is_found() {
+    fn any_browser_that_has_its_driver_is_found() {
         for (kind, browser, driver) in [
             (Kind::Chromium, "/usr/bin/chromium", "/usr/bin/chromedriver"),
             (Kind::Chromium, "/usr/bin/google-chrome", "/usr/bin/chromedriver"),
@@ -142,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_without_its_driver_gives_way_to_one_that_has_it() {
+    fn a_browser_without_its_driver_is_passed_over_for_one_that_has_it() {
         assert_eq!(found(&["/usr/bin/chromium"]), None);
         let both = ["/usr/bin/chromium", "/usr/bin/firefox", "/usr/bin/geckodriver"];
         assert_eq!(found(&both).map(|(kind, ..)| kind), Some(Kind::Firefox));
     }
 
     #[test]
-    fn a_machine_without_one_is_told_what_to_install() {
+    fn without_a_browser_the_error_says_what_to_install() {
         assert_eq!(found(&[]), None);
         for name in ["chromium-driver", "snap", "Chrome", "geckodriver"] {
             assert!(MISSING.contains(name), "{name}");

@@ -16,7 +16,7 @@ fn a_redelivery_counts_once_and_a_change_of_mind_twice() {
 }
 
 #[test]
-fn what_is_no_event_is_bad() {
+fn lines_that_are_not_events_are_bad() {
     let bad = [
         "",
         "null",
@@ -31,7 +31,7 @@ fn what_is_no_event_is_bad() {
 }
 
 #[test]
-fn half_a_surrogate_pair_is_a_replacement_character() {
+fn a_lone_surrogate_becomes_the_replacement_character() {
     let oracle = Oracle::of([
         rsvp(1, "yes", r"a\ud83db"),
         rsvp(2, "yes", r"\ud83d\ude00"),

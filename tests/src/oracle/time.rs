@@ -1,4 +1,4 @@
-//! Times of events, read without the pipeline's code and without its library.
+//! Reads the times of events, without the pipeline's code and without the library that it uses.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ pub enum Unit {
     Rfc3339,
 }
 
-/// Milliseconds since 1970, if the value is a time of this unit. What is finer is rounded down.
+/// Milliseconds since 1970, if the value is a time of this unit. Fractions of a millisecond are rounded down.
 pub fn ms(value: &Value, unit: Unit) -> Option<i64> {
     let per_ms = match unit {
         Unit::Rfc3339 => return rfc3339(value.as_str()?),
@@ -59,7 +59,7 @@ fn rfc3339(text: &str) -> Option<i64> {
     Some((seconds - offset_minutes * 60) * 1_000 + millis)
 }
 
-/// Days since 1970 in the Gregorian calendar, by counting.
+/// Days since 1970 in the Gregorian calendar, counted year by year.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let length = |month: i64| match month {

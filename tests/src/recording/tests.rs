@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn what_a_scribe_writes_says_the_same() {
+fn a_line_that_a_scribe_rewrites_has_the_same_content() {
     let line = r#"{"rsvp_id":7,"response":"yes","group":{"name":"a\"b\\c/d\n\u0001😀","group_topics":[]},"list":[1,-2.5,true,null]}"#;
     let mut scribe = Scribe::new(3);
     for _ in 0..500 {

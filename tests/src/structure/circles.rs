@@ -1,4 +1,4 @@
-//! Circles in a graph: its strongly connected components of more than one node (Tarjan 1972).
+//! Finds the circles of a graph: its strongly connected components of more than one node (Tarjan 1972).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,9 +22,9 @@ pub fn circles(edges: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<String>> {
 
 struct Search<'a> {
     edges: &'a BTreeMap<String, BTreeSet<String>>,
-    /// When a node was reached first.
+    /// The place of each node in the order in which nodes were reached.
     indices: BTreeMap<&'a str, usize>,
-    /// The earliest node that can be reached from it and is still open.
+    /// For each node, the place of the earliest open node that can be reached from it.
     lows: BTreeMap<&'a str, usize>,
     open: Vec<&'a str>,
     circles: Vec<Vec<String>>,

@@ -1,20 +1,20 @@
-//! What one file imports.
+//! Reads what one file imports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, UseTree, Visibility};
 
-/// Paths that a file names, all from `crate` or from another crate's name.
+/// The paths that a file names; each begins with `crate` or with another crate's name.
 #[derive(Debug, Default)]
 pub(super) struct File {
     pub(super) paths: BTreeSet<Vec<String>>,
-    /// Names that it hands on, and where each comes from.
+    /// Names that it re-exports, and where each comes from.
     pub(super) reexports: BTreeMap<String, Vec<String>>,
     pub(super) macros: BTreeSet<String>,
-    /// The module that is being read: inline modules lie within the file's own.
+    /// The module that is being read, which may be an inline module of the file.
     module: Vec<String>,
-    /// Child modules, which a path may begin with.
+    /// Child modules; a path may begin with one of these.
     children: BTreeSet<String>,
 }
 
@@ -30,7 +30,7 @@ impl File {
         file
     }
 
-    /// `path` from the crate's root, or from another crate.
+    /// `path` written from the crate's root, or from another crate.
     fn absolute(&self, path: &[String]) -> Vec<String> {
         let mut base = self.module.clone();
         let mut rest = path;
@@ -126,11 +126,11 @@ impl<'ast> Visit<'ast> for File {
         visit::visit_macro(self, invoked);
     }
 
-    // `#[derive(x::Y)]` and the like are no imports.
+    // Attributes such as `#[derive(x::Y)]` are not imports.
     fn visit_attribute(&mut self, _: &'ast Attribute) {}
 }
 
-/// `#[cfg(test)]` and its like.
+/// Whether an item is for tests only: it has `#[test]` or `#[cfg(test)]`.
 fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("test")

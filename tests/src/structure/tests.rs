@@ -37,7 +37,7 @@ fn a_parent_and_its_child_can_be_a_circle() {
 }
 
 #[test]
-fn an_import_through_a_re_export_leads_to_where_the_name_comes_from() {
+fn an_import_through_a_re_export_leads_to_the_file_that_defines_the_name() {
     let files = [
         ("a.rs", "mod x; mod y; pub use x::X;"),
         ("a/x.rs", "pub struct X;"),
@@ -59,7 +59,7 @@ fn tests_are_left_out() {
 }
 
 #[test]
-fn a_wall_refuses_each_way_out() {
+fn a_wall_refuses_everything_that_depends_on_more_than_arguments() {
     for (text, import) in [
         ("use std::time::{Duration, Instant};", "std::time::Instant"),
         (
@@ -89,7 +89,7 @@ fn a_wall_refuses_each_way_out() {
 }
 
 #[test]
-fn a_wall_lets_pass_what_is_a_function_of_its_arguments() {
+fn a_wall_allows_what_depends_on_arguments_only() {
     let text = "use std::{collections::BTreeMap, time::Duration}; use common::event::Pointer; use crate::core::plan; \
                 use super::sketch; use common::result::TopN; #[cfg(test)] mod tests { use std::fs; }";
     let files =

@@ -1,15 +1,16 @@
-//! Whether an object has a name twice, at any depth, without sorting the names of every object.
+//! Finds out whether an object has a name twice, at any depth, without sorting the names of every object.
 //!
-//! Names are kept as places in the text, for all open objects on one stack. Each object has a set of 64
-//! bits, one of which a name sets by its length and some of its bytes: only if that bit is set already can
-//! the name be there, and only then is it compared with the others. An object with more than [`FEW`] names,
-//! or with escapes in one, is sorted when it ends, so that no payload makes this quadratic.
+//! The names of all open objects are on one stack, as positions in the text. Each object has a set of 64 bits,
+//! of which a name sets one, chosen by its length and three of its bytes. Only if that bit is set already can
+//! the object have the name, and only then is the name compared with the others. The names of an object with
+//! more than [`FEW`] names, or with escapes in one, are sorted when the object ends, so that no payload makes
+//! this quadratic.
 
 use common::event::json::Raw;
 
 use super::text::resolve;
 
-/// So many names of an object are compared one by one.
+/// Up to this many names of an object are compared one by one.
 const FEW: usize = 32;
 
 /// The names of all open objects, outermost first.
@@ -22,14 +23,14 @@ pub(super) struct Names {
 /// An open object.
 #[derive(Debug)]
 pub(super) struct Object {
-    /// Where its names begin.
+    /// Where its names begin on the stack.
     outer: usize,
     set: u64,
     is_sorted_later: bool,
 }
 
 impl Names {
-    /// Before an event.
+    /// Prepares for the next event.
     pub(super) fn clear(&mut self) {
         self.open.clear();
         self.duplicate = false;
@@ -40,13 +41,13 @@ impl Names {
         self.duplicate
     }
 
-    /// An object opens.
+    /// Begins an object.
     #[inline]
     pub(super) fn enter(&self) -> Object {
         Object { outer: self.open.len(), set: 0, is_sorted_later: false }
     }
 
-    /// It has this name.
+    /// Adds a name of the innermost open object.
     #[inline]
     pub(super) fn add(&mut self, object: &mut Object, text: &str, name: Raw) {
         let bytes = text.as_bytes();
@@ -65,7 +66,7 @@ impl Names {
         self.open.push(name);
     }
 
-    /// The object ends.
+    /// Ends the innermost open object.
     #[inline]
     pub(super) fn leave(&mut self, object: &Object, text: &str) {
         if object.is_sorted_later {
@@ -78,7 +79,7 @@ impl Names {
     }
 }
 
-/// One of 64 bits, by the length and three bytes of a name.
+/// One of 64 bits, chosen by the length and three bytes of a name.
 #[inline]
 fn bit(name: &[u8]) -> u64 {
     let byte = |place: usize| u32::from(name.get(place).copied().unwrap_or(0));

@@ -1,22 +1,22 @@
-//! Numbers as items: one text for one value, so that `5`, `5.0` and `5e0` are one item.
+//! Numbers as items: each value has one text, so that `5`, `5.0` and `5e0` are one item.
 //!
-//! The text is exact, whatever the size of the number, because its digits are moved and never computed
-//! with. It is the shortest decimal: no exponent, no leading or trailing zeros. A number that is closer to
-//! zero than 0.0001, or whose integer has more than [`MAX_ITEM_BYTES`](super::text::MAX_ITEM_BYTES) digits, has
-//! an exponent of at least two digits, as in `1e-05`: what most languages print.
+//! The text is exact, whatever the size of the number, because its digits are only moved, never computed with.
+//! It is the shortest decimal: no exponent, no leading or trailing zeros. Only a number that is closer to zero
+//! than 0.0001, or whose integer part has more than [`MAX_ITEM_BYTES`](super::text::MAX_ITEM_BYTES) digits, has
+//! an exponent. It has at least two digits, as in `1e-05`, which is how most languages print such numbers.
 
 use std::fmt::Write as _;
 
 use super::text::MAX_ITEM_BYTES;
 
-/// Whether a JSON number is already written that way: an integer of few enough digits.
+/// Whether a JSON number is surely in the shortest form already: it is an integer of few enough digits.
 #[inline]
 pub(super) fn is_shortest(number: &str) -> bool {
     let is_integer = number.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
     is_integer && number.len() <= MAX_ITEM_BYTES && number != "-0"
 }
 
-/// Appends a JSON number that way.
+/// Appends the shortest form of a JSON number to `into`.
 pub(super) fn write_shortest(number: &str, into: &mut String) {
     let (negative, magnitude) =
         number.strip_prefix('-').map_or((false, number), |magnitude| (true, magnitude));
@@ -29,12 +29,12 @@ pub(super) fn write_shortest(number: &str, into: &mut String) {
         into.push('0');
         return;
     }
-    // A power that no i64 holds leaves nothing to move: such a number is its own text.
+    // A power that does not fit into an i64 cannot be computed with: such a number keeps its own text.
     let Ok(power) = power.parse::<i64>() else {
         into.push_str(number);
         return;
     };
-    // The value is 0.DIGITS times ten to this.
+    // The value is 0.DIGITS times ten to the power of `point`.
     let leading = (all.len() - significant.len()) as i64;
     let point = power.saturating_add(whole.len() as i64 - leading);
     if negative {

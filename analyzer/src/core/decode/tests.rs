@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Of events without an id.
+/// A decoder of events without an id.
 fn decoder(items: &[&str]) -> Decoder {
     let items: Vec<Pointer> = items.iter().map(|item| item.parse().unwrap()).collect();
     Decoder::new(&items, &Schema { id: Id::None, ..Schema::default() })
@@ -35,7 +35,7 @@ fn time_ms(event: Event<'_>) -> Option<i64> {
     }
 }
 
-/// As the collector would have it.
+/// The identity that the collector should find in the same event.
 fn identity(event: Event<'_>) -> Identity {
     Identity {
         key: event.key().map(str::to_owned),
@@ -58,7 +58,7 @@ fn each_query_gets_its_items_and_queries_of_one_pointer_share_them() {
 }
 
 #[test]
-fn only_strings_and_numbers_are_items_whatever_else_stands_in_their_place() {
+fn only_strings_and_numbers_are_items_and_other_values_are_ignored() {
     let decoder = decoder(&["/a/*"]);
     let found =
         decode(&decoder, br#"{"a":["x",1,-1,1.5,null,true,{"a":["y"]},["z"],"w"],"b":["v"]}"#);
@@ -105,7 +105,7 @@ fn an_item_that_is_too_long_is_cut_and_still_differs_from_its_neighbours() {
 }
 
 #[test]
-fn a_time_comes_with_how_it_is_written_whether_it_can_be_read_or_not() {
+fn a_time_is_returned_as_it_is_written_whether_it_can_be_read_or_not() {
     let decoder = decoder(&["/a"]);
     for (payload, time) in [
         (r#"{"mtime":1.5e3}"#, Time::At(1_500, "1.5e3")),
@@ -158,7 +158,7 @@ fn numbers_that_are_equal_are_one_item_and_none_loses_a_digit() {
 }
 
 #[test]
-fn an_event_is_known_by_what_the_schema_names() {
+fn an_event_is_identified_by_the_fields_that_the_schema_names() {
     let payload =
         br#"{"seq":7,"did":"a:b","commit":{"rev":"x\ny"},"time":"2015-03-08T00:00:00.5Z"}"#;
     let time = Some(TimeField { path: "/time".parse().unwrap(), unit: Unit::Rfc3339 });
@@ -180,7 +180,7 @@ fn an_event_is_known_by_what_the_schema_names() {
         (schema(Id::None, None), None, None),
         (schema(Id::None, Some("/did")), None, Some("a:b")),
     ] {
-        // A query that reads the id, or something beside it, changes nothing.
+        // It makes no difference if a query reads the id too, or something next to it.
         let items: Vec<Pointer> = vec!["/seq".parse().unwrap(), "/commit/*".parse().unwrap()];
         let mut found = Found::default();
         let decoder = Decoder::new(&items, &schema);
@@ -247,7 +247,7 @@ fn what_is_not_an_event_is_refused_with_its_reason() {
 }
 
 #[test]
-fn brackets_in_strings_are_no_depth_and_the_deepest_event_is_decoded() {
+fn brackets_in_strings_do_not_count_as_depth_and_the_deepest_event_is_decoded() {
     let decoder = decoder(&["/a"]);
     let payload = format!(
         "{{\"a\":\"{}\\\"[\",\"b\":{}{}}}",
@@ -284,7 +284,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A JSON text with a few bytes changed: mostly none any more, by little.
+/// A JSON text with a few bytes changed, so that it is nearly JSON, but mostly not JSON any more.
 fn almost_json() -> impl Strategy<Value = Vec<u8>> {
     let alphabet = br#"{}[]":,\/untrfalse0123456789.+-eEABC "#.to_vec();
     let change = (any::<prop::sample::Index>(), 0..3_u8, prop::sample::select(alphabet));
@@ -328,7 +328,7 @@ fn schemas() -> impl Strategy<Value = Schema> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
     #[test]
-    fn an_event_is_who_it_is_for_the_collector(text in almost_json(), schema in schemas(), paths in prop::collection::vec("(/[ab*]){1,4}", 0..3)) {
+    fn an_event_has_the_same_identity_for_the_analyzer_and_the_collector(text in almost_json(), schema in schemas(), paths in prop::collection::vec("(/[ab*]){1,4}", 0..3)) {
         let pointers: Vec<Pointer> = paths.iter().map(|path| path.parse().unwrap()).collect();
         let mut found = Found::default();
         let decoder = Decoder::new(&pointers, &schema);
@@ -337,8 +337,8 @@ proptest! {
     }
 
     #[test]
-    fn what_is_json_is_decided_as_by_serde_json(text in almost_json()) {
-        // Which leaves lone surrogates, the size of numbers and repeated names alone.
+    fn what_is_accepted_as_json_is_what_serde_json_accepts(text in almost_json()) {
+        // Reading into `IgnoredAny` accepts lone surrogates, numbers of any size and repeated names.
         let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&text).is_ok();
         let is_event = is_json && std::str::from_utf8(&text).is_ok() && text.trim_ascii_start().starts_with(b"{");
         for paths in [&["/a/*/b"][..], &["/c"], &["/a", "/b/*/*", "/mtime"]] {
@@ -359,7 +359,7 @@ proptest! {
 
 proptest! {
     #[test]
-    fn whatever_the_event_the_items_are_those_of_a_reader_that_builds_a_tree(
+    fn the_items_are_those_that_a_reader_which_builds_a_tree_finds(
         root in prop::collection::hash_map("[ab]", any_json(), 0..3),
         paths in prop::collection::vec("(/[ab*]){1,4}", 1..4),
     ) {
@@ -377,7 +377,7 @@ proptest! {
                 _ => None,
             };
             let expected: Vec<String> = select(&event, pointer.steps()).into_iter().filter_map(item).collect();
-            // Several pointers may meet in one array, where the order is still that of the text.
+            // Even where several pointers lead into one array, the order is that of the text.
             prop_assert_eq!(items(decoded, decoder.pointer(query)), expected);
         }
         let expected = event["a"].as_i64().filter(|at| at.unsigned_abs() <= time::MAX_MS as u64);

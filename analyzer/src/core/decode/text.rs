@@ -1,4 +1,4 @@
-//! Texts of an event: their escapes, and their length as items.
+//! Strings of an event: resolves their escapes, and shortens items that are too long.
 
 use std::borrow::Cow;
 
@@ -6,11 +6,11 @@ use common::event::json::{Raw, unescape};
 
 use crate::core::hash::hash;
 
-/// Longest item that is counted as it is. A longer one is cut to its first characters, then `…` and the
-/// hash of the whole, so that different items stay different.
+/// The longest item, in bytes. A longer text is cut to its first characters, followed by `…` and the hash of
+/// the whole text, so that different items stay different.
 pub const MAX_ITEM_BYTES: usize = 256;
 
-/// The text that stands at a place of the payload, without its escapes.
+/// The string at a place of `text`, with its escapes resolved.
 pub(super) fn resolve(text: &str, Raw { start, end, escaped }: Raw) -> Cow<'_, str> {
     if !escaped {
         return Cow::Borrowed(&text[start..end]);
@@ -20,7 +20,7 @@ pub(super) fn resolve(text: &str, Raw { start, end, escaped }: Raw) -> Cow<'_, s
     Cow::Owned(resolved)
 }
 
-/// Cuts the item that begins at `start` and goes to the end if it is too long; says whether it was.
+/// Cuts the item from `start` to the end of `text` if it is too long. Returns whether it was.
 pub(super) fn shorten(text: &mut String, start: usize) -> bool {
     let item = &text[start..];
     if item.len() <= MAX_ITEM_BYTES {

@@ -1,4 +1,4 @@
-//! A run of event ids that will not change any more.
+//! A series of event ids that does not change any more.
 //!
 //! Its [block](crate::core::block) is a version byte and the ids, 8 bytes each, little endian.
 

@@ -3,12 +3,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::core::hash::hash;
 
-/// Hashes, as ids are: the table takes them for evenly spread.
+/// A hash, as ids are, because the table relies on evenly spread values.
 fn id(number: u64) -> u64 {
     hash(&number.to_le_bytes())
 }
 
-/// Remembers the id unless it is known; says whether it was new.
+/// Remembers the id unless it is known. Returns whether it was new.
 fn see(dedupe: &mut Dedupe, number: u64, timestamp_ms: i64) -> bool {
     dedupe.advance(timestamp_ms);
     let new = !dedupe.contains(id(number));
@@ -68,7 +68,7 @@ fn a_state_without_one_of_its_slices_is_refused() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
-    fn a_restored_one_says_what_the_original_says(
+    fn after_a_restore_ids_are_remembered_and_forgotten_as_before(
         before in 1..3 * SLICE,
         after in prop::collection::vec((0..4 * SLICE, 0..5_000_i64), 200),
     ) {

@@ -16,7 +16,7 @@ fn texts(notices: &mut Notices, unit: Unit) -> Vec<String> {
 }
 
 #[test]
-fn events_that_are_set_aside_are_told_once_with_path_and_example() {
+fn events_that_are_set_aside_are_reported_once_with_path_and_example() {
     let mut notices = Notices::default();
     notices.event(Time::At(1_425_772_800_000, "1425772800000"), false);
     assert_eq!(texts(&mut notices, Unit::Ms), Vec::<String>::new());
@@ -38,7 +38,7 @@ fn events_that_are_set_aside_are_told_once_with_path_and_example() {
 #[test]
 fn times_of_another_unit_are_recognised_by_all_of_them_being_off() {
     let now_s = 1_425_772_800_i64;
-    // What is said, what an event has, and what it should be called.
+    // The configured unit, the number that an event has, the time that it is read as, and the right unit.
     for (said, written, time_ms, unit) in [
         (Unit::Ms, now_s, now_s, "\"s\""),
         (Unit::Ms, now_s * 1_000_000, now_s * 1_000_000, "\"us\""),
@@ -65,7 +65,7 @@ fn times_of_another_unit_are_recognised_by_all_of_them_being_off() {
 }
 
 #[test]
-fn a_few_odd_times_are_no_other_unit() {
+fn a_few_odd_times_are_not_taken_for_another_unit() {
     let mut notices = Notices::default();
     (0..100).for_each(|_| notices.event(Time::At(1_425_772_800_000, "1"), false));
     (0..10).for_each(|_| notices.event(Time::At(1_425_772_800, "1"), false));
@@ -73,7 +73,7 @@ fn a_few_odd_times_are_no_other_unit() {
 }
 
 #[test]
-fn a_query_without_a_match_is_told_once_whichever_partition_counts_its_events() {
+fn a_query_without_a_match_is_reported_once_whichever_partition_counts_its_events() {
     let (mut all, mut one) = (Notices::default(), Notices::default());
     for _ in 0..2 {
         assert_eq!(texts(&mut all, Unit::Ms), Vec::<String>::new());

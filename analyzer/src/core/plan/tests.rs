@@ -24,7 +24,7 @@ fn a_fingerprint_changes_with_what_shapes_the_state_and_with_nothing_else() {
     assert_eq!(
         original,
         fingerprint(|query, _| query.capacity = Some(10_000)),
-        "said or by default"
+        "a default that is written out changes nothing"
     );
     assert_eq!(original, fingerprint(|_, settings| settings.dedupe_horizon_ms = 1));
     assert_eq!(original, fingerprint(|_, settings| settings.dedupe_capacity = 8_000_000));
@@ -57,8 +57,8 @@ fn a_fingerprint_changes_with_what_shapes_the_state_and_with_nothing_else() {
     assert_eq!(different.len(), others.len() - 1);
 }
 
-/// A change here throws the counts of everybody away: what is added is to be written only where it is
-/// not the default.
+/// If this text changes, every installation loses its counts. So a setting that is added must be written only
+/// where it is not the default.
 #[test]
 fn the_written_meaning_of_a_query_stays_the_same_from_build_to_build() {
     let plan = Plan::new(&Query::defaults(), Settings::default()).unwrap();
@@ -92,7 +92,7 @@ fn a_window_over_events_that_have_no_time_is_refused() {
 }
 
 #[test]
-fn the_problems_of_all_queries_and_settings_are_told_at_once() {
+fn the_problems_of_all_queries_and_settings_are_reported_together() {
     let mut queries = Query::defaults();
     queries[1].name = "topics".to_owned();
     queries[2].n = 0;

@@ -20,7 +20,7 @@ fn a_query_needs_no_more_than_a_name_and_an_item() {
 }
 
 #[test]
-fn a_key_that_no_query_has_is_refused() {
+fn an_unknown_key_of_a_query_is_refused() {
     let text = r#"{"name":"cities","item":"/a","windwo":{"kind":"running"}}"#;
     assert!(serde_json::from_str::<Query>(text).unwrap_err().to_string().contains("windwo"));
 }
@@ -48,7 +48,7 @@ fn every_problem_names_the_query_the_key_and_the_remedy() {
 }
 
 #[test]
-fn windows_that_no_machine_can_hold_are_refused() {
+fn windows_that_are_too_large_or_do_not_fit_their_slide_are_refused() {
     let mut query = Query::defaults().remove(1);
     for (size_ms, slide_ms) in [(0, 0), (5, 0), (20_000_000, 1), (u64::MAX, 1_000)] {
         query.window = sliding(size_ms, slide_ms);
@@ -88,7 +88,7 @@ fn windows_are_written_in_the_units_of_people() {
 }
 
 #[test]
-fn a_kind_that_is_not_built_is_refused_by_its_name() {
+fn an_unknown_kind_is_refused_with_its_name() {
     for kind in ["trend", "distinct", "Top", ""] {
         let text = format!(r#"{{"name":"a","item":"/a","kind":"{kind}"}}"#);
         let error = serde_json::from_str::<Query>(&text).unwrap_err().to_string();

@@ -62,7 +62,7 @@ fn a_jump_waits_for_three_further_jumps_at_or_beyond_it_minus_a_small_step() {
 }
 
 #[test]
-fn a_stream_that_runs_on_does_not_confirm_the_wrong_time_that_it_comes_near() {
+fn a_stream_at_its_usual_pace_does_not_confirm_a_wrong_time_that_it_comes_near() {
     let (mut watermark, offset) = confirmed();
     watermark.observe(offset, HOUR_MS);
     for (offset, minute) in (offset + 1..).zip(1..60) {
@@ -74,7 +74,7 @@ fn a_stream_that_runs_on_does_not_confirm_the_wrong_time_that_it_comes_near() {
 }
 
 #[test]
-fn the_lowest_of_the_first_events_serves_until_there_are_four() {
+fn the_lowest_of_the_first_events_decides_until_there_are_four() {
     assert_eq!(watermarks(&[50, 40, 45, 47, 60]), [50, 50, 50, 50, 60]);
     let (now, wrong) = (START_MS, START_MS + DAY_MS);
     assert_eq!(watermarks(&[wrong, now, now + 1, now + 2]), [wrong, now, now + 1, now + 2]);
@@ -88,7 +88,7 @@ fn the_lowest_of_the_first_events_serves_until_there_are_four() {
 #[test]
 fn of_too_many_waiting_events_the_furthest_is_given_up() {
     let (mut watermark, offset) = confirmed();
-    // Each so far below the one before that it confirms none.
+    // Each is so far below the one before that it does not confirm it.
     let falling = |n: i64| (40 - n) * 2 * JUMP_MS;
     observe_all(&mut watermark, offset, &(0..20).map(falling).collect::<Vec<_>>());
     assert_eq!((watermark.time_ms(), watermark.waiting()), (Some(0), MAX_WAITING as u64));
@@ -98,7 +98,7 @@ fn of_too_many_waiting_events_the_furthest_is_given_up() {
 }
 
 #[test]
-fn the_furthest_times_there_are_do_no_harm() {
+fn the_largest_and_smallest_times_do_not_overflow() {
     let mut watermark = Watermark::new(i64::MAX);
     observe_all(&mut watermark, 0, &[i64::MAX, i64::MIN, 0, i64::MIN, i64::MAX, 5]);
     assert_eq!(watermark.time_ms(), Some(i64::MAX));
@@ -117,7 +117,7 @@ fn stream() -> impl Strategy<Value = Vec<i64>> {
         })
 }
 
-/// Distances by which a wrong time is wrong, far beyond what the stream covers.
+/// By how much a wrong time is wrong: far more than what the stream covers.
 fn error() -> impl Strategy<Value = i64> {
     prop_oneof![
         Just(DAY_MS),
@@ -130,7 +130,7 @@ fn error() -> impl Strategy<Value = i64> {
 
 proptest! {
     #[test]
-    fn up_to_three_wrong_events_anywhere_steer_nothing_once_the_first_four_right_ones_are_there(
+    fn up_to_three_wrong_events_anywhere_do_not_move_it_once_four_right_ones_were_there(
         times in stream(),
         wrong in prop::collection::vec((any::<prop::sample::Index>(), error()), 0..4),
     ) {
@@ -141,7 +141,7 @@ proptest! {
         }
         let mut watermark = Watermark::new(JUMP_MS);
         let (mut right, mut newest) = (0, i64::MIN);
-        // A late event lies more than a small step below the stream: it takes four that do not.
+        // A late event is more than `max_jump` below the stream, and does not count: four others are needed.
         let mut recent = 0;
         for (offset, &(time, is_right)) in mixed.iter().enumerate() {
             watermark.observe(offset as i64, time);
@@ -170,7 +170,7 @@ proptest! {
             prop_assert!(before.is_early() || before.time_ms() <= watermark.time_ms());
             prop_assert!(watermark.waiting() <= MAX_WAITING as u64);
             prop_assert_eq!(watermark.is_early(), offset + 1 < EARLY);
-            // Nothing far ahead of all that came is ever made up.
+            // It is always the time of some event.
             prop_assert!(times[..=offset].iter().any(|&time| Some(time) == watermark.time_ms()));
         }
     }

@@ -1,4 +1,4 @@
-//! Connecting to a WebSocket server: address, headers, redirects, TLS, and what is sent first.
+//! Connects to a WebSocket server: address, headers, redirects, TLS, and the first messages.
 
 use std::io::Read;
 use std::path::Path;
@@ -33,17 +33,17 @@ pub(super) type Socket = WebSocketStream<Frames<MaybeTlsStream<TcpStream>>>;
 
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 5;
-/// How much of `headers_from_file` is read.
+/// How much of `headers_from_file` is read, in bytes; the rest of a longer file is ignored.
 const MAX_HEADERS_BYTES: u64 = 64 << 10;
 
-/// What the address asks for.
+/// From where the feed is asked to begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begin {
-    /// Whatever the address as configured says.
+    /// Where the configured address says.
     AsConfigured,
-    /// What came from this time on, in milliseconds since 1970.
+    /// At this time, in milliseconds since 1970.
     From(i64),
-    /// What comes from now on.
+    /// At the present: the parameter is left out.
     Now,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Connector {
     tls: TlsConnector,
 }
 
-/// Why a connection could not be made, in words without secrets.
+/// Why a connection could not be established, for people and without secrets.
 type Refusal = String;
 
 impl Connector {
@@ -70,7 +70,7 @@ impl Connector {
         Ok(connector)
     }
 
-    /// Connects, and sends what is sent first.
+    /// Connects, and sends the first messages.
     pub(super) async fn connect(&self, begin: Begin) -> Result<(Socket, Arc<Seen>), Refusal> {
         let mut url = self.url.clone();
         let mut own = self.headers()?;
@@ -100,12 +100,12 @@ impl Connector {
         let stream = self.stream(url).await?;
         let (stream, seen) = Frames::new(stream, self.source.max_message_bytes);
         let mut plain = url.clone();
-        // They fail only for addresses that cannot have any, and this one has a host.
+        // These fail only for an address without a host, and this one has a host.
         let _none = (plain.set_username(""), plain.set_password(None));
         let mut request = plain.as_str().into_client_request().map_err(cannot_connect)?;
         request.headers_mut().extend(headers.clone());
         let mut limits = WebSocketConfig::default();
-        // Larger messages are cut before they get here, see `frames`; this is for frames of other kinds.
+        // Larger messages are cut before they get here, see `frames`; this limit is for other frames.
         limits.max_message_size = Some(self.source.max_message_bytes);
         limits.max_frame_size = Some(self.source.max_message_bytes);
         match client_async_with_config(request, stream, Some(limits)).await {
@@ -130,14 +130,15 @@ impl Connector {
         };
         let stream = connected.map_err(|error| format!("cannot connect: {error}"))?;
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "the socket keeps waiting for more to send");
+            tracing::debug!(%error, "cannot set TCP_NODELAY, so small frames may be delayed");
         }
         if url.scheme() == "ws" {
             return Ok(MaybeTlsStream::Plain(stream));
         }
         let name = match url.host() {
-            Some(Host::Domain(name)) => ServerName::try_from(name.to_owned())
-                .map_err(|_| "cannot connect: no certificate can be for this host".to_owned())?,
+            Some(Host::Domain(name)) => ServerName::try_from(name.to_owned()).map_err(|_| {
+                "cannot connect: a certificate cannot be issued for this host name".to_owned()
+            })?,
             Some(Host::Ipv4(address)) => std::net::IpAddr::from(address).into(),
             Some(Host::Ipv6(address)) => std::net::IpAddr::from(address).into(),
             None => return Err("the address has no host".to_owned()),
@@ -146,7 +147,7 @@ impl Connector {
         Ok(MaybeTlsStream::Rustls(stream.map_err(|error| format!("cannot connect: {error}"))?))
     }
 
-    /// The headers of the user's own, for the configured server only.
+    /// The configured headers, which are for the configured server only.
     fn headers(&self) -> Result<HeaderMap, Refusal> {
         let mut headers = HeaderMap::new();
         if !self.url.username().is_empty() || self.url.password().is_some() {
@@ -189,9 +190,10 @@ fn cannot_connect(error: WsError) -> Refusal {
 }
 
 fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Refusal> {
-    let key = HeaderName::try_from(name).map_err(|_| format!("'{name}' is no header's name"))?;
+    let key =
+        HeaderName::try_from(name).map_err(|_| format!("'{name}' is not a valid header name"))?;
     let mut value = HeaderValue::try_from(value)
-        .map_err(|_| format!("the value of '{name}' cannot stand in a header"))?;
+        .map_err(|_| format!("the value of '{name}' is not valid in a header"))?;
     value.set_sensitive(true);
     headers.insert(key, value);
     Ok(())
@@ -199,8 +201,9 @@ fn insert(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Refusa
 
 /// Where a redirect leads.
 fn follow(from: &Url, location: &str) -> Result<Url, Refusal> {
-    let to =
-        from.join(location).map_err(|error| format!("the server redirects wrongly: {error}"))?;
+    let to = from
+        .join(location)
+        .map_err(|error| format!("the server redirects to an invalid address: {error}"))?;
     if !matches!(to.scheme(), "ws" | "wss") || to.host().is_none() {
         let shown = SecretUrl::from(location);
         return Err(format!(
@@ -210,21 +213,21 @@ fn follow(from: &Url, location: &str) -> Result<Url, Refusal> {
     Ok(to)
 }
 
-/// Whether what was meant for one server must not be sent to the other.
+/// Whether `other` must not get the headers that are meant for `one`.
 fn is_other_server(one: &Url, other: &Url) -> bool {
     let server = |url: &Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
     server(one) != server(other) && !is_upgrade(one, other)
         || one.scheme() == "wss" && other.scheme() == "ws"
 }
 
-/// The same host, now with TLS on its usual port.
+/// Whether `other` is the host of `one`, but with TLS and both on their usual ports.
 fn is_upgrade(one: &Url, other: &Url) -> bool {
     one.host_str() == other.host_str()
         && (one.scheme(), one.port_or_known_default()) == ("ws", Some(80))
         && (other.scheme(), other.port_or_known_default()) == ("wss", Some(443))
 }
 
-/// Sets the parameter that says where the feed is to begin, in place of one that is there.
+/// Sets the parameter that says where the feed is to begin, and removes one that is there already.
 fn set_begin(url: &mut Url, resume: &Resume, begin: Begin) {
     let Resume::Query(parameter) = resume else { return };
     let since = match begin {

@@ -1,14 +1,14 @@
-//! The frames of a WebSocket server, on their way to the protocol's implementation.
+//! Changes two kinds of messages of a WebSocket server on their way to the implementation of the protocol.
 //!
-//! An implementation ends the connection at a message that is larger than its limit and at a text that is
-//! not UTF-8. A feed that can be resumed then sends the same message again, for ever; one that cannot has
-//! a gap. So both are mended before they get there:
+//! That implementation ends the connection at a message that is larger than its limit, and at a text that is
+//! not UTF-8. A feed that can resume would then send the same message again and again; one that cannot would
+//! have a gap. So both are changed before they get there:
 //!
-//! - Of a message above the limit, the first bytes are passed on and the rest is left out while it
-//!   arrives. How long it was is noted in [`Seen`].
-//! - Texts are passed on as binary messages: whether a payload is UTF-8 is for the pipeline to say.
+//! - Only the first bytes of a message above the limit are passed on; the rest is dropped while it arrives.
+//!   Its length is noted in [`Seen`].
+//! - Texts are passed on as binary messages, because the pipeline decides whether a payload is UTF-8.
 //!
-//! Everything else, also what breaks the protocol, is passed on as it came.
+//! Everything else is passed on unchanged, including frames that break the protocol.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -21,16 +21,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[cfg(test)]
 mod tests;
 
-/// What is passed on of a message that is too large and comes in one frame.
+/// How many bytes are passed on of a message whose first frame is too large.
 const CUT_BYTES: u64 = 1024;
 const BUFFER_BYTES: usize = 16 << 10;
-/// A frame's header at its longest: two bytes, eight of length, four of a mask.
+/// The longest header of a frame: two bytes, eight of length, four of a mask.
 const HEADER_BYTES: usize = 14;
 
 const FINAL: u8 = 0x80;
 const BINARY: u8 = 2;
 
-/// What was seen of a stream: shared with whoever reads the messages.
+/// What was seen in a stream; shared with the reader of the messages.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     bytes: AtomicU64,
@@ -42,29 +42,29 @@ pub(super) struct Seen {
 struct Cut {
     /// How many data messages came before it.
     number: u64,
-    /// How many bytes it had, as far as that is known.
+    /// How many bytes it had up to the frame at which it was cut, that frame included.
     bytes: u64,
 }
 
-/// A stream whose incoming frames are looked at.
+/// A stream whose incoming frames are inspected.
 #[derive(Debug)]
 pub(super) struct Frames<S> {
     stream: S,
     buffer: Box<[u8]>,
-    /// What of the buffer is not passed on yet.
+    /// The part of the buffer that is not passed on yet.
     unread: std::ops::Range<usize>,
     scanner: Scanner,
     seen: Arc<Seen>,
 }
 
-/// Where in the stream of frames one is.
+/// The position in the stream of frames.
 #[derive(Debug)]
 struct Scanner {
     limit: u64,
     state: State,
-    /// Bytes of the data message that is under way.
+    /// Bytes of the data message that is arriving.
     message: u64,
-    /// The rest of the data message that is under way is left out.
+    /// Whether the rest of the data message that is arriving is dropped.
     cutting: bool,
     /// How many data messages have been passed on.
     messages: u64,
@@ -72,13 +72,13 @@ struct Scanner {
 
 #[derive(Debug)]
 enum State {
-    /// In the answer to the handshake; so many bytes of its final empty line have come.
+    /// In the answer to the handshake. The number counts how many bytes of `\r\n\r\n` have come in a row.
     Handshake(usize),
-    /// In a frame's header.
+    /// In a frame's header, of which `len` bytes have come.
     Header { bytes: [u8; HEADER_BYTES], len: usize },
-    /// A header is to be passed on, from this byte to that.
+    /// The bytes `from..to` of a header must be passed on; then comes its payload.
     Emit { bytes: [u8; HEADER_BYTES], from: usize, to: usize, pass: u64, drop: u64 },
-    /// In a payload: so many bytes to pass on, so many then to leave out.
+    /// In a payload: `pass` bytes must be passed on, the next `drop` bytes dropped.
     Payload { pass: u64, drop: u64 },
 }
 
@@ -90,7 +90,7 @@ impl Seen {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// How long the data message of this number was, if it was cut.
+    /// How many bytes the data message of this number had, if it was cut. Numbers must be asked for in order.
     pub(super) fn cut(&self, number: u64) -> Option<u64> {
         let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
         cut.pop_front_if(|first| first.number == number).map(|first| first.bytes)
@@ -104,8 +104,8 @@ impl Seen {
 // === impl Frames ===
 
 impl<S> Frames<S> {
-    /// Looks at what comes from `stream`, whose handshake is still to come; messages above `limit` bytes
-    /// are cut.
+    /// Inspects what comes from `stream`, beginning with the answer to the handshake. Messages above `limit`
+    /// bytes are cut.
     pub(super) fn new(stream: S, limit: usize) -> (Self, Arc<Seen>) {
         let seen = Arc::<Seen>::default();
         let scanner = Scanner {
@@ -166,7 +166,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
 // === impl Scanner ===
 
 impl Scanner {
-    /// Passes `input` on to `out` as far as that has room, and returns how much of it was used.
+    /// Passes `input` on to `out` until `out` is full, and returns how many bytes of it were used.
     fn pass(&mut self, input: &[u8], out: &mut ReadBuf<'_>, seen: &Seen) -> usize {
         let mut used = 0;
         loop {
@@ -233,7 +233,7 @@ impl Scanner {
         }
     }
 
-    /// Decides about the frame whose header this is.
+    /// Decides what happens to the frame that has this header.
     fn begin(&mut self, mut bytes: [u8; HEADER_BYTES], len: usize, seen: &Seen) -> State {
         let payload = payload_len(&bytes);
         let (last, opcode) = (bytes[0] & FINAL != 0, bytes[0] & 0x0f);
@@ -250,7 +250,7 @@ impl Scanner {
                 });
                 self.messages += 1;
                 self.cutting = !last;
-                // An empty last fragment ends the message where it is.
+                // An empty last fragment, passed on instead of this one, ends the message here.
                 let mut end = [0; HEADER_BYTES];
                 end[0] = FINAL;
                 State::Emit { bytes: end, from: 0, to: 2, pass: 0, drop: payload }
@@ -276,13 +276,13 @@ impl Scanner {
                 let to = put_len(&mut bytes, pass);
                 State::Emit { bytes, from: 0, to, pass, drop: payload - pass }
             }
-            // Pings, pongs, closes, and what the protocol does not know.
+            // Pings, pongs, closes, and opcodes that do not exist.
             _ => unchanged(bytes),
         }
     }
 }
 
-/// How long the header that begins so is.
+/// The length of the header that begins with `bytes`, as far as they tell.
 fn header_len(bytes: &[u8]) -> usize {
     let Some(second) = bytes.get(1) else { return 2 };
     let length = match second & 0x7f {
@@ -290,7 +290,7 @@ fn header_len(bytes: &[u8]) -> usize {
         127 => 8,
         _ => 0,
     };
-    // A server does not mask; one that does is refused by the protocol's implementation.
+    // Servers must not mask; a masked frame is refused by the implementation of the protocol.
     2 + length + if second & 0x80 == 0 { 0 } else { 4 }
 }
 
@@ -302,7 +302,7 @@ fn payload_len(bytes: &[u8; HEADER_BYTES]) -> u64 {
     }
 }
 
-/// Writes the length of a payload of at most [`CUT_BYTES`], and returns the header's.
+/// Writes the length of a payload of at most [`CUT_BYTES`] into a header, and returns the header's length.
 fn put_len(bytes: &mut [u8; HEADER_BYTES], payload: u64) -> usize {
     const _: () = assert!(CUT_BYTES <= u16::MAX as u64);
     if payload < 126 {

@@ -20,7 +20,7 @@ use crate::source::{Logged, Message as Received};
 
 mod tls;
 
-/// A feed of the test's own.
+/// A feed that the test plays.
 struct Feed {
     listener: TcpListener,
 }
@@ -86,7 +86,7 @@ impl Following {
         self.messages.recv().await.unwrap().payload
     }
 
-    /// As if so many messages had been logged.
+    /// Says that `logged` messages are logged, and what the cursor is then.
     fn logged(&self, logged: u64, cursor: i64) {
         self.progress.send_replace(Logged { messages: logged, cursor });
     }
@@ -115,7 +115,7 @@ async fn messages_arrive_byte_for_byte_and_in_order() {
 }
 
 #[tokio::test]
-async fn after_a_break_the_source_resumes_behind_what_is_logged() {
+async fn after_a_break_the_source_resumes_after_what_is_logged() {
     let feed = Feed::listen().await;
     let mut source = follow(&feed, Some(5), |_| {});
     let (mut socket, query) = feed.accept().await;
@@ -127,7 +127,7 @@ async fn after_a_break_the_source_resumes_behind_what_is_logged() {
     // A break without a close frame.
     drop(socket);
     source.logged(1, 6);
-    // It does not come back before both are logged, else the second were asked for again.
+    // It does not reconnect before both are logged; else it would ask for the second one again.
     source.logged(2, 7);
     let (mut socket, query) = feed.accept().await;
     assert_eq!(query, "since_mtime=7");
@@ -187,7 +187,7 @@ async fn text_that_is_not_utf_8_arrives_and_the_connection_stays() {
 }
 
 #[tokio::test]
-async fn what_breaks_the_protocol_is_asked_for_once_more_and_then_left_behind() {
+async fn a_frame_that_breaks_the_protocol_is_asked_for_once_more_and_then_skipped() {
     let feed = Feed::listen().await;
     let mut source = follow(&feed, Some(5), |source| {
         source.url = format!("{}?since_mtime=0", source.url.reveal()).into();
@@ -203,18 +203,18 @@ async fn what_breaks_the_protocol_is_asked_for_once_more_and_then_left_behind() 
     socket.send(broken()).await.unwrap();
     assert_eq!(close_code(socket.next().await), 1002);
     let (mut socket, query) = feed.accept().await;
-    assert_eq!(query, "since_mtime=6", "the line may have been at fault");
+    assert_eq!(query, "since_mtime=6", "the transmission may have been at fault");
     socket.send(broken()).await.unwrap();
     let (mut socket, query) = feed.accept().await;
     assert_eq!(query, "", "not even where the address says to begin");
-    assert_eq!(source.metrics.gaps.get(), 0, "it lasts until something comes");
+    assert_eq!(source.metrics.gaps.get(), 0, "it lasts until a message comes");
     socket.send(Message::text("two")).await.unwrap();
     assert_eq!(source.payload().await, "two");
     assert_eq!(source.metrics.gaps.get(), 1);
     source.logged(2, 9);
     drop(socket);
     let (_socket, query) = feed.accept().await;
-    assert_eq!(query, "since_mtime=9", "the connection after that resumes as ever");
+    assert_eq!(query, "since_mtime=9", "the connection after that resumes as usual");
 }
 
 #[tokio::test]
@@ -241,7 +241,7 @@ async fn a_feed_that_cannot_resume_has_a_gap_at_each_reconnect() {
 }
 
 #[tokio::test]
-async fn a_feed_that_answers_pings_and_sends_nothing_is_not_ready_and_connected_to_anew() {
+async fn a_feed_that_answers_pings_but_sends_no_message_is_not_ready_and_is_reconnected_to() {
     let feed = Feed::listen().await;
     let mut source = follow(&feed, None, |source| {
         source.ping_interval_ms = 1;
@@ -306,7 +306,7 @@ async fn headers_user_info_and_a_first_message_are_sent_and_shown_nowhere() {
     assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("s3cret one"));
     assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("two"));
     drop((socket, feed));
-    // Whatever the reason, `/ready` tells the address without its secrets.
+    // Whatever the reason, `/ready` shows the address without its secrets.
     while source.readiness.unmet().is_empty() {
         tokio::task::yield_now().await;
     }
@@ -377,7 +377,7 @@ async fn a_large_message_on_a_slow_line_arrives() {
 }
 
 #[tokio::test]
-async fn a_quiet_feed_is_asked_and_stays_when_it_answers() {
+async fn a_quiet_feed_is_pinged_and_the_connection_stays_if_it_answers() {
     let feed = Feed::listen().await;
     let mut source = follow(&feed, None, |source| {
         source.ping_interval_ms = 5;
@@ -407,7 +407,7 @@ async fn a_half_open_connection_is_given_up() {
         source.ping_interval_ms = 5;
         source.ping_timeout_ms = 5;
     });
-    // Neither read from nor closed: pings stay without an answer.
+    // The socket is neither read from nor closed, so pings get no answer.
     let (_silent, _) = feed.accept().await;
     let (_second, _) = feed.accept().await;
 }
@@ -431,7 +431,7 @@ async fn a_full_queue_slows_the_feed_down_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn shutdown_closes_with_1001_also_while_the_queue_is_full() {
+async fn shutdown_closes_with_1001_even_while_the_queue_is_full() {
     let feed = Feed::listen().await;
     let source = follow(&feed, None, |_| {});
     let (mut socket, _) = feed.accept().await;

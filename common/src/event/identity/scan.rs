@@ -1,11 +1,11 @@
-//! The pass over the payload: all of it is checked, the fields of interest are kept.
+//! The pass over the payload. It checks all of it and keeps the values of the fields that are asked for.
 
 use std::borrow::Cow;
 
 use crate::event::json::Reader;
 use crate::event::{Reason, Step, Value};
 
-/// A place to look at, and what stood there.
+/// A path into the payload, and the value that was found there.
 #[derive(Debug)]
 pub(super) struct Field<'s, 'p> {
     steps: &'s [Step],
@@ -48,8 +48,8 @@ struct Scan<'p, 'f, 's> {
 // === impl Scan ===
 
 impl<'p> Scan<'p, '_, '_> {
-    /// Reads the value that the first `depth` steps of the fields `here` lead to. Recurses no deeper
-    /// than the reader lets brackets open.
+    /// Reads the value that the first `depth` steps of the fields `here` lead to. The recursion is bounded,
+    /// because the reader refuses to open more than `MAX_DEPTH` brackets.
     fn value(&mut self, depth: usize, here: &[usize]) -> Result<(), Reason> {
         if let Some(raw) = self.reader.open_string()? {
             let text = |scan: &Self| Value::Text(scan.reader.resolve(raw));
@@ -81,12 +81,12 @@ impl<'p> Scan<'p, '_, '_> {
             first = false;
             let name = self.reader.resolve(raw);
             let leads = |field: &usize| matches!(self.fields[*field].steps.get(depth), Some(Step::Key(key)) if *key == name);
-            // Empty off the paths, which is nearly everywhere, and then allocates nothing.
+            // Nearly every member is on no path; the vector is empty then, and allocates nothing.
             let below: Vec<_> = here.iter().copied().filter(leads).collect();
             self.names.push(name);
             self.value(depth + 1, &below)?;
         }
-        // Sorted once at the end, so that an object of a hundred thousand names costs n log n.
+        // Sorting once at the end finds duplicates in O(n log n), also among a hundred thousand names.
         let own = &mut self.names[outer..];
         own.sort_unstable();
         self.duplicate |= own.windows(2).any(|pair| pair[0] == pair[1]);

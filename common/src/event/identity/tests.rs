@@ -35,7 +35,7 @@ fn white_space_and_a_byte_order_mark_around_the_object_are_tolerated() {
 }
 
 #[test]
-fn what_is_no_event_says_why() {
+fn a_payload_that_is_not_an_event_is_refused_with_the_reason() {
     let cases: &[(&[u8], Reason)] = &[
         (b"", Reason::Empty),
         (b" \r\n\t", Reason::Empty),
@@ -140,7 +140,7 @@ fn escapes_are_resolved_and_lone_surrogates_become_the_replacement_character() {
 }
 
 #[test]
-fn depth_is_bounded_whatever_the_payload_wants() {
+fn nesting_beyond_the_maximum_depth_is_refused() {
     let nested = |depth: usize| {
         let inner = depth - 1;
         format!(
@@ -238,7 +238,7 @@ fn fields_that_are_named_twice_or_lie_inside_each_other_are_found() {
     assert_eq!(identify(br#"{"a":"x","t":9}"#, &schema), known("x", "x:x:9", Some(9)));
 }
 
-/// JSON text of many shapes, in ways of writing that a serialiser would not choose.
+/// JSON text of many shapes, written in ways that a serialiser would not choose.
 fn json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
@@ -269,7 +269,7 @@ fn string() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..4).prop_map(|pieces| format!("\"{}\"", pieces.concat()))
 }
 
-/// What serde_json says of it; its `IgnoredAny` checks the grammar and nothing else.
+/// Whether serde_json accepts it; its `IgnoredAny` checks the grammar and nothing else.
 fn is_json(payload: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(payload).is_ok()
 }

@@ -37,7 +37,7 @@ fn an_id_is_a_pointer_or_several_or_the_payload_or_none() {
 }
 
 #[test]
-fn a_section_that_names_no_id_is_that_of_rsvps() {
+fn a_section_that_names_no_id_takes_those_of_rsvps() {
     assert_eq!(read(""), Ok(Schema::default()));
     let schema = read("max_jump = \"1day\"").unwrap();
     assert_eq!(schema, Schema { max_jump: Duration::from_secs(86_400), ..Schema::default() });
@@ -47,7 +47,7 @@ fn a_section_that_names_no_id_is_that_of_rsvps() {
 }
 
 #[test]
-fn a_schema_that_can_name_no_event_is_a_problem() {
+fn a_schema_that_cannot_identify_events_has_its_problems_listed() {
     let schema = Schema {
         id: Id::Fields(Vec::new()),
         key: Some(pointer("/a/*/b")),

@@ -65,7 +65,7 @@ fn times_before_1970_are_rounded_down_too() {
 }
 
 #[test]
-fn what_is_no_time_of_its_unit_says_why() {
+fn a_value_that_is_not_a_time_of_its_unit_is_refused_with_the_reason() {
     for unit in [Unit::Ms, Unit::S, Unit::Us, Unit::Ns] {
         assert_eq!(text("1425788568167", unit), Err(Unreadable::NoNumber));
         assert_eq!(text("2015-03-08T04:22:48Z", unit), Err(Unreadable::NoNumber));
@@ -99,7 +99,7 @@ fn what_is_no_time_of_its_unit_says_why() {
     }
 }
 
-/// Floor of `digits · 10^exponent`, by integers alone.
+/// Floor of `digits · 10^exponent`, computed with integers only.
 fn floor(digits: i128, exponent: i32) -> i128 {
     if exponent < 0 {
         digits.div_euclid(10_i128.pow(exponent.unsigned_abs()))
@@ -108,7 +108,7 @@ fn floor(digits: i128, exponent: i32) -> i128 {
     }
 }
 
-/// A number of `digits`, `places` of them behind the point, times a power of ten.
+/// A number with these `digits`, `places` of them after the point, times a power of ten.
 fn decimal(digits: i64, places: usize, power: i32) -> String {
     let sign = if digits < 0 { "-" } else { "" };
     let all = format!("{:0>width$}", digits.unsigned_abs(), width = places + 1);

@@ -7,8 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::kafka::{Kafka, Reader};
 
-/// A request to produce one record with these headers, as Kafka's protocol has it: rdkafka writes no name
-/// that is not UTF-8.
+/// A request of Kafka's protocol that produces one record with these headers. It is built by hand because
+/// rdkafka does not write a name that is not UTF-8.
 fn produce(topic: &str, headers: &[(&[u8], &[u8])]) -> Vec<u8> {
     fn varint(value: usize) -> Vec<u8> {
         let (mut rest, mut bytes) = (value << 1, Vec::new());
@@ -48,7 +48,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn a_header_whose_name_is_no_text_costs_only_the_headers_of_its_record() {
+fn a_header_whose_name_is_not_utf8_hides_only_what_follows_it_in_its_record() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("raw", 1, 1).unwrap();
     let brokers = cluster.bootstrap_servers();

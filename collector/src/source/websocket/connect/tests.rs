@@ -5,7 +5,7 @@ fn url(text: &str) -> Url {
 }
 
 #[test]
-fn the_cursor_takes_the_place_of_what_the_address_says() {
+fn the_cursor_replaces_the_parameter_of_the_address() {
     let resume = Resume::Query("since".to_owned());
     for (address, begin, asked) in [
         ("ws://feed/2/rsvps", Begin::From(7), "ws://feed/2/rsvps?since=7"),
@@ -25,7 +25,7 @@ fn the_cursor_takes_the_place_of_what_the_address_says() {
 }
 
 #[test]
-fn what_is_meant_for_one_server_is_sent_to_no_other() {
+fn headers_for_one_server_are_not_sent_to_another() {
     for (one, other, is_other) in [
         ("ws://feed/a", "ws://feed/b", false),
         ("ws://feed/a", "wss://feed/a", false),
@@ -39,7 +39,7 @@ fn what_is_meant_for_one_server_is_sent_to_no_other() {
 }
 
 #[test]
-fn only_websocket_addresses_are_followed_and_no_secret_is_told() {
+fn only_websocket_addresses_are_followed_and_no_secret_is_in_the_error() {
     assert_eq!(follow(&url("ws://feed/a/b"), "../c?d"), Ok(url("ws://feed/c?d")));
     assert_eq!(follow(&url("ws://feed/a"), "wss://other/b"), Ok(url("wss://other/b")));
     for location in
