@@ -14,7 +14,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::StatusCode;
-use http::header::{ALLOW, HeaderMap, HeaderValue};
+use http::header::HeaderMap;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
@@ -87,10 +87,7 @@ async fn refuse(rejection: Rejection) -> Result<Response, Infallible> {
         return Ok(Gate::misdirected());
     }
     if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
-        let mut response =
-            reply::error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET and HEAD");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Ok(response);
+        return Ok(reply::method_not_allowed("GET, HEAD"));
     }
     if rejection.is_not_found() {
         return Ok(reply::error(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use common::backoff::Backoff;
 use common::protocol::{ByeReason, ClientFrame, Cursor, Queries, ServerFrame};
+use common::secret::SecretUrl;
 use futures_util::{SinkExt, StreamExt};
 use http::Uri;
 use tokio::sync::mpsc;
@@ -36,14 +37,14 @@ pub enum Error {
         "{url} is not the address of an access-api, which looks like ws://127.0.0.1:8080/v1/ws"
     )]
     Url {
-        /// As given.
-        url: String,
+        /// As given; its secrets are not shown.
+        url: SecretUrl,
     },
     /// The server cannot be reached, or the connection broke.
     #[error("{url}: {source}; is `millrace up` or an access-api running there?")]
     Connection {
         /// Where to.
-        url: String,
+        url: SecretUrl,
         /// What happened.
         source: Box<WsError>,
     },
@@ -51,7 +52,7 @@ pub enum Error {
     #[error("{url}: nothing was received for {} s; the server or the network hangs", silent.as_secs())]
     Silent {
         /// Where to.
-        url: String,
+        url: SecretUrl,
         /// For how long.
         silent: Duration,
     },
@@ -59,7 +60,7 @@ pub enum Error {
     #[error("{url}: the server closed the connection ({why})")]
     Closed {
         /// Where to.
-        url: String,
+        url: SecretUrl,
         /// Its reason, or its close code.
         why: String,
     },
@@ -107,11 +108,11 @@ pub fn follow(
     let known = asked
         .is_some_and(|uri| matches!(uri.scheme_str(), Some("ws" | "wss")) && uri.host().is_some());
     if !known {
-        return Err(Error::Url { url: url.to_owned() });
+        return Err(Error::Url { url: url.into() });
     }
     let (events, receiver) = mpsc::channel(WAITING);
     let follower = Follower {
-        url: url.to_owned(),
+        url: url.into(),
         queries,
         cursor: None,
         backoff: new_backoff(),
@@ -125,7 +126,7 @@ pub fn follow(
 }
 
 struct Follower {
-    url: String,
+    url: SecretUrl,
     queries: Queries,
     /// Everything up to this cursor was handed to the reader.
     cursor: Option<Cursor>,
@@ -151,7 +152,8 @@ impl Follower {
 
     /// Follows one connection until it ends. Returns why it ended.
     async fn connection(&mut self) -> Result<Error, Unwanted> {
-        let connected = tokio::time::timeout(CONNECT_DEADLINE, connect_async(&self.url)).await;
+        let connected =
+            tokio::time::timeout(CONNECT_DEADLINE, connect_async(self.url.reveal())).await;
         let mut socket = match connected {
             Ok(Ok((socket, _))) => socket,
             Ok(Err(source)) => return Ok(self.broken(source)),

@@ -104,8 +104,10 @@ impl Metrics {
                     0.5, 1.0, 2.5,
                 ],
             )?,
-            log_errors: make
-                .counter("log_errors", "Write errors after which the message log was reopened")?,
+            log_errors: make.counter(
+                "log_errors",
+                "Errors of the message log, each failed attempt to reopen it included",
+            )?,
             producer_rebuilds: make
                 .counter("producer_rebuilds", "Kafka producers that were given up for a new one")?,
             queue_full: make.counter(

@@ -1,5 +1,4 @@
-//! A process of the access-api that the system grants few descriptors: clients are told so, and Kafka stays within
-//! reach.
+//! The access-api as a process: with few descriptors, and with many clients that resume after it was killed.
 
 use std::{
     net::TcpStream,
@@ -7,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pipeline_tests::{binaries, broker::Broker, eventually, free_port, process};
+use futures_util::{SinkExt as _, StreamExt as _, future::join_all};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pipeline_tests::{Sandbox, binaries, broker::Broker, eventually, free_port, process};
+use serde_json::Value;
+use tokio_tungstenite::{connect_async, tungstenite::Message};
 
 struct Process {
     child: Child,
@@ -89,4 +92,92 @@ fn with_few_descriptors_clients_are_told_and_kafka_stays_connected() {
     drop(held);
     eventually("an answer", || (process.ask(process.port, "/v1/queries")?.0 == 200).then_some(()));
     assert!(share < 0.5, "{share} of a core");
+}
+
+/// What a client has seen last.
+#[derive(Default)]
+struct Seen {
+    cursor: Option<String>,
+    version: u64,
+}
+
+impl Seen {
+    /// Follows `topics` from where it stopped until the connection ends or `enough` results came. Returns the types of
+    /// the frames.
+    async fn follow(&mut self, url: &str, enough: usize) -> Vec<String> {
+        // A server that starts, or that still reads, refuses connections; a client asks again.
+        let mut again = tokio::time::interval(Duration::from_millis(200));
+        let mut socket = loop {
+            again.tick().await;
+            if let Ok((socket, _)) = connect_async(url).await {
+                break socket;
+            }
+        };
+        let mut subscribe = serde_json::json!({"type": "subscribe", "queries": ["topics"]});
+        if let Some(cursor) = &self.cursor {
+            subscribe["cursor"] = cursor.as_str().into();
+        }
+        let mut types = Vec::new();
+        // A socket that broke says so when it is read.
+        let _ = socket.send(Message::text(subscribe.to_string())).await;
+        while let Some(Ok(message)) = socket.next().await {
+            let Message::Text(text) = message else { continue };
+            let frame: Value = serde_json::from_str(&text).expect("JSON");
+            let kind = frame["type"].as_str().expect("a type").to_owned();
+            if ["result", "snapshot"].contains(&kind.as_str()) {
+                let version = frame["result"]["version"].as_u64().expect("a version");
+                assert!(version > self.version, "{version} after {}", self.version);
+                self.version = version;
+                self.cursor = frame["cursor"].as_str().map(str::to_owned);
+            }
+            types.push(kind);
+            if types.iter().filter(|kind| *kind == "result").count() == enough {
+                break;
+            }
+        }
+        types
+    }
+}
+
+/// Follows with all `clients` at once, see [`Seen::follow`].
+async fn follow(
+    url: String,
+    mut clients: Vec<Seen>,
+    enough: usize,
+) -> (Vec<Vec<String>>, Vec<Seen>) {
+    let types = join_all(clients.iter_mut().map(|client| client.follow(&url, enough))).await;
+    (types, clients)
+}
+
+#[test]
+fn a_thousand_clients_that_resume_after_a_kill_see_no_gap_and_no_old_result() {
+    const CLIENTS: usize = 1_000;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("more descriptors, up to the hard limit");
+
+    // Two results a second are enough, and leave time to a slow machine.
+    let pipeline = Sandbox::builder().rate(100).environment("ANALYZER__EMIT_INTERVAL_MS", "500");
+    let mut sandbox = pipeline.start();
+    sandbox.await_total("topics", 100);
+    let url = format!("ws://{}/v1/ws", sandbox.address());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    // All follow until the server is killed, which is when all have had a result.
+    let clients = std::iter::repeat_with(Seen::default).take(CLIENTS).collect();
+    let following = runtime.spawn(follow(url.clone(), clients, usize::MAX));
+    eventually("all follow", || {
+        let metrics = sandbox.metrics("access-api")?;
+        (metrics.sum("millrace_access_api_clients ") >= CLIENTS as f64).then_some(())
+    });
+    let total = sandbox.result("topics").expect("a result").total;
+    sandbox.await_total("topics", total + 1_000);
+    sandbox.kill9("access-api");
+    let (followed, clients) = runtime.block_on(following).expect("the clients");
+    assert!(followed.iter().all(|types| types.iter().any(|kind| kind == "result")));
+
+    let (resumed, _) = runtime.block_on(follow(url, clients, 3));
+    for types in resumed {
+        let unwanted = |kind: &String| ["gap", "snapshot"].contains(&kind.as_str());
+        assert!(!types.iter().any(unwanted), "results alone, after the last one seen: {types:?}");
+    }
+    assert!(sandbox.stop().status.success());
 }

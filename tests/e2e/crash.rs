@@ -4,8 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use nix::sys::signal::Signal;
 use pipeline_tests::{
-    Sandbox,
+    Sandbox, eventually,
     oracle::Oracle,
+    process::Process,
     recording,
     sandbox::{Builder, scratch},
 };
@@ -71,9 +72,22 @@ fn when_every_tier_is_killed_in_mid_stream_nothing_is_lost() {
         (75, "analyzer"),
     ] {
         sandbox.await_total("topics", stream.part(percent));
-        sandbox.kill9(tier);
+        let killed = sandbox.kill9(tier);
+        if tier == "collector" {
+            await_recovery(&mut sandbox, &killed);
+        }
     }
     stream.assert_exact_end(sandbox);
+}
+
+/// Waits until the successor of this collector has found entries in its log: then the kill came at a time at which it
+/// mattered.
+fn await_recovery(sandbox: &mut Sandbox, killed: &Process) {
+    eventually("the next collector recovers entries", || {
+        let successor = sandbox.process("collector").pid != killed.pid;
+        let metrics = successor.then(|| sandbox.metrics("collector")).flatten()?;
+        (metrics.sum("millrace_collector_recovered_entries_total") > 0.0).then_some(())
+    });
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The dashboard in a real browser.
 
+use std::time::Instant;
+
 use nix::sys::signal::Signal;
 use pipeline_tests::{
     Sandbox, artifacts,
@@ -117,6 +119,11 @@ fn picture(page: &Browser, name: &str, screens: &[(&str, u32, u32)]) {
     }
 }
 
+/// Stores a figure for people to look at.
+fn keep(name: &str, figure: &str) {
+    std::fs::write(artifacts().join(name), figure).expect("storing a figure");
+}
+
 fn await_state(page: &Browser, state: &str) {
     page.until(
         &format!("the page says {state}"),
@@ -157,7 +164,7 @@ fn the_dashboard_shows_the_truth_and_survives_a_restart_of_the_access_api() {
     let figure = format!(
         "first bars {seconds:.1} s after the start of `millrace up`, {taken} looks after the page\n"
     );
-    std::fs::write(artifacts().join("first-bars.txt"), figure).expect("storing a figure");
+    keep("first-bars.txt", &figure);
 
     assert_truth(&page, &truth);
     page.execute(DRAW_PICKER);
@@ -200,9 +207,15 @@ fn behind_a_gateway_with_a_path_the_dashboard_says_when_kafka_is_away_and_when_n
     assert!(said.starts_with("no result for "), "{said}");
     await_state(&page, "live");
 
+    let killed = Instant::now();
     broker.kill();
     await_state(&page, "kafka-away");
+    let seconds = killed.elapsed().as_secs_f64();
     let said = detail(&page);
+    keep(
+        "kafka-away.txt",
+        &format!("the page says that Kafka is away {seconds:.1} s after kill -9\n"),
+    );
     assert!(said.starts_with("since ") && said.contains(':'), "a time of day: {said}");
     let (status, _) = sandbox.admin("access-api", "/ready").expect("an answer");
     assert_eq!(status, 503, "what the page says, /ready says");

@@ -5,6 +5,7 @@
 #![expect(clippy::expect_used, reason = "a test's failure is the message")]
 
 mod access_api;
+mod analyzers;
 mod bad_input;
 mod capacity;
 mod collector;

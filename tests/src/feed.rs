@@ -11,7 +11,7 @@ use std::{
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{mpsc, watch},
+    sync::watch,
     task::JoinHandle,
 };
 use tokio_tungstenite::tungstenite::Message;
@@ -22,7 +22,6 @@ pub struct Feed {
     address: SocketAddr,
     messages: watch::Sender<Vec<Message>>,
     connections: Arc<AtomicUsize>,
-    closes: mpsc::UnboundedReceiver<u16>,
     server: JoinHandle<()>,
 }
 
@@ -33,15 +32,14 @@ impl Feed {
         let address = listener.local_addr().expect("a bound address");
         let (messages, _) = watch::channel(Vec::new());
         let connections = Arc::new(AtomicUsize::new(0));
-        let (closed, closes) = mpsc::unbounded_channel();
         let (feed, count) = (messages.clone(), Arc::clone(&connections));
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(serve(stream, feed.subscribe(), closed.clone()));
+                tokio::spawn(serve(stream, feed.subscribe()));
             }
         });
-        Self { address, messages, connections, closes, server }
+        Self { address, messages, connections, server }
     }
 
     /// The address for a collector.
@@ -58,11 +56,6 @@ impl Feed {
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
-
-    /// The codes with which connections were closed since the last call.
-    pub fn close_codes(&mut self) -> Vec<u16> {
-        std::iter::from_fn(|| self.closes.try_recv().ok()).collect()
-    }
 }
 
 impl Drop for Feed {
@@ -71,11 +64,7 @@ impl Drop for Feed {
     }
 }
 
-async fn serve(
-    stream: TcpStream,
-    mut messages: watch::Receiver<Vec<Message>>,
-    closed: mpsc::UnboundedSender<u16>,
-) {
+async fn serve(stream: TcpStream, mut messages: watch::Receiver<Vec<Message>>) {
     let Ok(socket) = tokio_tungstenite::accept_async(stream).await else { return };
     let (mut sink, mut source) = socket.split();
     let send = async {
@@ -93,18 +82,10 @@ async fn serve(
             }
         }
     };
-    let receive = async {
-        while let Some(Ok(message)) = source.next().await {
-            if let Message::Close(frame) = message {
-                // It is not an error if the feed is dropped already.
-                let _ = closed.send(frame.map_or(1005, |frame| frame.code.into()));
-            }
-        }
-    };
-    // If writing fails because the peer has closed, its close frame is still to be read.
-    tokio::pin!(send, receive);
+    // Reading answers the client's pings, and ends when it has closed.
+    let receive = async { while let Some(Ok(_)) = source.next().await {} };
     tokio::select! {
-        () = &mut send => receive.await,
-        () = &mut receive => {}
+        () = send => {}
+        () = receive => {}
     }
 }

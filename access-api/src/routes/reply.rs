@@ -1,7 +1,7 @@
 //! The forms of answers.
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, RETRY_AFTER,
 };
 use http::{Response, StatusCode};
 use warp::Reply;
@@ -16,6 +16,14 @@ pub fn error(status: StatusCode, code: &str, message: &str) -> WarpResponse {
 pub fn unavailable(code: &str, message: &str, seconds: u64) -> WarpResponse {
     let mut response = error(StatusCode::SERVICE_UNAVAILABLE, code, message);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// 405, with the methods that are allowed, such as `GET, HEAD`.
+pub fn method_not_allowed(allowed: &'static str) -> WarpResponse {
+    let message = format!("allowed here: {allowed}");
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
 

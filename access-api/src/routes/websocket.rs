@@ -90,7 +90,7 @@ impl Refusal {
     }
 }
 
-/// The route.
+/// The route; it answers other methods than GET too.
 pub fn route(
     shared: Arc<Shared>,
     gate: Arc<Gate>,
@@ -127,6 +127,8 @@ pub fn route(
                 }
             }
         })
+        .or(warp::path!("v1" / "ws").map(|| reply::method_not_allowed("GET")))
+        .unify()
 }
 
 fn check(headers: &HeaderMap, gate: &Gate) -> Result<Acceptance, Refusal> {

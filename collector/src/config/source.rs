@@ -26,8 +26,8 @@ pub struct Source {
     pub kind: Kind,
     /// Its address, `ws://` or `wss://`. User info in it is sent as basic authentication.
     pub url: SecretUrl,
-    /// Which feed it gives: any text. A resume cursor that was kept for another feed is not used. The address does
-    /// not count for this, so change the text whenever the source gives another feed.
+    /// Which feed it gives: any text, or empty for the host, port and path of `url`. A resume cursor that was kept
+    /// for another feed is not used.
     pub feed: String,
     /// How it is asked for the messages that were missed during an interruption.
     pub resume: Resume,
@@ -191,19 +191,43 @@ impl Source {
     /// Meetup's feed as `millrace simulate` serves it on this machine.
     pub fn rsvps() -> Self {
         Self {
-            url: "ws://127.0.0.1:8090/2/rsvps".into(),
+            url: "ws://127.0.0.1:8900/2/rsvps".into(),
             resume: Resume::Query("since_mtime".to_owned()),
             ..Self::default()
         }
     }
 
     /// Which feed its stored cursor belongs to. The text also depends on the way to resume, because a cursor is
-    /// an event time for one way and the time of the last message for the other.
+    /// an event time for one way and the time of the last message for the other. It holds no secret: user info and
+    /// query of the address are left out.
     pub fn cursor_of(&self) -> String {
+        let feed = match self.address() {
+            Ok(url) if self.feed.is_empty() => {
+                let port = url.port_or_known_default().unwrap_or_default();
+                format!("{}:{port}{}", url.host_str().unwrap_or_default(), url.path())
+            }
+            Ok(_) | Err(_) => self.feed.clone(),
+        };
         match self.resume {
-            Resume::None => format!("{} received", self.feed),
-            Resume::Query(_) => self.feed.clone(),
+            Resume::None => format!("{feed} received"),
+            Resume::Query(_) => feed,
         }
+    }
+
+    /// Checks the name of a configured header.
+    ///
+    /// # Errors
+    /// A message for the user, when the handshake sets this header itself, or when user info in the address does.
+    pub fn may_set(&self, name: &str) -> Result<(), String> {
+        let lower = name.to_lowercase();
+        if OWN_HEADERS.contains(&lower.as_str()) {
+            return Err("the handshake sets it itself; remove it".to_owned());
+        }
+        let has_user = |url: Url| !url.username().is_empty() || url.password().is_some();
+        if lower == "authorization" && self.address().is_ok_and(has_user) {
+            return Err("url has user info, which is sent as the same header; keep one".to_owned());
+        }
+        Ok(())
     }
 
     /// Its address, checked.
@@ -235,26 +259,18 @@ impl Source {
 
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        let address = self.address();
-        if let Err(why) = &address {
+        if let Err(why) = self.address() {
             problems.push(format!("url: {why}"));
         }
         for (name, value) in &self.headers {
-            let lower = name.to_lowercase();
-            if OWN_HEADERS.contains(&lower.as_str()) {
-                problems.push(format!("headers.{name}: the handshake sets it itself; remove it"));
+            if let Err(why) = self.may_set(name) {
+                problems.push(format!("headers.{name}: {why}"));
             }
             if http::HeaderName::try_from(name).is_err()
                 || http::HeaderValue::try_from(value.reveal()).is_err()
             {
                 problems
                     .push(format!("headers.{name}: the name or the value is not valid in HTTP"));
-            }
-            let has_user = address.as_ref().is_ok_and(|url| !url.username().is_empty());
-            if lower == "authorization" && has_user {
-                problems.push(format!(
-                    "headers.{name}: url has user info, which is sent as the same header; keep one"
-                ));
             }
         }
         let positive = [
@@ -426,6 +442,26 @@ mod tests {
     }
 
     #[test]
+    fn a_cursor_is_not_used_for_another_address_unless_the_feed_is_named() {
+        let cursor_of = |text: &str| {
+            let sources = sources(&format!("[x]\n{text}")).unwrap();
+            sources.only().unwrap().1.cursor_of()
+        };
+        let one = cursor_of("url = 'wss://ada:s3cret@feed/a?token=s3cret'");
+        assert!(!one.contains("s3cret"), "{one}");
+        assert_eq!(
+            one,
+            cursor_of("url = 'wss://feed:443/a?token=other'"),
+            "a new token, same feed"
+        );
+        for other in ["wss://feed/b", "wss://feed:444/a", "wss://other/a"] {
+            assert_ne!(one, cursor_of(&format!("url = '{other}'")), "{other}");
+        }
+        let named = |url: &str| cursor_of(&format!("url = '{url}'\nfeed = 'wiki'"));
+        assert_eq!(named("wss://feed/a"), named("wss://other/b"), "a feed that moved");
+    }
+
+    #[test]
     fn a_source_that_cannot_work_is_refused_with_its_key() {
         for (text, key) in [
             ("url = ''", "source.x.url"),
@@ -438,6 +474,7 @@ mod tests {
             ("url = 'ws://a/b#c'", "source.x.url"),
             ("url = 'ws://a'\nsilence_timeout = '0s'", "source.x.silence_timeout"),
             ("url = 'ws://a'\nheaders = { Upgrade = 'h2c' }", "source.x.headers.Upgrade"),
+            ("url = 'ws://:p@a'\nheaders = { authorization = 'x' }", "source.x.headers.auth"),
             ("url = 'ws://a'\nheaders = { 'a b' = 'c' }", "source.x.headers.a b"),
             ("url = 'ws://a'\nheaders = { a = \"b\\nc: d\" }", "source.x.headers.a"),
             (

@@ -209,8 +209,8 @@ impl Kafka {
         Ok((admin, found))
     }
 
-    /// Checks the topics that exist. A topic whose settings the broker does not return, because it cannot or
-    /// because this client may not see them, is not checked.
+    /// Checks the topics that exist. Settings that the broker does not return, because it cannot or because this
+    /// client may not see them, are not checked.
     async fn check(
         &self,
         admin: &AdminClient<DefaultClientContext>,
@@ -222,20 +222,17 @@ impl Kafka {
             return Ok(());
         }
         let options = AdminOptions::new().request_timeout(Some(ANSWER_DEADLINE));
-        let described = match admin.describe_configs(&names, &options).await {
-            Ok(described) => described,
-            Err(error) => {
-                tracing::debug!(%error, "cannot read the settings of the topics, they are not checked");
-                return Ok(());
-            }
-        };
-        for described in described.into_iter().flatten() {
-            let OwnedResourceSpecifier::Topic(name) = &described.specifier else { continue };
-            let known = found.iter().find(|(topic, _)| self.name(**topic) == name);
-            if let Some((&topic, found)) = known {
-                let setting = |key: &str| described.get(key)?.value.as_deref();
-                found.check(topic, name, &self.brokers, setting)?;
-            }
+        let described = admin.describe_configs(&names, &options).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "cannot read the settings of the topics, they are not checked");
+            Vec::new()
+        });
+        let described: Vec<_> = described.into_iter().flatten().collect();
+        for (&topic, found) in found {
+            let name = self.name(topic);
+            let is_its = |specifier: &OwnedResourceSpecifier| matches!(specifier, OwnedResourceSpecifier::Topic(its) if its == name);
+            let described = described.iter().find(|described| is_its(&described.specifier));
+            let setting = |key: &str| described?.get(key)?.value.as_deref();
+            found.check(topic, name, &self.brokers, setting)?;
         }
         Ok(())
     }

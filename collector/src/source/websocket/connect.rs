@@ -33,7 +33,7 @@ pub(super) type Socket = WebSocketStream<Frames<MaybeTlsStream<TcpStream>>>;
 
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 5;
-/// How much of `headers_from_file` is read, in bytes; the rest of a longer file is ignored.
+/// The largest `headers_from_file`, in bytes. A server would hardly take more, and the file may be the wrong one.
 const MAX_HEADERS_BYTES: u64 = 64 << 10;
 
 /// From where the feed is asked to begin.
@@ -167,12 +167,17 @@ impl Connector {
                 |why: &str| format!("headers_from_file: cannot read {}: {why}", path.display());
             let mut text = String::new();
             let file = std::fs::File::open(path).map_err(|error| failed(&error.to_string()))?;
-            let read = file.take(MAX_HEADERS_BYTES).read_to_string(&mut text);
-            read.map_err(|error| failed(&error.to_string()))?;
+            let read = file.take(MAX_HEADERS_BYTES + 1).read_to_string(&mut text);
+            let read = read.map_err(|error| failed(&error.to_string()))?;
+            if read as u64 > MAX_HEADERS_BYTES {
+                return Err(failed("it has more than 64 KiB; write only headers into it"));
+            }
             for line in text.lines().filter(|line| !line.trim().is_empty()) {
                 let header = line.split_once(':');
                 let (name, value) = header.ok_or_else(|| failed("write one Name: value a line"))?;
-                insert(&mut headers, name.trim(), value.trim()).map_err(|why| failed(&why))?;
+                let (name, value) = (name.trim(), value.trim());
+                self.source.may_set(name).map_err(|why| failed(&format!("{name}: {why}")))?;
+                insert(&mut headers, name, value).map_err(|why| failed(&why))?;
             }
         }
         Ok(headers)

@@ -72,9 +72,17 @@ fn user_info_and_files_become_headers() {
         (&headers["x-one"], &headers["x-two"]),
         (&"1".parse().unwrap(), &"a: b".parse().unwrap())
     );
-    std::fs::write(&file, "s3cret\n").unwrap();
-    let wrong = Connector::new(&source).err().unwrap().to_string();
-    assert!(wrong.contains("Name: value") && !wrong.contains("s3cret"), "{wrong}");
+    let long = "X-Two: s3cret\n".repeat(5_000);
+    for (content, why) in [
+        ("s3cret\n", "Name: value"),
+        ("Host: s3cret\n", "Host: the handshake sets it"),
+        ("Authorization: s3cret\n", "Authorization: url has user info"),
+        (long.as_str(), "more than 64 KiB"),
+    ] {
+        std::fs::write(&file, content).unwrap();
+        let wrong = Connector::new(&source).err().unwrap().to_string();
+        assert!(wrong.contains(why) && !wrong.contains("s3cret"), "{wrong}");
+    }
 }
 
 #[test]
