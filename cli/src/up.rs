@@ -27,6 +27,7 @@ mod feed;
 mod first_line;
 pub mod kafka;
 mod ledger;
+mod lifecycle;
 mod once;
 mod plan;
 pub mod ports;
@@ -37,7 +38,6 @@ mod property;
 pub mod restart;
 pub mod running;
 mod settings;
-mod stack;
 mod taken;
 mod terminal;
 mod tiers;
@@ -48,8 +48,8 @@ pub use error::Error;
 use crate::exit;
 use crate::verbosity::Verbosity;
 use console::Console;
+use lifecycle::Stack;
 use plan::Plan;
-use stack::Stack;
 
 /// Runs until Ctrl-C, until a process is given up, or with `--once` until the answer is printed.
 /// Must be called on the main thread.
@@ -84,7 +84,7 @@ async fn up(args: Args, verbosity: Verbosity) -> Result<ExitCode, Error> {
         plan = limit.within(Plan::new(args, verbosity)) => plan?,
         () = stops.next() => return Ok(interrupted),
     };
-    let (failed, mut failures) = mpsc::channel(stack::PROCESSES);
+    let (failed, mut failures) = mpsc::channel(lifecycle::PROCESSES);
     let mut stack = Stack::new(console.clone(), failed);
     let outcome = tokio::select! {
         outcome = limit.within(stack.run(&plan)) => outcome.map(|()| ExitCode::SUCCESS),

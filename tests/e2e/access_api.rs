@@ -1,16 +1,19 @@
 //! The access-api as a process: with few descriptors, and with many clients that resume after it was killed.
 
 use std::{
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use futures_util::{SinkExt as _, StreamExt as _, future::join_all};
+use futures_util::future::join_all;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use pipeline_tests::{Sandbox, binaries, broker::Broker, eventually, free_port, process};
-use serde_json::Value;
-use tokio_tungstenite::{connect_async, tungstenite::Message};
+use pipeline_tests::{
+    Sandbox, binaries,
+    broker::Broker,
+    client::{Buffer, Client},
+    eventually, free_port, process, times,
+};
 
 struct Process {
     child: Child,
@@ -104,25 +107,11 @@ struct Seen {
 impl Seen {
     /// Follows `topics` from where it stopped until the connection ends or `enough` results came. Returns the types of
     /// the frames.
-    async fn follow(&mut self, url: &str, enough: usize) -> Vec<String> {
-        // A server that starts, or that still reads, refuses connections; a client asks again.
-        let mut again = tokio::time::interval(Duration::from_millis(200));
-        let mut socket = loop {
-            again.tick().await;
-            if let Ok((socket, _)) = connect_async(url).await {
-                break socket;
-            }
-        };
-        let mut subscribe = serde_json::json!({"type": "subscribe", "queries": ["topics"]});
-        if let Some(cursor) = &self.cursor {
-            subscribe["cursor"] = cursor.as_str().into();
-        }
+    async fn follow(&mut self, server: SocketAddr, enough: usize) -> Vec<String> {
+        let cursor = self.cursor.as_deref();
+        let mut client = Client::subscribe(server, &["topics"], cursor, Buffer::Usual).await;
         let mut types = Vec::new();
-        // A socket that broke says so when it is read.
-        let _ = socket.send(Message::text(subscribe.to_string())).await;
-        while let Some(Ok(message)) = socket.next().await {
-            let Message::Text(text) = message else { continue };
-            let frame: Value = serde_json::from_str(&text).expect("JSON");
+        while let Some(frame) = client.frame().await {
             let kind = frame["type"].as_str().expect("a type").to_owned();
             if ["result", "snapshot"].contains(&kind.as_str()) {
                 let version = frame["result"]["version"].as_u64().expect("a version");
@@ -141,11 +130,11 @@ impl Seen {
 
 /// Follows with all `clients` at once, see [`Seen::follow`].
 async fn follow(
-    url: String,
+    server: SocketAddr,
     mut clients: Vec<Seen>,
     enough: usize,
 ) -> (Vec<Vec<String>>, Vec<Seen>) {
-    let types = join_all(clients.iter_mut().map(|client| client.follow(&url, enough))).await;
+    let types = join_all(clients.iter_mut().map(|client| client.follow(server, enough))).await;
     (types, clients)
 }
 
@@ -159,25 +148,29 @@ fn a_thousand_clients_that_resume_after_a_kill_see_no_gap_and_no_old_result() {
     let pipeline = Sandbox::builder().rate(100).environment("ANALYZER__EMIT_INTERVAL_MS", "500");
     let mut sandbox = pipeline.start();
     sandbox.await_total("topics", 100);
-    let url = format!("ws://{}/v1/ws", sandbox.address());
+    let server = sandbox.address().parse().expect("a socket address");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    // All follow until the server is killed, which is when all have had a result.
-    let clients = std::iter::repeat_with(Seen::default).take(CLIENTS).collect();
-    let following = runtime.spawn(follow(url.clone(), clients, usize::MAX));
-    eventually("all follow", || {
-        let metrics = sandbox.metrics("access-api")?;
-        (metrics.sum("millrace_access_api_clients ") >= CLIENTS as f64).then_some(())
-    });
-    let total = sandbox.result("topics").expect("a result").total;
-    sandbox.await_total("topics", total + 1_000);
-    sandbox.kill9("access-api");
-    let (followed, clients) = runtime.block_on(following).expect("the clients");
-    assert!(followed.iter().all(|types| types.iter().any(|kind| kind == "result")));
-
-    let (resumed, _) = runtime.block_on(follow(url, clients, 3));
-    for types in resumed {
-        let unwanted = |kind: &String| ["gap", "snapshot"].contains(&kind.as_str());
-        assert!(!types.iter().any(unwanted), "results alone, after the last one seen: {types:?}");
+    let mut clients = std::iter::repeat_with(Seen::default).take(CLIENTS).collect();
+    for kills in 0..=times() {
+        // They follow until the server is killed; after the last kill they stop by themselves.
+        let enough = if kills < times() { usize::MAX } else { 3 };
+        let following = runtime.spawn(follow(server, clients, enough));
+        if kills < times() {
+            eventually("all follow", || {
+                let metrics = sandbox.metrics("access-api")?;
+                (metrics.sum("millrace_access_api_clients ") >= CLIENTS as f64).then_some(())
+            });
+            let total = sandbox.result("topics").expect("a result").total;
+            sandbox.await_total("topics", total + 1_000);
+            sandbox.kill9("access-api");
+        }
+        let (followed, back) = runtime.block_on(following).expect("the clients");
+        for types in followed {
+            let came = |kind: &str| types.iter().any(|type_| type_ == kind);
+            assert!(came("result"), "each has a result before the next kill: {types:?}");
+            assert!(!came("gap") && (kills == 0 || !came("snapshot")), "after a kill: {types:?}");
+        }
+        clients = back;
     }
     assert!(sandbox.stop().status.success());
 }

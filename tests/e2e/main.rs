@@ -17,5 +17,6 @@ mod exact;
 mod lifecycle;
 mod presets;
 mod recordings;
+mod slow_client;
 mod state;
 mod throughput;

@@ -4,7 +4,7 @@
 //!   HTTP, Kafka), breaks it (`kill -9`), and leaves nothing behind, even if the test panics.
 //! - [`oracle`] computes the exact answer for a recording. It shares no code with the pipeline that it judges.
 //! - [`recording`] finds, makes and rewrites recordings; [`feed`] is a WebSocket server for messages that a recording
-//!   cannot hold.
+//!   cannot hold; [`client`] is a client of the access-api.
 //! - [`browser`] drives a browser without a screen; [`path_proxy`] puts the pipeline below a path, as a gateway does.
 //! - [`structure`] reads the workspace's own sources to find out which file imports which.
 //!
@@ -16,6 +16,7 @@
 
 pub mod broker;
 pub mod browser;
+pub mod client;
 pub mod feed;
 pub mod oracle;
 pub mod outcome;
@@ -39,6 +40,11 @@ pub use sandbox::Sandbox;
 /// How long a condition may take before its test fails. It is far above what any condition takes, and no measure of
 /// speed.
 pub const LIMIT: Duration = Duration::from_secs(120);
+
+/// How many times as much a test tries: once, or ten times with `tests/run --long`.
+pub fn times() -> u32 {
+    if std::env::var_os("MILLRACE_LONG").is_some() { 10 } else { 1 }
+}
 
 /// Polls `condition` until it returns something, and returns that; panics with `what` after [`LIMIT`].
 pub fn eventually<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
