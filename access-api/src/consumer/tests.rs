@@ -164,7 +164,7 @@ async fn a_topic_with_several_partitions_is_refused_with_what_to_do() {
         .unwrap()
         .unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("has 2 partitions") && text.contains("kafka.topics.results"), "{text}");
+    assert!(text.contains("has 2 partitions") && text.contains("--delete --topic"), "{text}");
     assert!(!error.retryable());
 }
 
