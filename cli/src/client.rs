@@ -33,13 +33,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The URL is not a WebSocket address.
-    #[error(
-        "{url} is not the address of an access-api, which looks like ws://127.0.0.1:8080/v1/ws"
-    )]
-    Url {
-        /// As given; its secrets are not shown.
-        url: SecretUrl,
-    },
+    #[error("this is not the address of an access-api, which looks like ws://127.0.0.1:8080/v1/ws")]
+    Url,
     /// The server cannot be reached, or the connection broke.
     #[error("{url}: {source}; is `millrace up` or an access-api running there?")]
     Connection {
@@ -88,7 +83,7 @@ impl Error {
     /// Whether another attempt may succeed.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Url { .. } => false,
+            Self::Url => false,
             Self::Connection { .. } | Self::Silent { .. } | Self::Closed { .. } => true,
         }
     }
@@ -108,7 +103,7 @@ pub fn follow(
     let known = asked
         .is_some_and(|uri| matches!(uri.scheme_str(), Some("ws" | "wss")) && uri.host().is_some());
     if !known {
-        return Err(Error::Url { url: url.into() });
+        return Err(Error::Url);
     }
     let (events, receiver) = mpsc::channel(WAITING);
     let follower = Follower {

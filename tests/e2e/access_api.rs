@@ -112,14 +112,12 @@ impl Seen {
         let mut client = Client::subscribe(server, &["topics"], cursor, Buffer::Usual).await;
         let mut types = Vec::new();
         while let Some(frame) = client.frame().await {
-            let kind = frame["type"].as_str().expect("a type").to_owned();
-            if ["result", "snapshot"].contains(&kind.as_str()) {
-                let version = frame["result"]["version"].as_u64().expect("a version");
+            if let Some(version) = frame.version() {
                 assert!(version > self.version, "{version} after {}", self.version);
                 self.version = version;
-                self.cursor = frame["cursor"].as_str().map(str::to_owned);
+                self.cursor = frame.cursor().map(str::to_owned);
             }
-            types.push(kind);
+            types.push(frame.kind().to_owned());
             if types.iter().filter(|kind| *kind == "result").count() == enough {
                 break;
             }

@@ -30,7 +30,7 @@ pub struct Analyzers {
     pub broker: Broker,
     pub topics: Topics,
     directory: PathBuf,
-    pub running: Option<Child>,
+    running: Option<Child>,
     starts: u32,
     _directory: TempDir,
     _alone: MutexGuard<'static, ()>,
@@ -152,9 +152,18 @@ impl Analyzers {
 
     /// Ends the analyzer that runs, and returns its exit code.
     pub fn end(&mut self, signal: Signal) -> Option<i32> {
-        let mut child = self.running.take().expect("an analyzer was started");
+        let child = self.running.as_ref().expect("an analyzer was started");
         Process { pid: child.id().cast_signed(), name: "analyzer".to_owned() }.signal(signal);
-        eventually("the analyzer's end", || child.try_wait().expect("waiting for a child")).code()
+        self.await_end()
+    }
+
+    /// Waits until the analyzer that runs ends by itself, and returns its exit code.
+    pub fn await_end(&mut self) -> Option<i32> {
+        let child = self.running.as_mut().expect("an analyzer was started");
+        let status =
+            eventually("the analyzer's end", || child.try_wait().expect("waiting for a child"));
+        self.running = None;
+        status.code()
     }
 }
 

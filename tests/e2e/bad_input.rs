@@ -130,14 +130,14 @@ fn a_message_of_sixteen_mebibytes_is_a_dead_letter_and_memory_does_not_grow() {
     assert_eq!(feed.connections(), 1, "no message ends the connection");
     assert!(sandbox.log().lines().all(|line| !line.contains("panicked")), "nothing panics");
 
-    // The first rounds fill the message log's write buffer (64 MiB) and make other buffers grow. The allocator holds up
-    // to four such messages more or less from one round to the next. What grew with what is sent would be above that,
-    // since twelve rounds of at least 16 MiB lie between.
+    // The first rounds fill the message log's write buffer (64 MiB) and make other buffers grow. Later rounds go up and
+    // down by several messages, as the allocator keeps or returns memory, so that two single rounds say nothing. What
+    // grew with what is sent, at least 16 MiB a round, would be in every one of the last rounds.
     let (early, late) = resident.split_at(6);
     let early = early.iter().max().expect("six rounds");
     let late = late.iter().rev().take(6).min().expect("six rounds");
     assert!(
-        *late <= early + 64 * 1024,
+        *late <= early + 32 * 1024,
         "resident memory of the collector by round, in KiB: {resident:?}"
     );
 }

@@ -2,22 +2,9 @@
 
 use pipeline_tests::{
     Sandbox,
-    client::{Buffer, Client},
+    client::{Buffer, Client, Frame},
     eventually,
 };
-use serde_json::Value;
-
-fn kind(frame: &Value) -> &str {
-    frame["type"].as_str().expect("a frame has a type")
-}
-
-fn is_update(frame: &Value) -> bool {
-    ["result", "snapshot"].contains(&kind(frame))
-}
-
-fn version(frame: &Value) -> u64 {
-    frame["result"]["version"].as_u64().expect("a result has a version")
-}
 
 #[test]
 fn a_client_that_stops_reading_is_warned_and_disconnected_and_comes_back_while_others_miss_nothing()
@@ -34,9 +21,8 @@ fn a_client_that_stops_reading_is_warned_and_disconnected_and_comes_back_while_o
     let mut slow = runtime.block_on(Client::subscribe(server, &["topics"], None, Buffer::Small));
     let first = runtime.block_on(async {
         loop {
-            let frame = slow.frame().await.expect("a frame");
-            if is_update(&frame) {
-                break version(&frame);
+            if let Some(version) = slow.frame().await.expect("a frame").version() {
+                break version;
             }
         }
     });
@@ -44,7 +30,7 @@ fn a_client_that_stops_reading_is_warned_and_disconnected_and_comes_back_while_o
         let mut good = Client::subscribe(server, &["topics"], None, Buffer::Usual).await;
         let mut frames = Vec::new();
         while let Some(frame) = good.frame().await {
-            frames.push((kind(&frame).to_owned(), is_update(&frame).then(|| version(&frame))));
+            frames.push(frame);
         }
         frames
     });
@@ -62,33 +48,32 @@ fn a_client_that_stops_reading_is_warned_and_disconnected_and_comes_back_while_o
         }
         rest
     });
-    let place = |wanted: &str| rest.iter().position(|frame| kind(frame) == wanted);
+    let place = |wanted: &str| rest.iter().position(|frame| frame.kind() == wanted);
     let (warned, stalled, bye) = (place("slow_down"), place("stall_warning"), place("bye"));
     assert!(
         warned.is_some() && warned < stalled && stalled < bye,
         "{warned:?} {stalled:?} {bye:?}"
     );
-    let last = rest.iter().filter(|frame| is_update(frame)).map(version).next_back();
-    let last = last.unwrap_or(first);
+    let last = rest.iter().filter_map(Frame::version).next_back().unwrap_or(first);
 
-    let cursor = rest.last().expect("a bye")["cursor"].as_str().expect("where to resume");
+    let cursor = rest.last().and_then(Frame::cursor).expect("a bye says where to resume");
     let next = runtime.block_on(async {
         let queries = ["topics"];
         let mut back = Client::subscribe(server, &queries, Some(cursor), Buffer::Usual).await;
         loop {
             let frame = back.frame().await.expect("a frame");
-            if kind(&frame) != "status" {
+            if frame.kind() != "status" {
                 break frame;
             }
         }
     });
-    assert_eq!(kind(&next), "result", "it goes on where it stopped: {next}");
-    assert!(version(&next) > last);
+    assert_eq!(next.kind(), "result", "it goes on where it stopped: {next:?}");
+    assert!(next.version() > Some(last));
 
     assert!(sandbox.stop().status.success());
     let frames = runtime.block_on(good).expect("the other client");
-    let unwanted = |kind: &str| ["slow_down", "stall_warning", "gap", "error"].contains(&kind);
-    assert!(!frames.iter().any(|(kind, _)| unwanted(kind)), "{frames:?}");
-    let versions: Vec<u64> = frames.iter().filter_map(|(_, version)| *version).collect();
+    let unwanted = ["slow_down", "stall_warning", "gap", "error"];
+    assert!(!frames.iter().any(|frame| unwanted.contains(&frame.kind())), "{frames:?}");
+    let versions: Vec<u64> = frames.iter().filter_map(Frame::version).collect();
     assert!(versions.len() > 10 && versions.is_sorted_by(|a, b| a < b), "{versions:?}");
 }

@@ -2,10 +2,7 @@
 
 use nix::sys::signal::Signal;
 use pipeline_tests::{eventually, topics::Record};
-use rdkafka::{
-    Offset, TopicPartitionList,
-    admin::{AlterConfig, ResourceSpecifier},
-};
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::analyzers::{Analyzers, PARTIALS, PARTITIONS, RAW, STATE};
 
@@ -52,9 +49,7 @@ fn a_raw_topic_made_anew_is_refused_also_when_it_is_longer_than_what_was_counted
     analyzers.broker.create_topic(RAW, PARTITIONS);
     feed(&analyzers, 5_000..5_600);
     analyzers.start(TOPICS_ALONE);
-    let mut child = analyzers.running.take().expect("it was started");
-    let status = eventually("the analyzer refuses", || child.try_wait().expect("waiting"));
-    assert!(!status.success(), "{status}");
+    assert_ne!(analyzers.await_end(), Some(0), "it refuses");
     let log = std::fs::read_to_string(analyzers.log()).expect("a log");
     assert!(log.contains("was created anew") && log.contains(STATE), "{log}");
 }
@@ -122,14 +117,14 @@ fn what_a_zombie_writes_last_is_not_what_a_compacted_topic_ends_on() {
         (key, record.payload.clone())
     });
     analyzers.send(PARTIALS, Some(partition), late.collect::<Vec<_>>());
-    let settings = AlterConfig::new(ResourceSpecifier::Topic(PARTIALS))
-        .set("cleanup.policy", "compact")
-        .set("min.cleanable.dirty.ratio", "0.001")
-        .set("segment.ms", "500");
-    let altered = analyzers
-        .broker
-        .administer(async |admin, options| admin.alter_configs([&settings], options).await);
-    altered.expect("altering a topic");
+    analyzers.broker.alter_topic(
+        PARTIALS,
+        &[
+            ("cleanup.policy", "compact"),
+            ("min.cleanable.dirty.ratio", "0.001"),
+            ("segment.ms", "500"),
+        ],
+    );
     let key = of_zombie.last().expect("a record").key.clone();
     eventually("compaction keeps the zombie's last record of a key", || {
         // A segment is closed, and so can be compacted, when a later record comes.

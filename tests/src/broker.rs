@@ -8,7 +8,9 @@ use std::{
 
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{
+        AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+    },
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
 };
@@ -82,6 +84,17 @@ impl Broker {
             self.administer(async |admin, options| admin.create_topics([&topic], options).await);
         for outcome in created.expect("an answer") {
             outcome.expect("a topic that was not there");
+        }
+    }
+
+    /// Changes settings of a topic.
+    pub fn alter_topic(&self, name: &str, settings: &[(&str, &str)]) {
+        let begin = AlterConfig::new(ResourceSpecifier::Topic(name));
+        let wanted = settings.iter().fold(begin, |all, (key, value)| all.set(key, value));
+        let altered =
+            self.administer(async |admin, options| admin.alter_configs([&wanted], options).await);
+        for outcome in altered.expect("an answer") {
+            outcome.expect("settings that the broker takes");
         }
     }
 

@@ -8,16 +8,6 @@ pub enum Error {
     /// Kafka cannot be read.
     #[error(transparent)]
     Read(#[from] reader::Error),
-    /// A cursor is one offset, so the topic must have exactly one partition.
-    #[error(
-        "the topic {topic} has {partitions} partitions, and must have 1; delete it, or name another one in kafka.topics.results"
-    )]
-    Partitions {
-        /// The topic.
-        topic: String,
-        /// How many it has.
-        partitions: usize,
-    },
     /// The system refuses a thread.
     #[error("cannot start the consumer's thread: {0}")]
     Thread(#[source] std::io::Error),
@@ -31,7 +21,7 @@ impl Error {
     pub const fn retryable(&self) -> bool {
         match self {
             Self::Read(error) => error.retryable(),
-            Self::Partitions { .. } | Self::Thread(_) | Self::Died => false,
+            Self::Thread(_) | Self::Died => false,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::error::Error;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 
-/// The only partition; a topic that has more is refused.
+/// The only partition; `Kafka::ensure_topics` refuses a topic of results that has more.
 const PARTITION: i32 = 0;
 /// How often librdkafka reports the state of its connections.
 const STATISTICS_MS: &str = "1000";
@@ -34,18 +34,14 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// Connects, and checks the number of partitions.
+    /// Connects.
     ///
     /// # Errors
-    /// When there is no answer, or the topic has more or fewer than one partition.
+    /// When there is no answer.
     pub fn open(kafka: &Kafka, context: Context) -> Result<Self, Error> {
         let topic = kafka.topics.results.clone();
         let statistics = [("statistics.interval.ms", STATISTICS_MS)];
         let reader = Reader::with_context(kafka, context, &statistics)?;
-        let partitions = reader.partitions(&topic)?.len();
-        if partitions != 1 {
-            return Err(Error::Partitions { topic, partitions });
-        }
         let client = reader.consumer().client();
         let cluster = client.fetch_cluster_id(ANSWER_DEADLINE).unwrap_or_else(|| {
             tracing::warn!(

@@ -175,10 +175,11 @@ impl Kafka {
                 Err((topic, code)) => return Err(Error::Refused { topic, code }),
             }
         }
-        let (_, found) = self.list(admin, topics).await?;
+        let (admin, found) = self.list(admin, topics).await?;
         match missing.iter().find(|topic| !found.contains_key(topic)) {
             Some(&topic) => Err(Error::NotListed { topic: self.name(topic).to_owned() }),
-            None => Ok(()),
+            // Another process may have created one meanwhile, with other settings.
+            None => self.check(&admin, &found).await,
         }
     }
 
@@ -229,8 +230,8 @@ impl Kafka {
         let described: Vec<_> = described.into_iter().flatten().collect();
         for (&topic, found) in found {
             let name = self.name(topic);
-            let is_its = |specifier: &OwnedResourceSpecifier| matches!(specifier, OwnedResourceSpecifier::Topic(its) if its == name);
-            let described = described.iter().find(|described| is_its(&described.specifier));
+            let its = OwnedResourceSpecifier::Topic(name.to_owned());
+            let described = described.iter().find(|described| described.specifier == its);
             let setting = |key: &str| described?.get(key)?.value.as_deref();
             found.check(topic, name, &self.brokers, setting)?;
         }
