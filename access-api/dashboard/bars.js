@@ -4,7 +4,7 @@
 // else; the order in the document is the order of rank, so that a screen reader and a test get the order on the screen.
 
 import { colourOf } from './colours.js';
-import { itemText } from './format.js';
+import { itemText } from './item.js';
 
 const ROWS_PER_COLUMN = 25;
 const ROOMY_ROWS = 12; // with up to this many rows, a name may take two lines

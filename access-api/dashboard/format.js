@@ -53,10 +53,3 @@ export function createFormat(locale = undefined, timeZone = undefined) {
 
   return { count, percent, rate, duration, span, clock, windowText };
 }
-
-// An item is untrusted text. Text that nobody can see is replaced by a description; all other text is left unchanged.
-export function itemText(item) {
-  if (item === '') return { text: '(empty text)', named: true };
-  if (!/[^\s\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u2800\u3164]/u.test(item)) return { text: '(invisible text)', named: true };
-  return { text: item, named: false };
-}

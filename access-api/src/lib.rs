@@ -22,7 +22,7 @@
 
 mod app;
 mod config;
-mod connection;
+mod connection_limits;
 mod consumer;
 mod descriptors;
 mod envelope;

@@ -25,6 +25,7 @@ mod assets;
 mod gate;
 mod queries;
 mod reply;
+mod security_headers;
 mod websocket;
 
 /// A request for a host name that is not allowed.

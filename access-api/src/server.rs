@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use warp::Filter;
 use warp::reply::Response;
 
-use crate::connection::{Connection, Full, Places};
+use crate::connection_limits::{Connection, Full, Places};
 use crate::descriptors::Caps;
 use crate::limits::Limits;
 use crate::metrics::Metrics;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use rdkafka::{
     ClientConfig, Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
+    error::{KafkaError, RDKafkaErrorCode},
     message::Headers as _,
 };
 
@@ -75,7 +76,14 @@ impl Topics {
         };
         eventually(&format!("all records of {topic}"), || {
             while let Some(message) = self.consumer.poll(Duration::from_millis(100)) {
-                let message = message.expect("a record");
+                let message = match message {
+                    Ok(message) => message,
+                    // The client connects again by itself.
+                    Err(KafkaError::MessageConsumption(
+                        RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure,
+                    )) => continue,
+                    Err(error) => panic!("a record: {error}"),
+                };
                 let headers = message.headers().map(|headers| {
                     headers
                         .iter()

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createFormat, itemText } from '../format.js';
+import { createFormat } from '../format.js';
+import { itemText } from '../item.js';
 
 const format = createFormat('en-GB', 'UTC');
 
@@ -32,7 +33,7 @@ test('small rates keep a digit', () => {
 });
 
 test('an item that cannot be seen is named, any other is left as it is', () => {
-  for (const item of ['\u200b\u200b', ' \t\n', '\u202e', '\u0000']) assert.deepEqual(itemText(item), { text: '(invisible text)', named: true });
+  for (const item of ['\u200b\u200b', '\u115f', '\u1160\uffa0', ' \t\n', '\u202e', '\u0000']) assert.deepEqual(itemText(item), { text: '(invisible text)', named: true });
   assert.deepEqual(itemText(''), { text: '(empty text)', named: true });
   for (const item of ['<b>x</b>', 'עברית', '👩‍👩‍👧', 'x\u202e']) assert.deepEqual(itemText(item), { text: item, named: false });
 });

@@ -40,6 +40,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "/assets/format.js" => "format.js", SCRIPT;
         "/assets/history.js" => "history.js", SCRIPT;
         "/assets/icon.svg" => "icon.svg", SVG;
+        "/assets/item.js" => "item.js", SCRIPT;
         "/assets/layout.css" => "layout.css", STYLE;
         "/assets/page.js" => "page.js", SCRIPT;
         "/assets/picker.js" => "picker.js", SCRIPT;

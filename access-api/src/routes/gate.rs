@@ -1,29 +1,17 @@
 //! Checks of every request: the host name that is asked for, and the page that asks. Adds the headers with
-//! which browsers are told the same.
+//! which browsers are told the same (CORS).
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST,
-    HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
+    HeaderMap, HeaderValue, ORIGIN, VARY,
 };
 use http::{Method, StatusCode};
 use warp::Reply;
 use warp::reply::Response;
 
-use super::reply;
+use super::{reply, security_headers};
 use crate::origin::{Hosts, Origin};
-
-/// Every answer has these headers. The dashboard loads nothing from other servers and runs no inline script.
-const SECURITY: [(&str, &str); 4] = [
-    (
-        "content-security-policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
-         connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
-    ("cross-origin-resource-policy", "same-origin"),
-];
 
 /// Who is answered.
 #[derive(Debug, Clone)]
@@ -90,10 +78,7 @@ impl Gate {
                 headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
             }
         }
-        for (name, value) in SECURITY {
-            let name = HeaderName::from_static(name);
-            answer.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
+        security_headers::add(answer.headers_mut());
         answer
     }
 

@@ -19,7 +19,7 @@ use warp::{Filter, Rejection};
 
 use super::gate::Gate;
 use super::reply;
-use crate::connection::Connection;
+use crate::connection_limits::Connection;
 use crate::metrics::Gauged;
 use crate::session::{Session, Shared, websocket_config};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::connection::Connection;
+use crate::connection_limits::Connection;
 
 /// A socket whose writes fail once one of them has waited for the deadline. Those of a WebSocket do not fail:
 /// its session has the same deadline, and sends warnings and a `bye` first.

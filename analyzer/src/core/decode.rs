@@ -17,15 +17,17 @@ use common::event::{Id, Pointer, Reason, Schema, Step, Value};
 
 use crate::core::hash::hash;
 
+mod escapes;
+mod long_items;
 mod names;
 mod number;
 #[cfg(test)]
 mod tests;
-mod text;
 
+use escapes::resolve;
+pub use long_items::MAX_ITEM_BYTES;
+use long_items::shorten;
 use names::Names;
-pub use text::MAX_ITEM_BYTES;
-use text::{resolve, shorten};
 
 /// What to look for in an event, compiled.
 #[derive(Debug)]

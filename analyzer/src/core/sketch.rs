@@ -3,6 +3,7 @@
 mod counters;
 mod distinct;
 mod item;
+mod ranking;
 mod space_saving;
 
 pub use counters::{Counted, Counters};

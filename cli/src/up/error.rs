@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::first_line::FirstLine;
+use super::no_events::FirstLine;
 use super::{cluster, data_dir, ledger, process, programs, tiers};
 use crate::{client, exit, simulate};
 

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::first_line::FirstLine;
+use super::no_events::FirstLine;
 use super::{Error, ports};
 use crate::simulate::{self, Feed, Handle, Pace, Progress};
 

@@ -155,8 +155,12 @@ async fn a_client_takes_little_memory_besides_its_read_buffer() {
     let shutdown = tokio_util::sync::CancellationToken::new();
     let caps = crate::descriptors::Caps { websockets: 1, requests: 1, refusals: 1 };
     let tasks = tokio_util::task::TaskTracker::new();
-    let places =
-        Arc::new(crate::connection::Places::new(caps, 1, metrics.connections.clone(), tasks));
+    let places = Arc::new(crate::connection_limits::Places::new(
+        caps,
+        1,
+        metrics.connections.clone(),
+        tasks,
+    ));
     let connection = places.take([127, 0, 0, 1].into()).unwrap();
     let clock = common::clock::Clock::default();
     let shared = Arc::new(Shared { hub, limits: config.limits, metrics, clock, shutdown });

@@ -8,7 +8,7 @@
 
 use common::event::json::Raw;
 
-use super::text::resolve;
+use super::escapes::resolve;
 
 /// Up to this many names of an object are compared one by one.
 const FEW: usize = 32;

@@ -2,12 +2,12 @@
 //!
 //! The text is exact, whatever the size of the number, because its digits are only moved, never computed with.
 //! It is the shortest decimal: no exponent, no leading or trailing zeros. Only a number that is closer to zero
-//! than 0.0001, or whose integer part has more than [`MAX_ITEM_BYTES`](super::text::MAX_ITEM_BYTES) digits, has
+//! than 0.0001, or whose integer part has more than [`MAX_ITEM_BYTES`](super::long_items::MAX_ITEM_BYTES) digits, has
 //! an exponent. It has at least two digits, as in `1e-05`, which is how most languages print such numbers.
 
 use std::fmt::Write as _;
 
-use super::text::MAX_ITEM_BYTES;
+use super::long_items::MAX_ITEM_BYTES;
 
 /// Whether a JSON number is surely in the shortest form already: it is an integer of few enough digits.
 #[inline]

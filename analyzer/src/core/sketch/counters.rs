@@ -14,8 +14,6 @@
 //!
 //! The order is by (hash, text): independent of history, so that equal content is equal bytes.
 
-use std::cmp::Reverse;
-
 use super::Item;
 
 /// An item with the bounds of its count: `count - error <= truth <= count`.
@@ -140,14 +138,6 @@ impl Counters {
 }
 
 impl Counted {
-    fn order(&self, other: &Self) -> std::cmp::Ordering {
-        self.hash.cmp(&other.hash).then_with(|| self.item.cmp(&other.item))
-    }
-
-    fn rank(&self, other: &Self) -> std::cmp::Ordering {
-        (Reverse(self.count), &self.item).cmp(&(Reverse(other.count), &other.item))
-    }
-
     fn plus(&self, count: u64, error: u64) -> Self {
         let (count, error) = (self.count.saturating_add(count), self.error.saturating_add(error));
         Self { hash: self.hash, count, error, item: self.item.clone() }

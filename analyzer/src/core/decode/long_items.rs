@@ -1,24 +1,10 @@
-//! Strings of an event: resolves their escapes, and shortens items that are too long.
-
-use std::borrow::Cow;
-
-use common::event::json::{Raw, unescape};
+//! Shortens items that are too long.
 
 use crate::core::hash::hash;
 
 /// The longest item, in bytes. A longer text is cut to its first characters, followed by `…` and the hash of
 /// the whole text, so that different items stay different.
 pub const MAX_ITEM_BYTES: usize = 256;
-
-/// The string at a place of `text`, with its escapes resolved.
-pub(super) fn resolve(text: &str, Raw { start, end, escaped }: Raw) -> Cow<'_, str> {
-    if !escaped {
-        return Cow::Borrowed(&text[start..end]);
-    }
-    let mut resolved = String::new();
-    unescape(&text[start..end], &mut resolved);
-    Cow::Owned(resolved)
-}
 
 /// Cuts the item from `start` to the end of `text` if it is too long. Returns whether it was.
 pub(super) fn shorten(text: &mut String, start: usize) -> bool {

@@ -1,4 +1,4 @@
-//! The first line of a recording without any event, as it is shown to the user, with a hint. Pure.
+//! What the user is told about a recording without any event: its first line, and a hint. Pure.
 
 use std::fmt;
 
