@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::kafka::Kafka;
 use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::statistics::Statistics;
@@ -199,6 +199,19 @@ impl GroupConsumer {
                 .map_err(failed)?;
         }
         self.consumer.assign(&list).map_err(failed)
+    }
+
+    /// Commits these offsets to the group, without waiting. Nothing in Millrace reads them: they are for tools that show
+    /// the lag of a consumer group, or scale by it.
+    pub fn commit(&self, next: &[(i32, i64)]) {
+        let mut list = TopicPartitionList::with_capacity(next.len());
+        for &(partition, offset) in next {
+            // The list takes every partition once, and every offset from 0 on.
+            let _ = list.add_partition_offset(&self.topic, partition, Offset::Offset(offset));
+        }
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+            tracing::debug!(group = self.group, %error, "offsets are not committed");
+        }
     }
 
     /// Asks the broker for the partition's first and last offset until it answers; `None` if `stop` is cancelled

@@ -1,9 +1,9 @@
 //! `millrace completions`: the scripts by which shells complete this command.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap_complete::Shell;
+use common::output::print;
 
 /// Print a script that completes `millrace` in a shell.
 #[derive(Debug, clap::Args)]
@@ -21,11 +21,11 @@ pub struct Args {
 pub fn run(args: &Args, mut command: clap::Command) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "millrace", &mut script);
-    match std::io::stdout().write_all(&script) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+    match print(&String::from_utf8_lossy(&script)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
             eprintln!("millrace: cannot write to stdout: {error}");
             ExitCode::FAILURE
         }
-        Ok(()) | Err(_) => ExitCode::SUCCESS,
     }
 }

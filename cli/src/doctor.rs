@@ -1,8 +1,9 @@
 //! `millrace doctor`: checks whether this machine has what `up` needs.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use common::output::print;
 
 use crate::run::Failure;
 
@@ -81,10 +82,7 @@ pub async fn run(args: Args) -> Result<ExitCode, Error> {
     findings.extend(machine::ports(args.port));
     findings.push(machine::browser());
     let text: String = findings.iter().map(line).collect();
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
-        Ok(()) | Err(_) => {}
-    }
+    print(&text)?;
     let lacks = findings.iter().any(|finding| finding.verdict == Verdict::Missing);
     Ok(if lacks { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

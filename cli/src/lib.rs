@@ -1,6 +1,6 @@
 //! The command `millrace`: run everything ([`up`]), serve a feed ([`simulate`]), host the in-memory
 //! broker ([`broker`]), print results ([`tap`]), check this machine ([`doctor`]), show the state of a running `up`
-//! ([`status`]), and delete its data ([`reset`]).
+//! ([`status`]), delete its data ([`reset`]), and create and check the topics of a Kafka ([`topics`]).
 
 pub mod broker;
 pub mod client;
@@ -14,6 +14,7 @@ pub mod run;
 pub mod simulate;
 pub mod status;
 pub mod tap;
+pub mod topics;
 pub mod units;
 pub mod up;
 pub mod verbosity;

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use cli::verbosity::Verbosity;
-use cli::{broker, completions, doctor, environment, reset, run, simulate, status, tap, up};
+use cli::{
+    broker, completions, doctor, environment, reset, run, simulate, status, tap, topics, up,
+};
 
 /// Counts what is trending in a stream of events, and gets every count right
 #[derive(Debug, Parser)]
@@ -25,6 +27,7 @@ enum Command {
     Doctor(doctor::Args),
     Tap(tap::Args),
     Simulate(simulate::Args),
+    Topics(topics::Args),
     Broker(broker::Args),
     Completions(completions::Args),
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => run::until_stopped(|_| doctor::run(args)),
         Command::Tap(args) => run::until_stopped(|shutdown| tap::run(args, shutdown)),
         Command::Simulate(args) => run::until_stopped(|stop| run::done(simulate::run(args, stop))),
+        Command::Topics(args) => run::until_stopped(|_| topics::run(args)),
         Command::Broker(args) => run::until_stopped(|stop| run::done(broker::run(args, stop))),
         Command::Completions(args) => completions::run(&args, Cli::command()),
     }

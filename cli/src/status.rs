@@ -1,11 +1,11 @@
 //! `millrace status`: shows the state of a running `up`.
 
 use std::fs::File;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use common::output::print;
 use serde::Serialize;
 
 use crate::exit;
@@ -129,10 +129,7 @@ pub async fn run(args: Args) -> Result<ExitCode, Error> {
     } else {
         text(&report)
     };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
-        Ok(()) | Err(_) => {}
-    }
+    print(&text)?;
     Ok(if all_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -3,14 +3,15 @@
 use std::thread;
 use std::time::Duration;
 
+use common::admin::Condition;
 use common::clock::Clock;
-use common::message_log::MessageLog;
+use common::message_log::{self, MessageLog, Recovered};
 use common::tier::{Host, Tier};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Log};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::pipeline::{Conditions, Pipeline};
@@ -19,6 +20,9 @@ use crate::source::{Intake, Logged};
 
 #[cfg(test)]
 mod tests;
+
+/// How often a log that another process has is tried again.
+const LOCK_RETRY: Duration = Duration::from_millis(500);
 
 /// The tier.
 #[derive(Debug)]
@@ -38,7 +42,8 @@ impl Tier for Collector {
         let connected = host.readiness.condition("source");
         let metrics = Metrics::new(&host.registry)?;
 
-        let (mut log, recovered) = MessageLog::open(&config.log.path, config.log.options())?;
+        let opened = open(&config.log, &conditions.log, &host.shutdown).await?;
+        let Some((mut log, recovered)) = opened else { return Ok(()) };
         metrics.recovered.inc_by((recovered.pending + recovered.failed) as u64);
         metrics.damaged.inc_by(recovered.damaged as u64);
         let (name, source) = config.source.only().map_err(Error::Address)?;
@@ -85,6 +90,35 @@ impl Tier for Collector {
         tokio::select! {
             outcome = &mut work => outcome,
             () = deadline => work.await,
+        }
+    }
+}
+
+/// Opens the log, and waits while another process has it: when Kubernetes replaces a pod by force, the former one may
+/// still run for a while. `None` if `stop` is cancelled before that.
+async fn open(
+    log: &Log,
+    open: &Condition,
+    stop: &CancellationToken,
+) -> Result<Option<(MessageLog, Recovered)>, Error> {
+    let mut told = false;
+    loop {
+        let (path, options) = (log.path.clone(), log.options());
+        // A recovery may take long, and the admin port is to answer meanwhile.
+        let opened = tokio::task::spawn_blocking(move || MessageLog::open(&path, options)).await;
+        match opened.map_err(|_| Error::Writer)? {
+            Err(error @ message_log::Error::Locked { .. }) => {
+                if !told {
+                    tracing::warn!(%error, "waiting until that process ends");
+                    open.unset(error.to_string());
+                    told = true;
+                }
+            }
+            outcome => return Ok(Some(outcome?)),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(LOCK_RETRY) => {}
         }
     }
 }

@@ -17,6 +17,9 @@ pub use source::{FirstMessages, Kind, Resume, Source, Sources};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Which replica of several this is, from 0 on. There can be only one yet: a second one on the same feed would
+    /// publish every event again, and could not take over what the first one has logged.
+    pub replica: u32,
     /// The settings that every tier has.
     pub service: Service,
     /// Where events go.
@@ -50,6 +53,13 @@ impl TierConfig for Config {
 
     fn validate(&self) -> Result<(), Invalid> {
         let mut problems = self.kafka.problems();
+        if self.replica > 0 {
+            problems.push(format!(
+                "replica: is {}, but only one collector can run yet, because a second one would receive the same \
+                 feed again; scale back to 1 replica",
+                self.replica
+            ));
+        }
         problems
             .extend(self.event.problems().into_iter().map(|problem| format!("event.{problem}")));
         problems.extend(self.source.problems());
@@ -74,6 +84,7 @@ impl TierConfig for Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            replica: 0,
             service: Service::on_port(9101),
             kafka: Kafka::default(),
             source: Sources::default(),
@@ -146,8 +157,9 @@ mod tests {
         let mut config = Config::default();
         config.event.id = common::event::Id::Fields(Vec::new());
         config.log.path = PathBuf::new();
+        config.replica = 1;
         let Err(Invalid(problems)) = config.validate() else { panic!("must be invalid") };
-        for key in ["source", "event.id", "log.path"] {
+        for key in ["replica", "source", "event.id", "log.path"] {
             assert!(problems.iter().any(|problem| problem.starts_with(key)), "{key}: {problems:?}");
         }
     }

@@ -38,8 +38,8 @@ pub enum Error {
     /// The operating system could not start the writer thread.
     #[error("cannot start the writer thread: {0}")]
     Thread(#[source] std::io::Error),
-    /// The writer thread panicked.
-    #[error("the writer thread ended unexpectedly; its panic is in the log above")]
+    /// The thread of the message log panicked.
+    #[error("the thread of the message log ended unexpectedly; its panic is in the log above")]
     Writer,
 }
 

@@ -3,24 +3,27 @@
 //!
 //! **Producers** are idempotent with `acks=all`, never give up on a message by themselves
 //! (`message.timeout.ms=0`) and have a bounded queue: when it is full the caller waits.
-//! **Consumers** never commit offsets and never skip records silently: a position that the log does not
-//! have any more is an error that the caller sees (`auto.offset.reset=error`), not a reset.
+//! **Consumers** read from offsets of their own, whatever was committed, and never skip records silently: a
+//! position that the log does not have any more is an error that the caller sees (`auto.offset.reset=error`), not a
+//! reset.
 
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 
+mod admin;
 mod create;
+mod difference;
+mod error;
 pub mod header;
 mod properties;
 pub mod reader;
-mod suitability;
 mod topics;
 
-pub use create::Error;
+pub use difference::{Difference, Remedy, Unsuitable};
+pub use error::Error;
 pub use properties::Properties;
 pub use reader::Reader;
-pub use suitability::Unsuitable;
-pub use topics::Topic;
+pub use topics::{Topic, TopicSettings};
 
 /// How to reach Kafka and what the topics are called. Section `kafka`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +37,8 @@ pub struct Kafka {
     pub replication: i32,
     /// Names of the topics.
     pub topics: Topics,
+    /// Further settings that the topics are created with.
+    pub settings: TopicSettings,
     /// Any further librdkafka property, such as `security.protocol`. They win over Millrace's own settings.
     /// A value that would break a guarantee, such as `acks=1`, is refused.
     pub properties: Properties,
@@ -62,6 +67,7 @@ impl Default for Kafka {
             partitions: 4,
             replication: -1,
             topics: Topics::default(),
+            settings: TopicSettings::default(),
             properties: Properties::default(),
         }
     }
@@ -105,6 +111,7 @@ impl Kafka {
         if names.len() < Topic::ALL.len() || names.contains(&"") {
             problems.push("kafka.topics: every topic needs a name of its own".to_owned());
         }
+        problems.extend(self.settings.problems());
         problems.extend(self.properties.problems());
         problems
     }

@@ -17,6 +17,7 @@
 //! | [`clock`] | the time of day |
 //! | [`metrics`] | how metrics are named and made |
 //! | [`telemetry`] | log output |
+//! | [`output`] | standard output |
 //! | `message_log` | the hybrid message log (feature `message-log`) |
 
 pub mod accept;
@@ -29,6 +30,7 @@ pub mod kafka;
 #[cfg(feature = "message-log")]
 pub mod message_log;
 pub mod metrics;
+pub mod output;
 pub mod protocol;
 pub mod result;
 pub mod secret;

@@ -55,7 +55,7 @@
 //! | removal or watermark not on disk yet | those entries are pending again, likewise |
 //! | an entry that cannot be decoded | skipped, counted in [`Recovered::damaged`]; in `transient` a removal deletes it later |
 //! | write error | the log refuses everything that needs the database until [`MessageLog::reopen`] has succeeded |
-//! | locked by another process | [`Error::Open`]: two collectors must not share a log |
+//! | locked by another process | [`Error::Locked`]: two collectors must not share a log |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

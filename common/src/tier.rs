@@ -4,7 +4,6 @@
 //! that do not parse, 64 for a configuration that cannot be used (`EX_USAGE` of sysexits).
 
 use std::future::Future;
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Readiness};
 use crate::config::{self, Flags, TierConfig};
-use crate::telemetry;
+use crate::{output, telemetry};
 
 /// Exit code of a configuration that cannot be used.
 pub const EXIT_CONFIG: u8 = 64;
@@ -51,13 +50,14 @@ pub struct Host {
 
 /// Runs the tier until it ends. A tier's `main` consists of this call.
 pub fn main<T: Tier>() -> ExitCode {
-    let command = Flags::augment_args(
-        Command::new(T::NAME).version(env!("CARGO_PKG_VERSION")).about(T::ABOUT),
-    )
-    .after_help(format!(
-        "Any key can also come from the environment: {}__SECTION__KEY=value",
-        T::NAME.to_uppercase().replace('-', "_")
-    ));
+    // The text of the tier comes last, because that of the flags is a description too.
+    let command = Flags::augment_args(Command::new(T::NAME))
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(T::ABOUT)
+        .after_help(format!(
+            "Any key can also come from the environment: {}__SECTION__KEY=value",
+            T::NAME.to_uppercase().replace('-', "_")
+        ));
     let flags =
         Flags::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
     let environment = std::env::vars_os()
@@ -69,7 +69,13 @@ pub fn main<T: Tier>() -> ExitCode {
     };
     if flags.dump_config {
         return match config::to_toml(&config) {
-            Ok(text) => print(&text),
+            Ok(text) => match output::print(&text) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("{}: cannot write to stdout: {error}", T::NAME);
+                    ExitCode::FAILURE
+                }
+            },
             Err(error) => misconfigured::<T>(&error),
         };
     }
@@ -90,18 +96,6 @@ pub fn main<T: Tier>() -> ExitCode {
             tracing::error!(%error, "cannot start the runtime");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Prints `text` on standard output. It is not an error if the reader closes the pipe early.
-fn print(text: &str) -> ExitCode {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("cannot write to stdout: {error}");
-            ExitCode::FAILURE
-        }
-        Ok(()) | Err(_) => ExitCode::SUCCESS,
     }
 }
 

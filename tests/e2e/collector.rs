@@ -3,6 +3,7 @@
 use std::{
     io::Read,
     net::TcpStream,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -86,6 +87,35 @@ fn no_secret_is_in_anything_that_the_collector_shows() {
     for shown in [ready, metrics].into_iter().chain(lines) {
         assert!(!shown.contains(SECRET), "{shown}");
     }
+}
+
+/// As on Kubernetes when a pod is replaced by force, and the former one still runs for a while.
+#[test]
+fn a_collector_takes_the_log_over_when_the_one_before_it_is_killed() {
+    let (_directory, path) = scratch();
+    let start = |name: &str| {
+        let log = path.join(name);
+        let child = Command::new(pipeline_tests::binaries().join("collector"))
+            .args(["--brokers", "127.0.0.1:1", "--set", "service.admin=127.0.0.1:0"])
+            .args(["--set", &format!("log.path={}", path.join("log").display())])
+            .stdin(Stdio::null())
+            .stderr(std::fs::File::create(&log).expect("a file for its log"))
+            .spawn()
+            .expect("a collector");
+        (child, log)
+    };
+    let says = |log: &Path, text: &str| {
+        eventually(text, || std::fs::read_to_string(log).ok()?.contains(text).then_some(()));
+    };
+    let (mut first, log) = start("first");
+    says(&log, "message log open");
+    let (mut second, log) = start("second");
+    says(&log, "another process has the message log");
+    first.kill().expect("killing the first");
+    first.wait().expect("its end");
+    says(&log, "message log open");
+    second.kill().expect("killing the second");
+    second.wait().expect("its end");
 }
 
 #[test]

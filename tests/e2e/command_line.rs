@@ -136,12 +136,22 @@ fn killed_at_any_phase_of_a_start_it_leaves_no_process() {
 
 #[test]
 fn asked_to_stop_at_any_phase_of_a_start_it_ends_with_0_and_leaves_no_process() {
-    let mut signals = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().cycle();
+    // Under `nohup` the tests ignore SIGHUP, and so does what they start.
+    let all = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
+    let heard = all.into_iter().filter(|signal| *signal != Signal::SIGHUP || !ignores_hangup());
+    let mut signals = heard.collect::<Vec<_>>().into_iter().cycle();
     at_each_phase(|phase, mut running| {
         let signal = signals.next().expect("for ever");
         running.signal(signal);
         assert_eq!(running.end().code(), Some(0), "{signal} {phase}");
     });
+}
+
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").expect("the state of this process");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = u64::from_str_radix(ignored.expect("a mask").trim(), 16).expect("a mask");
+    ignored & 1 == 1
 }
 
 #[test]
@@ -415,12 +425,17 @@ fn the_help_that_is_shown_before_a_build_is_the_commands() {
 
 #[test]
 fn every_command_has_help_with_examples_and_exit_codes() {
-    for command in ["up", "tap", "status", "reset", "doctor", "broker"] {
+    for command in ["up", "tap", "status", "reset", "doctor", "topics", "broker"] {
         let output = run("millrace", &[command, "--help"], &[]);
         let said = String::from_utf8_lossy(&output.stdout);
         for word in ["Examples:", "Exit codes:"] {
             assert!(said.contains(word), "{command}: {word} is missing in: {said}");
         }
+    }
+    let tiers = [("collector", "Kafka"), ("analyzer", "Counts"), ("access-api", "Serves")];
+    for (tier, does) in tiers {
+        let said = String::from_utf8(run(tier, &["--help"], &[]).stdout).expect("text");
+        assert!(said.lines().next().is_some_and(|line| line.contains(does)), "{said}");
     }
     let completions = run("millrace", &["completions", "bash"], &[]);
     assert!(String::from_utf8_lossy(&completions.stdout).contains("millrace"));

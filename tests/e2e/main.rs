@@ -20,3 +20,4 @@ mod recordings;
 mod slow_client;
 mod state;
 mod throughput;
+mod topics;

@@ -98,6 +98,15 @@ impl Broker {
         }
     }
 
+    /// The value of a setting of a topic.
+    pub fn setting(&self, topic: &str, key: &str) -> String {
+        let asked = [ResourceSpecifier::Topic(topic)];
+        let described =
+            self.administer(async |admin, options| admin.describe_configs(&asked, options).await);
+        let described = described.expect("an answer").remove(0).expect("a topic that exists");
+        described.get(key).and_then(|entry| entry.value.clone()).expect("a setting that is known")
+    }
+
     /// `host:port`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)

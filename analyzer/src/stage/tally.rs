@@ -79,6 +79,8 @@ struct Stage<'a> {
     /// Looks for what former owners published, after a taking-over.
     search: Option<Search>,
     next_report: Instant,
+    /// What was committed last.
+    committed: Vec<(i32, i64)>,
     counts: RecordCounts,
     warnings: Warnings,
     /// Whether something was counted that is not in the partials yet.
@@ -98,6 +100,7 @@ impl<'a> Stage<'a> {
             replay: None,
             search: None,
             next_report: Instant::now(),
+            committed: Vec::new(),
             counts: RecordCounts::default(),
             warnings: Warnings::new(Instant::now()),
             unpublished: false,
@@ -364,6 +367,12 @@ impl<'a> Stage<'a> {
                 let lag = (end - task.next_offset()).max(0);
                 metrics.lag.with_label_values(&[partition.to_string().as_str()]).set(lag);
             }
+        }
+        let next: Vec<(i32, i64)> =
+            self.tasks.iter().map(|(&partition, task)| (partition, task.next_offset())).collect();
+        if next != self.committed {
+            self.exchange.consumer.commit(&next);
+            self.committed = next;
         }
         self.warnings.say(now, &self.context.plan, metrics);
         self.suspended.retain(|_, (_, since)| now.duration_since(*since) < SUSPENDED_FOR);

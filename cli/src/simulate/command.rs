@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::output::print;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -62,7 +63,8 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub break_every: Option<NonZeroU64>,
 
-    /// Write the correct answer to this file, as JSON, after the last line and when the feed is stopped
+    /// Write the correct answer to this file, or with - to stdout, as JSON, after the last line and when the feed is
+    /// stopped
     #[arg(long, value_name = "FILE")]
     pub truth: Option<PathBuf>,
 }
@@ -88,7 +90,7 @@ impl Args {
     }
 }
 
-/// Serves the feed until `shutdown`. Prints its URL as the only line on stdout.
+/// Serves the feed until `shutdown`. Prints its URL as the first line on stdout.
 ///
 /// # Errors
 /// If the arguments are not valid, or the recording cannot be read.
@@ -160,6 +162,9 @@ impl<'a> TruthFile<'a> {
     /// Replaces the file as a whole, so that a reader never sees half of it.
     fn write(&self) -> Result<(), Error> {
         let written = || {
+            if self.path == Path::new("-") {
+                return print(&(serde_json::to_string(&self.follower.truth())? + "\n"));
+            }
             let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
             let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
             serde_json::to_writer(&mut file, &self.follower.truth())?;

@@ -147,14 +147,29 @@ async fn a_restarted_collector_asks_for_what_came_after_its_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_in_use_is_an_error_that_names_the_directory() {
+async fn a_collector_waits_until_another_process_gives_the_log_up() {
     let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("raw-rsvps", 4, 1).unwrap();
+    cluster.create_topic("raw-rsvps-dlq", 1, 1).unwrap();
     let (listener, log) =
         (TcpListener::bind("127.0.0.1:0").await.unwrap(), TempDir::new().unwrap());
-    let _held = MessageLog::open(log.path(), common::message_log::Options::default()).unwrap();
-    let error = run(&listener, &cluster, &log).running.await.unwrap().unwrap_err().to_string();
-    assert!(
-        error.contains(&log.path().display().to_string()) && error.contains("no other collector"),
-        "{error}"
-    );
+    let held = MessageLog::open(log.path(), common::message_log::Options::default()).unwrap();
+    let stopped = run(&listener, &cluster, &log);
+    let collector = run(&listener, &cluster, &log);
+    for waiting in [&stopped, &collector] {
+        let why = || waiting.readiness.unmet().get("message_log").cloned().unwrap_or_default();
+        while !why().contains(&log.path().display().to_string()) {
+            assert!(!waiting.running.is_finished(), "the collector ended");
+            tokio::task::yield_now().await;
+        }
+    }
+    stopped.shutdown.cancel();
+    stopped.running.await.unwrap().unwrap();
+    drop(held);
+    let _feed = accept_async(listener.accept().await.unwrap().0).await.unwrap();
+    while !collector.readiness.unmet().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    collector.shutdown.cancel();
+    collector.running.await.unwrap().unwrap();
 }

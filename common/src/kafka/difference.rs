@@ -1,129 +1,205 @@
-//! Whether an existing topic can be used for its purpose. Pure: does no I/O.
+//! What differs between a topic as it is and as it should be. Pure: does no I/O.
 
-use super::Topic;
+use std::collections::BTreeMap;
+
+use super::{Kafka, Topic};
+
+#[cfg(test)]
+mod tests;
 
 /// A topic that would lose events or counts, or could not be written to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the topic {topic} cannot be used: {fault}; repair it with: {command}")]
+#[error("the topic {topic} cannot be used: {what}; repair it with: {command}")]
 pub struct Unsuitable {
     /// Its name.
     pub topic: String,
     /// What is wrong.
-    pub fault: String,
+    pub what: String,
     /// The command of Kafka's own tools that repairs it.
     pub command: String,
 }
 
-/// What Kafka's list of topics says about one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Something about a topic that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Which topic.
+    pub topic: Topic,
+    /// What it is, and what it should be or why that matters.
+    pub what: String,
+    /// What makes it as it should be.
+    pub remedy: Remedy,
+    /// Whether the topic cannot be used as it is.
+    pub unusable: bool,
+}
+
+/// What makes a topic as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// The topic has to be created.
+    Create,
+    /// A setting has to be changed. Nothing is lost by it.
+    Set {
+        /// Its name.
+        key: String,
+        /// Its value.
+        value: String,
+    },
+    /// A command of Kafka's own tools. A person has to decide on it, because records or counts may be lost by it, or
+    /// many records have to be moved.
+    ByHand(String),
+}
+
+/// What Kafka says about a topic that exists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) partitions: usize,
     /// The replicas of the partition that has the fewest; 0 if it has no partitions.
     pub(super) replicas: usize,
+    /// The settings in force. One that is not known is absent, and is not held against the topic.
+    pub(super) settings: BTreeMap<String, String>,
+    /// Those of them that are the topic's own, and not the broker's defaults.
+    pub(super) own: BTreeMap<String, String>,
 }
 
-impl Found {
-    /// Checks what matters for `topic`, whose configured name is `name`. `setting` returns the value of a
-    /// setting, or `None` where it is not known, which is not held against the topic.
-    pub(super) fn check<'s>(
-        self,
-        topic: Topic,
-        name: &str,
-        brokers: &str,
-        setting: impl Fn(&str) -> Option<&'s str>,
-    ) -> Result<(), Unsuitable> {
-        let unsuitable = |fault: String, command: String| {
-            Err(Unsuitable { topic: name.to_owned(), fault, command })
+impl Difference {
+    /// The setting that has to be changed, if that is the remedy.
+    pub(super) fn change(&self) -> Option<(&str, &str)> {
+        match &self.remedy {
+            Remedy::Set { key, value } => Some((key, value)),
+            Remedy::Create | Remedy::ByHand(_) => None,
+        }
+    }
+}
+
+/// Settings of which more is as good: the topic then takes more than it must.
+const AT_LEAST: [&str; 2] = ["max.message.bytes", "message.timestamp.after.max.ms"];
+/// Settings that delete records when they are lowered; -1 means that nothing is deleted.
+const RETENTION: [&str; 2] = ["retention.bytes", "retention.ms"];
+
+impl Kafka {
+    /// How the topic differs from what it should be; with `None` it does not exist.
+    pub(super) fn differences(&self, topic: Topic, found: Option<&Found>) -> Vec<Difference> {
+        let Some(found) = found else {
+            let what = "it does not exist".to_owned();
+            return vec![Difference { topic, what, remedy: Remedy::Create, unusable: true }];
         };
-        let configure = |key: &str, value: &str| {
-            format!(
-                "kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics --entity-name {name} --add-config {key}={value}"
-            )
+        let mut differences = self.flaws(topic, found);
+        differences.extend(self.deviations(topic, found));
+        differences
+    }
+
+    /// Why an existing topic cannot be used.
+    pub(super) fn unsuitable(&self, topic: Topic, found: &Found) -> Option<Unsuitable> {
+        let flaw = self.flaws(topic, found).into_iter().next()?;
+        let Remedy::ByHand(command) = flaw.remedy else { return None };
+        Some(Unsuitable { topic: self.name(topic).to_owned(), what: flaw.what, command })
+    }
+
+    /// What makes an existing topic unusable.
+    fn flaws(&self, topic: Topic, found: &Found) -> Vec<Difference> {
+        let flaw = |what: String, command: String| Difference {
+            topic,
+            what,
+            remedy: Remedy::ByHand(command),
+            unusable: true,
         };
-        if let Some(policy) = setting("cleanup.policy") {
+        let (name, brokers) = (self.name(topic), &self.brokers);
+        let mut flaws = Vec::new();
+        if let Some(policy) = found.settings.get("cleanup.policy") {
             let is = |wanted: &str| policy.split(',').any(|part| part.trim() == wanted);
-            let (wanted, why) = match topic {
-                Topic::Raw | Topic::DeadLetters => {
-                    ("delete", "records with one key would replace each other")
-                }
-                Topic::Partials | Topic::State | Topic::Results => {
-                    ("compact", "what is older than its retention would be forgotten")
-                }
+            let (wanted, other, why) = if topic.is_compacted() {
+                ("compact", "delete", "what is older than its retention would be forgotten")
+            } else {
+                ("delete", "compact", "records with one key would replace each other")
             };
-            let other = if wanted == "delete" { "compact" } else { "delete" };
             if !is(wanted) || is(other) {
-                let fault = format!("it has cleanup.policy={policy}, so that {why}");
-                return unsuitable(fault, configure("cleanup.policy", wanted));
+                let what = format!("it has cleanup.policy={policy}, so that {why}");
+                flaws.push(flaw(what, self.configure(topic, "cleanup.policy", wanted)));
             }
         }
-        let in_sync = setting("min.insync.replicas").and_then(|value| value.parse::<usize>().ok());
-        if let Some(in_sync) =
-            in_sync.filter(|&in_sync| in_sync > self.replicas && self.replicas > 0)
-        {
-            let fault = format!(
-                "it has min.insync.replicas={in_sync} but {} replica(s), so that nothing can be written",
-                self.replicas
+        let in_sync = found.settings.get("min.insync.replicas");
+        let in_sync = in_sync.and_then(|value| value.parse::<usize>().ok()).unwrap_or(0);
+        if in_sync > found.replicas && found.replicas > 0 {
+            let replicas = found.replicas.to_string();
+            let what = format!(
+                "it has min.insync.replicas={in_sync} but {replicas} replica(s), so that nothing can be written"
             );
-            return unsuitable(fault, configure("min.insync.replicas", &self.replicas.to_string()));
+            flaws.push(flaw(what, self.configure(topic, "min.insync.replicas", &replicas)));
         }
-        if topic == Topic::Results && self.partitions != 1 {
-            let fault = format!(
+        if topic == Topic::Results && found.partitions != 1 {
+            let what = format!(
                 "it has {} partitions, but results need one, so that they have one order",
-                self.partitions
+                found.partitions
             );
             let command = format!(
                 "kafka-topics.sh --bootstrap-server {brokers} --delete --topic {name} (the next start creates it again)"
             );
-            return unsuitable(fault, command);
+            flaws.push(flaw(what, command));
         }
-        Ok(())
+        flaws
+    }
+
+    /// What is otherwise than configured, and can be used all the same.
+    fn deviations(&self, topic: Topic, found: &Found) -> Vec<Difference> {
+        let deviation =
+            |what: String, remedy: Remedy| Difference { topic, what, remedy, unusable: false };
+        let (name, brokers) = (self.name(topic), &self.brokers);
+        let mut deviations = Vec::new();
+        let partitions = usize::try_from(topic.partitions(self)).unwrap_or(0);
+        // The analyzer adds partitions to the topic of its state, and partials need no certain number.
+        if topic == Topic::Raw && found.partitions < partitions {
+            let what = format!(
+                "it has {} partitions instead of {partitions}; after a change, copies of an event from before it count \
+                 again",
+                found.partitions
+            );
+            let command = format!(
+                "kafka-topics.sh --bootstrap-server {brokers} --alter --topic {name} --partitions {partitions}"
+            );
+            deviations.push(deviation(what, Remedy::ByHand(command)));
+        }
+        let replicas = usize::try_from(self.replication).unwrap_or(0);
+        if found.replicas < replicas {
+            let what = format!("it has {} replica(s) instead of {replicas}", found.replicas);
+            let command = format!(
+                "kafka-reassign-partitions.sh --bootstrap-server {brokers} (with a plan for {name})"
+            );
+            deviations.push(deviation(what, Remedy::ByHand(command)));
+        }
+        for (key, value) in self.settings_of(topic) {
+            let Some(is) = found.settings.get(&key).filter(|is| **is != value) else { continue };
+            let is_more = amount(&key, is) > amount(&key, &value);
+            // The policy is judged above. More replicas in sync than there are would make the topic unusable.
+            let passed_over = key == "cleanup.policy"
+                || AT_LEAST.contains(&key.as_str()) && is_more
+                || key == "min.insync.replicas" && found.replicas < 3;
+            if passed_over {
+                continue;
+            }
+            let what = format!("it has {key}={is} instead of {value}");
+            let remedy = if RETENTION.contains(&key.as_str()) && is_more {
+                Remedy::ByHand(self.configure(topic, &key, &value))
+            } else {
+                Remedy::Set { key, value }
+            };
+            deviations.push(deviation(what, remedy));
+        }
+        deviations
+    }
+
+    fn configure(&self, topic: Topic, key: &str, value: &str) -> String {
+        format!(
+            "kafka-configs.sh --bootstrap-server {} --alter --entity-type topics --entity-name {} --add-config {key}={value}",
+            self.brokers,
+            self.name(topic)
+        )
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(topic: Topic, partitions: usize, settings: &[(&str, &str)]) -> Result<(), String> {
-        let found = Found { partitions, replicas: 1 };
-        let setting = |key: &str| Some(settings.iter().find(|(name, _)| *name == key)?.1);
-        found.check(topic, "name", "kafka:9092", setting).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_topic_with_the_wrong_policy_is_refused_with_the_command_that_repairs_it() {
-        for topic in [Topic::Partials, Topic::State, Topic::Results] {
-            assert_eq!(check(topic, 1, &[("cleanup.policy", "compact")]), Ok(()));
-            for wrong in ["delete", "compact,delete"] {
-                let error = check(topic, 1, &[("cleanup.policy", wrong)]).unwrap_err();
-                assert!(
-                    error.contains("--entity-name name --add-config cleanup.policy=compact"),
-                    "{error}"
-                );
-            }
-        }
-        for topic in [Topic::Raw, Topic::DeadLetters] {
-            assert_eq!(check(topic, 4, &[("cleanup.policy", "delete")]), Ok(()));
-            let error = check(topic, 4, &[("cleanup.policy", "compact")]).unwrap_err();
-            assert!(error.contains("cleanup.policy=delete"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_topic_that_cannot_be_written_to_is_refused() {
-        let error = check(Topic::Raw, 4, &[("min.insync.replicas", "2")]).unwrap_err();
-        assert!(error.contains("min.insync.replicas=1"), "{error}");
-        assert_eq!(check(Topic::Raw, 4, &[("min.insync.replicas", "1")]), Ok(()));
-    }
-
-    #[test]
-    fn results_need_one_partition_and_others_do_not() {
-        assert!(check(Topic::Results, 2, &[]).unwrap_err().contains("--delete --topic name"));
-        assert_eq!(check(Topic::Raw, 2, &[]), Ok(()));
-        assert_eq!(
-            check(Topic::Results, 1, &[]),
-            Ok(()),
-            "a setting that is not known is not held against it"
-        );
+/// How much a setting is, to be compared with another value of the same setting; `None` if it is no number.
+fn amount(key: &str, value: &str) -> Option<i128> {
+    match value.trim().parse() {
+        Ok(-1) if RETENTION.contains(&key) => Some(i128::MAX),
+        number => number.ok(),
     }
 }

@@ -1,6 +1,19 @@
 //! The topics, how many partitions each has, and the settings it is created with.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
 use super::Kafka;
+
+/// Makes a topic accept any timestamp. Without it a broker refuses records more than an hour ahead of its own
+/// clock, and a tier's clock may be further ahead. Brokers before 3.6 do not know this setting, and accept
+/// any timestamp.
+pub(super) const TAKE_ANY_TIME: (&str, &str) =
+    ("message.timestamp.after.max.ms", "9223372036854775807");
+
+/// With this many replicas a write needs two of them, so that a broker may fail without a record being lost.
+const REPLICAS_FOR_TWO_IN_SYNC: i32 = 3;
 
 /// One of the topics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,12 +43,22 @@ impl Topic {
         }
     }
 
-    /// The settings that it is created with. Compacted topics roll their segments early, because Kafka never
-    /// compacts the newest segment: this keeps small what a reader must read that starts at the beginning.
-    pub(super) const fn settings(self) -> &'static [(&'static str, &'static str)] {
+    /// Whether Kafka keeps only the newest record of each key.
+    pub(super) const fn is_compacted(self) -> bool {
         match self {
-            Self::Raw => &[("cleanup.policy", "delete")],
-            Self::DeadLetters => &[("cleanup.policy", "delete"), ("max.message.bytes", "25165824")],
+            Self::Raw | Self::DeadLetters => false,
+            Self::Partials | Self::State | Self::Results => true,
+        }
+    }
+
+    /// The settings that it needs, or does best with. Compacted topics roll their segments early, because Kafka never
+    /// compacts the newest segment: this keeps small what a reader must read that starts at the beginning.
+    const fn needs(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Raw => &[("cleanup.policy", "delete"), TAKE_ANY_TIME],
+            Self::DeadLetters => {
+                &[("cleanup.policy", "delete"), ("max.message.bytes", "25165824"), TAKE_ANY_TIME]
+            }
             Self::Partials | Self::State | Self::Results => &[
                 ("cleanup.policy", "compact"),
                 ("segment.bytes", "33554432"),
@@ -43,8 +66,45 @@ impl Topic {
                 ("min.cleanable.dirty.ratio", "0.1"),
                 ("delete.retention.ms", "600000"),
                 ("max.message.bytes", "8388608"),
+                TAKE_ANY_TIME,
             ],
         }
+    }
+}
+
+/// Further settings of topics, such as `retention.ms`, by their names in Kafka. Section `kafka.settings`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TopicSettings {
+    /// Of the topic of raw events.
+    pub raw: BTreeMap<String, String>,
+    /// Of the topic of dead letters.
+    pub dead_letters: BTreeMap<String, String>,
+    /// Of the topic of partial results.
+    pub partials: BTreeMap<String, String>,
+    /// Of the topic of snapshots.
+    pub state: BTreeMap<String, String>,
+    /// Of the topic of results.
+    pub results: BTreeMap<String, String>,
+}
+
+impl TopicSettings {
+    const fn of(&self, topic: Topic) -> &BTreeMap<String, String> {
+        match topic {
+            Topic::Raw => &self.raw,
+            Topic::DeadLetters => &self.dead_letters,
+            Topic::Partials => &self.partials,
+            Topic::State => &self.state,
+            Topic::Results => &self.results,
+        }
+    }
+
+    /// What is wrong with the section, one line for each fault.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let given = Topic::ALL.into_iter().flat_map(|topic| self.of(topic));
+        let policies = given.filter(|(key, _)| *key == "cleanup.policy");
+        let problem = "kafka.settings: cleanup.policy cannot be set, because each topic works only with its own; remove it";
+        policies.map(|_| problem.to_owned()).collect()
     }
 }
 
@@ -58,5 +118,16 @@ impl Kafka {
             Topic::State => &self.topics.state,
             Topic::Results => &self.topics.results,
         }
+    }
+
+    /// The settings that a topic is created with.
+    pub(super) fn settings_of(&self, topic: Topic) -> BTreeMap<String, String> {
+        let needs = topic.needs().iter().map(|&(key, value)| (key.to_owned(), value.to_owned()));
+        let mut settings: BTreeMap<String, String> = needs.collect();
+        if self.replication >= REPLICAS_FOR_TWO_IN_SYNC {
+            settings.insert("min.insync.replicas".to_owned(), "2".to_owned());
+        }
+        settings.extend(self.settings.of(topic).clone());
+        settings
     }
 }

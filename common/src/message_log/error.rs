@@ -8,12 +8,18 @@ use super::Sequence;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory cannot be used.
-    #[error("cannot open the message log in {path}: {source}; check that the directory is writable, has space and is used by no other collector", path = path.display())]
+    #[error("cannot open the message log in {path}: {source}; check that the directory is writable, has space", path = path.display())]
     Open {
         /// The directory.
         path: PathBuf,
         /// What RocksDB says.
         source: rocksdb::Error,
+    },
+    /// Another process has the log open.
+    #[error("another process has the message log in {path} open; two collectors need two directories (log.path)", path = path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
     },
     /// A write or its fsync failed.
     #[error("cannot write the message log: {0}; check the disk's space and health")]
@@ -49,7 +55,11 @@ impl Error {
     /// Whether reopening the log and trying again may succeed without anybody changing anything.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Open { .. } | Self::Write(_) | Self::Read(_) | Self::Latched => true,
+            Self::Open { .. }
+            | Self::Locked { .. }
+            | Self::Write(_)
+            | Self::Read(_)
+            | Self::Latched => true,
             Self::Damaged { .. } | Self::Metadata { .. } | Self::Exhausted => false,
         }
     }

@@ -106,9 +106,10 @@ impl Store {
             family(Family::Transient.name(), options.write_buffer_bytes, DBCompressionType::None),
             family(Family::Failed.name(), 4 << 20, DBCompressionType::Lz4),
         ];
-        DB::open_cf_descriptors(&database, path, families)
-            .map(|db| Self { db })
-            .map_err(|source| Error::Open { path: path.to_owned(), source })
+        DB::open_cf_descriptors(&database, path, families).map(|db| Self { db }).map_err(|source| {
+            let path = path.to_owned();
+            if is_lock(&source) { Error::Locked { path } } else { Error::Open { path, source } }
+        })
     }
 
     fn family(&self, family: Family) -> impl rocksdb::AsColumnFamilyRef {
@@ -223,4 +224,10 @@ impl Store {
         }
         Ok(cursors)
     }
+}
+
+/// Whether the database is open already, in another process or in this one. RocksDB has no code for it.
+fn is_lock(error: &rocksdb::Error) -> bool {
+    let text = error.to_string();
+    text.contains("While lock file") || text.contains("lock hold by current process")
 }

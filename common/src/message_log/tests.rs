@@ -131,7 +131,7 @@ fn two_logs_cannot_share_a_directory() {
     let (_log, _) = open(directory.path());
     let second = MessageLog::open(directory.path(), Options::default());
     assert!(
-        matches!(&second, Err(Error::Open { path, .. }) if path == directory.path()),
+        matches!(&second, Err(Error::Locked { path }) if path == directory.path()),
         "{second:?}"
     );
 }

@@ -1,0 +1,169 @@
+//! `millrace topics`: creates and checks the topics.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use common::config::{Environment, Flags, Invalid, Service, TierConfig};
+use common::kafka::{Difference, Kafka, Remedy, Topic};
+use common::output::print;
+use serde::{Deserialize, Serialize};
+
+use crate::exit;
+use crate::run::Failure;
+use crate::units;
+
+/// Create and check the topics in Kafka: partitions, replicas, retention, compaction, sizes.
+///
+/// The tiers create missing topics themselves. These commands are for clusters where they may not, and for looking
+/// whether topics are still as configured. The section [kafka] says what they should be.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  millrace topics diff --config millrace.toml
+  millrace topics apply --brokers kafka:9092
+  millrace topics apply --set kafka.replication=3 --set kafka.partitions=12
+  millrace topics apply --set kafka.settings.raw='{ \"retention.ms\" = \"604800000\" }'
+
+`apply` changes only settings by which nothing is lost. For the rest it prints the command of Kafka's own tools.
+
+Exit codes:
+    0  the topics are as they should be
+    1  something differs (apply: and has to be changed by hand), or Kafka refused a change
+    2  an unknown flag, or an invalid value
+   64  the configuration cannot be used
+   69  Kafka did not answer within --timeout")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Say how the topics differ from the configuration, and change nothing
+    Diff(Cluster),
+    /// Create missing topics, and change what can be changed without a loss
+    Apply(Cluster),
+}
+
+#[derive(Debug, clap::Args)]
+struct Cluster {
+    #[command(flatten)]
+    flags: Flags,
+
+    /// How long to wait for Kafka
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = units::duration)]
+    timeout: Duration,
+}
+
+/// The part of the configuration that is about topics.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Config {
+    service: Service,
+    kafka: Kafka,
+}
+
+impl TierConfig for Config {
+    fn service(&self) -> &Service {
+        &self.service
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        Invalid::when_any(self.kafka.problems())
+    }
+}
+
+/// Why the topics could not be compared or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration cannot be used.
+    #[error("bad configuration\n{0}")]
+    Config(#[from] common::config::Error),
+    /// Kafka refused.
+    #[error(transparent)]
+    Kafka(#[from] common::kafka::Error),
+    /// Kafka did not answer.
+    #[error(
+        "no answer from Kafka at {brokers} within {} s; check that it runs and that kafka.brokers names it",
+        waited.as_secs()
+    )]
+    TimedOut {
+        /// The bootstrap servers.
+        brokers: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The findings cannot be printed.
+    #[error("cannot write to stdout: {0}")]
+    Stdout(#[from] io::Error),
+}
+
+impl Error {
+    /// Whether the same command may succeed later.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } => true,
+            Self::Kafka(error) => error.retryable(),
+            Self::Config(_) | Self::Stdout(_) => false,
+        }
+    }
+}
+
+impl Failure for Error {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => exit::USAGE,
+            Self::TimedOut { .. } => exit::UNAVAILABLE,
+            Self::Kafka(_) | Self::Stdout(_) => 1,
+        }
+    }
+}
+
+/// Compares the topics with the configuration, changes them if asked to, and prints what differs.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn run(args: Args) -> Result<ExitCode, Error> {
+    let (cluster, apply) = match &args.command {
+        Command::Diff(cluster) => (cluster, false),
+        Command::Apply(cluster) => (cluster, true),
+    };
+    let environment: Environment = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let config: Config = common::config::load("topics", &cluster.flags, &environment)?;
+    if cluster.flags.dump_config {
+        print(&common::config::to_toml(&config)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let kafka = &config.kafka;
+    let work = async {
+        if apply {
+            kafka.apply_topics(&Topic::ALL).await
+        } else {
+            kafka.compare_topics(&Topic::ALL).await
+        }
+    };
+    let timed_out = |_| Error::TimedOut { brokers: kafka.brokers.clone(), waited: cluster.timeout };
+    let differences = tokio::time::timeout(cluster.timeout, work).await.map_err(timed_out)??;
+    let is_left = |one: &Difference| !apply || matches!(one.remedy, Remedy::ByHand(_));
+    let code = if differences.iter().any(is_left) { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    let text: String =
+        differences.iter().map(|difference| line(kafka, difference, apply)).collect();
+    print(&text)?;
+    Ok(code)
+}
+
+/// A line for a difference: the topic, what it is, and what was done or is to be done.
+fn line(kafka: &Kafka, difference: &Difference, applied: bool) -> String {
+    let done = match (&difference.remedy, applied) {
+        (Remedy::Create, true) => "created".to_owned(),
+        (Remedy::Set { .. }, true) => "changed".to_owned(),
+        (Remedy::Create | Remedy::Set { .. }, false) => "`millrace topics apply`".to_owned(),
+        (Remedy::ByHand(command), _) => format!("by hand: {command}"),
+    };
+    let by_hand = matches!(difference.remedy, Remedy::ByHand(_));
+    let grave = if difference.unusable && by_hand { "UNUSABLE  " } else { "" };
+    format!("{grave}{}: {}; {done}\n", kafka.name(difference.topic), difference.what)
+}

@@ -1,0 +1,187 @@
+//! What an administrator's client asks and changes about topics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic,
+    OwnedResourceSpecifier, ResourceSpecifier, TopicReplication, TopicResult,
+};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::difference::Found;
+use super::topics::TAKE_ANY_TIME;
+use super::{Error, Kafka, Topic};
+
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// An administrator's client.
+pub(super) struct Admin<'k> {
+    kafka: &'k Kafka,
+    client: Arc<AdminClient<DefaultClientContext>>,
+    options: AdminOptions,
+}
+
+impl<'k> Admin<'k> {
+    /// A client, which connects by itself.
+    pub(super) fn new(kafka: &'k Kafka) -> Result<Self, Error> {
+        let client = kafka.with_properties(kafka.client()).create().map_err(Error::Client)?;
+        let options = AdminOptions::new()
+            .request_timeout(Some(ANSWER_DEADLINE))
+            .operation_timeout(Some(ANSWER_DEADLINE));
+        Ok(Self { kafka, client: Arc::new(client), options })
+    }
+
+    /// Finds those of `topics` that exist. It lists all topics, because asking for one by name can make a broker
+    /// create it with defaults.
+    pub(super) async fn find(&self, topics: &[Topic]) -> Result<BTreeMap<Topic, Found>, Error> {
+        let client = Arc::clone(&self.client);
+        let listing = tokio::task::spawn_blocking(move || {
+            client.inner().fetch_metadata(None, ANSWER_DEADLINE)
+        });
+        let metadata = listing.await.map_err(|_| Error::Interrupted)?;
+        let metadata = metadata.map_err(|source| self.unreachable(source))?;
+        let mut found = BTreeMap::new();
+        for &topic in topics {
+            let listed = metadata.topics().iter().find(|t| t.name() == self.kafka.name(topic));
+            if let Some(listed) = listed.filter(|listed| listed.error().is_none()) {
+                let partitions = listed.partitions();
+                let replicas = partitions.iter().map(|partition| partition.replicas().len()).min();
+                let (partitions, replicas) = (partitions.len(), replicas.unwrap_or(0));
+                found.insert(topic, Found { partitions, replicas, ..Found::default() });
+            }
+        }
+        self.describe(&mut found).await;
+        Ok(found)
+    }
+
+    /// Adds the settings to what was found. Those that the broker does not return, because it cannot or because this
+    /// client may not see them, stay unknown.
+    async fn describe(&self, found: &mut BTreeMap<Topic, Found>) {
+        let names: Vec<_> =
+            found.keys().map(|&topic| ResourceSpecifier::Topic(self.kafka.name(topic))).collect();
+        if names.is_empty() {
+            return;
+        }
+        let described = self.client.describe_configs(&names, &self.options).await;
+        let described = described.unwrap_or_else(|error| {
+            tracing::debug!(%error, "cannot read the settings of the topics, they are not checked");
+            Vec::new()
+        });
+        for described in described.into_iter().flatten() {
+            let its = |topic: &Topic| {
+                described.specifier
+                    == OwnedResourceSpecifier::Topic(self.kafka.name(*topic).to_owned())
+            };
+            let Some((_, found)) = found.iter_mut().find(|(topic, _)| its(topic)) else { continue };
+            for entry in described.entries {
+                let Some(value) = entry.value else { continue };
+                if entry.source == ConfigSource::DynamicTopic {
+                    found.own.insert(entry.name.clone(), value.clone());
+                }
+                found.settings.insert(entry.name, value);
+            }
+        }
+    }
+
+    /// Creates topics; it is not an error if another process does so at the same time.
+    pub(super) async fn create(&self, topics: &[Topic]) -> Result<(), Error> {
+        let new: Vec<_> =
+            topics.iter().map(|&topic| (topic, self.kafka.settings_of(topic))).collect();
+        let create = async |all: bool| {
+            let wanted: Vec<_> =
+                new.iter().map(|(topic, settings)| self.new_topic(*topic, settings, all)).collect();
+            let outcomes = self.client.create_topics(&wanted, &self.options).await;
+            outcomes.map_err(|source| self.unreachable(source))
+        };
+        let mut outcomes = create(true).await?;
+        let is_unknown_setting =
+            |outcome: &TopicResult| matches!(outcome, Err((_, RDKafkaErrorCode::InvalidConfig)));
+        if outcomes.iter().any(is_unknown_setting) {
+            outcomes = create(false).await?;
+        }
+        for outcome in outcomes {
+            match outcome {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) if is_passing(code) => {
+                    return Err(Error::Unsettled { topic, code });
+                }
+                Err((topic, code)) => return Err(Error::Refused { topic, code }),
+            }
+        }
+        Ok(())
+    }
+
+    /// A topic to create, with `all` settings, or without the one that old brokers do not know.
+    fn new_topic<'a>(
+        &'a self,
+        topic: Topic,
+        settings: &'a BTreeMap<String, String>,
+        all: bool,
+    ) -> NewTopic<'a> {
+        let replication = TopicReplication::Fixed(self.kafka.replication);
+        let new = NewTopic::new(self.kafka.name(topic), topic.partitions(self.kafka), replication);
+        let known = settings.iter().filter(|(key, _)| all || *key != TAKE_ANY_TIME.0);
+        known.fold(new, |new, (key, value)| new.set(key, value))
+    }
+
+    /// Adds partitions to a topic until it has `partitions` of them.
+    pub(super) async fn add_partitions(&self, topic: Topic, partitions: i32) -> Result<(), Error> {
+        let count = usize::try_from(partitions).unwrap_or(0);
+        let wanted = NewPartitions::new(self.kafka.name(topic), count);
+        let outcomes = self.client.create_partitions([&wanted], &self.options).await;
+        for outcome in outcomes.map_err(|source| self.unreachable(source))? {
+            match outcome {
+                // Another process may have added them first.
+                Ok(_) | Err((_, RDKafkaErrorCode::InvalidPartitions)) => {}
+                Err((topic, code)) if is_passing(code) => {
+                    return Err(Error::Unsettled { topic, code });
+                }
+                Err((topic, code)) => return Err(Error::TooNarrow { topic, partitions, code }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes settings of a topic that was found. The request that this client has replaces all settings of a topic,
+    /// therefore its own ones are sent with it. A change that somebody else makes in the same moment is lost.
+    pub(super) async fn set(
+        &self,
+        topic: Topic,
+        found: &Found,
+        changes: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        let mut own: BTreeMap<&str, &str> =
+            found.own.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        own.extend(changes.iter().copied());
+        let name = self.kafka.name(topic);
+        let wanted = AlterConfig::new(ResourceSpecifier::Topic(name));
+        let wanted = own.iter().fold(wanted, |wanted, (key, value)| wanted.set(key, value));
+        let outcomes = self.client.alter_configs([&wanted], &self.options).await;
+        for outcome in outcomes.map_err(|source| self.unreachable(source))? {
+            outcome.map_err(|(_, code)| Error::Unchanged { topic: name.to_owned(), code })?;
+        }
+        Ok(())
+    }
+
+    fn unreachable(&self, source: KafkaError) -> Error {
+        Error::Unreachable { brokers: self.kafka.brokers.clone(), source }
+    }
+}
+
+/// Whether a cluster that is starting may give this error now and succeed later. For example, it refuses a
+/// replication factor as too high until enough brokers have registered.
+const fn is_passing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::InvalidReplicationFactor
+            | Code::NotController
+            | Code::LeaderNotAvailable
+            | Code::BrokerNotAvailable
+            | Code::RequestTimedOut
+            | Code::OperationTimedOut
+    )
+}

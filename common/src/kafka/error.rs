@@ -1,0 +1,91 @@
+//! Errors of administering topics.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::Unsuitable;
+
+/// Why topics could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A client cannot be built from the settings.
+    #[error("cannot set up a Kafka client: {0}; check kafka.brokers and kafka.properties")]
+    Client(#[source] KafkaError),
+    /// The broker does not answer.
+    #[error(
+        "no answer from Kafka at {brokers}: {source}; check that the broker runs and that kafka.brokers names it"
+    )]
+    Unreachable {
+        /// The bootstrap servers.
+        brokers: String,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
+    /// The broker refused to create a topic.
+    #[error(
+        "Kafka refused to create the topic {topic}: {code}; create it by hand or grant the right to"
+    )]
+    Refused {
+        /// The topic.
+        topic: String,
+        /// The broker's answer.
+        code: RDKafkaErrorCode,
+    },
+    /// The broker refused to add partitions to a topic.
+    #[error(
+        "Kafka refused to add partitions to the topic {topic}: {code}; add some by hand until it has {partitions}, or \
+         grant the right to"
+    )]
+    TooNarrow {
+        /// The topic.
+        topic: String,
+        /// How many partitions it needs.
+        partitions: i32,
+        /// The broker's answer.
+        code: RDKafkaErrorCode,
+    },
+    /// An existing topic cannot be used as it is.
+    #[error(transparent)]
+    Unsuitable(#[from] Unsuitable),
+    /// The broker refused to change a setting of a topic.
+    #[error(
+        "Kafka refused to change the settings of the topic {topic}: {code}; change them by hand or grant the right to"
+    )]
+    Unchanged {
+        /// The topic.
+        topic: String,
+        /// The broker's answer.
+        code: RDKafkaErrorCode,
+    },
+    /// The cluster cannot create a topic or partitions yet, because it is still starting.
+    #[error("Kafka does not create the topic {topic} yet: {code}")]
+    Unsettled {
+        /// The topic.
+        topic: String,
+        /// The broker's answer.
+        code: RDKafkaErrorCode,
+    },
+    /// The broker has confirmed that a topic was created, but does not list it yet.
+    #[error("the topic {topic} is not listed yet")]
+    NotListed {
+        /// The topic.
+        topic: String,
+    },
+    /// The runtime is going down.
+    #[error("interrupted while asking Kafka for its topics")]
+    Interrupted,
+}
+
+impl Error {
+    /// Whether trying again may succeed without anybody changing anything.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Unsettled { .. } | Self::NotListed { .. } => true,
+            Self::Client(_)
+            | Self::Refused { .. }
+            | Self::TooNarrow { .. }
+            | Self::Unsuitable(_)
+            | Self::Unchanged { .. }
+            | Self::Interrupted => false,
+        }
+    }
+}
