@@ -81,6 +81,16 @@ impl Frame {
         self.0["type"].as_str().expect("a frame has a type")
     }
 
+    /// The query that it is about, if it is about one.
+    pub fn query(&self) -> Option<&str> {
+        self.0["query"].as_str()
+    }
+
+    /// The total of the result in it, if it is a `snapshot` or a `result`.
+    pub fn total(&self) -> Option<u64> {
+        self.0["result"]["total"].as_u64()
+    }
+
     /// The version of the result in it, if it is a `snapshot` or a `result`.
     pub fn version(&self) -> Option<u64> {
         self.0["result"]["version"].as_u64()

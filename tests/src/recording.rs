@@ -83,15 +83,23 @@ pub fn synthesize(path: &Path, lines: u32, seed: u64) -> Answer {
         simulator.wait().expect("waiting for a child").success(),
         "the simulator stops as it is asked to"
     );
-    let truth: Truth = serde_json::from_slice(&std::fs::read(truth).expect("the truth"))
-        .expect("the truth is JSON");
-    assert_eq!(truth.sent, lines, "lines sent");
-    Answer::from_counts(truth.topics.items.into_iter().map(|one| (one.item, one.count)).collect())
+    let truth = std::fs::read(truth).expect("the truth");
+    let (sent, answer) = simulated(&truth).expect("the truth is JSON");
+    assert_eq!(sent, u64::from(lines), "lines sent");
+    answer
+}
+
+/// What `millrace simulate --truth` wrote: how many lines it sent, and its own count of the topics. `None` if this is
+/// something else.
+pub fn simulated(truth: &[u8]) -> Option<(u64, Answer)> {
+    let truth: Truth = serde_json::from_slice(truth).ok()?;
+    let counts = truth.topics.items.into_iter().map(|one| (one.item, one.count));
+    Some((truth.sent, Answer::from_counts(counts.collect())))
 }
 
 #[derive(Deserialize)]
 struct Truth {
-    sent: u32,
+    sent: u64,
     topics: Counts,
 }
 

@@ -1,0 +1,8 @@
+//! The pipeline on Kubernetes: real pods, while they are killed, evicted, scaled and replaced. `tests/kubernetes` runs
+//! this; it is not part of `tests/run`, because it needs a cluster.
+#![expect(clippy::expect_used, reason = "a test's failure is the message")]
+
+mod kubectl;
+mod policies;
+mod scaling;
+mod storm;
