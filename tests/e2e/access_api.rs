@@ -11,7 +11,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::{
+    resource::{Resource, getrlimit, setrlimit},
+    signal::Signal,
+};
 use pipeline_tests::{
     Sandbox, binaries,
     broker::Broker,
@@ -154,9 +157,7 @@ async fn follow(
 #[test]
 fn a_thousand_clients_that_resume_after_a_kill_see_no_gap_and_no_old_result() {
     const CLIENTS: usize = 1_000;
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("more descriptors, up to the hard limit");
-
+    allow_many_descriptors();
     // Two results a second are enough, and leave time to a slow machine.
     let pipeline = Sandbox::builder().rate(100).environment("ANALYZER__EMIT_INTERVAL_MS", "500");
     let mut sandbox = pipeline.start();
@@ -183,4 +184,38 @@ fn a_thousand_clients_that_resume_after_a_kill_see_no_gap_and_no_old_result() {
         clients = back;
     }
     assert!(sandbox.stop().status.success());
+}
+
+/// As Kubernetes stops a pod: with `tests/run --long` there are 10,000 clients.
+#[test]
+fn a_server_that_is_stopped_tells_every_client_and_ends_in_time() {
+    let count = 1_000 * times() as usize;
+    allow_many_descriptors();
+    let pipeline = Sandbox::builder().rate(100).environment("ANALYZER__EMIT_INTERVAL_MS", "500");
+    let mut sandbox = pipeline.start();
+    sandbox.await_total("topics", 100);
+    let server = sandbox.address().parse().expect("a socket address");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let clients = std::iter::repeat_with(Seen::default).take(count).collect();
+    let served = Arc::new(AtomicUsize::new(0));
+    let following = runtime.spawn(follow(server, clients, usize::MAX, Arc::clone(&served)));
+    eventually("a result for every client", || {
+        (served.load(Ordering::Relaxed) == count).then_some(())
+    });
+    let stopped = Instant::now();
+    sandbox.process("access-api").signal(Signal::SIGTERM);
+    let (followed, _) = runtime.block_on(following).expect("the clients");
+    println!("{count} clients were told within {:.1} s", stopped.elapsed().as_secs_f64());
+    for types in followed {
+        assert_eq!(types.last().map(String::as_str), Some("bye"), "{types:?}");
+    }
+    // The next one is started, because nobody asked `up` to stop.
+    let ended = "access-api ended (exit status: 0)";
+    eventually(ended, || sandbox.log().contains(ended).then_some(()));
+    assert!(sandbox.stop().status.success());
+}
+
+fn allow_many_descriptors() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("more descriptors, up to the hard limit");
 }
