@@ -2,7 +2,8 @@
 //!
 //! - `cluster-client watch HOST:PORT CLIENTS QUERY…`: many clients of an access-api that come back whenever their
 //!   connection ends. Prints one JSON line a second, which says what all of them together have seen so far: [`Seen`].
-//! - `cluster-client connect HOST:PORT`: exit code 0 if something accepts a connection there, 1 if not.
+//! - `cluster-client connect HOST:PORT`: exit code 0 if something accepts a connection there, 1 if not. It tries for a
+//!   while, and the last attempt counts, because the policies for a new pod come into force some seconds after it starts.
 #![expect(clippy::expect_used, reason = "a test's failure is the message")]
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
     net::{SocketAddr, TcpStream, ToSocketAddrs as _},
     process::ExitCode,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pipeline_tests::client::{Buffer, Client, Frame};
@@ -55,6 +56,9 @@ struct Audience {
     known: Mutex<Vec<Known>>,
 }
 
+/// How long the policies of a new pod may take to come into force.
+const SETTLING: Duration = Duration::from_secs(15);
+
 /// How long a connection may take before it counts as forbidden.
 const CONNECT: Duration = Duration::from_secs(3);
 
@@ -71,14 +75,26 @@ fn main() -> ExitCode {
 }
 
 fn connect(server: &str) -> ExitCode {
-    let address = server.to_socket_addrs().expect("a known host").next().expect("an address");
-    match TcpStream::connect_timeout(&address, CONNECT) {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{server}: {error}");
-            ExitCode::FAILURE
+    let begun = Instant::now();
+    loop {
+        let outcome = attempt(server);
+        if begun.elapsed() < SETTLING {
+            std::thread::sleep(Duration::from_secs(1));
+            continue;
         }
+        return match outcome {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{server}: {error}");
+                ExitCode::FAILURE
+            }
+        };
     }
+}
+
+fn attempt(server: &str) -> std::io::Result<TcpStream> {
+    let address = server.to_socket_addrs()?.next().expect("a name has an address");
+    TcpStream::connect_timeout(&address, CONNECT)
 }
 
 fn watch(server: &str, clients: usize, queries: &[&str]) -> ExitCode {

@@ -30,10 +30,9 @@ pub fn attempt(arguments: &[&str]) -> Output {
         .expect("running kubectl")
 }
 
-/// Runs `kubectl` with this text as its input.
+/// Runs `kubectl` with this text as its input, whose objects name their own namespaces.
 pub fn with_input(arguments: &[&str], input: &str) -> String {
     let mut child = Command::new("kubectl")
-        .args(["--namespace", NAMESPACE])
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -79,13 +78,17 @@ pub fn object(kind: &str, name: &str) -> Option<Value> {
     output.status.success().then(|| serde_json::from_slice(&output.stdout).expect("JSON"))
 }
 
-/// The pods of a tier that are not about to end.
+/// The pods of a tier that are not about to end, without those that nobody but a test has made.
 pub fn pods(tier: &str) -> Vec<Value> {
     let selector = format!("app.kubernetes.io/name={tier}");
     let listed = kubectl(&["get", "pods", "--selector", &selector, "--output=json"]);
     let listed: Value = serde_json::from_str(&listed).expect("JSON");
     let pods = listed["items"].as_array().expect("a list").clone();
-    pods.into_iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()).collect()
+    let counts = |pod: &Value| {
+        let about = &pod["metadata"];
+        about["deletionTimestamp"].is_null() && !about["ownerReferences"].is_null()
+    };
+    pods.into_iter().filter(counts).collect()
 }
 
 /// The name of an object.

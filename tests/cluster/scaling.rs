@@ -19,7 +19,7 @@ fn the_analyzer_follows_its_cpu_load_up_and_down() {
     // The same rule with a target that a small load exceeds, and without the minutes of patience.
     let quick = json!({"spec": {
         "metrics": [{"type": "Resource", "resource": {
-            "name": "cpu", "target": {"type": "AverageValue", "averageValue": "30m"},
+            "name": "cpu", "target": {"type": "AverageValue", "averageValue": "100m"},
         }}],
         "behavior": {"scaleDown": {
             "stabilizationWindowSeconds": 15,

@@ -35,6 +35,8 @@ struct Seen {
 
 #[test]
 fn counts_are_exact_while_pods_are_killed_evicted_scaled_and_replaced() {
+    // Nothing of another test may be counted.
+    kubectl(&["delete", "namespace", NAMESPACE, CLIENTS, "--ignore-not-found", "--wait"]);
     apply_overlay("test");
     within(RUN, "the topics", || {
         let job = object("job", "topics")?;
@@ -162,7 +164,7 @@ fn start_watching() {
             }],
          }},
     ]});
-    with_input(&["apply", "--namespace", CLIENTS, "--filename=-"], &objects.to_string());
+    with_input(&["apply", "--filename=-"], &objects.to_string());
 }
 
 /// What the clients have seen up to now; `None` before they have started.
