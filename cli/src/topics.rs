@@ -25,7 +25,10 @@ Examples:
   millrace topics apply --set kafka.replication=3 --set kafka.partitions=12
   millrace topics apply --set kafka.settings.raw='{ \"retention.ms\" = \"604800000\" }'
 
-`apply` changes only settings by which nothing is lost. For the rest it prints the command of Kafka's own tools.
+`apply` changes only settings by which nothing is lost. For the rest it prints the command of Kafka's own tools, which
+needs --command-config where Kafka asks for a password or a certificate.
+
+Keys of [kafka] can also come from the environment: TOPICS__KAFKA__KEY=value
 
 Exit codes:
     0  the topics are as they should be
@@ -52,7 +55,7 @@ struct Cluster {
     flags: Flags,
 
     /// How long to wait for Kafka
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = units::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = units::duration)]
     timeout: Duration,
 }
 
@@ -85,7 +88,7 @@ pub enum Error {
     Kafka(#[from] common::kafka::Error),
     /// Kafka did not answer.
     #[error(
-        "no answer from Kafka at {brokers} within {} s; check that it runs and that kafka.brokers names it",
+        "not done within {} s, because Kafka at {brokers} does not answer or is not ready: the warnings above say why",
         waited.as_secs()
     )]
     TimedOut {

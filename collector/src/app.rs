@@ -98,7 +98,7 @@ impl Tier for Collector {
 /// still run for a while. `None` if `stop` is cancelled before that.
 async fn open(
     log: &Log,
-    open: &Condition,
+    condition: &Condition,
     stop: &CancellationToken,
 ) -> Result<Option<(MessageLog, Recovered)>, Error> {
     let mut told = false;
@@ -110,7 +110,7 @@ async fn open(
             Err(error @ message_log::Error::Locked { .. }) => {
                 if !told {
                     tracing::warn!(%error, "waiting until that process ends");
-                    open.unset(error.to_string());
+                    condition.unset(error.to_string());
                     told = true;
                 }
             }

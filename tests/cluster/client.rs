@@ -17,13 +17,14 @@ use std::{
 
 use pipeline_tests::client::{Buffer, Client, Frame};
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 /// What the clients have seen.
 #[derive(Debug, Default, Clone, Serialize)]
 struct Seen {
     /// Frames with a result.
     results: u64,
-    /// Results whose version was not above the one before.
+    /// Results whose version was below the one before.
     backwards: u64,
     /// Frames that say that results were missed.
     gaps: u64,
@@ -106,12 +107,16 @@ fn watch(server: &str, clients: usize, queries: &[&str]) -> ExitCode {
     let queries: Vec<String> = queries.iter().map(|&query| query.to_owned()).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
+        let mut following = JoinSet::new();
         for client in 0..clients {
-            tokio::spawn(follow(Arc::clone(&audience), client, server, queries.clone()));
+            following.spawn(follow(Arc::clone(&audience), client, server, queries.clone()));
         }
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         loop {
-            seconds.tick().await;
+            tokio::select! {
+                _ = seconds.tick() => {}
+                Some(ended) = following.join_next() => panic!("a client gave up: {ended:?}"),
+            }
             let line = serde_json::to_string(&audience.summary(&queries)).expect("JSON");
             writeln!(std::io::stdout(), "{line}").expect("a reader");
         }

@@ -9,6 +9,9 @@ use crate::storm::CLIENTS;
 /// Where Prometheus would be.
 const MONITORING: &str = "monitoring";
 
+/// The label of the pods that a test makes.
+const MARK: &str = "millrace-edge";
+
 /// From a pod of this name in this namespace to this address: whether it may.
 const EDGES: [(&str, &str, &str, bool); 19] = [
     ("collector", kubectl::NAMESPACE, "kafka-0.kafka:9092", true),
@@ -16,10 +19,10 @@ const EDGES: [(&str, &str, &str, bool); 19] = [
     ("collector", kubectl::NAMESPACE, "access-api:80", false),
     ("analyzer", kubectl::NAMESPACE, "kafka-0.kafka:9092", true),
     ("analyzer", kubectl::NAMESPACE, "simulator:8900", false),
-    ("analyzer", kubectl::NAMESPACE, "collector:9101", false),
+    ("analyzer", kubectl::NAMESPACE, "collector-0.collector:9101", false),
     ("access-api", kubectl::NAMESPACE, "kafka-0.kafka:9092", true),
     ("access-api", kubectl::NAMESPACE, "simulator:8900", false),
-    ("access-api", kubectl::NAMESPACE, "collector:9101", false),
+    ("access-api", kubectl::NAMESPACE, "collector-0.collector:9101", false),
     ("topics", kubectl::NAMESPACE, "kafka-0.kafka:9092", true),
     ("topics", kubectl::NAMESPACE, "simulator:8900", false),
     ("simulator", kubectl::NAMESPACE, "kafka-0.kafka:9092", false),
@@ -27,8 +30,8 @@ const EDGES: [(&str, &str, &str, bool); 19] = [
     ("stranger", kubectl::NAMESPACE, "access-api:80", false),
     ("stranger", CLIENTS, "access-api.millrace:80", true),
     ("stranger", CLIENTS, "kafka-0.kafka.millrace:9092", false),
-    ("stranger", CLIENTS, "collector.millrace:9101", false),
-    ("prometheus", MONITORING, "collector.millrace:9101", true),
+    ("stranger", CLIENTS, "collector-0.collector.millrace:9101", false),
+    ("prometheus", MONITORING, "collector-0.collector.millrace:9101", true),
     ("prometheus", MONITORING, "kafka-0.kafka.millrace:9092", false),
 ];
 
@@ -41,13 +44,13 @@ fn a_pod_reaches_what_it_must_and_nothing_else() {
     let namespaces = [CLIENTS, MONITORING]
         .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
     let probes = EDGES.iter().enumerate().map(|(number, (from, namespace, to, _))| {
-        // The labels are what a policy goes by. A Service that selects these pods does not send anything to them,
-        // because they are never ready.
+        // The labels are what a policy goes by. A Service that selects these pods for them sends nothing to them, unless it
+        // also names pods that are not ready; the collector's does, which is why its pod is named above.
         json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {
                 "name": format!("edge-{number}"), "namespace": namespace,
-                "labels": {"app.kubernetes.io/name": from},
+                "labels": {"app.kubernetes.io/name": from, MARK: "true"},
             },
             "spec": {
                 "restartPolicy": "Never", "automountServiceAccountToken": false,
@@ -59,6 +62,11 @@ fn a_pod_reaches_what_it_must_and_nothing_else() {
             },
         })
     });
+    // Those of a run that failed.
+    for namespace in [kubectl::NAMESPACE, CLIENTS, MONITORING] {
+        let (selector, of) = (format!("--selector={MARK}"), format!("--namespace={namespace}"));
+        kubectl(&["delete", "pod", &selector, &of]);
+    }
     let items: Vec<Value> = namespaces.into_iter().chain(probes).collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     with_input(&["apply", "--filename=-"], &list.to_string());

@@ -27,6 +27,7 @@ fn the_analyzer_follows_its_cpu_load_up_and_down() {
         }},
     }});
     kubectl(&["patch", "hpa", "analyzer", "--patch", &quick.to_string()]);
+    await_ready("analyzer", 1);
     let grown = under_load(|| {
         within(SOON, "more than one analyzer", || {
             let count = pods("analyzer").len();
@@ -65,6 +66,8 @@ fn the_analyzer_follows_its_lag_up_and_down() {
         {"name": "analyzer", "resources": {"limits": {"cpu": "20m"}, "requests": {"cpu": "10m"}}},
     ]}}}});
     kubectl(&["patch", "deployment", "analyzer", "--patch", &limit.to_string()]);
+    kubectl(&["rollout", "status", "deployment/analyzer", "--timeout=120s"]);
+    await_ready("analyzer", 1);
     let grown = under_load(|| {
         within(SOON, "more than one analyzer", || {
             let count = pods("analyzer").len();

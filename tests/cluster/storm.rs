@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pipeline_tests::{recording::simulated, within};
+use pipeline_tests::{oracle::Answer, recording::simulated, within};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -47,18 +47,17 @@ fn counts_are_exact_while_pods_are_killed_evicted_scaled_and_replaced() {
     start_watching();
 
     storm();
+    assert!(truth().is_none(), "the feed ended before the storm did: send more events");
 
-    let (sent, answer) = within(RUN, "the end of the feed", || {
-        let log = kubectl(&["logs", "deployment/simulator", "--container=simulator"]);
-        log.lines().find_map(|line| simulated(line.as_bytes()))
-    });
+    let (sent, answer) = within(RUN, "the end of the feed", truth);
     println!("{sent} lines, {} mentions", answer.total());
     let seen = within(RUN, &format!("a total of {} for every client", answer.total()), || {
         let seen = seen()?;
         println!("{seen:?}");
         (seen.totals.get("topics") >= Some(&answer.total())).then_some(seen)
     });
-    let result = Forward::to("service/access-api", 80).get("/v1/queries/topics");
+    let pod = format!("pod/{}", name(&await_ready("access-api", 1)[0]));
+    let result = Forward::to(&pod, 8080).get("/v1/queries/topics");
     let result: Value = serde_json::from_str(&result).expect("a published result");
     assert_eq!(result["total"], answer.total(), "{result}");
     assert_eq!(result["distinct"], answer.distinct(), "{result}");
@@ -83,6 +82,8 @@ fn counts_are_exact_while_pods_are_killed_evicted_scaled_and_replaced() {
 
 /// Everything that may happen to pods, one after the other, while events flow.
 fn storm() {
+    // They would undo what is done here.
+    kubectl(&["delete", "hpa", "analyzer", "access-api"]);
     for tier in ["collector", "analyzer", "access-api"] {
         let pod = await_ready(tier, 1).remove(0);
         let volume = (tier == "collector").then(volume_of_collector);
@@ -101,8 +102,6 @@ fn storm() {
     kubectl(&["delete", "pod", &name(&kafka)]);
     await_successor("kafka", &kafka);
     for (tier, counts) in [("analyzer", [4, 2]), ("access-api", [3, 1])] {
-        // Otherwise it would undo what is done here.
-        kubectl(&["delete", "hpa", tier]);
         for count in counts {
             println!("scale {tier} to {count}");
             kubectl(&["scale", "deployment", tier, &format!("--replicas={count}")]);
@@ -125,6 +124,12 @@ fn storm() {
         };
         assert!(pods.iter().all(is_new));
     }
+}
+
+/// What the feed has sent, once it has ended.
+fn truth() -> Option<(u64, Answer)> {
+    let log = kubectl(&["logs", "deployment/simulator", "--container=simulator"]);
+    log.lines().find_map(|line| simulated(line.as_bytes()))
 }
 
 /// Waits until another pod has taken the place of this one.

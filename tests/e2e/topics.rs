@@ -50,7 +50,7 @@ fn topics_are_created_compared_and_changed_where_nothing_is_lost() {
 #[test]
 fn a_kafka_that_does_not_answer_and_a_wrong_setting_have_exit_codes_of_their_own() {
     let codes = [
-        (["--brokers=127.0.0.1:1", "--timeout=1s"], 69, "no answer from Kafka at 127.0.0.1:1"),
+        (["--brokers=127.0.0.1:1", "--timeout=1s"], 69, "Kafka at 127.0.0.1:1 does not answer"),
         (
             ["--set=kafka.settings.raw={ \"cleanup.policy\" = \"compact\" }", "--timeout=1s"],
             64,

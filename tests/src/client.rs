@@ -12,6 +12,9 @@ use tokio_tungstenite::{
 
 use crate::LIMIT;
 
+/// How long one attempt to connect may take.
+const CONNECT: Duration = Duration::from_secs(5);
+
 /// A client that has subscribed.
 pub struct Client {
     socket: WebSocketStream<TcpStream>,
@@ -43,7 +46,9 @@ impl Client {
         let connected = async {
             loop {
                 again.tick().await;
-                if let Ok(socket) = connect(server, buffer).await {
+                // Where nothing answers at all, the system would try for ever more rarely.
+                let connecting = tokio::time::timeout(CONNECT, connect(server, buffer));
+                if let Ok(Ok(socket)) = connecting.await {
                     break socket;
                 }
             }

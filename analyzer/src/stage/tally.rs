@@ -79,8 +79,6 @@ struct Stage<'a> {
     /// Looks for what former owners published, after a taking-over.
     search: Option<Search>,
     next_report: Instant,
-    /// What was committed last.
-    committed: Vec<(i32, i64)>,
     counts: RecordCounts,
     warnings: Warnings,
     /// Whether something was counted that is not in the partials yet.
@@ -100,7 +98,6 @@ impl<'a> Stage<'a> {
             replay: None,
             search: None,
             next_report: Instant::now(),
-            committed: Vec::new(),
             counts: RecordCounts::default(),
             warnings: Warnings::new(Instant::now()),
             unpublished: false,
@@ -370,9 +367,9 @@ impl<'a> Stage<'a> {
         }
         let next: Vec<(i32, i64)> =
             self.tasks.iter().map(|(&partition, task)| (partition, task.next_offset())).collect();
-        if next != self.committed {
+        // Also when nothing was counted, because the commit before may have failed.
+        if !next.is_empty() {
             self.exchange.consumer.commit(&next);
-            self.committed = next;
         }
         self.warnings.say(now, &self.context.plan, metrics);
         self.suspended.retain(|_, (_, since)| now.duration_since(*since) < SUSPENDED_FOR);

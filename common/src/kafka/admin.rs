@@ -57,19 +57,24 @@ impl<'k> Admin<'k> {
         Ok(found)
     }
 
-    /// Adds the settings to what was found. Those that the broker does not return, because it cannot or because this
-    /// client may not see them, stay unknown.
+    /// Adds the settings to what was found, or why they cannot be read.
     async fn describe(&self, found: &mut BTreeMap<Topic, Found>) {
         let names: Vec<_> =
             found.keys().map(|&topic| ResourceSpecifier::Topic(self.kafka.name(topic))).collect();
         if names.is_empty() {
             return;
         }
-        let described = self.client.describe_configs(&names, &self.options).await;
-        let described = described.unwrap_or_else(|error| {
-            tracing::debug!(%error, "cannot read the settings of the topics, they are not checked");
-            Vec::new()
-        });
+        let (described, why) = match self.client.describe_configs(&names, &self.options).await {
+            Ok(described) => {
+                let why =
+                    described.iter().find_map(|one| one.as_ref().err()).map(ToString::to_string);
+                (described, why)
+            }
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        if let Some(why) = &why {
+            tracing::debug!(why, "cannot read the settings of some topics, they are not checked");
+        }
         for described in described.into_iter().flatten() {
             let its = |topic: &Topic| {
                 described.specifier
@@ -83,6 +88,9 @@ impl<'k> Admin<'k> {
                 }
                 found.settings.insert(entry.name, value);
             }
+        }
+        for found in found.values_mut().filter(|found| found.settings.is_empty()) {
+            found.unread = Some(why.clone().unwrap_or_else(|| "no answer".to_owned()));
         }
     }
 
@@ -108,6 +116,11 @@ impl<'k> Admin<'k> {
                 Err((topic, code)) if is_passing(code) => {
                     return Err(Error::Unsettled { topic, code });
                 }
+                Err((
+                    topic,
+                    RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::ClusterAuthorizationFailed,
+                )) => return Err(Error::Forbidden { topic }),
                 Err((topic, code)) => return Err(Error::Refused { topic, code }),
             }
         }

@@ -59,6 +59,8 @@ pub(super) struct Found {
     pub(super) settings: BTreeMap<String, String>,
     /// Those of them that are the topic's own, and not the broker's defaults.
     pub(super) own: BTreeMap<String, String>,
+    /// Why the settings could not be read; then they are empty.
+    pub(super) unread: Option<String>,
 }
 
 impl Difference {
@@ -128,12 +130,12 @@ impl Kafka {
         }
         if topic == Topic::Results && found.partitions != 1 {
             let what = format!(
-                "it has {} partitions, but results need one, so that they have one order",
+                "it has {} partitions, but results need one, so that they have one order; the next start creates it again \
+                 when it is deleted",
                 found.partitions
             );
-            let command = format!(
-                "kafka-topics.sh --bootstrap-server {brokers} --delete --topic {name} (the next start creates it again)"
-            );
+            let command =
+                format!("kafka-topics.sh --bootstrap-server {brokers} --delete --topic {name}");
             flaws.push(flaw(what, command));
         }
         flaws
@@ -160,27 +162,54 @@ impl Kafka {
         }
         let replicas = usize::try_from(self.replication).unwrap_or(0);
         if found.replicas < replicas {
-            let what = format!("it has {} replica(s) instead of {replicas}", found.replicas);
+            let what = format!(
+                "it has {} replica(s) instead of {replicas}; a plan for {name} has to say where the others go",
+                found.replicas
+            );
             let command = format!(
-                "kafka-reassign-partitions.sh --bootstrap-server {brokers} (with a plan for {name})"
+                "kafka-reassign-partitions.sh --bootstrap-server {brokers} --reassignment-json-file PLAN --execute"
             );
             deviations.push(deviation(what, Remedy::ByHand(command)));
         }
+        if let Some(why) = &found.unread {
+            let what =
+                format!("its settings cannot be read ({why}), so that they are not compared");
+            let command = format!(
+                "kafka-acls.sh --bootstrap-server {brokers} --add --allow-principal User:NAME --operation DescribeConfigs \
+                 --topic {name}"
+            );
+            deviations.push(deviation(what, Remedy::ByHand(command)));
+            return deviations;
+        }
+        for key in self.settings.of(topic).keys().filter(|key| !found.settings.contains_key(*key)) {
+            let what = format!("this Kafka has no setting {key}, which kafka.settings names");
+            deviations.push(deviation(what, Remedy::ByHand("remove it there".to_owned())));
+        }
         for (key, value) in self.settings_of(topic) {
             let Some(is) = found.settings.get(&key).filter(|is| **is != value) else { continue };
-            let is_more = amount(&key, is) > amount(&key, &value);
-            // The policy is judged above. More replicas in sync than there are would make the topic unusable.
+            let (is_more, is_less) = {
+                let (is, wanted) = (amount(&key, is), amount(&key, &value));
+                (is > wanted, is < wanted)
+            };
+            let (is_retention, is_in_sync) =
+                (RETENTION.contains(&key.as_str()), key == "min.insync.replicas");
+            // The policy is judged above, and so are more replicas in sync than there are.
             let passed_over = key == "cleanup.policy"
                 || AT_LEAST.contains(&key.as_str()) && is_more
-                || key == "min.insync.replicas" && found.replicas < 3;
+                || is_in_sync && (found.replicas < 3 || self.unsuitable(topic, found).is_some());
             if passed_over {
                 continue;
             }
             let what = format!("it has {key}={is} instead of {value}");
-            let remedy = if RETENTION.contains(&key.as_str()) && is_more {
-                Remedy::ByHand(self.configure(topic, &key, &value))
+            let loses_nothing = if is_retention || is_in_sync {
+                is_less
             } else {
+                topic.needs().iter().any(|(needed, _)| *needed == key)
+            };
+            let remedy = if loses_nothing {
                 Remedy::Set { key, value }
+            } else {
+                Remedy::ByHand(self.configure(topic, &key, &value))
             };
             deviations.push(deviation(what, remedy));
         }

@@ -22,13 +22,23 @@ pub enum Error {
     },
     /// The broker refused to create a topic.
     #[error(
-        "Kafka refused to create the topic {topic}: {code}; create it by hand or grant the right to"
+        "Kafka refused to create the topic {topic}: {code}; {}",
+        advice(*code)
     )]
     Refused {
         /// The topic.
         topic: String,
         /// The broker's answer.
         code: RDKafkaErrorCode,
+    },
+    /// This client may not create the topic, and somebody else has to.
+    #[error(
+        "the topic {topic} does not exist, and Kafka does not allow this client to create it; create it with \
+         `millrace topics apply` as a user who may"
+    )]
+    Forbidden {
+        /// The topic.
+        topic: String,
     },
     /// The broker refused to add partitions to a topic.
     #[error(
@@ -79,7 +89,10 @@ impl Error {
     /// Whether trying again may succeed without anybody changing anything.
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Unsettled { .. } | Self::NotListed { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Forbidden { .. }
+            | Self::Unsettled { .. }
+            | Self::NotListed { .. } => true,
             Self::Client(_)
             | Self::Refused { .. }
             | Self::TooNarrow { .. }
@@ -87,5 +100,17 @@ impl Error {
             | Self::Unchanged { .. }
             | Self::Interrupted => false,
         }
+    }
+}
+
+/// What to do about a topic that cannot be created.
+const fn advice(code: RDKafkaErrorCode) -> &'static str {
+    match code {
+        RDKafkaErrorCode::InvalidConfig => "check [kafka.settings]",
+        RDKafkaErrorCode::InvalidReplicationFactor => {
+            "set kafka.replication to at most the number of brokers"
+        }
+        RDKafkaErrorCode::InvalidPartitions => "check kafka.partitions",
+        _ => "create it by hand",
     }
 }

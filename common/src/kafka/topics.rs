@@ -53,7 +53,7 @@ impl Topic {
 
     /// The settings that it needs, or does best with. Compacted topics roll their segments early, because Kafka never
     /// compacts the newest segment: this keeps small what a reader must read that starts at the beginning.
-    const fn needs(self) -> &'static [(&'static str, &'static str)] {
+    pub(super) const fn needs(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Raw => &[("cleanup.policy", "delete"), TAKE_ANY_TIME],
             Self::DeadLetters => {
@@ -89,7 +89,7 @@ pub struct TopicSettings {
 }
 
 impl TopicSettings {
-    const fn of(&self, topic: Topic) -> &BTreeMap<String, String> {
+    pub(super) const fn of(&self, topic: Topic) -> &BTreeMap<String, String> {
         match topic {
             Topic::Raw => &self.raw,
             Topic::DeadLetters => &self.dead_letters,

@@ -8,7 +8,7 @@ use super::Sequence;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory cannot be used.
-    #[error("cannot open the message log in {path}: {source}; check that the directory is writable, has space", path = path.display())]
+    #[error("cannot open the message log in {path}: {source}; check that the directory is writable and has space", path = path.display())]
     Open {
         /// The directory.
         path: PathBuf,

@@ -229,5 +229,7 @@ impl Store {
 /// Whether the database is open already, in another process or in this one. RocksDB has no code for it.
 fn is_lock(error: &rocksdb::Error) -> bool {
     let text = error.to_string();
-    text.contains("While lock file") || text.contains("lock hold by current process")
+    let is_held = ["Resource temporarily unavailable", "Permission denied"];
+    text.contains("While lock file") && is_held.iter().any(|why| text.contains(why))
+        || text.contains("lock hold by current process")
 }

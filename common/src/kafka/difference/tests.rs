@@ -64,9 +64,17 @@ fn results_need_one_partition_and_others_do_not() {
 }
 
 #[test]
-fn a_setting_that_is_not_known_is_not_held_against_the_topic() {
-    let unknown = Found { partitions: 4, replicas: 1, ..Found::default() };
-    assert_eq!(Kafka::default().differences(Topic::Raw, Some(&unknown)), Vec::new());
+fn a_setting_that_is_not_known_is_not_held_against_the_topic_and_is_told() {
+    let why = Some("not authorized".to_owned());
+    let unread = Found { partitions: 4, replicas: 1, unread: why, ..Found::default() };
+    assert_eq!(unsuitable(Topic::Raw, &unread), None);
+    let told = Kafka::default().differences(Topic::Raw, Some(&unread));
+    assert!(matches!(&told[..], [one] if one.what.contains("not authorized") && !one.unusable));
+
+    let mut kafka = Kafka::default();
+    kafka.settings.raw.insert("retention.mss".to_owned(), "1".to_owned());
+    let told = kafka.differences(Topic::Raw, Some(&with(Topic::Raw, &[])));
+    assert!(matches!(&told[..], [one] if one.what.contains("retention.mss")), "{told:?}");
 }
 
 #[test]
@@ -97,4 +105,25 @@ fn what_would_lose_records_or_counts_is_left_to_a_person() {
     let longer = with(Topic::Raw, &[("retention.ms", "10")]);
     let set = Remedy::Set { key: "retention.ms".to_owned(), value: "1000".to_owned() };
     assert!(remedies(&kafka, Topic::Raw, &longer).contains(&set));
+}
+
+#[test]
+fn a_setting_of_the_users_own_is_left_to_him_and_in_sync_replicas_are_only_raised() {
+    let mut kafka = Kafka { replication: 3, ..Kafka::default() };
+    let key = "unclean.leader.election.enable";
+    kafka.settings.raw.insert(key.to_owned(), "true".to_owned());
+    let mut found = as_created(&kafka, Topic::Raw);
+    found.settings.insert(key.to_owned(), "false".to_owned());
+    found.settings.insert("min.insync.replicas".to_owned(), "1".to_owned());
+    let remedies = remedies(&kafka, Topic::Raw, &found);
+    let raised = Remedy::Set { key: "min.insync.replicas".to_owned(), value: "2".to_owned() };
+    assert!(remedies.contains(&raised), "{remedies:?}");
+    assert!(
+        remedies.iter().any(|one| matches!(one, Remedy::ByHand(command) if command.contains(key)))
+    );
+
+    found.settings.insert("min.insync.replicas".to_owned(), "4".to_owned());
+    let too_many = kafka.differences(Topic::Raw, Some(&found));
+    let about = too_many.iter().filter(|one| one.what.contains("min.insync")).count();
+    assert_eq!(about, 1, "one remedy, not two that contradict each other: {too_many:?}");
 }
