@@ -191,7 +191,10 @@ fn a_thousand_clients_that_resume_after_a_kill_see_no_gap_and_no_old_result() {
 fn a_server_that_is_stopped_tells_every_client_and_ends_in_time() {
     let count = 1_000 * times() as usize;
     allow_many_descriptors();
-    let pipeline = Sandbox::builder().rate(100).environment("ANALYZER__EMIT_INTERVAL_MS", "500");
+    // All clients are in this process, and have read everything when the server is stopped.
+    let interval = (500 * times() * times()).to_string();
+    let pipeline =
+        Sandbox::builder().rate(100).environment("ANALYZER__EMIT_INTERVAL_MS", &interval);
     let mut sandbox = pipeline.start();
     sandbox.await_total("topics", 100);
     let server = sandbox.address().parse().expect("a socket address");
