@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
 use pipeline_tests::eventually;
@@ -119,6 +119,8 @@ pub fn await_ready(tier: &str, count: usize) -> Vec<Value> {
 /// A port of this machine that leads to one of a pod or Service.
 pub struct Forward {
     child: Child,
+    /// It stays open, because kubectl writes more to it, and a closed pipe would end it.
+    _stdout: BufReader<ChildStdout>,
     /// The port on 127.0.0.1.
     pub port: u16,
 }
@@ -133,11 +135,15 @@ impl Forward {
             .spawn()
             .expect("running kubectl");
         let mut line = String::new();
-        let stdout = child.stdout.take().expect("a pipe");
-        BufReader::new(stdout).read_line(&mut line).expect("reading from kubectl");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        stdout.read_line(&mut line).expect("reading from kubectl");
         let port = line.split_whitespace().find_map(|word| word.strip_prefix("127.0.0.1:"));
         let port = port.and_then(|port| port.parse().ok());
-        Self { child, port: port.unwrap_or_else(|| panic!("kubectl port-forward: {line}")) }
+        Self {
+            child,
+            _stdout: stdout,
+            port: port.unwrap_or_else(|| panic!("kubectl port-forward: {line}")),
+        }
     }
 
     /// `GET path` through it.
