@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use common::config::{Environment, Flags, Invalid, Service, TierConfig};
+use common::config::{Flags, Invalid, Service, TierConfig};
 use common::kafka::{Difference, Kafka, Remedy, Topic};
 use common::output::print;
 use serde::{Deserialize, Serialize};
@@ -132,9 +132,7 @@ pub async fn run(args: Args) -> Result<ExitCode, Error> {
         Command::Diff(cluster) => (cluster, false),
         Command::Apply(cluster) => (cluster, true),
     };
-    let environment: Environment = std::env::vars_os()
-        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let environment = common::config::environment();
     let config: Config = common::config::load("topics", &cluster.flags, &environment)?;
     if cluster.flags.dump_config {
         print(&common::config::to_toml(&config)?)?;

@@ -23,7 +23,7 @@ mod layers;
 
 pub use error::Error;
 pub use file::to_toml;
-pub use layers::{load, overridden, variable};
+pub use layers::{environment, load, overridden, variable};
 
 /// The settings of a process that every tier has. Section `service`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

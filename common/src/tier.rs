@@ -60,9 +60,7 @@ pub fn main<T: Tier>() -> ExitCode {
         ));
     let flags =
         Flags::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
-    let environment = std::env::vars_os()
-        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let environment = config::environment();
     let config: T::Config = match config::load(T::NAME, &flags, &environment) {
         Ok(config) => config,
         Err(error) => return misconfigured::<T>(&error),

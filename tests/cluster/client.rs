@@ -15,33 +15,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pipeline_tests::client::{Buffer, Client, Frame};
-use serde::Serialize;
+use pipeline_tests::{
+    client::{Buffer, Client, Frame},
+    within,
+};
 use tokio::task::JoinSet;
 
-/// What the clients have seen.
-#[derive(Debug, Default, Clone, Serialize)]
-struct Seen {
-    /// Frames with a result.
-    results: u64,
-    /// Results whose version was below the one before.
-    backwards: u64,
-    /// Frames that say that results were missed.
-    gaps: u64,
-    /// Errors that the server has reported.
-    errors: u64,
-    /// Connections that were made.
-    connections: u64,
-    /// Connections that the server ended in words.
-    byes: u64,
-    /// Connections that ended without a word.
-    broken: u64,
-    /// The first unexpected frame, as it came.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first_unexpected: Option<String>,
-    /// For each query the least total that is the newest one of any client.
-    totals: BTreeMap<String, u64>,
-}
+mod seen;
+
+use seen::Seen;
 
 /// What one client knows of a query.
 #[derive(Debug, Default, Clone, Copy)]
@@ -57,7 +39,7 @@ struct Audience {
     known: Mutex<Vec<Known>>,
 }
 
-/// How long the policies of a new pod may take to come into force.
+/// How long the policies of a new pod may take to come into force. Nothing in the pod tells when they have.
 const SETTLING: Duration = Duration::from_secs(15);
 
 /// How long a connection may take before it counts as forbidden.
@@ -77,19 +59,16 @@ fn main() -> ExitCode {
 
 fn connect(server: &str) -> ExitCode {
     let begun = Instant::now();
-    loop {
+    let outcome = within(2 * SETTLING, "the policies of this pod to be in force", || {
         let outcome = attempt(server);
-        if begun.elapsed() < SETTLING {
-            std::thread::sleep(Duration::from_secs(1));
-            continue;
+        (begun.elapsed() >= SETTLING).then_some(outcome)
+    });
+    match outcome {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{server}: {error}");
+            ExitCode::FAILURE
         }
-        return match outcome {
-            Ok(_) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{server}: {error}");
-                ExitCode::FAILURE
-            }
-        };
     }
 }
 

@@ -5,4 +5,5 @@
 mod kubectl;
 mod policies;
 mod scaling;
+mod seen;
 mod storm;

@@ -1,15 +1,13 @@
 //! 200,000 events, while the pods that count them are killed, evicted, scaled and replaced.
 
-use std::collections::HashMap;
-
 use pipeline_tests::{oracle::Answer, recording::simulated, within};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::kubectl::{
     Forward, NAMESPACE, apply_overlay, attempt, await_ready, is_ready, kubectl, name, object, pods,
     restricted, uid, with_input,
 };
+use crate::seen::Seen;
 
 /// Where the clients run: in a namespace without policies of its own.
 pub const CLIENTS: &str = "millrace-clients";
@@ -19,19 +17,6 @@ const WATCHERS: usize = 20;
 
 /// How long the feed and the counting may take.
 const RUN: std::time::Duration = std::time::Duration::from_secs(900);
-
-/// The last line of the watching clients.
-#[derive(Debug, Deserialize)]
-struct Seen {
-    results: u64,
-    backwards: u64,
-    gaps: u64,
-    errors: u64,
-    byes: u64,
-    broken: u64,
-    first_unexpected: Option<String>,
-    totals: HashMap<String, u64>,
-}
 
 #[test]
 fn counts_are_exact_while_pods_are_killed_evicted_scaled_and_replaced() {

@@ -44,9 +44,7 @@ impl Settings {
     /// # Errors
     /// When the file cannot be read, or has a section that no tier knows.
     pub fn read(path: Option<&Path>) -> Result<Self, config::Error> {
-        let environment = std::env::vars_os()
-            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let environment = common::config::environment();
         let table = path.map(file::check_sections).transpose()?.unwrap_or_default();
         // An absolute path is valid for the tiers too, whatever their working directory is.
         let path = path.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()));

@@ -10,6 +10,13 @@ use super::{Environment, Error, Flags, TierConfig};
 /// own events would inherit the time field of the default ones.
 const WHOLE: &str = "event";
 
+/// The variables of this process's environment that are text.
+pub fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 /// Loads the configuration of the tier `name` (`access-api`: variables `ACCESS_API__…`).
 ///
 /// # Errors

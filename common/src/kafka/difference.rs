@@ -85,25 +85,26 @@ impl Kafka {
             let what = "it does not exist".to_owned();
             return vec![Difference { topic, what, remedy: Remedy::Create, unusable: true }];
         };
-        let mut differences = self.flaws(topic, found);
-        differences.extend(self.deviations(topic, found));
-        differences
+        let flaws = self.flaws(topic, found).into_iter().map(|flaw| Difference {
+            topic,
+            what: flaw.what,
+            remedy: Remedy::ByHand(flaw.command),
+            unusable: true,
+        });
+        flaws.chain(self.deviations(topic, found)).collect()
     }
 
     /// Why an existing topic cannot be used.
     pub(super) fn unsuitable(&self, topic: Topic, found: &Found) -> Option<Unsuitable> {
-        let flaw = self.flaws(topic, found).into_iter().next()?;
-        let Remedy::ByHand(command) = flaw.remedy else { return None };
-        Some(Unsuitable { topic: self.name(topic).to_owned(), what: flaw.what, command })
+        self.flaws(topic, found).into_iter().next()
     }
 
     /// What makes an existing topic unusable.
-    fn flaws(&self, topic: Topic, found: &Found) -> Vec<Difference> {
-        let flaw = |what: String, command: String| Difference {
-            topic,
+    fn flaws(&self, topic: Topic, found: &Found) -> Vec<Unsuitable> {
+        let flaw = |what: String, command: String| Unsuitable {
+            topic: self.name(topic).to_owned(),
             what,
-            remedy: Remedy::ByHand(command),
-            unusable: true,
+            command,
         };
         let (name, brokers) = (self.name(topic), &self.brokers);
         let mut flaws = Vec::new();
