@@ -44,7 +44,7 @@ impl Settings {
     /// # Errors
     /// When the file cannot be read, or has a section that no tier knows.
     pub fn read(path: Option<&Path>) -> Result<Self, config::Error> {
-        let environment = common::config::environment();
+        let environment = config::environment();
         let table = path.map(file::check_sections).transpose()?.unwrap_or_default();
         // An absolute path is valid for the tiers too, whatever their working directory is.
         let path = path.map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()));
