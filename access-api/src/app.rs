@@ -85,14 +85,23 @@ impl App {
             clock,
             shutdown: shutdown.clone(),
         };
+        let rotation = config.kafka.watch_credentials(shutdown.clone());
         let consumer = async {
             tokio::select! {
-                ensured = config.kafka.ensure_topics(&[Topic::Results]) => ensured?,
+                ensured = config.kafka.ensure_topics(&[Topic::Results], Some(&conditions.kafka)) => ensured?,
                 () = shutdown.cancelled() => return Ok(()),
             }
-            Consumer::new(config.kafka.clone(), hub, metrics, conditions, clock, shutdown.clone())
-                .run()
-                .await?;
+            Consumer::new(
+                config.kafka.clone(),
+                rotation,
+                hub,
+                metrics,
+                conditions,
+                clock,
+                shutdown.clone(),
+            )
+            .run()
+            .await?;
             Ok(())
         };
         // When the consumer ends, the server drains too; a stop of the host ends both.

@@ -80,7 +80,8 @@ enum Next {
 // === impl Pipeline ===
 
 impl Pipeline {
-    /// Puts the parts together. The thread waits on `runtime`, and stops waiting when `deadline` is cancelled.
+    /// Puts the parts together, inside of a runtime. The thread waits on `runtime`, and stops waiting when `deadline` is
+    /// cancelled.
     ///
     /// # Errors
     /// When the producer cannot be built.
@@ -95,9 +96,11 @@ impl Pipeline {
     ) -> Result<Self, Error> {
         let (name, source) = config.source.only().map_err(Error::Address)?;
         let cursor = Cursor::new(&source.resume, log.cursor(name).unwrap_or_default());
+        let rotation = config.kafka.watch_credentials(deadline.child_token());
         let waiter = Waiter::new(runtime, deadline);
         let delivery = Delivery::new(
             &config.kafka,
+            rotation,
             log.instance(),
             Clock::new(&config.service),
             conditions.kafka,

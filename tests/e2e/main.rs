@@ -17,6 +17,7 @@ mod exact;
 mod lifecycle;
 mod presets;
 mod recordings;
+mod security;
 mod slow_client;
 mod state;
 mod throughput;

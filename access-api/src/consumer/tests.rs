@@ -25,7 +25,7 @@ impl Broker {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic(TOPIC, partitions, 1).unwrap();
         let kafka = Kafka { brokers: cluster.bootstrap_servers(), ..Kafka::default() };
-        let producer = kafka.producer().create().unwrap();
+        let producer = kafka.producer().unwrap().create().unwrap();
         Self { cluster, producer, kafka }
     }
 

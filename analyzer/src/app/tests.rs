@@ -41,7 +41,7 @@ impl Broker {
     /// Produces the events `ids`. The last digit of an id is its topic, and each event has `padding` more bytes.
     fn feed(&self, ids: impl Iterator<Item = u32>, padding: usize) {
         let kafka = &self.config.kafka;
-        let producer: BaseProducer = kafka.producer().create().unwrap();
+        let producer: BaseProducer = kafka.producer().unwrap().create().unwrap();
         let padding = "x".repeat(padding);
         for id in ids {
             let payload = format!(
@@ -60,7 +60,8 @@ impl Broker {
     /// Reads the results of `query` from the first on, and returns the first that satisfies `wanted`.
     fn result(&self, query: &str, wanted: impl Fn(&TopN) -> bool) -> TopN {
         let topics = &self.config.kafka.topics;
-        let consumer: BaseConsumer = self.config.kafka.consumer(None, None).create().unwrap();
+        let consumer: BaseConsumer =
+            self.config.kafka.consumer(None, None).unwrap().create().unwrap();
         let mut start = TopicPartitionList::new();
         start.add_partition_offset(&topics.results, 0, Offset::Beginning).unwrap();
         consumer.assign(&start).unwrap();

@@ -15,7 +15,7 @@ fn cluster() -> (MockCluster<'static, DefaultProducerContext>, Kafka) {
 }
 
 fn produce(kafka: &Kafka, partition: i32, values: &[&str]) {
-    let producer: BaseProducer = kafka.producer().create().unwrap();
+    let producer: BaseProducer = kafka.producer().unwrap().create().unwrap();
     for value in values {
         producer
             .send(BaseRecord::<(), str>::to(TOPIC).partition(partition).payload(value))

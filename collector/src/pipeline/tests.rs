@@ -70,7 +70,7 @@ impl Bench {
 
     /// Everything in a topic, read until the brokers have no more.
     fn records(&self, topic: &str) -> Vec<Record> {
-        let mut consumer = self.config.kafka.consumer(None, None);
+        let mut consumer = self.config.kafka.consumer(None, None).unwrap();
         let consumer: BaseConsumer = consumer.set("enable.partition.eof", "true").create().unwrap();
         let mut assignment = TopicPartitionList::new();
         let mut open = if topic == RAW { PARTITIONS } else { 1 };
