@@ -15,9 +15,6 @@ use crate::{
     sandbox::scratch,
 };
 
-/// Where it lets in anybody, as a super user: its own traffic, and the test's.
-const INTERNAL: &str = "127.0.0.3";
-
 /// The listeners for clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listener {
@@ -74,7 +71,8 @@ impl Secured {
         let ports = Listener::ALL.map(|_| free_port());
         let listeners = Listener::ALL.iter().zip(ports).skip(1);
         let listeners = listeners.map(|(one, port)| format!("{}://127.0.0.1:{port}", one.name()));
-        let internal = format!("{INTERNAL}:{}", ports[0]);
+        // There it lets in anybody, as a super user: its own traffic, and the test's.
+        let internal = format!("127.0.0.1:{}", free_port());
         let listeners = listeners.chain([format!("INTERNAL://{internal}")]).collect();
         let broker = Broker::start_with(ports[0], &internal, listeners, &properties(&files));
         Self { broker, ports, files, _directory: directory }
