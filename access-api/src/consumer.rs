@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::envelope::Envelope;
-use crate::hub::{Arrival, Hub};
+use crate::hub::{Arrival, Dropped, Hub};
 use crate::metrics::Metrics;
 pub use error::Error;
 use record::Record;
@@ -279,7 +279,7 @@ impl Consumer {
                     && claimed != stream
                 {
                     self.hub.pass(seq);
-                    self.metrics.results_dropped.with_label_values(&["other_stream"]).inc();
+                    self.drop_as(Dropped::OtherStream);
                     let is_news = progress.refuted.replace(claimed) != Some(claimed);
                     return is_news.then_some(Identity::Expected(stream));
                 }
@@ -288,9 +288,9 @@ impl Consumer {
                 let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
                 let arrival = Arrival { seq, payload, published_ms, now_ms };
                 let published = self.hub.publish(&result, arrival);
-                if let Some(reason) = published.dropped_as() {
-                    let Envelope { query, version, .. } = &result;
-                    self.metrics.results_dropped.with_label_values(&[reason]).inc();
+                if let Some(dropped) = published.dropped() {
+                    let (Envelope { query, version, .. }, reason) = (&result, dropped.as_str());
+                    self.drop_as(dropped);
                     tracing::debug!(query, version, reason, "did not show a result");
                 }
             }
@@ -299,7 +299,7 @@ impl Consumer {
             Err(error) => {
                 self.hub.pass(seq);
                 *invalid += 1;
-                self.metrics.results_dropped.with_label_values(&[error.as_str()]).inc();
+                self.drop_as(error.dropped());
                 // Only the first, second, fourth and so on are logged, so that many do not flood the log.
                 if invalid.is_power_of_two() {
                     tracing::warn!(offset = seq, %error, invalid, "dropped a record that is not a result");
@@ -307,6 +307,10 @@ impl Consumer {
             }
         }
         None
+    }
+
+    fn drop_as(&self, dropped: Dropped) {
+        self.metrics.results_dropped.with_label_values(&[dropped.as_str()]).inc();
     }
 }
 

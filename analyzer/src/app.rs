@@ -20,13 +20,13 @@ use crate::stage::{Running, merge, tally};
 /// When a stage fails or panics; the other one is stopped first. The process should then be started again: it
 /// continues from the state in Kafka.
 pub async fn run(config: Config, host: Host) -> Result<(), Error> {
-    let metrics = Metrics::new(&host.registry)?;
+    let plan = Arc::new(config.plan()?);
+    let metrics = Metrics::new(&host.registry, &plan, &config.kafka.topics)?;
     let conditions = Conditions {
         topics: host.readiness.condition("topics"),
         tallies: host.readiness.condition("tally group"),
         merges: host.readiness.condition("merge group"),
     };
-    let plan = Arc::new(config.plan()?);
     let config = Arc::new(config);
     let mut rotation = config.kafka.watch_credentials(host.shutdown.clone());
 

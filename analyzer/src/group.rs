@@ -235,6 +235,12 @@ impl GroupConsumer {
         self.member().ends.get(&partition).copied()
     }
 
+    /// How many records the partition has beyond the last one that was polled, as librdkafka's last statistics say;
+    /// `None` before the first ones, and before the first record.
+    pub fn known_lag(&self, partition: i32) -> Option<i64> {
+        self.member().lags.get(&partition).copied()
+    }
+
     /// Whether the group considered this member dead and gave its partitions to others.
     pub fn is_assignment_lost(&self) -> bool {
         self.consumer.assignment_lost()
@@ -266,6 +272,7 @@ fn watermarks<C: ConsumerContext>(
 struct Seen {
     changes: Vec<Change>,
     ends: BTreeMap<i32, i64>,
+    lags: BTreeMap<i32, i64>,
 }
 
 /// The callbacks of librdkafka.
@@ -288,12 +295,11 @@ impl ClientContext for Member {
 
     fn stats(&self, statistics: Statistics) {
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
-        let ends = topic
-            .partitions
-            .iter()
-            .filter(|(_, p)| p.hi_offset >= 0)
-            .map(|(id, p)| (*id, p.hi_offset));
-        self.seen().ends = ends.collect();
+        let known = || topic.partitions.values().filter(|p| p.hi_offset >= 0);
+        let polled = known().filter(|p| p.app_offset >= 0);
+        let mut seen = self.seen();
+        seen.ends = known().map(|p| (p.partition, p.hi_offset)).collect();
+        seen.lags = polled.map(|p| (p.partition, (p.hi_offset - p.app_offset).max(0))).collect();
     }
 }
 

@@ -15,6 +15,7 @@ mod dashboard;
 mod event_time;
 mod exact;
 mod lifecycle;
+mod metrics;
 mod presets;
 mod recordings;
 mod security;

@@ -183,6 +183,8 @@ fn properties(files: &Path) -> String {
          CONTROLLER:PLAINTEXT\n\
          inter.broker.listener.name=INTERNAL\n\
          sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+         listener.name.client.scram-sha-512.sasl.jaas.config=\
+         org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
          authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
          super.users=User:ANONYMOUS\n\
          ssl.principal.mapping.rules=RULE:^CN=(.*)$/$1/\n\

@@ -3,6 +3,7 @@
 use common::protocol::StreamId;
 
 use crate::envelope::{Envelope, Unreadable};
+use crate::hub::Dropped;
 
 /// A record of the topic of results.
 #[derive(Debug, PartialEq)]
@@ -32,11 +33,11 @@ pub enum Invalid {
 }
 
 impl Invalid {
-    /// The value of the label `reason`.
-    pub const fn as_str(&self) -> &'static str {
+    /// As what it is counted.
+    pub const fn dropped(&self) -> Dropped {
         match self {
-            Self::Unreadable(_) => "malformed",
-            Self::ForeignKey { .. } => "foreign_key",
+            Self::Unreadable(_) => Dropped::Malformed,
+            Self::ForeignKey { .. } => Dropped::ForeignKey,
         }
     }
 }
@@ -90,7 +91,7 @@ mod tests {
         assert!(matches!(read("topics/1f/0", None), Ok(Record::Other)));
         for key in ["topic", "", "Topics"] {
             let invalid = read(key, Some(RESULT)).unwrap_err();
-            assert_eq!(invalid.as_str(), "foreign_key", "{key}");
+            assert_eq!(invalid.dropped().as_str(), "foreign_key", "{key}");
         }
         assert!(matches!(read("topics", None), Ok(Record::Retired("topics"))));
     }
@@ -109,9 +110,9 @@ mod tests {
     fn what_is_no_result_is_malformed() {
         let newer = RESULT.replace("\"v\":1", "\"v\":9");
         for payload in ["", "{", "null", "[]", "{\"v\":1}", &newer] {
-            assert_eq!(read("topics", Some(payload)).unwrap_err().as_str(), "malformed");
+            assert_eq!(read("topics", Some(payload)).unwrap_err().dropped().as_str(), "malformed");
         }
         let invalid = Record::read(Some(b"topics"), Some(&[0xff, 0xfe])).unwrap_err();
-        assert_eq!(invalid.as_str(), "malformed");
+        assert_eq!(invalid.dropped().as_str(), "malformed");
     }
 }

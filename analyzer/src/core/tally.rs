@@ -83,6 +83,11 @@ impl Tally {
         self.counting.late()
     }
 
+    /// Mentions taken in since the tally was made or restored, summed over the queries.
+    pub fn mentions(&self) -> u64 {
+        self.counting.mentions()
+    }
+
     /// Event ids forgotten because of capacity or age.
     pub fn forgotten(&self) -> u64 {
         self.counting.forgotten()

@@ -6,7 +6,7 @@
 //! backwards. Partials are replaced by key, never added up; reading one twice changes nothing.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::admin::Condition;
 use common::protocol::StreamId;
@@ -19,6 +19,7 @@ use crate::core::merge::{Applied, Merge};
 use crate::core::partial::Key;
 use crate::error::Error;
 use crate::group::Change;
+use crate::metrics;
 use crate::placement::partition_of;
 use crate::publisher::Record;
 
@@ -29,6 +30,9 @@ pub const GROUP: &str = "analyzer-merge";
 
 /// Records read between two looks at the clock; each may be megabytes.
 const BATCH: usize = 64;
+
+/// How often the lag is brought up to date.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the stage on the calling thread until it is told to stop. `ready` holds while the group has
 /// given it its partitions (which may be none) and it has read them to their end.
@@ -59,6 +63,9 @@ struct Stage<'a> {
     tasks: BTreeMap<String, QueryTask>,
     /// Partitions that are not read through yet, with the end that they had at the assignment.
     unread: BTreeMap<i32, i64>,
+    /// The partitions of the partials topic that this process reads.
+    partitions: Vec<i32>,
+    next_report: Instant,
 }
 
 impl<'a> Stage<'a> {
@@ -74,6 +81,8 @@ impl<'a> Stage<'a> {
             exchange,
             tasks: BTreeMap::new(),
             unread: BTreeMap::new(),
+            partitions: Vec::new(),
+            next_report: Instant::now(),
         })
     }
 
@@ -81,6 +90,7 @@ impl<'a> Stage<'a> {
         while !self.context.stop.is_cancelled() {
             self.read()?;
             self.publish()?;
+            self.report();
         }
         self.exchange.flush()
     }
@@ -147,7 +157,9 @@ impl<'a> Stage<'a> {
             }
         }
         let assigned = partitions.len().try_into().unwrap_or(i64::MAX);
-        self.context.metrics.assigned.with_label_values(&["merge"]).set(assigned);
+        let gauge = &self.context.metrics.assigned;
+        gauge.with_label_values(&[metrics::Stage::Merge.as_str()]).set(assigned);
+        self.partitions = partitions.to_vec();
         tracing::info!(?partitions, queries = ?self.tasks.keys().collect::<Vec<_>>(), "queries taken over");
         self.exchange.consumer.assign(&starts)?;
         self.show_readiness();
@@ -156,9 +168,26 @@ impl<'a> Stage<'a> {
 
     fn give_up(&mut self) {
         self.ready.unset("the group is handing out its partitions anew");
-        self.context.metrics.assigned.with_label_values(&["merge"]).set(0);
+        let metrics = &self.context.metrics;
+        metrics.assigned.with_label_values(&[metrics::Stage::Merge.as_str()]).set(0);
+        metrics.merge_lag.reset();
+        self.partitions.clear();
         self.tasks.clear();
         self.unread.clear();
+    }
+
+    fn report(&mut self) {
+        let now = Instant::now();
+        if now < self.next_report {
+            return;
+        }
+        self.next_report = now + REPORT_INTERVAL;
+        for &partition in &self.partitions {
+            if let Some(lag) = self.exchange.consumer.known_lag(partition) {
+                let lags = &self.context.metrics.merge_lag;
+                lags.with_label_values(&[partition.to_string().as_str()]).set(lag);
+            }
+        }
     }
 
     fn show_readiness(&self) {

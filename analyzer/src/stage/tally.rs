@@ -27,7 +27,7 @@ use super::exchange::{Exchange, Read, Round, Wait};
 use crate::core::tally::{Outcome, Record, Tally};
 use crate::error::Error;
 use crate::group::Change;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::state;
 
 mod former;
@@ -151,7 +151,7 @@ impl<'a> Stage<'a> {
                 && task.replay_from().is_some()
             {
                 task.replay(record(message));
-                counts.replayed += 1;
+                counts.note(metrics::Outcome::Replayed);
                 if task.replay_from().is_none() {
                     tracing::info!(partition = message.partition(), "all queries have caught up");
                 }
@@ -195,7 +195,7 @@ impl<'a> Stage<'a> {
                      re-deliveries of events from before may count twice"
                 );
             }
-            let task = PartitionTask::take_over(plan, config, partition, &log, suspended);
+            let task = PartitionTask::take_over(plan, config, partition, &log, suspended, metrics);
             self.tasks.insert(partition, task);
         }
         self.seek()?;
@@ -210,7 +210,7 @@ impl<'a> Stage<'a> {
         metrics.takeover_seconds.observe(took.as_secs_f64());
         metrics
             .assigned
-            .with_label_values(&["tally"])
+            .with_label_values(&[metrics::Stage::Tally.as_str()])
             .set(self.tasks.len().try_into().unwrap_or(i64::MAX));
         tracing::info!(?partitions, took_ms = took.as_millis(), "partitions taken over");
         self.ready.set();
@@ -220,8 +220,11 @@ impl<'a> Stage<'a> {
     /// Gives all partitions up: the group is about to hand them out anew, or has done so (`lost`).
     fn suspend(&mut self, lost: bool) -> Result<(), Error> {
         self.ready.unset("the group is handing out its partitions anew");
-        self.context.metrics.lag.reset();
-        self.context.metrics.assigned.with_label_values(&["tally"]).set(0);
+        let metrics = &self.context.metrics;
+        metrics.lag.reset();
+        metrics.watermark.reset();
+        metrics.snapshot_age.count_from(None);
+        metrics.assigned.with_label_values(&[metrics::Stage::Tally.as_str()]).set(0);
         self.replay = None;
         self.search = None;
         if lost && !self.tasks.is_empty() {
@@ -365,6 +368,8 @@ impl<'a> Stage<'a> {
                 metrics.lag.with_label_values(&[partition.to_string().as_str()]).set(lag);
             }
         }
+        let unsaved = self.tasks.values().filter_map(PartitionTask::unsaved_since);
+        metrics.snapshot_age.count_from(unsaved.min());
         let next: Vec<(i32, i64)> =
             self.tasks.iter().map(|(&partition, task)| (partition, task.next_offset())).collect();
         // Also when nothing was counted, because the commit before may have failed.
@@ -401,36 +406,32 @@ fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
 /// Counts on their way to the metrics, so that a record costs no atomic operation.
 #[derive(Default)]
 struct RecordCounts {
-    counted: u64,
-    duplicate: u64,
-    undecodable: u64,
-    replayed: u64,
+    /// In the order of [`metrics::Outcome::ALL`].
+    outcomes: [u64; metrics::Outcome::ALL.len()],
     bytes: u64,
 }
 
 impl RecordCounts {
     fn add(&mut self, outcome: Outcome, metrics: &Metrics) {
-        match outcome {
-            Outcome::Counted => self.counted += 1,
-            Outcome::Duplicate => self.duplicate += 1,
-            Outcome::Replayed => self.replayed += 1,
+        self.note(match outcome {
+            Outcome::Counted => metrics::Outcome::Counted,
+            Outcome::Duplicate => metrics::Outcome::Duplicate,
+            Outcome::Replayed => metrics::Outcome::Replayed,
             Outcome::Undecodable(reason) => {
-                self.undecodable += 1;
                 metrics.undecodable.with_label_values(&[reason.as_str()]).inc();
+                metrics::Outcome::Undecodable
             }
-        }
+        });
+    }
+
+    fn note(&mut self, outcome: metrics::Outcome) {
+        self.outcomes[outcome as usize] += 1;
     }
 
     fn flush(&mut self, metrics: &Metrics) {
-        let Self { counted, duplicate, undecodable, replayed, bytes } = std::mem::take(self);
-        let outcomes = [
-            ("counted", counted),
-            ("duplicate", duplicate),
-            ("undecodable", undecodable),
-            ("replayed", replayed),
-        ];
-        for (outcome, count) in outcomes {
-            metrics.records.with_label_values(&[outcome]).inc_by(count);
+        let Self { outcomes, bytes } = std::mem::take(self);
+        for (outcome, count) in metrics::Outcome::ALL.into_iter().zip(outcomes) {
+            metrics.records.with_label_values(&[outcome.as_str()]).inc_by(count);
         }
         metrics.raw_bytes.inc_by(bytes);
     }

@@ -144,6 +144,11 @@ impl Counting {
         self.queries.iter().map(|query| query.panes.late()).sum()
     }
 
+    /// Mentions taken in since the tally was made or restored, summed over the queries.
+    pub(super) fn mentions(&self) -> u64 {
+        self.queries.iter().map(|query| query.panes.mentions()).sum()
+    }
+
     /// What has been noticed since it was last taken.
     pub(super) fn notices(&mut self) -> &mut Notices {
         &mut self.notices
