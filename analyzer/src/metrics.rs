@@ -1,7 +1,7 @@
 //! The analyzer's metrics. They are named `millrace_analyzer_<noun>_<unit>`, and counters end in `_total`.
 
 use common::metrics::Factory;
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec, Registry};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 /// The analyzer's metrics; clones share them.
 #[derive(Debug, Clone)]
@@ -36,6 +36,11 @@ pub struct Metrics {
     pub results: IntCounterVec,
     /// Records of the partials topic that could not be read.
     pub damaged_partials: IntCounter,
+    /// Offsets of the raw topic in the audit, by outcome: `counted`, `duplicate`, `undecodable`, `control`, `gap`. No
+    /// restart resets them; only the process that merges the audit has them.
+    pub audit_offsets: IntGaugeVec,
+    /// Partitions whose books do not balance.
+    pub audit_unbalanced: IntGauge,
     /// Duration of a snapshot, from making it to its acknowledgement.
     pub snapshot_seconds: Histogram,
     /// Duration of handing one round of partials to the producer.
@@ -116,6 +121,13 @@ impl Metrics {
                 "damaged_partials",
                 "records of the partials topic that could not be read",
             )?,
+            audit_offsets: make.gauges(
+                "audit_offsets",
+                "offsets of the raw topic, by what became of them since its beginning",
+                "outcome",
+            )?,
+            audit_unbalanced: make
+                .gauge("audit_unbalanced_partitions", "partitions whose books do not balance")?,
             snapshot_seconds: seconds("snapshot", "from making a snapshot to its acknowledgement")?,
             emit_seconds: seconds("emit", "handing one round of partials to the producer")?,
             takeover_seconds: seconds(
@@ -123,5 +135,11 @@ impl Metrics {
                 "from an assignment to asking for its first record",
             )?,
         })
+    }
+
+    /// Another process has the audit now.
+    pub fn forget_audit(&self) {
+        self.audit_offsets.reset();
+        self.audit_unbalanced.set(0);
     }
 }
