@@ -30,10 +30,10 @@ enum Offset {
     Deleted,
 }
 
-/// An offset, and by how much later than the one before it was written.
-type Log = Vec<(Offset, i64)>;
+/// An offset, and by how many milliseconds later than the one before it was written.
+type Step = (Offset, i64);
 
-fn offset() -> impl Strategy<Value = (Offset, i64)> {
+fn step() -> impl Strategy<Value = Step> {
     let offset = prop_oneof![
         8 => (0..30_u8).prop_map(Offset::Event),
         2 => Just(Offset::Nonsense),
@@ -44,7 +44,7 @@ fn offset() -> impl Strategy<Value = (Offset, i64)> {
 }
 
 /// Reads the offsets of `log` from `from` to `to`, as a process does that was assigned the partition.
-fn read(tally: &mut Tally, log: &Log, from: usize, to: usize) {
+fn read(tally: &mut Tally, log: &[Step], from: usize, to: usize) {
     let mut time_ms = START_MS;
     for (at, &(offset, later_ms)) in log.iter().enumerate().take(to) {
         time_ms += later_ms;
@@ -68,10 +68,10 @@ fn read(tally: &mut Tally, log: &Log, from: usize, to: usize) {
 }
 
 /// The outcomes of a log, by what is written in it.
-fn truth(log: &Log) -> Outcomes {
+fn truth(log: &[Step]) -> Outcomes {
     let (mut truth, mut seen) = (Outcomes::default(), BTreeSet::new());
     // What follows the last record was not gone through, unless it is known to be lost.
-    let is_read = |&(offset, _): &(Offset, i64)| offset != Offset::Marker;
+    let is_read = |&(offset, _): &Step| offset != Offset::Marker;
     let end = log.iter().rposition(is_read).map_or(0, |last| last + 1);
     // A marker before what was deleted cannot be told from it.
     let mut markers = 0;
@@ -107,7 +107,7 @@ fn of(tally: &mut Tally) -> Published {
 proptest! {
     #[test]
     fn every_offset_is_in_the_books_once_whoever_counts_and_however_often_it_starts_anew(
-        logs in prop::collection::vec(prop::collection::vec(offset(), 1..120), 1..4),
+        logs in prop::collection::vec(prop::collection::vec(step(), 1..120), 1..4),
         cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..4),
     ) {
         let plan = plan();
@@ -120,12 +120,11 @@ proptest! {
             // Owners that are killed: each goes on from the state that the one before stored, and reads again what that one
             // had read since.
             let mut owner = Tally::new(partition, &plan);
-            let mut stored;
             for (store, kill) in &cuts {
                 let from = usize::try_from(owner.next_offset()).unwrap();
                 let store = from + store.index(log.len() - from + 1);
                 read(&mut owner, log, from, store);
-                stored = Stored::of(&owner);
+                let stored = Stored::of(&owner);
                 read(&mut owner, log, store, store + kill.index(log.len() - store + 1));
                 take(&mut audit, &mut owner);
                 owner = stored.restore(&plan).unwrap();
@@ -159,7 +158,7 @@ proptest! {
 /// Five events of five minutes, and one again.
 fn six() -> Tally {
     let mut tally = Tally::new(3, &plan());
-    let log: Log = [1, 2, 3, 4, 5, 1].map(|id| (Offset::Event(id), 60_000)).into();
+    let log = [1, 2, 3, 4, 5, 1].map(|id| (Offset::Event(id), 60_000));
     read(&mut tally, &log, 0, log.len());
     tally
 }
@@ -214,7 +213,7 @@ fn what_is_older_or_says_nothing_changes_nothing_and_what_cannot_be_read_is_an_e
 fn a_partition_in_which_nothing_happens_keeps_no_more_than_a_day_beside_the_others() {
     let (mut audit, mut newest) = (Audit::default(), Tally::new(0, &plan()));
     take(&mut audit, &mut six());
-    let log: Log = [1, 2].map(|id| (Offset::Event(id), MINUTES as i64 * 60_000)).into();
+    let log = [1, 2].map(|id| (Offset::Event(id), MINUTES as i64 * 60_000));
     read(&mut newest, &log, 0, log.len());
     take(&mut audit, &mut newest);
     let result = audit.result();
@@ -240,7 +239,7 @@ fn state_that_was_stored_without_a_ledger_goes_on_with_books_that_balance() {
 #[test]
 fn a_full_ledger_is_small() {
     let mut tally = Tally::new(0, &plan());
-    let log: Log = (0..2 * MINUTES).map(|n| (Offset::Event(n as u8), 60_000)).collect();
+    let log: Vec<Step> = (0..2 * MINUTES).map(|n| (Offset::Event(n as u8), 60_000)).collect();
     read(&mut tally, &log, 0, log.len());
     let partial = tally.emit_ledger().unwrap();
     let bytes = partial.value.unwrap().len();
