@@ -94,7 +94,7 @@ fn assert_truth(page: &Browser, truth: &Oracle) {
     });
 }
 
-/// Follows the link to the audit, which is reached by the keyboard too, and waits until it accounts for so many messages.
+/// Follows the link to the audit, and waits until it accounts for so many messages.
 fn assert_audit(page: &Browser, sandbox: &Sandbox, messages: u64) {
     eventually("an audit", || sandbox.get("/v1/audit").filter(|(status, _)| *status == 200));
     page.execute("document.querySelector('[data-testid=audit]').click()");
