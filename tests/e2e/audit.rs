@@ -162,22 +162,20 @@ fn transaction_markers_and_deleted_records_are_in_the_books_too() {
 
     // The markers of two transactions, and three records that were aborted.
     let (control, gap) = (2 + 3, 7);
-    let mut offsets = (10 + 2 + 3 + 5 + 2) + 24;
-    let mut counted = [10 + 2 + 5, 13];
+    let (offsets, counted) = ((10 + 2 + 3 + 5 + 2) + 24, [10 + 2 + 5, 13]);
     for (signal, round) in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGKILL].into_iter().zip(0..)
     {
         analyzers.start(TOPICS_ALONE);
-        let audit = await_audit(&mut analyzers, offsets);
+        let more = u64::from(round);
+        let audit = await_audit(&mut analyzers, offsets + more);
         assert_eq!(audit["balanced"], true, "{audit}");
-        let total = [counted.iter().sum(), 4, 0, control, gap];
+        let total = [counted[0] + counted[1] + more, 4, 0, control, gap];
         assert_eq!(outcomes(&audit["total"]), total, "round {round}: {audit}");
         let partition = |id: &str| outcomes(&audit["partitions"][id]);
         assert_eq!(partition("0"), [counted[0], 0, 0, control, 0], "round {round}: {audit}");
-        assert_eq!(partition("1"), [counted[1], 4, 0, 0, gap], "round {round}: {audit}");
+        assert_eq!(partition("1"), [counted[1] + more, 4, 0, 0, gap], "round {round}: {audit}");
         analyzers.end(signal);
         // The next one has something to say that no one before it has said.
         analyzers.send(RAW, Some(1), [event(1_000 + round)]);
-        offsets += 1;
-        counted[1] += 1;
     }
 }

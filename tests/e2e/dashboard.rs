@@ -104,10 +104,10 @@ fn assert_audit(page: &Browser, sandbox: &Sandbox, messages: u64) {
     );
     page.until("every message is in the books", &all);
     assert_clean(&page.log(), false);
-    picture(page, "audit", &SCREENS);
     page.resize(390, 844);
     let fits = page.execute("return document.documentElement.scrollWidth <= innerWidth");
     assert_eq!(fits, true, "only a table may be scrolled sideways");
+    picture(page, "audit", &SCREENS);
 }
 
 /// A browser of this size. If there is none, reports the test as skipped.

@@ -6,6 +6,7 @@ use common::result::audit::Audit as Published;
 use proptest::prelude::*;
 
 use super::*;
+use crate::core::ledger::Entry;
 use crate::core::plan::{Plan, Settings};
 use crate::core::query::Query;
 use crate::core::tally::stored::Stored;
