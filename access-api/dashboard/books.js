@@ -7,12 +7,13 @@ export const STATES = ['asking', 'waiting', 'balanced', 'lost', 'unbalanced', 'o
 // How many minutes are shown unless the reader wants all of them.
 export const NEWEST = 30;
 
+// What was lost comes first, because a phone shows the first columns only.
 const OUTCOMES = [
+  { name: 'gap', title: 'Lost', always: false },
   { name: 'counted', title: 'Counted', always: true },
   { name: 'duplicate', title: 'Re-deliveries', always: true },
   { name: 'undecodable', title: 'No event', always: true },
   { name: 'control', title: 'No record', always: false },
-  { name: 'gap', title: 'Lost', always: false },
 ];
 
 // A number that is 0 is left out of an audit.
