@@ -260,6 +260,37 @@ impl Consumer {
         }
     }
 
+    /// A record that hub and clients are given.
+    fn arrival(&self, record: &BorrowedMessage<'_>) -> Arrival {
+        let now_ms = self.clock.now_ms();
+        Arrival {
+            seq: sequence(record.offset()),
+            payload: Bytes::copy_from_slice(record.payload().unwrap_or_default()),
+            published_ms: record.timestamp().to_millis().unwrap_or(now_ms),
+            now_ms,
+        }
+    }
+
+    /// Drops the record at `seq` if it claims to belong to another stream than the one by which the topic is named.
+    /// Says then under which identity the topic has to be read again, if it has to.
+    fn refute(
+        &self,
+        claimed: Option<StreamId>,
+        seq: u64,
+        progress: &mut Progress,
+    ) -> Option<Option<Identity>> {
+        let (Some(claimed), Identity::Named(stream)) = (claimed, progress.identity) else {
+            return None;
+        };
+        if claimed == stream {
+            return None;
+        }
+        self.hub.pass(seq);
+        self.drop_as(Dropped::OtherStream);
+        let is_news = progress.refuted.replace(claimed) != Some(claimed);
+        Some(is_news.then_some(Identity::Expected(stream)))
+    }
+
     /// Processes a record. Returns an identity when the topic has to be read again under it.
     fn take(
         &self,
@@ -274,25 +305,21 @@ impl Consumer {
                 return progress.named(stream);
             }
             Ok(Record::Newest(result)) => {
-                if let Some(claimed) = result.stream()
-                    && let Identity::Named(stream) = progress.identity
-                    && claimed != stream
-                {
-                    self.hub.pass(seq);
-                    self.drop_as(Dropped::OtherStream);
-                    let is_news = progress.refuted.replace(claimed) != Some(claimed);
-                    return is_news.then_some(Identity::Expected(stream));
+                if let Some(again) = self.refute(result.stream(), seq, progress) {
+                    return again;
                 }
-                let now_ms = self.clock.now_ms();
-                let published_ms = record.timestamp().to_millis().unwrap_or(now_ms);
-                let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
-                let arrival = Arrival { seq, payload, published_ms, now_ms };
-                let published = self.hub.publish(&result, arrival);
+                let published = self.hub.publish(&result, self.arrival(record));
                 if let Some(dropped) = published.dropped() {
                     let (Envelope { query, version, .. }, reason) = (&result, dropped.as_str());
                     self.drop_as(dropped);
                     tracing::debug!(query, version, reason, "did not show a result");
                 }
+            }
+            Ok(Record::Audit(audit)) => {
+                if let Some(again) = self.refute(audit.stream(), seq, progress) {
+                    return again;
+                }
+                self.hub.publish_audit(audit.version, self.arrival(record));
             }
             Ok(Record::Retired(query)) => self.hub.retire(seq, query),
             Ok(Record::Other) => self.hub.pass(seq),

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::protocol::{Cursor, Queries, Status, StreamId};
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -94,6 +95,12 @@ impl Hub {
         published
     }
 
+    /// Keeps an audit for those who ask for it, unless its version is below that of the one that is kept. Clients that
+    /// follow results are not told.
+    pub fn publish_audit(&self, version: u64, arrival: Arrival) {
+        self.write().publish_audit(version, arrival);
+    }
+
     /// Sequence `seq` holds nothing to show.
     pub fn pass(&self, seq: u64) {
         self.write().ring.advance(seq);
@@ -160,6 +167,11 @@ impl Hub {
         drop(state);
         all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         all
+    }
+
+    /// The newest audit, as it was published, and its cursor.
+    pub fn audit(&self) -> Option<(Bytes, Cursor)> {
+        self.read().audit.as_ref().map(|audit| (audit.payload.clone(), audit.cursor))
     }
 
     /// Changes whenever there may be something new for a reader.

@@ -3,7 +3,8 @@
 use common::event::Reason;
 use common::kafka::Topics;
 use common::metrics::{Age, Factory};
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGaugeVec, Registry};
+use common::result::audit::Outcomes;
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use crate::core::plan::Plan;
 
@@ -51,6 +52,11 @@ pub struct Metrics {
     pub snapshot_age: Age,
     /// Stored snapshots that could not be used.
     pub snapshot_errors: IntCounter,
+    /// Offsets of the raw topic in the audit, by outcome: `counted`, `duplicate`, `undecodable`, `control`, `gap`. No
+    /// restart resets them; they are 0 in a process that does not merge the audit.
+    pub audit_offsets: IntGaugeVec,
+    /// Partitions whose books do not balance.
+    pub audit_unbalanced: IntGauge,
     /// Duration of a snapshot, from making it to its acknowledgement.
     pub snapshot_seconds: Histogram,
     /// Duration of handing one round of partials to the producer.
@@ -237,6 +243,14 @@ impl Metrics {
             )?,
             snapshot_errors: make
                 .counter("snapshot_errors", "stored snapshots that could not be used")?,
+            audit_offsets: make.gauges(
+                "audit_offsets",
+                "offsets of the raw topic, by what became of them since its beginning",
+                "outcome",
+                Outcomes::default().by_name().map(|(outcome, _)| outcome),
+            )?,
+            audit_unbalanced: make
+                .gauge("audit_unbalanced_partitions", "partitions whose books do not balance")?,
             snapshot_seconds: seconds("snapshot", "from making a snapshot to its acknowledgement")?,
             emit_seconds: seconds("emit", "handing one round of partials to the producer")?,
             takeover_seconds: seconds(
@@ -244,5 +258,19 @@ impl Metrics {
                 "from an assignment to asking for its first record",
             )?,
         })
+    }
+
+    /// Another process has the audit now.
+    pub fn forget_audit(&self) {
+        self.show_audit(Outcomes::default());
+        self.audit_unbalanced.set(0);
+    }
+
+    /// Sets the offsets of the audit.
+    pub fn show_audit(&self, total: Outcomes) {
+        for (outcome, offsets) in total.by_name() {
+            let offsets = i64::try_from(offsets).unwrap_or(i64::MAX);
+            self.audit_offsets.with_label_values(&[outcome]).set(offsets);
+        }
     }
 }

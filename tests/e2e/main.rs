@@ -6,6 +6,7 @@
 
 mod access_api;
 mod analyzers;
+mod audit;
 mod bad_input;
 mod capacity;
 mod collector;

@@ -1,8 +1,9 @@
 //! The kinds of records in the topic of results. Pure.
 
 use common::protocol::StreamId;
+use common::result::audit;
 
-use crate::envelope::{Envelope, Unreadable};
+use crate::envelope::{AuditEnvelope, Envelope, Unreadable};
 use crate::hub::Dropped;
 
 /// A record of the topic of results.
@@ -12,9 +13,11 @@ pub enum Record<'a> {
     Stream(StreamId),
     /// The newest result of a query.
     Newest(Envelope),
+    /// The newest audit.
+    Audit(AuditEnvelope),
     /// The query was removed: a record without a value.
     Retired(&'a str),
-    /// Anything else in the topic: a key with a `/`, or a record without a value whose key is not text.
+    /// Anything else in the topic: another key with a `/`, or a record without a value whose key is not text.
     Other,
 }
 
@@ -51,6 +54,9 @@ impl<'a> Record<'a> {
         let key = key.unwrap_or_default();
         if let Some(stream) = StreamId::from_key(key) {
             return Ok(Self::Stream(stream));
+        }
+        if let (true, Some(payload)) = (key == audit::KEY.as_bytes(), payload) {
+            return Ok(Self::Audit(AuditEnvelope::read(payload)?));
         }
         if key.contains(&b'/') {
             return Ok(Self::Other);
@@ -104,6 +110,21 @@ mod tests {
             assert!(matches!(read(&key, payload), Ok(Record::Stream(s)) if s == stream));
         }
         assert!(matches!(read("stream/x", Some("")), Ok(Record::Other)));
+    }
+
+    #[test]
+    fn the_audit_is_known_by_its_key_and_is_no_result() {
+        let audit = r#"{"v":1,"stream":"0000000000000007","version":9,"news":[]}"#;
+        let Ok(Record::Audit(envelope)) = read(audit::KEY, Some(audit)) else { panic!() };
+        assert_eq!((envelope.version, envelope.stream()), (9, Some(StreamId(7))));
+        assert!(matches!(read("audit/else", Some(audit)), Ok(Record::Other)));
+        assert!(matches!(read(audit::KEY, None), Ok(Record::Other)));
+        for malformed in ["", "{}", r#"{"v":9,"version":1}"#] {
+            assert_eq!(
+                read(audit::KEY, Some(malformed)).unwrap_err().dropped().as_str(),
+                "malformed"
+            );
+        }
     }
 
     #[test]

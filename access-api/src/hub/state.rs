@@ -26,6 +26,8 @@ pub struct State {
     pub queries: Vec<Query>,
     /// The index of each name in `queries`.
     pub indices: HashMap<String, usize>,
+    /// The newest audit.
+    pub audit: Option<Audit>,
     kafka_away_since_ms: Option<i64>,
     newest_result_ms: Option<i64>,
 }
@@ -58,6 +60,16 @@ pub struct Newest {
     pub version: u64,
     /// Its newest event time, in milliseconds since 1970.
     pub as_of_ms: i64,
+}
+
+/// An audit as it was published.
+#[derive(Debug)]
+pub struct Audit {
+    /// Its value.
+    pub payload: Bytes,
+    /// Its position.
+    pub cursor: Cursor,
+    version: u64,
 }
 
 /// A record of the topic of results, as the consumer hands it over.
@@ -184,6 +196,7 @@ impl State {
             ring: Ring::new(ring),
             queries: Vec::new(),
             indices: HashMap::new(),
+            audit: None,
             kafka_away_since_ms: None,
             newest_result_ms: None,
         }
@@ -197,6 +210,7 @@ impl State {
         self.ring.clear(end);
         self.queries.clear();
         self.indices.clear();
+        self.audit = None;
         self.newest_result_ms = None;
     }
 
@@ -206,6 +220,15 @@ impl State {
         let published = self.admit(result, arrival, limits);
         self.ring.advance(seq);
         published
+    }
+
+    /// Keeps an audit, unless it is older than the one that is kept.
+    pub fn publish_audit(&mut self, version: u64, Arrival { seq, payload, .. }: Arrival) {
+        self.ring.advance(seq);
+        if self.audit.as_ref().is_none_or(|known| known.version <= version) {
+            let cursor = Cursor { stream: self.stream, seq };
+            self.audit = Some(Audit { payload, cursor, version });
+        }
     }
 
     fn admit(&mut self, result: &Envelope, arrival: Arrival, limits: &Limits) -> Published {

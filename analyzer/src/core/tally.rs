@@ -140,6 +140,11 @@ impl Tally {
         self.behind.iter_mut().flat_map(Counting::emit).chain(self.counting.emit())
     }
 
+    /// The ledger, if anything was entered since it was last emitted. It is about the queries that are not behind.
+    pub fn emit_ledger(&mut self) -> Option<Partial> {
+        self.counting.emit_ledger()
+    }
+
     /// Everything counts as changed, also what was emitted before: on taking a partition over, so that
     /// readers which start anew are not left with what a former owner wrote last.
     pub fn touch(&mut self) {

@@ -4,18 +4,19 @@
 //! partition publishes the query. Since the topic is compacted, an owner knows everything when it
 //! has read the partition from its start: until then it publishes nothing, so that no result goes
 //! backwards. Partials are replaced by key, never added up; reading one twice changes nothing.
+//!
+//! The audit is one more task beside the queries, and is published more rarely.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use common::admin::Condition;
 use common::protocol::StreamId;
-use common::result::TopN;
 use rdkafka::message::{BorrowedMessage, Message};
 
 use super::context::Context;
 use super::exchange::{Exchange, Read, Round, Wait};
-use crate::core::merge::{Applied, Merge};
+use crate::core::audit;
 use crate::core::partial::Key;
 use crate::error::Error;
 use crate::group::Change;
@@ -24,6 +25,9 @@ use crate::placement::partition_of;
 use crate::publisher::Record;
 
 mod stream;
+mod task;
+
+use task::Task;
 
 /// The consumer group of this stage.
 pub const GROUP: &str = "analyzer-merge";
@@ -43,24 +47,14 @@ pub fn run(context: &Context, ready: &Condition) -> Result<(), Error> {
     Stage::open(context, ready).and_then(Stage::run)
 }
 
-/// One query that this process publishes.
-struct QueryTask {
-    merge: Merge,
-    /// The partition of the partials topic that it is made from.
-    partition: i32,
-    /// Whether there may be something new to publish.
-    changed: bool,
-    /// What was published last.
-    published: Option<Vec<u8>>,
-}
-
 struct Stage<'a> {
     context: &'a Context,
     ready: &'a Condition,
     exchange: Exchange,
     /// The identity of the topic of results.
     stream: StreamId,
-    tasks: BTreeMap<String, QueryTask>,
+    /// By the query's name, and the audit's.
+    tasks: BTreeMap<String, Task>,
     /// Partitions that are not read through yet, with the end that they had at the assignment.
     unread: BTreeMap<i32, i64>,
     /// The partitions of the partials topic that this process reads.
@@ -96,8 +90,9 @@ impl<'a> Stage<'a> {
     }
 
     fn read(&mut self) -> Result<(), Error> {
-        let changed = self.tasks.values().any(|task| task.changed);
-        let wait = if changed { Wait::UntilPublication } else { Wait::Idle };
+        let now = Instant::now();
+        let is_due = self.tasks.values().any(|task| task.is_due(now));
+        let wait = if is_due { Wait::UntilPublication } else { Wait::Idle };
         let Self { exchange, tasks, unread, context, .. } = self;
         let before = unread.len();
         let round = exchange.read(BATCH, wait, |read| match read {
@@ -144,17 +139,18 @@ impl<'a> Stage<'a> {
                 self.unread.insert(partition, marks.high);
             }
         }
+        let place = |query: &str| {
+            let partition = partition_of(query, self.context.partitions.partials);
+            partitions.contains(&partition).then_some(partition)
+        };
         for planned in self.context.plan.queries() {
-            let partition = partition_of(&planned.query.name, self.context.partitions.partials);
-            if partitions.contains(&partition) {
-                let task = QueryTask {
-                    merge: Merge::new(planned),
-                    partition,
-                    changed: true,
-                    published: None,
-                };
+            if let Some(partition) = place(&planned.query.name) {
+                let task = Task::of_query(planned, partition);
                 self.tasks.insert(planned.query.name.clone(), task);
             }
+        }
+        if let Some(partition) = place(audit::QUERY) {
+            self.tasks.insert(audit::QUERY.to_owned(), Task::of_audit(partition));
         }
         let assigned = partitions.len().try_into().unwrap_or(i64::MAX);
         let gauge = &self.context.metrics.assigned;
@@ -171,6 +167,7 @@ impl<'a> Stage<'a> {
         let metrics = &self.context.metrics;
         metrics.assigned.with_label_values(&[metrics::Stage::Merge.as_str()]).set(0);
         metrics.merge_lag.reset();
+        metrics.forget_audit();
         self.partitions.clear();
         self.tasks.clear();
         self.unread.clear();
@@ -203,22 +200,17 @@ impl<'a> Stage<'a> {
         if !self.exchange.publication_due(started) {
             return Ok(());
         }
-        let metrics = &self.context.metrics;
+        let topic = &self.context.config.kafka.topics.results;
         let mut done = false;
-        for (query, task) in &mut self.tasks {
-            if !task.changed || self.unread.contains_key(&task.partition) {
+        for task in self.tasks.values_mut() {
+            if !task.is_due(started) || self.unread.contains_key(&task.partition) {
                 continue;
             }
             done = true;
-            task.changed = false;
-            let result = encode(&mut task.merge, self.stream);
-            if task.published.as_ref() != Some(&result) {
-                let topic = &self.context.config.kafka.topics.results;
+            if let Some((key, value)) = task.publish(self.stream, started, &self.context.metrics) {
                 let record =
-                    Record { topic, partition: None, key: query.as_bytes(), value: Some(&result) };
+                    Record { topic, partition: None, key: key.as_bytes(), value: Some(value) };
                 self.exchange.out.send(record, &self.exchange.sent)?;
-                task.published = Some(result);
-                metrics.results.with_label_values(&[query]).inc();
             }
         }
         if done {
@@ -229,7 +221,7 @@ impl<'a> Stage<'a> {
 }
 
 /// Takes a partial in; one of a query that is not configured any more is passed over.
-fn take(tasks: &mut BTreeMap<String, QueryTask>, message: &BorrowedMessage<'_>, context: &Context) {
+fn take(tasks: &mut BTreeMap<String, Task>, message: &BorrowedMessage<'_>, context: &Context) {
     let damaged = |what: &str, error: &dyn std::fmt::Display| {
         context.metrics.damaged_partials.inc();
         let (partition, offset) = (message.partition(), message.offset());
@@ -240,15 +232,7 @@ fn take(tasks: &mut BTreeMap<String, QueryTask>, message: &BorrowedMessage<'_>, 
         Err(error) => return damaged("key", &error),
     };
     let Some(task) = tasks.get_mut(&key.query) else { return };
-    match task.merge.apply(&key, message.payload()) {
-        Ok(Applied::Changed) => task.changed = true,
-        Ok(Applied::Staged | Applied::Ignored) => {}
-        Err(error) => damaged("value", &error),
+    if let Err(error) = task.apply(&key, message.payload()) {
+        damaged("value", &error);
     }
-}
-
-#[expect(clippy::expect_used, reason = "a result is made of numbers, strings and lists of them")]
-fn encode(merge: &mut Merge, stream: StreamId) -> Vec<u8> {
-    let result = TopN { stream: stream.to_string(), ..merge.result() };
-    serde_json::to_vec(&result).expect("numbers, strings and lists are JSON")
 }

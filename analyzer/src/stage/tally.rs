@@ -10,6 +10,7 @@
 //!   consumer of its own, while the others go on.
 //! - Changed partials follow once an interval, sooner when the stream is quiet, and not before those
 //!   sent last have arrived: a slow broker gets fewer, newer ones.
+//! - The ledgers are published with them, but only every few seconds.
 //! - What former owners published is deleted once as much is published under own keys.
 //! - On a revocation every tally is published, stored and suspended. A suspended tally is a function of
 //!   the records that it has seen, so it goes on from there when its partition comes back. When the
@@ -28,6 +29,7 @@ use crate::core::tally::{Outcome, Record, Tally};
 use crate::error::Error;
 use crate::group::Change;
 use crate::metrics::{self, Metrics};
+use crate::pace::{AUDIT_INTERVAL, Pace};
 use crate::state;
 
 mod former;
@@ -83,6 +85,8 @@ struct Stage<'a> {
     warnings: Warnings,
     /// Whether something was counted that is not in the partials yet.
     unpublished: bool,
+    /// How often ledgers are published.
+    ledger_pace: Pace,
 }
 
 impl<'a> Stage<'a> {
@@ -101,6 +105,7 @@ impl<'a> Stage<'a> {
             counts: RecordCounts::default(),
             warnings: Warnings::new(Instant::now()),
             unpublished: false,
+            ledger_pace: Pace::new(AUDIT_INTERVAL),
         })
     }
 
@@ -235,6 +240,7 @@ impl<'a> Stage<'a> {
         for (partition, mut task) in std::mem::take(&mut self.tasks) {
             if !lost {
                 task.publish(&self.exchange.out, &self.sink, &self.exchange.sent)?;
+                task.publish_ledger(&self.exchange.out, &self.sink, &self.exchange.sent)?;
                 task.store(&self.exchange.out)?;
             }
             self.suspended.insert(partition, (task.into_tally(), Instant::now()));
@@ -302,16 +308,24 @@ impl<'a> Stage<'a> {
 
     fn publish(&mut self) -> Result<(), Error> {
         let started = Instant::now();
-        if !self.unpublished || !self.exchange.publication_due(started) {
+        let ledgers_due = self.ledger_pace.time_until_due(started, started).is_zero();
+        if !(self.unpublished || ledgers_due) || !self.exchange.publication_due(started) {
             return Ok(());
         }
         for task in self.tasks.values_mut() {
             task.publish(&self.exchange.out, &self.sink, &self.exchange.sent)?;
+            if ledgers_due {
+                task.publish_ledger(&self.exchange.out, &self.sink, &self.exchange.sent)?;
+            }
         }
-        self.unpublished = false;
         let ended = Instant::now();
-        self.exchange.published(started, ended);
-        self.context.metrics.emit_seconds.observe((ended - started).as_secs_f64());
+        if ledgers_due {
+            self.ledger_pace.done(started, ended);
+        }
+        if std::mem::take(&mut self.unpublished) {
+            self.exchange.published(started, ended);
+            self.context.metrics.emit_seconds.observe((ended - started).as_secs_f64());
+        }
         Ok(())
     }
 
@@ -385,6 +399,7 @@ impl<'a> Stage<'a> {
         if !self.exchange.consumer.is_assignment_lost() {
             for task in self.tasks.values_mut() {
                 task.publish(&self.exchange.out, &self.sink, &self.exchange.sent)?;
+                task.publish_ledger(&self.exchange.out, &self.sink, &self.exchange.sent)?;
                 task.store(&self.exchange.out)?;
             }
         }

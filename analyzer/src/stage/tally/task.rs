@@ -87,6 +87,8 @@ pub struct PartitionTask {
     reported: Reported,
     /// The first offset that the partials sent last do not reflect, in no query.
     published: i64,
+    /// The same of the ledger.
+    published_ledger: i64,
     /// What former owners left in the partials topic.
     former: Option<Found>,
 }
@@ -160,6 +162,7 @@ impl PartitionTask {
             unstored_since: (unstored > 0).then_some(now),
             unacknowledged_since: None,
             published: 0,
+            published_ledger: 0,
             former: None,
         }
     }
@@ -228,6 +231,20 @@ impl PartitionTask {
         Ok(())
     }
 
+    /// Sends the ledger, if it has changed.
+    pub fn publish_ledger(
+        &mut self,
+        out: &Publisher,
+        sink: &PartialsSink,
+        ticket: &Arc<Ticket>,
+    ) -> Result<(), Error> {
+        if let Some(partial) = self.tally.emit_ledger() {
+            sink.send(out, &partial, self.owner, ticket)?;
+        }
+        self.published_ledger = self.tally.next_offset();
+        Ok(())
+    }
+
     /// Sends everything.
     pub fn publish_all(
         &mut self,
@@ -236,7 +253,8 @@ impl PartitionTask {
         ticket: &Arc<Ticket>,
     ) -> Result<(), Error> {
         self.tally.touch();
-        self.publish(out, sink, ticket)
+        self.publish(out, sink, ticket)?;
+        self.publish_ledger(out, sink, ticket)
     }
 
     /// As whom this process writes about the partition.
@@ -257,7 +275,7 @@ impl PartitionTask {
         sink: &PartialsSink,
         ticket: &Arc<Ticket>,
     ) -> Result<(), Error> {
-        let published = self.published;
+        let published = self.published.min(self.published_ledger);
         let Some(found) = self.former.take_if(|found| found.next_offset <= published) else {
             return Ok(());
         };
