@@ -6,7 +6,8 @@
 //! - [`recording`] finds, makes and rewrites recordings; [`feed`] is a WebSocket server for messages that a recording
 //!   cannot hold; [`client`] is a client of the access-api.
 //! - [`browser`] drives a browser without a screen; [`path_proxy`] puts the pipeline below a path, as a gateway does.
-//! - [`structure`] reads the workspace's own sources to find out which file imports which.
+//! - [`structure`] reads the workspace's own sources to find out which file imports which; [`page`] finds the commands in
+//!   a page of the documentation.
 //!
 //! Nothing here asserts on durations. Tests wait for a condition ([`eventually`]), with a limit far above what it takes.
 #![expect(
@@ -20,6 +21,7 @@ pub mod client;
 pub mod feed;
 pub mod oracle;
 pub mod outcome;
+pub mod page;
 pub mod path_proxy;
 pub mod process;
 pub mod recording;
