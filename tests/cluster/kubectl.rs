@@ -50,6 +50,8 @@ pub fn with_input(arguments: &[&str], input: &str) -> String {
 
 /// Applies an overlay of `k8s/`.
 pub fn apply_overlay(overlay: &str) {
+    // A Job with another image cannot be changed.
+    kubectl(&["delete", "job", "topics", "--ignore-not-found"]);
     apply(&format!("overlays/{overlay}"), "--kustomize");
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test's failure is the message")]
 
 mod kubectl;
+mod operations;
 mod policies;
 mod scaling;
 mod seen;

@@ -8,7 +8,8 @@
 //! - [`browser`] drives a browser without a screen; [`path_proxy`] puts the pipeline below a path, as a gateway does.
 //! - [`secured`] is a Kafka with certificates and passwords, which an [`authority`] issues; [`rights`] tries what a
 //!   principal is allowed there.
-//! - [`structure`] reads the workspace's own sources to find out which file imports which.
+//! - [`structure`] reads the workspace's own sources to find out which file imports which; [`page`] finds the commands in
+//!   a page of the documentation.
 //!
 //! Nothing here asserts on durations. Tests wait for a condition ([`eventually`]), with a limit far above what it takes.
 #![expect(
@@ -23,6 +24,7 @@ pub mod client;
 pub mod feed;
 pub mod oracle;
 pub mod outcome;
+pub mod page;
 pub mod path_proxy;
 pub mod process;
 pub mod recording;

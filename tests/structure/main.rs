@@ -1,4 +1,9 @@
-//! Checks which parts of the sources may import which; see `pipeline_tests::structure`.
+//! Checks which parts of the sources may import which (see `pipeline_tests::structure`), and that the commands in the
+//! documentation name what exists.
+#![expect(clippy::expect_used, reason = "a test's failure is the message")]
+
+mod commands;
+mod objects;
 
 use std::path::{Path, PathBuf};
 

@@ -44,7 +44,7 @@ pub(super) fn local_kafka() -> Vec<Finding> {
     findings.push(match (fetched(), programs::in_path("mvn")) {
         (true, _) => Finding::fine("kafka", "its jars have been fetched"),
         (false, Some(_)) => {
-            Finding::fine("kafka", "its jars (43 MB) are fetched by Maven at the first start")
+            Finding::fine("kafka", "its jars (44 MB) are fetched by Maven at the first start")
         }
         (false, None) => Finding::missing(
             "kafka",

@@ -135,7 +135,7 @@ pub struct Args {
 
 /// How long a step of the start may take.
 const START: Duration = Duration::from_secs(120);
-/// How long the start of Kafka may take, for which 43 MB may have to be fetched over a slow line.
+/// How long the start of Kafka may take, for which 44 MB may have to be fetched over a slow line.
 const FETCH: Duration = Duration::from_secs(900);
 
 impl Args {
