@@ -233,7 +233,7 @@ pub fn longest_throttle(mut settings: ClientConfig, topic: &str, bytes: usize) -
         settings.create_with_context(context).expect("a producer");
     let payload = vec![0_u8; 10_000];
     for _ in 0..bytes / payload.len() {
-        let record = BaseRecord::<str, [u8]>::to(topic).payload(&payload);
+        let record = BaseRecord::<str, [u8]>::to(topic).key("none").payload(&payload);
         producer.send(record).map_err(|(error, _)| error).expect("room for a record");
     }
     eventually("all records are written", || {
