@@ -76,7 +76,7 @@ impl App {
     /// When the results cannot be read.
     pub async fn run(self) -> Result<(), Error> {
         let Self { config, host, hub, metrics, server, address, conditions } = self;
-        let shutdown = host.shutdown;
+        let (shutdown, tracer) = (host.shutdown, host.tracer);
         let clock = Clock::new(&config.service);
         let shared = Shared {
             hub: Arc::clone(&hub),
@@ -90,9 +90,8 @@ impl App {
                 ensured = config.kafka.ensure_topics(&[Topic::Results]) => ensured?,
                 () = shutdown.cancelled() => return Ok(()),
             }
-            Consumer::new(config.kafka.clone(), hub, metrics, conditions, clock, shutdown.clone())
-                .run()
-                .await?;
+            let (kafka, shutdown) = (config.kafka.clone(), shutdown.clone());
+            Consumer::new(kafka, hub, metrics, conditions, clock, shutdown, tracer).run().await?;
             Ok(())
         };
         // When the consumer ends, the server drains too; a stop of the host ends both.

@@ -21,21 +21,24 @@ use common::clock::Clock;
 use common::kafka::Kafka;
 use common::kafka::reader::Polled;
 use common::protocol::StreamId;
+use common::trace::Tracer;
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::envelope::Envelope;
-use crate::hub::{Arrival, Hub};
+use crate::hub::{Arrival, Hub, Published};
 use crate::metrics::Metrics;
 pub use error::Error;
 use record::Record;
 use topic::{Context, Topic, is_topic_gone, sequence};
+use traces::Showing;
 
 mod error;
 mod record;
 mod topic;
+mod traces;
 
 /// How long one poll waits, and so how late the thread may notice that it is to stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -57,6 +60,7 @@ pub struct Consumer {
     conditions: Conditions,
     clock: Clock,
     shutdown: CancellationToken,
+    tracer: Tracer,
 }
 
 /// Which stream the consumer takes the topic for.
@@ -91,8 +95,9 @@ impl Consumer {
         conditions: Conditions,
         clock: Clock,
         shutdown: CancellationToken,
+        tracer: Tracer,
     ) -> Self {
-        Self { kafka, hub, metrics, conditions, clock, shutdown }
+        Self { kafka, hub, metrics, conditions, clock, shutdown, tracer }
     }
 
     /// Reads in a thread of its own until `shutdown`, or until it cannot go on.
@@ -252,11 +257,17 @@ impl Consumer {
                     let is_news = progress.refuted.replace(claimed) != Some(claimed);
                     return is_news.then_some(Identity::Expected(stream));
                 }
+                // What is read before that was shown when it was new.
+                let is_news = self.hub.is_complete();
+                let showing = is_news.then(|| Showing::begin(&self.tracer, record)).flatten();
                 let now_ms = self.clock.now_ms();
                 let published_ms = record.timestamp().to_millis().unwrap_or(now_ms);
                 let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
                 let arrival = Arrival { seq, payload, published_ms, now_ms };
                 let published = self.hub.publish(&result, arrival);
+                if let (Published::Shown, Some(showing)) = (published, showing) {
+                    showing.shown(&result, seq);
+                }
                 if let Some(reason) = published.dropped_as() {
                     let Envelope { query, version, .. } = &result;
                     self.metrics.results_dropped.with_label_values(&[reason]).inc();

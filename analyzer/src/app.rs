@@ -31,7 +31,14 @@ pub async fn run(config: Config, host: Host) -> Result<(), Error> {
         partitions = prepare(Arc::clone(&config)) => partitions?,
     };
     topics.set();
-    let context = Context { config, plan, partitions: prepared, metrics, stop: stop.clone() };
+    let context = Context {
+        config,
+        plan,
+        partitions: prepared,
+        metrics,
+        stop: stop.clone(),
+        tracer: host.tracer,
+    };
     let tally = Running::start("tally", stop.clone(), {
         let context = context.clone();
         move || tally::run(&context, &tallies)

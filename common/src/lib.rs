@@ -17,6 +17,8 @@
 //! | [`clock`] | the time of day |
 //! | [`metrics`] | how metrics are named and made |
 //! | [`telemetry`] | log output |
+//! | [`trace`] | traces of events and results, for OpenTelemetry; off by default |
+//! | [`tls`] | TLS of the connections that the tiers open themselves |
 //! | [`output`] | standard output |
 //! | `message_log` | the hybrid message log (feature `message-log`) |
 
@@ -36,3 +38,5 @@ pub mod result;
 pub mod secret;
 pub mod telemetry;
 pub mod tier;
+pub mod tls;
+pub mod trace;

@@ -6,15 +6,20 @@
 use std::future::Future;
 use std::process::ExitCode;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Command, FromArgMatches};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Readiness};
+use crate::clock::Clock;
 use crate::config::{self, Flags, TierConfig};
+use crate::trace::{self, Tracer};
 use crate::{output, telemetry};
+
+/// How long the last spans may take to be sent, if the drain deadline leaves as much.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// Exit code of a configuration that cannot be used.
 pub const EXIT_CONFIG: u8 = 64;
@@ -46,6 +51,8 @@ pub struct Host {
     pub readiness: Readiness,
     /// Cancelled when the process is asked to stop.
     pub shutdown: CancellationToken,
+    /// Takes the tier's spans.
+    pub tracer: Tracer,
 }
 
 /// Runs the tier until it ends. A tier's `main` consists of this call.
@@ -103,10 +110,20 @@ fn misconfigured<T: Tier>(error: &impl std::fmt::Display) -> ExitCode {
 }
 
 async fn live<T: Tier>(config: T::Config) -> ExitCode {
+    let registry = prometheus::Registry::new();
+    let clock = Clock::new(config.service());
+    let (tracer, exporter) = match trace::start(config.trace(), T::NAME, clock, &registry) {
+        Ok(started) => started,
+        Err(error) => {
+            tracing::error!(%error, "cannot start tracing; remove trace.endpoint to go without");
+            return ExitCode::FAILURE;
+        }
+    };
     let host = Host {
-        registry: prometheus::Registry::new(),
+        registry,
         readiness: Readiness::default(),
         shutdown: CancellationToken::new(),
+        tracer,
     };
     let started = host.readiness.condition("started");
     let address = config.service().admin;
@@ -128,14 +145,19 @@ async fn live<T: Tier>(config: T::Config) -> ExitCode {
         started.set();
         stop_signal().await;
     };
+    let mut left = deadline;
     let outcome = tokio::select! {
         biased;
         outcome = &mut run => outcome,
         () = asked_to_stop => {
             tracing::info!(deadline_ms = deadline.as_millis(), "stopping");
             shutdown.cancel();
+            let asked = Instant::now();
             tokio::select! {
-                outcome = &mut run => outcome,
+                outcome = &mut run => {
+                    left = deadline.saturating_sub(asked.elapsed());
+                    outcome
+                }
                 () = tokio::time::sleep(deadline) => {
                     tracing::error!("did not drain in time; the next start will finish the rest");
                     return ExitCode::FAILURE;
@@ -147,6 +169,7 @@ async fn live<T: Tier>(config: T::Config) -> ExitCode {
             }
         }
     };
+    exporter.finish(LAST_SPANS.min(left)).await;
     match outcome {
         Ok(()) => {
             tracing::info!("stopped");

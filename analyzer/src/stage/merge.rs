@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use common::admin::Condition;
+use common::kafka::header;
 use common::protocol::StreamId;
 use common::result::TopN;
+use common::trace::Span;
 use rdkafka::message::{BorrowedMessage, Message};
 
 use super::context::Context;
@@ -23,6 +25,9 @@ use crate::placement::partition_of;
 use crate::publisher::Record;
 
 mod stream;
+mod traces;
+
+use traces::Links;
 
 /// The consumer group of this stage.
 pub const GROUP: &str = "analyzer-merge";
@@ -48,6 +53,8 @@ struct QueryTask {
     changed: bool,
     /// What was published last.
     published: Option<Vec<u8>>,
+    /// Sampled events that are new in the next result.
+    links: Links,
 }
 
 struct Stage<'a> {
@@ -92,7 +99,9 @@ impl<'a> Stage<'a> {
         let before = unread.len();
         let round = exchange.read(BATCH, wait, |read| match read {
             Read::Record(message) => {
-                take(tasks, message, context);
+                // What is read through at the beginning was in results of others before.
+                let is_news = !unread.contains_key(&message.partition());
+                take(tasks, message, is_news, context);
                 let (partition, next) = (message.partition(), message.offset() + 1);
                 if unread.get(&partition).is_some_and(|&end| next >= end) {
                     unread.remove(&partition);
@@ -142,6 +151,7 @@ impl<'a> Stage<'a> {
                     partition,
                     changed: true,
                     published: None,
+                    links: Links::default(),
                 };
                 self.tasks.insert(planned.query.name.clone(), task);
             }
@@ -182,12 +192,19 @@ impl<'a> Stage<'a> {
             }
             done = true;
             task.changed = false;
-            let result = encode(&mut task.merge, self.stream);
+            let (version, result) = encode(&mut task.merge, self.stream);
             if task.published.as_ref() != Some(&result) {
                 let topic = &self.context.config.kafka.topics.results;
-                let record =
-                    Record { topic, partition: None, key: query.as_bytes(), value: Some(&result) };
+                let span = task.links.span(self.stream, query, version);
+                let traceparent = span.as_ref().map(|span| span.context.to_string());
+                let header = traceparent.as_deref().map(|text| (header::TRACEPARENT, text));
+                let (key, value) = (query.as_bytes(), Some(&*result));
+                let record = Record { topic, partition: None, key, value, header };
                 self.exchange.out.send(record, &self.exchange.sent)?;
+                if let Some(span) = span {
+                    let tracer = &self.context.tracer;
+                    tracer.record(Span { end_ns: tracer.now_ns(), ..span });
+                }
                 task.published = Some(result);
                 metrics.results.with_label_values(&[query]).inc();
             }
@@ -200,7 +217,12 @@ impl<'a> Stage<'a> {
 }
 
 /// Takes a partial in; one of a query that is not configured any more is passed over.
-fn take(tasks: &mut BTreeMap<String, QueryTask>, message: &BorrowedMessage<'_>, context: &Context) {
+fn take(
+    tasks: &mut BTreeMap<String, QueryTask>,
+    message: &BorrowedMessage<'_>,
+    is_news: bool,
+    context: &Context,
+) {
     let damaged = |what: &str, error: &dyn std::fmt::Display| {
         context.metrics.damaged_partials.inc();
         let (partition, offset) = (message.partition(), message.offset());
@@ -212,14 +234,20 @@ fn take(tasks: &mut BTreeMap<String, QueryTask>, message: &BorrowedMessage<'_>, 
     };
     let Some(task) = tasks.get_mut(&key.query) else { return };
     match task.merge.apply(&key, message.payload()) {
-        Ok(Applied::Changed) => task.changed = true,
+        Ok(Applied::Changed) => {
+            task.changed = true;
+            if is_news {
+                task.links.take(message, &context.tracer);
+            }
+        }
         Ok(Applied::Staged | Applied::Ignored) => {}
         Err(error) => damaged("value", &error),
     }
 }
 
 #[expect(clippy::expect_used, reason = "a result is made of numbers, strings and lists of them")]
-fn encode(merge: &mut Merge, stream: StreamId) -> Vec<u8> {
+fn encode(merge: &mut Merge, stream: StreamId) -> (u64, Vec<u8>) {
     let result = TopN { stream: stream.to_string(), ..merge.result() };
-    serde_json::to_vec(&result).expect("numbers, strings and lists are JSON")
+    let json = serde_json::to_vec(&result).expect("numbers, strings and lists are JSON");
+    (result.version, json)
 }

@@ -35,6 +35,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::publisher::{Publisher, Report, Reports, Unsent};
 use crate::read_back::{Arrived, read_back};
+use crate::traces::Traces;
 
 /// Entries that are read from the log at once when it is sent again.
 const PAGE: usize = 256;
@@ -75,6 +76,7 @@ pub(super) struct Delivery {
     reachable: Condition,
     metrics: Metrics,
     waiter: Waiter,
+    traces: Traces,
 }
 
 impl Delivery {
@@ -89,8 +91,9 @@ impl Delivery {
         reachable: Condition,
         metrics: Metrics,
         waiter: Waiter,
+        traces: Traces,
     ) -> Result<Self, Error> {
-        let publisher = Publisher::new(kafka, instance, None, reachable.clone())?;
+        let publisher = Publisher::new(kafka, instance, None, reachable.clone(), traces.clone())?;
         Ok(Self {
             kafka: kafka.clone(),
             reports: publisher.reports(),
@@ -108,6 +111,7 @@ impl Delivery {
             reachable,
             metrics,
             waiter,
+            traces,
         })
     }
 
@@ -130,6 +134,11 @@ impl Delivery {
     pub(super) fn answered(&self) -> impl Future<Output = ()> {
         let reports = Arc::clone(&self.reports);
         async move { reports.some().await }
+    }
+
+    /// All entries that were handed to the producer so far are in the log.
+    pub(super) fn logged(&self) {
+        self.traces.logged();
     }
 
     /// Looks whether a Kafka that did not answer does so now.
@@ -353,6 +362,7 @@ impl Delivery {
             journal.log().instance(),
             self.batch_bytes,
             self.reachable.clone(),
+            self.traces.clone(),
         )?;
         let reports = std::mem::replace(&mut self.reports, publisher.reports());
         // Dropping the old producer makes it answer for all that it holds. Only what it delivered counts:

@@ -67,6 +67,8 @@ pub(super) struct Counting {
     event_time: Watermark,
     record_time: Watermark,
     dedupe: Dedupe,
+    /// The hash of the last event's id.
+    last_id: Option<u64>,
     queries: Vec<Tallied>,
     found: Found,
     notices: Notices,
@@ -112,6 +114,7 @@ impl Counting {
             record_time: Watermark::new(MAX_TIMESTAMP_JUMP_MS),
             dedupe: Dedupe::new(settings.dedupe_capacity, settings.dedupe_horizon_ms),
             queries: queries.into_iter().map(tallied).collect(),
+            last_id: None,
             found: Found::default(),
             notices: Notices::default(),
             plan: Arc::clone(plan),
@@ -142,6 +145,11 @@ impl Counting {
     /// Mentions too old for the window of a query, summed over the queries.
     pub(super) fn late(&self) -> u64 {
         self.queries.iter().map(|query| query.panes.late()).sum()
+    }
+
+    /// The hash of the id of the event that was counted or dropped last; `None` if it has no id.
+    pub(super) fn last_id(&self) -> Option<u64> {
+        self.last_id
     }
 
     /// What has been noticed since it was last taken.
@@ -191,8 +199,8 @@ impl Counting {
         };
         let is_misplaced = event.key().is_some_and(|key| record.key != Some(key.as_bytes()));
         self.progress.key_mismatches += u64::from(is_misplaced);
-        if let Some(id) = event.id() {
-            let id = hash(id.as_bytes());
+        self.last_id = event.id().map(|id| hash(id.as_bytes()));
+        if let Some(id) = self.last_id {
             if self.dedupe.contains(id) {
                 return Outcome::Duplicate;
             }

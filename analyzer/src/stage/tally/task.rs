@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::kafka::Kafka;
+use common::kafka::{Kafka, header};
+use common::trace::Tracer;
+use rdkafka::message::BorrowedMessage;
 
 use super::former::Found;
+use super::traces::Traces;
 use crate::config::Config;
 use crate::core::notices::Notices;
 use crate::core::owner::Owner;
-use crate::core::partial::{Key, Partial};
+use crate::core::partial::{Key, Part, Partial};
 use crate::core::plan::Plan;
 use crate::core::tally::{Outcome, Record, Restoring, Tally};
 use crate::core::witness::Witness;
@@ -37,10 +40,14 @@ impl PartialsSink {
         out: &Publisher,
         partial: &Partial,
         owner: Owner,
+        traces: Option<&str>,
         ticket: &Arc<Ticket>,
     ) -> Result<(), Error> {
         let text = partial.key.written_by(owner);
-        self.put(out, &text, &partial.key, partial.value.as_deref(), ticket)
+        let header = traces.filter(|_| partial.key.part == Part::Head);
+        let header = header.map(|traces| (header::TRACES, traces));
+        let record = self.record(&text, &partial.key, partial.value.as_deref());
+        Ok(out.send(publisher::Record { header, ..record }, ticket)?)
     }
 
     fn delete(
@@ -50,21 +57,23 @@ impl PartialsSink {
         key: &Key,
         ticket: &Arc<Ticket>,
     ) -> Result<(), Error> {
-        self.put(out, text, key, None, ticket)
+        Ok(out.send(self.record(text, key, None), ticket)?)
     }
 
-    fn put(
-        &self,
-        out: &Publisher,
-        text: &str,
+    fn record<'a>(
+        &'a self,
+        text: &'a str,
         key: &Key,
-        value: Option<&[u8]>,
-        ticket: &Arc<Ticket>,
-    ) -> Result<(), Error> {
+        value: Option<&'a [u8]>,
+    ) -> publisher::Record<'a> {
         let partition = Some(partition_of(&key.query, self.partitions));
-        let record =
-            publisher::Record { topic: &self.topic, partition, key: text.as_bytes(), value };
-        Ok(out.send(record, ticket)?)
+        publisher::Record {
+            topic: &self.topic,
+            partition,
+            key: text.as_bytes(),
+            value,
+            header: None,
+        }
     }
 }
 
@@ -85,6 +94,7 @@ pub struct PartitionTask {
     published: i64,
     /// What former owners left in the partials topic.
     former: Option<Found>,
+    traces: Traces,
 }
 
 #[derive(Clone, Copy)]
@@ -120,6 +130,7 @@ impl PartitionTask {
         partition: i32,
         log: &Log,
         suspended: Option<Tally>,
+        tracer: &Tracer,
     ) -> Self {
         let stored = restore(plan, partition, log);
         // Also when nothing is counted at first: a snapshot says that the partition is known.
@@ -152,11 +163,13 @@ impl PartitionTask {
             unstored,
             published: 0,
             former: None,
+            traces: Traces::new(tracer.clone(), plan),
         }
     }
 
     /// The tally alone, to go on from later.
-    pub fn into_tally(self) -> Tally {
+    pub fn into_tally(mut self) -> Tally {
+        self.traces.give_up();
         self.tally
     }
 
@@ -181,6 +194,11 @@ impl PartitionTask {
         self.tally.apply(record)
     }
 
+    /// The record `message` was counted with this outcome: traces it if its event is sampled.
+    pub fn trace(&mut self, outcome: Outcome, message: &BorrowedMessage<'_>) {
+        self.traces.read(self.tally.last_id(), outcome, message);
+    }
+
     /// Counts a record for the queries that are behind.
     pub fn replay(&mut self, record: Record<'_>) {
         self.unstored += 1;
@@ -200,8 +218,10 @@ impl PartitionTask {
         sink: &PartialsSink,
         ticket: &Arc<Ticket>,
     ) -> Result<(), Error> {
-        let owner = self.owner;
-        self.tally.emit().try_for_each(|partial| sink.send(out, &partial, owner, ticket))?;
+        let (owner, traces) = (self.owner, self.traces.header());
+        let send = |partial| sink.send(out, &partial, owner, traces.as_deref(), ticket);
+        self.tally.emit().try_for_each(send)?;
+        self.traces.published();
         self.published = self.tally.replay_from().unwrap_or(self.tally.next_offset());
         Ok(())
     }
