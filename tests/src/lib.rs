@@ -5,6 +5,7 @@
 //! - [`oracle`] computes the exact answer for a recording. It shares no code with the pipeline that it judges.
 //! - [`recording`] finds, makes and rewrites recordings; [`feed`] is a WebSocket server for messages that a recording
 //!   cannot hold; [`client`] is a client of the access-api.
+//! - [`otlp`] receives the traces that the tiers send.
 //! - [`browser`] drives a browser without a screen; [`path_proxy`] puts the pipeline below a path, as a gateway does.
 //! - [`structure`] reads the workspace's own sources to find out which file imports which.
 //!
@@ -19,6 +20,7 @@ pub mod browser;
 pub mod client;
 pub mod feed;
 pub mod oracle;
+pub mod otlp;
 pub mod outcome;
 pub mod path_proxy;
 pub mod process;
