@@ -6,6 +6,7 @@ export function createFormat(locale = undefined, timeZone = undefined) {
   const oneDigit = new Intl.NumberFormat(locale, { maximumFractionDigits: 1, minimumFractionDigits: 1 });
   const share = new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 });
   const time = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit', second: '2-digit', timeZone });
+  const hourAndMinute = new Intl.DateTimeFormat(locale, { hour: '2-digit', minute: '2-digit', timeZone });
   const day = new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short', year: 'numeric', timeZone });
 
   const count = (n) => integer.format(n);
@@ -36,12 +37,15 @@ export function createFormat(locale = undefined, timeZone = undefined) {
   }
 
   // With the day if it is another one than that of `nowMs`, so that a recording from 2015 does not look like today.
-  function clock(ms, nowMs) {
+  function moment(ms, nowMs, ofDay) {
     const date = new Date(ms);
     const today = day.format(new Date(nowMs));
     const on = day.format(date);
-    return on === today ? time.format(date) : `${on}, ${time.format(date)}`;
+    return on === today ? ofDay.format(date) : `${on}, ${ofDay.format(date)}`;
   }
+
+  const clock = (ms, nowMs) => moment(ms, nowMs, time);
+  const minute = (ms, nowMs) => moment(ms, nowMs, hourAndMinute);
 
   function windowText(window) {
     if (window.kind === 'running') return 'Running total since the start';
@@ -51,5 +55,5 @@ export function createFormat(locale = undefined, timeZone = undefined) {
     return window.kind;
   }
 
-  return { count, percent, rate, duration, span, clock, windowText };
+  return { count, percent, rate, duration, span, clock, minute, windowText };
 }

@@ -24,3 +24,20 @@ export async function askForQueries(pageUrl, fetch = globalThis.fetch) {
     return { kind: 'none' };
   }
 }
+
+// Asks for the audit. The answer is one of
+//   { kind: 'audit', audit }
+//   { kind: 'refused', reason }  the server's own words, or null; `not_yet` when there is no audit yet
+//   { kind: 'none' }             nobody answered in time
+export async function askForAudit(pageUrl, fetch = globalThis.fetch) {
+  try {
+    // `no-cache`: the browser asks with the ETag of what it has, and a day's minutes come only when they have changed.
+    const response = await fetch(new URL('v1/audit', pageUrl), { cache: 'no-cache', signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
+    const body = await response.json().catch(() => null);
+    if (response.ok && Array.isArray(body?.minutes)) return { kind: 'audit', audit: body };
+    if (body?.error?.code === 'no_audit') return { kind: 'refused', reason: 'not_yet' };
+    return { kind: 'refused', reason: body?.error?.message ?? null };
+  } catch {
+    return { kind: 'none' };
+  }
+}

@@ -87,7 +87,7 @@ impl App {
         };
         let consumer = async {
             tokio::select! {
-                ensured = config.kafka.ensure_topics(&[Topic::Results]) => ensured?,
+                ensured = config.kafka.ensure_topics(&[Topic::Results], Some(&conditions.kafka)) => ensured?,
                 () = shutdown.cancelled() => return Ok(()),
             }
             let (kafka, shutdown) = (config.kafka.clone(), shutdown.clone());

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::descriptors::Caps;
-use crate::metrics::Gauged;
+use crate::metrics::{Cap, Gauged};
 
 /// The places for connections, and who holds them.
 #[derive(Debug)]
@@ -24,17 +24,6 @@ pub struct Places {
     by_address: Mutex<HashMap<IpAddr, usize>>,
     connections: IntGauge,
     tasks: TaskTracker,
-}
-
-/// Which cap was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
-    /// That of WebSockets.
-    Websockets,
-    /// That of other connections.
-    Requests,
-    /// That of one address.
-    Address,
 }
 
 /// The place that a connection holds until its end, first for HTTP and later perhaps for a WebSocket.
@@ -48,17 +37,6 @@ struct Held {
     address: IpAddr,
     places: Arc<Places>,
     _counted: Gauged,
-}
-
-impl Full {
-    /// The value of the label `cap`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Websockets => "websockets",
-            Self::Requests => "requests",
-            Self::Address => "address",
-        }
-    }
 }
 
 impl Places {
@@ -78,12 +56,12 @@ impl Places {
     ///
     /// # Errors
     /// When none is free, with the cap that was reached.
-    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Connection, Full> {
-        let place = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Full::Requests)?;
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Connection, Cap> {
+        let place = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Cap::Requests)?;
         let mut by_address = self.by_address();
         let taken = by_address.entry(address).or_insert(0);
         if *taken >= self.per_address {
-            return Err(Full::Address);
+            return Err(Cap::Address);
         }
         *taken += 1;
         drop(by_address);
@@ -106,9 +84,9 @@ impl Connection {
     ///
     /// # Errors
     /// When none is free; the connection keeps the place that it has.
-    pub fn become_websocket(&self) -> Result<(), Full> {
+    pub fn become_websocket(&self) -> Result<(), Cap> {
         let websockets = Arc::clone(&self.0.places.websockets);
-        let place = websockets.try_acquire_owned().map_err(|_| Full::Websockets)?;
+        let place = websockets.try_acquire_owned().map_err(|_| Cap::Websockets)?;
         *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
         self.0.is_websocket.store(true, Ordering::Relaxed);
         Ok(())

@@ -18,8 +18,8 @@ use bytes::Bytes;
 use common::admin::Condition;
 use common::backoff::Backoff;
 use common::clock::Clock;
-use common::kafka::Kafka;
 use common::kafka::reader::Polled;
+use common::kafka::{Kafka, Rotation};
 use common::protocol::StreamId;
 use common::trace::Tracer;
 use rdkafka::Message;
@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::envelope::Envelope;
-use crate::hub::{Arrival, Hub, Published};
+use crate::hub::{Arrival, Dropped, Hub, Published};
 use crate::metrics::Metrics;
 pub use error::Error;
 use record::Record;
@@ -55,11 +55,13 @@ pub struct Conditions {
 /// Reads results into a hub.
 pub struct Consumer {
     kafka: Kafka,
+    rotation: Rotation,
     hub: Arc<Hub>,
     metrics: Metrics,
     conditions: Conditions,
     clock: Clock,
     shutdown: CancellationToken,
+    backoff: Backoff,
     tracer: Tracer,
 }
 
@@ -87,8 +89,8 @@ struct Progress {
 }
 
 impl Consumer {
-    /// A consumer that has not begun.
-    pub const fn new(
+    /// A consumer that has not begun; made inside a runtime.
+    pub fn new(
         kafka: Kafka,
         hub: Arc<Hub>,
         metrics: Metrics,
@@ -97,14 +99,16 @@ impl Consumer {
         shutdown: CancellationToken,
         tracer: Tracer,
     ) -> Self {
-        Self { kafka, hub, metrics, conditions, clock, shutdown, tracer }
+        let rotation = kafka.watch_credentials(shutdown.clone());
+        let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        Self { kafka, rotation, hub, metrics, conditions, clock, shutdown, backoff, tracer }
     }
 
     /// Reads in a thread of its own until `shutdown`, or until it cannot go on.
     ///
     /// # Errors
     /// See [`Error`]. While connecting and asking for offsets, retryable errors are retried instead.
-    pub async fn run(self) -> Result<(), Error> {
+    pub async fn run(mut self) -> Result<(), Error> {
         let (ended, outcome) = oneshot::channel();
         std::thread::Builder::new()
             .name("consumer".to_owned())
@@ -117,76 +121,49 @@ impl Consumer {
         outcome.await.unwrap_or(Err(Error::Died))
     }
 
-    fn consume(&self) -> Result<(), Error> {
-        let context = || Context {
-            hub: Arc::clone(&self.hub),
-            kafka: self.conditions.kafka.clone(),
-            clock: self.clock,
-            metrics: self.metrics.clone(),
-        };
-        let Some(topic) = self.persist(|| Topic::open(&self.kafka, context()))? else {
-            return Ok(());
-        };
-        let Some(mut progress) = self.begin(&topic, Identity::Unnamed(0), None)? else {
+    fn consume(&mut self) -> Result<(), Error> {
+        let mut topic = Topic::open(&self.kafka, self.context())?;
+        let Some(mut progress) = self.begin(&mut topic, Identity::Unnamed(0), None)? else {
             return Ok(());
         };
         let mut invalid: u64 = 0;
         while !self.shutdown.is_cancelled() {
+            if self.renew(&mut topic)? {
+                topic.assign(progress.next)?;
+            }
             if progress.next >= progress.end && !self.hub.is_complete() {
                 self.hub.complete();
                 self.conditions.results.set();
             }
-            let again = match topic.reader.poll(POLL)? {
-                Polled::Nothing => None,
+            let mut is_lost = false;
+            let mut again = None;
+            match topic.reader.poll(POLL)? {
+                Polled::Nothing => {}
                 Polled::Record(record) => {
                     progress.next = sequence(record.offset()) + 1;
-                    self.take(&record, &mut progress, &mut invalid)
+                    again = self.take(&record, &mut progress, &mut invalid);
                 }
                 // Compaction may have removed the record that was last when reading began.
-                Polled::End(_) => {
-                    progress.end = progress.next;
-                    None
-                }
-                // librdkafka reconnects by itself.
-                Polled::Trouble(error) if !is_topic_gone(&error) => {
+                Polled::End(_) => progress.end = progress.next,
+                Polled::PositionLost => is_lost = true,
+                Polled::Trouble(error) if is_topic_gone(&error) => is_lost = true,
+                // librdkafka connects again by itself.
+                Polled::Trouble(error) => {
                     self.metrics.consumer_errors.inc();
                     tracing::debug!(%error, "kafka consumer");
-                    None
                 }
-                Polled::PositionLost | Polled::Trouble(_) => {
-                    self.metrics.consumer_errors.inc();
-                    self.conditions.results.unset(
-                        "the position in the results is lost; asking Kafka which results there are",
-                    );
-                    let Some((low, high)) = self.persist(|| topic.watermarks())? else {
-                        return Ok(());
-                    };
-                    let (next, end) = (progress.next, high);
-                    let remedy = Remedy::of(next, low, high);
-                    match remedy {
-                        Remedy::Retry => topic.assign(next)?,
-                        Remedy::Skip => {
-                            tracing::warn!(
-                                from = next,
-                                to = low,
-                                "results were deleted before they were read"
-                            );
-                            topic.assign(low)?;
-                        }
-                        Remedy::Begin => {}
-                    }
-                    if self.hub.is_complete() {
-                        self.conditions.results.set();
-                    }
-                    (remedy == Remedy::Begin).then(|| {
-                        tracing::warn!(read = next, end, "the topic of results was created anew");
-                        progress.identity.of_a_new_topic()
-                    })
-                }
-            };
+            }
+            if is_lost {
+                self.metrics.consumer_errors.inc();
+                self.conditions.results.unset(
+                    "the position in the results is lost; asking Kafka which results there are",
+                );
+                let Some((low, high)) = self.watermarks(&mut topic)? else { return Ok(()) };
+                again = self.find_position(&topic, &progress, low, high)?;
+            }
             if let Some(identity) = again {
                 self.conditions.results.unset("reading the results again");
-                match self.begin(&topic, identity, progress.refuted)? {
+                match self.begin(&mut topic, identity, progress.refuted)? {
                     Some(begun) => progress = begun,
                     None => return Ok(()),
                 }
@@ -195,14 +172,40 @@ impl Consumer {
         Ok(())
     }
 
-    /// Begins to read at the oldest record. `None` when the process is to stop.
-    fn begin(
+    /// Goes on after the position was lost. Returns an identity when the topic has to be read again under it.
+    fn find_position(
         &self,
         topic: &Topic,
+        progress: &Progress,
+        low: u64,
+        high: u64,
+    ) -> Result<Option<Identity>, Error> {
+        let next = progress.next;
+        let remedy = Remedy::of(next, low, high);
+        match remedy {
+            Remedy::Retry => topic.assign(next)?,
+            Remedy::Skip => {
+                tracing::warn!(from = next, to = low, "results were deleted before they were read");
+                topic.assign(low)?;
+            }
+            Remedy::Begin => {
+                tracing::warn!(read = next, end = high, "the topic of results was created anew");
+            }
+        }
+        if self.hub.is_complete() {
+            self.conditions.results.set();
+        }
+        Ok((remedy == Remedy::Begin).then(|| progress.identity.of_a_new_topic()))
+    }
+
+    /// Begins to read at the oldest record. `None` when the process is to stop.
+    fn begin(
+        &mut self,
+        topic: &mut Topic,
         identity: Identity,
         refuted: Option<StreamId>,
     ) -> Result<Option<Progress>, Error> {
-        let Some((next, end)) = self.persist(|| topic.watermarks())? else { return Ok(None) };
+        let Some((next, end)) = self.watermarks(topic)? else { return Ok(None) };
         let stream = match identity {
             Identity::Expected(stream) | Identity::Named(stream) => stream,
             Identity::Unnamed(number) => unnamed(&topic.cluster, &topic.name, number),
@@ -213,25 +216,84 @@ impl Consumer {
         Ok(Some(Progress { next, end, identity, refuted }))
     }
 
-    /// Repeats `attempt` until it succeeds or fails for good. `None` when the process is to stop.
-    fn persist<T>(&self, attempt: impl Fn() -> Result<T, Error>) -> Result<Option<T>, Error> {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        while !self.shutdown.is_cancelled() {
-            match attempt() {
+    /// The oldest sequence, and the one that the next record will get; asks until Kafka answers. The caller assigns a
+    /// position then, because the client may be a new one. `None` when the process is to stop.
+    fn watermarks(&mut self, topic: &mut Topic) -> Result<Option<(u64, u64)>, Error> {
+        loop {
+            match topic.watermarks() {
                 Err(error) if error.retryable() => {
-                    tracing::warn!(%error, "waiting for kafka");
-                    self.conditions.kafka.unset(error.to_string());
-                    self.hub.set_kafka(Some(self.clock.now_ms()));
-                    std::thread::sleep(backoff.next_delay(&mut rand::rng()));
+                    if self.is_stopped_while_waiting(&error) {
+                        return Ok(None);
+                    }
+                    self.renew(topic)?;
                 }
                 outcome => {
                     self.conditions.kafka.set();
                     self.hub.set_kafka(None);
+                    self.backoff.reset();
                     return outcome.map(Some);
                 }
             }
         }
-        Ok(None)
+    }
+
+    /// Gives the topic a new client, without a position, if the credentials for Kafka have changed. Returns whether it did.
+    fn renew(&mut self, topic: &mut Topic) -> Result<bool, Error> {
+        let due = self.rotation.is_due();
+        if due {
+            self.rotation.acknowledge();
+            topic.renew(&self.kafka, self.context())?;
+        }
+        Ok(due)
+    }
+
+    /// Says that Kafka does not answer, and waits before it is asked again. Returns whether the process is to stop.
+    fn is_stopped_while_waiting(&mut self, error: &Error) -> bool {
+        tracing::warn!(%error, "waiting for kafka");
+        self.conditions.kafka.unset(error.to_string());
+        self.hub.set_kafka(Some(self.clock.now_ms()));
+        std::thread::sleep(self.backoff.next_delay(&mut rand::rng()));
+        self.shutdown.is_cancelled()
+    }
+
+    fn context(&self) -> Context {
+        Context {
+            hub: Arc::clone(&self.hub),
+            kafka: self.conditions.kafka.clone(),
+            clock: self.clock,
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// A record that hub and clients are given.
+    fn arrival(&self, record: &BorrowedMessage<'_>) -> Arrival {
+        let now_ms = self.clock.now_ms();
+        Arrival {
+            seq: sequence(record.offset()),
+            payload: Bytes::copy_from_slice(record.payload().unwrap_or_default()),
+            published_ms: record.timestamp().to_millis().unwrap_or(now_ms),
+            now_ms,
+        }
+    }
+
+    /// Drops the record at `seq` if it claims to belong to another stream than the one by which the topic is named.
+    /// Says then under which identity the topic has to be read again, if it has to.
+    fn refute(
+        &self,
+        claimed: Option<StreamId>,
+        seq: u64,
+        progress: &mut Progress,
+    ) -> Option<Option<Identity>> {
+        let (Some(claimed), Identity::Named(stream)) = (claimed, progress.identity) else {
+            return None;
+        };
+        if claimed == stream {
+            return None;
+        }
+        self.hub.pass(seq);
+        self.drop_as(Dropped::OtherStream);
+        let is_news = progress.refuted.replace(claimed) != Some(claimed);
+        Some(is_news.then_some(Identity::Expected(stream)))
     }
 
     /// Processes a record. Returns an identity when the topic has to be read again under it.
@@ -248,38 +310,34 @@ impl Consumer {
                 return progress.named(stream);
             }
             Ok(Record::Newest(result)) => {
-                if let Some(claimed) = result.stream()
-                    && let Identity::Named(stream) = progress.identity
-                    && claimed != stream
-                {
-                    self.hub.pass(seq);
-                    self.metrics.results_dropped.with_label_values(&["other_stream"]).inc();
-                    let is_news = progress.refuted.replace(claimed) != Some(claimed);
-                    return is_news.then_some(Identity::Expected(stream));
+                if let Some(again) = self.refute(result.stream(), seq, progress) {
+                    return again;
                 }
                 // What is read before that was shown when it was new.
                 let is_news = self.hub.is_complete();
                 let showing = is_news.then(|| Showing::begin(&self.tracer, record)).flatten();
-                let now_ms = self.clock.now_ms();
-                let published_ms = record.timestamp().to_millis().unwrap_or(now_ms);
-                let payload = Bytes::copy_from_slice(record.payload().unwrap_or_default());
-                let arrival = Arrival { seq, payload, published_ms, now_ms };
-                let published = self.hub.publish(&result, arrival);
+                let published = self.hub.publish(&result, self.arrival(record));
                 if let (Published::Shown, Some(showing)) = (published, showing) {
                     showing.shown(&result, seq);
                 }
-                if let Some(reason) = published.dropped_as() {
-                    let Envelope { query, version, .. } = &result;
-                    self.metrics.results_dropped.with_label_values(&[reason]).inc();
+                if let Some(dropped) = published.dropped() {
+                    let (Envelope { query, version, .. }, reason) = (&result, dropped.as_str());
+                    self.drop_as(dropped);
                     tracing::debug!(query, version, reason, "did not show a result");
                 }
+            }
+            Ok(Record::Audit(audit)) => {
+                if let Some(again) = self.refute(audit.stream(), seq, progress) {
+                    return again;
+                }
+                self.hub.publish_audit(audit.version, self.arrival(record));
             }
             Ok(Record::Retired(query)) => self.hub.retire(seq, query),
             Ok(Record::Other) => self.hub.pass(seq),
             Err(error) => {
                 self.hub.pass(seq);
                 *invalid += 1;
-                self.metrics.results_dropped.with_label_values(&[error.as_str()]).inc();
+                self.drop_as(error.dropped());
                 // Only the first, second, fourth and so on are logged, so that many do not flood the log.
                 if invalid.is_power_of_two() {
                     tracing::warn!(offset = seq, %error, invalid, "dropped a record that is not a result");
@@ -287,6 +345,10 @@ impl Consumer {
             }
         }
         None
+    }
+
+    fn drop_as(&self, dropped: Dropped) {
+        self.metrics.results_dropped.with_label_values(&[dropped.as_str()]).inc();
     }
 }
 

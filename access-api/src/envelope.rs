@@ -1,4 +1,4 @@
-//! The fields that every published result has, whatever its kind. The rest of a result is passed on
+//! The fields that every published result has, whatever its kind, and those of the audit. The rest is passed on
 //! unread, byte for byte, so that fields of a newer analyzer reach the clients.
 
 use common::protocol::StreamId;
@@ -26,6 +26,16 @@ pub struct Envelope {
     stream: Option<String>,
 }
 
+/// The part of the published audit that this tier reads.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct AuditEnvelope {
+    v: u32,
+    /// Its version, which only grows while the stream stays the same.
+    pub version: u64,
+    #[serde(default)]
+    stream: Option<String>,
+}
+
 /// Why a record cannot be read as a result.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
@@ -49,15 +59,38 @@ impl Envelope {
     /// When it is not a result, or one that this version cannot read.
     pub fn read(payload: &[u8]) -> Result<Self, Unreadable> {
         let envelope: Self = serde_json::from_str(std::str::from_utf8(payload)?)?;
-        let oldest = SCHEMA_VERSION.saturating_sub(1).max(1);
-        if !(oldest..=SCHEMA_VERSION).contains(&envelope.v) {
-            return Err(Unreadable::Version(envelope.v));
-        }
+        accept(envelope.v)?;
         Ok(envelope)
     }
 
     /// The stream that it was written to, if it says so.
     pub fn stream(&self) -> Option<StreamId> {
         self.stream.as_deref().and_then(|text| text.parse().ok())
+    }
+}
+
+impl AuditEnvelope {
+    /// Reads a record's value.
+    ///
+    /// # Errors
+    /// When it is not an audit, or one that this version cannot read.
+    pub fn read(payload: &[u8]) -> Result<Self, Unreadable> {
+        let envelope: Self = serde_json::from_str(std::str::from_utf8(payload)?)?;
+        accept(envelope.v)?;
+        Ok(envelope)
+    }
+
+    /// The stream that it was written to, if it says so.
+    pub fn stream(&self) -> Option<StreamId> {
+        self.stream.as_deref().and_then(|text| text.parse().ok())
+    }
+}
+
+fn accept(version: u32) -> Result<(), Unreadable> {
+    let oldest = SCHEMA_VERSION.saturating_sub(1).max(1);
+    if (oldest..=SCHEMA_VERSION).contains(&version) {
+        Ok(())
+    } else {
+        Err(Unreadable::Version(version))
     }
 }

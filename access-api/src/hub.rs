@@ -10,14 +10,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
+use bytes::Bytes;
 use common::protocol::{Cursor, Queries, Status, StreamId};
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::envelope::Envelope;
 use crate::limits::{Limits, RingLimits};
-use crate::metrics::Metrics;
+use crate::metrics::{FrameKind, Metrics};
 
 mod frame;
 mod reader;
@@ -27,7 +29,7 @@ mod state;
 pub use frame::{Frame, WRAPPING_BYTES};
 pub use reader::{Batch, Reader, Subscribed};
 use state::State;
-pub use state::{Arrival, Newest, Published, Resume};
+pub use state::{Arrival, Dropped, Newest, Published, Resume};
 
 /// Shared by the consumer, the routes and every session.
 #[derive(Debug)]
@@ -71,13 +73,32 @@ impl Hub {
 
     /// Shows a result, unless it is to be dropped: see [`Published`].
     pub fn publish(&self, result: &Envelope, arrival: Arrival) -> Published {
-        let published = self.write().publish(result, arrival, &self.limits);
+        let now_ms = arrival.now_ms;
+        let mut state = self.write();
+        // What was published before this process read the topic to its end tells nothing about the way here.
+        let is_news = state.is_complete && result.ingested_ms > state.ingested_ms(&result.query);
+        let published = state.publish(result, arrival, &self.limits);
+        let newest_ms = state.newest_result_ms();
+        drop(state);
         if published == Published::Shown {
-            self.metrics.results.inc();
-            self.metrics.frames_encoded.with_label_values(&["result"]).inc();
+            let metrics = &self.metrics;
+            metrics.results.inc();
+            metrics.frames_encoded.with_label_values(&[FrameKind::Result.as_str()]).inc();
+            metrics.newest_result.set_ms(newest_ms.unwrap_or(0));
+            if is_news {
+                let latency_ms = now_ms.saturating_sub(result.ingested_ms);
+                let latency = Duration::from_millis(u64::try_from(latency_ms).unwrap_or(0));
+                metrics.result_latency.observe(latency.as_secs_f64());
+            }
             self.published.send_replace(());
         }
         published
+    }
+
+    /// Keeps an audit for those who ask for it, unless its version is below that of the one that is kept. Clients that
+    /// follow results are not told.
+    pub fn publish_audit(&self, version: u64, arrival: Arrival) {
+        self.write().publish_audit(version, arrival);
     }
 
     /// Sequence `seq` holds nothing to show.
@@ -96,6 +117,7 @@ impl Hub {
 
     /// Says that Kafka answers (`None`), or since when it does not, in milliseconds since 1970.
     pub fn set_kafka(&self, away_since_ms: Option<i64>) {
+        self.metrics.kafka_up.set(i64::from(away_since_ms.is_none()));
         let is_news = self.write().set_kafka(away_since_ms);
         if is_news {
             self.tell_status();
@@ -147,6 +169,11 @@ impl Hub {
         all
     }
 
+    /// The newest audit, as it was published, and its cursor.
+    pub fn audit(&self) -> Option<(Bytes, Cursor)> {
+        self.read().audit.as_ref().map(|audit| (audit.payload.clone(), audit.cursor))
+    }
+
     /// Changes whenever there may be something new for a reader.
     pub fn wake_ups(&self) -> watch::Receiver<()> {
         self.published.subscribe()
@@ -154,7 +181,8 @@ impl Hub {
 
     /// The text of a `snapshot` frame.
     pub fn snapshot_text(&self, frame: &Frame) -> Utf8Bytes {
-        frame.snapshot(|| self.metrics.frames_encoded.with_label_values(&["snapshot"]).inc())
+        let kind = FrameKind::Snapshot.as_str();
+        frame.snapshot(|| self.metrics.frames_encoded.with_label_values(&[kind]).inc())
     }
 
     /// Begins to read `queries`: after `cursor` if one is given and reading can resume from it, else with

@@ -2,9 +2,10 @@
 //!
 //! | path | |
 //! |---|---|
-//! | `/`, `/assets/…` | the dashboard |
+//! | `/`, `/audit.html`, `/assets/…` | the dashboard |
 //! | `/v1/queries` | the queries that have a result |
 //! | `/v1/queries/{name}` | the newest result of one |
+//! | `/v1/audit` | the newest audit |
 //! | `/v1/ws` | live results, see [`common::protocol`] |
 //!
 //! `/v1/ws` answers GET only, the others GET and HEAD. Errors are `{"error":{"code":…,"message":…}}`. Until the
@@ -22,6 +23,7 @@ use crate::session::Shared;
 use gate::Gate;
 
 mod assets;
+mod audit;
 mod gate;
 mod queries;
 mod reply;
@@ -67,11 +69,20 @@ pub fn all(
     let one = warp::path!("v1" / "queries" / String)
         .and(readable())
         .and(warp::header::headers_cloned())
-        .map(move |name: String, headers: HeaderMap| queries::one(&hub, &name, &headers));
+        .map({
+            let hub = Arc::clone(&hub);
+            move |name: String, headers: HeaderMap| queries::one(&hub, &name, &headers)
+        });
+    let audit = warp::path!("v1" / "audit")
+        .and(readable())
+        .and(warp::header::headers_cloned())
+        .map(move |headers: HeaderMap| audit::newest(&hub, &headers));
     let any = dashboard
         .or(list)
         .unify()
         .or(one)
+        .unify()
+        .or(audit)
         .unify()
         .or(websocket::route(shared, Arc::clone(&gate)))
         .unify();
@@ -94,7 +105,7 @@ async fn refuse(rejection: Rejection) -> Result<Response, Infallible> {
         return Ok(reply::error(
             StatusCode::NOT_FOUND,
             "not_found",
-            "not found; there are /, /v1/queries, /v1/queries/{name} and /v1/ws",
+            "not found; there are /, /audit.html, /v1/queries, /v1/queries/{name}, /v1/audit and /v1/ws",
         ));
     }
     tracing::debug!(?rejection, "bad request");

@@ -21,10 +21,10 @@ use tokio_util::task::TaskTracker;
 use warp::Filter;
 use warp::reply::Response;
 
-use crate::connection_limits::{Connection, Full, Places};
+use crate::connection_limits::{Connection, Places};
 use crate::descriptors::Caps;
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Cap, Metrics};
 use write_deadline::WriteDeadline;
 
 mod write_deadline;
@@ -73,6 +73,15 @@ impl Server {
         let tasks = TaskTracker::new();
         let connections = metrics.connections.clone();
         let per_address = limits.connections_per_address;
+        for cap in Cap::ALL {
+            let limit = match cap {
+                Cap::Websockets => caps.websockets,
+                Cap::Requests => caps.requests,
+                Cap::Address => per_address,
+            };
+            let gauge = metrics.connections_limit.with_label_values(&[cap.as_str()]);
+            gauge.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        }
         Ok(Self {
             address: listener.local_addr()?,
             acceptor: Acceptor::new(listener, "client"),
@@ -105,8 +114,8 @@ impl Server {
             };
             let connection = match self.places.take(peer.ip()) {
                 Ok(connection) => connection,
-                Err(full) => {
-                    self.refuse(stream, full);
+                Err(cap) => {
+                    self.refuse(stream, cap);
                     continue;
                 }
             };
@@ -122,8 +131,8 @@ impl Server {
         self.tasks.wait().await;
     }
 
-    fn refuse(&self, mut stream: TcpStream, full: Full) {
-        self.metrics.connections_refused.with_label_values(&[full.as_str()]).inc();
+    fn refuse(&self, mut stream: TcpStream, cap: Cap) {
+        self.metrics.connections_refused.with_label_values(&[cap.as_str()]).inc();
         let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
         self.tasks.spawn(async move {
             let refusal = async {

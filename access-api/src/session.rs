@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::hub::{Hub, Reader, Subscribed, WRAPPING_BYTES};
 use crate::limits::Limits;
-use crate::metrics::{Disconnect, Metrics};
+use crate::metrics::{Disconnect, Metrics, WarningKind};
 use flow::{CONTROLS, Flow};
 use ladder::{Rung, SLOW_DOWN, STALL};
 
@@ -311,14 +311,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn slow_down(&mut self, percent_full: u8) -> Result<(), Disconnect> {
-        self.shared.metrics.warnings.with_label_values(&["slow_down"]).inc();
+        self.shared.metrics.warnings.with_label_values(&[WarningKind::SlowDown.as_str()]).inc();
         let lag_ms = self.flow.lag_ms(Instant::now());
         let frame = SlowDown { percent_full, lag_ms, cursor: self.cursor() };
         self.control(&ServerFrame::SlowDown(frame))
     }
 
     fn stall_warning(&mut self, percent_full: u8, skipped: u64) -> Result<(), Disconnect> {
-        self.shared.metrics.warnings.with_label_values(&["stall_warning"]).inc();
+        self.shared.metrics.warnings.with_label_values(&[WarningKind::StallWarning.as_str()]).inc();
         self.shared.metrics.results_skipped.inc_by(skipped);
         let lag_ms = self.flow.lag_ms(Instant::now());
         let frame = StallWarning { percent_full, lag_ms, skipped, cursor: self.cursor() };
@@ -335,7 +335,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn gap(&mut self, gap: Gap) -> Result<(), Disconnect> {
-        self.shared.metrics.warnings.with_label_values(&["gap"]).inc();
+        self.shared.metrics.warnings.with_label_values(&[WarningKind::Gap.as_str()]).inc();
         self.control(&ServerFrame::Gap(gap))
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use common::admin::Condition;
 use common::kafka::reader::Reader;
 use common::kafka::{Kafka, Topic};
 use common::tier::Host;
@@ -12,33 +13,65 @@ use crate::metrics::Metrics;
 use crate::stage::context::{Context, Partitions};
 use crate::stage::{Running, merge, tally};
 
-/// Runs both stages until `host` is shut down.
+/// Runs both stages until `host` is shut down. When the credentials for Kafka change, they stop and start again with
+/// new clients, from the state in Kafka, as after a restart of the process.
 ///
 /// # Errors
 /// When a stage fails or panics; the other one is stopped first. The process should then be started again: it
 /// continues from the state in Kafka.
 pub async fn run(config: Config, host: Host) -> Result<(), Error> {
-    let metrics = Metrics::new(&host.registry)?;
-    let topics = host.readiness.condition("topics");
-    let tallies = host.readiness.condition("tally group");
-    let merges = host.readiness.condition("merge group");
     let plan = Arc::new(config.plan()?);
+    let metrics = Metrics::new(&host.registry, &plan, &config.kafka.topics)?;
+    let conditions = Conditions {
+        topics: host.readiness.condition("topics"),
+        tallies: host.readiness.condition("tally group"),
+        merges: host.readiness.condition("merge group"),
+    };
     let config = Arc::new(config);
-    let stop = host.shutdown.child_token();
+    let mut rotation = config.kafka.watch_credentials(host.shutdown.clone());
 
-    let prepared = tokio::select! {
-        () = stop.cancelled() => return Ok(()),
-        partitions = prepare(Arc::clone(&config)) => partitions?,
+    let partitions = tokio::select! {
+        () = host.shutdown.cancelled() => return Ok(()),
+        partitions = prepare(Arc::clone(&config), &conditions.topics) => partitions?,
     };
-    topics.set();
-    let context = Context {
-        config,
-        plan,
-        partitions: prepared,
-        metrics,
-        stop: stop.clone(),
-        tracer: host.tracer,
-    };
+    conditions.topics.set();
+    loop {
+        let stop = host.shutdown.child_token();
+        let context = Context {
+            config: Arc::clone(&config),
+            plan: Arc::clone(&plan),
+            partitions,
+            metrics: metrics.clone(),
+            stop: stop.clone(),
+            tracer: host.tracer.clone(),
+        };
+        // What changed before is known to the clients that are made now.
+        rotation.acknowledge();
+        let stages = stages(context, &conditions);
+        tokio::pin!(stages);
+        tokio::select! {
+            outcome = &mut stages => return outcome,
+            () = rotation.due() => {}
+        }
+        stop.cancel();
+        stages.await?;
+        if host.shutdown.is_cancelled() {
+            return Ok(());
+        }
+    }
+}
+
+/// The conditions under which the analyzer can do its work.
+struct Conditions {
+    topics: Condition,
+    tallies: Condition,
+    merges: Condition,
+}
+
+/// Runs both stages until one of them ends, and then stops the other one.
+async fn stages(context: Context, conditions: &Conditions) -> Result<(), Error> {
+    let stop = context.stop.clone();
+    let (tallies, merges) = (conditions.tallies.clone(), conditions.merges.clone());
     let tally = Running::start("tally", stop.clone(), {
         let context = context.clone();
         move || tally::run(&context, &tallies)
@@ -62,12 +95,12 @@ pub async fn run(config: Config, host: Host) -> Result<(), Error> {
 /// Creates missing topics, and asks how many partitions they have. The state topic gets at least as many as the
 /// raw topic, even if somebody else created that one, because partition p of the state topic holds the state
 /// of partition p.
-async fn prepare(config: Arc<Config>) -> Result<Partitions, Error> {
+async fn prepare(config: Arc<Config>, condition: &Condition) -> Result<Partitions, Error> {
     let (kafka, topics) = (&config.kafka, &config.kafka.topics);
-    kafka.ensure_topics(&[Topic::Raw, Topic::Partials, Topic::Results]).await?;
+    kafka.ensure_topics(&[Topic::Raw, Topic::Partials, Topic::Results], Some(condition)).await?;
     let raw = partitions_of(&config, &topics.raw).await?;
     let as_raw = Kafka { partitions: raw, ..kafka.clone() };
-    as_raw.ensure_topics(&[Topic::State]).await?;
+    as_raw.ensure_topics(&[Topic::State], Some(condition)).await?;
     let mut state = partitions_of(&config, &topics.state).await?;
     if state < raw {
         tracing::info!(

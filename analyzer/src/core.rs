@@ -12,8 +12,9 @@
 //! | [`dedupe`] | which events were seen already |
 //! | [`sketch`], [`summary`], [`window`] | counts with their error, and which pane they belong to |
 //! | [`tally`], [`partial`] | one partition: its state, and what of it is published |
+//! | [`ledger`] | what became of every offset of a partition |
 //! | [`snapshot`], [`block`] | how that state is stored |
-//! | [`merge`] | a query's result over all partitions |
+//! | [`merge`], [`audit`] | a query's result over all partitions; the ledgers of all partitions |
 //! | [`notices`] | what a person should be told about the events |
 //! | [`owner`], [`witness`] | who writes about a partition; which log was counted |
 //! | [`versioned`], [`hash`] | the envelope of stored values, and the hash function, which the others share |
@@ -22,10 +23,12 @@
 // them.
 #![cfg_attr(not(test), deny(clippy::disallowed_types))]
 
+pub mod audit;
 pub mod block;
 pub mod decode;
 pub mod dedupe;
 pub mod hash;
+pub mod ledger;
 pub mod merge;
 pub mod notices;
 pub mod owner;

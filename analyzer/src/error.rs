@@ -19,6 +19,9 @@ pub enum Error {
     /// A consumer failed.
     #[error(transparent)]
     Group(#[from] group::Error),
+    /// A client of Kafka could not be made.
+    #[error(transparent)]
+    Client(#[from] common::kafka::ClientError),
     /// A producer failed.
     #[error(transparent)]
     Publisher(#[from] publisher::Error),
@@ -121,9 +124,11 @@ impl Error {
             | Self::Thread { .. }
             | Self::PartialsLost { .. }
             | Self::StateTooNarrow { .. } => true,
-            Self::Config(_) | Self::Metrics(_) | Self::LogShrank { .. } | Self::OtherLog { .. } => {
-                false
-            }
+            Self::Config(_)
+            | Self::Metrics(_)
+            | Self::Client(_)
+            | Self::LogShrank { .. }
+            | Self::OtherLog { .. } => false,
         }
     }
 }

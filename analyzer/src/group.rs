@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::kafka::Kafka;
+use common::kafka::{ClientError, Kafka, log_report};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -31,16 +31,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// What went wrong with a consumer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The client could not be created, because a property is wrong.
-    #[error(
-        "cannot create the consumer of group {group}: {source}; check the kafka.properties section"
-    )]
-    Create {
-        /// The group.
-        group: String,
-        /// What librdkafka said.
-        source: KafkaError,
-    },
+    /// The client could not be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// librdkafka did not accept the subscription or the assignment.
     #[error("cannot {action} in group {group}: {source}")]
     Membership {
@@ -81,7 +74,7 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Watermarks { .. } => true,
-            Self::Create { .. } | Self::Membership { .. } | Self::Fatal { .. } => false,
+            Self::Client(_) | Self::Membership { .. } | Self::Fatal { .. } => false,
         }
     }
 }
@@ -141,15 +134,14 @@ impl GroupConsumer {
         instance_id: Option<&str>,
         properties: &[(&str, &str)],
     ) -> Result<Self, Error> {
-        let mut config = kafka.consumer(Some(group), instance_id);
+        let mut config = kafka.consumer(Some(group), instance_id)?;
         config.set("partition.assignment.strategy", "range").set("statistics.interval.ms", "1000");
         for (key, value) in properties {
             config.set(*key, *value);
         }
         let member = Member { topic: topic.to_owned(), seen: Mutex::default() };
-        let consumer: BaseConsumer<Member> = config
-            .create_with_context(member)
-            .map_err(|source| Error::Create { group: group.to_owned(), source })?;
+        let consumer: BaseConsumer<Member> =
+            config.create_with_context(member).map_err(ClientError::from)?;
         consumer.subscribe(&[topic]).map_err(|source| Error::Membership {
             action: "subscribe",
             group: group.to_owned(),
@@ -243,6 +235,12 @@ impl GroupConsumer {
         self.member().ends.get(&partition).copied()
     }
 
+    /// How many records the partition has beyond the last one that was polled, as librdkafka's last statistics say;
+    /// `None` before the first ones, and before the first record.
+    pub fn known_lag(&self, partition: i32) -> Option<i64> {
+        self.member().lags.get(&partition).copied()
+    }
+
     /// Whether the group considered this member dead and gave its partitions to others.
     pub fn is_assignment_lost(&self) -> bool {
         self.consumer.assignment_lost()
@@ -268,18 +266,13 @@ fn watermarks<C: ConsumerContext>(
     Ok(Watermarks { low, high })
 }
 
-/// Logs an error at debug level only. rdkafka reports a consumer's errors twice, even the end of a partition;
-/// those that matter are logged where the poll returns them.
-fn log_report(error: &KafkaError, reason: &str) {
-    tracing::debug!(%error, reason, "the consumer reports");
-}
-
 /// What the client's callbacks have reported and the loop has not asked for yet. There are only a few changes,
 /// because a rebalance waits for the answer to the one before.
 #[derive(Default)]
 struct Seen {
     changes: Vec<Change>,
     ends: BTreeMap<i32, i64>,
+    lags: BTreeMap<i32, i64>,
 }
 
 /// The callbacks of librdkafka.
@@ -296,17 +289,17 @@ impl Member {
 
 impl ClientContext for Member {
     fn error(&self, error: KafkaError, reason: &str) {
+        // rdkafka reports a consumer's errors twice; those that matter are logged where the poll returns them.
         log_report(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
-        let ends = topic
-            .partitions
-            .iter()
-            .filter(|(_, p)| p.hi_offset >= 0)
-            .map(|(id, p)| (*id, p.hi_offset));
-        self.seen().ends = ends.collect();
+        let known = || topic.partitions.values().filter(|p| p.hi_offset >= 0);
+        let polled = known().filter(|p| p.app_offset >= 0);
+        let mut seen = self.seen();
+        seen.ends = known().map(|p| (p.partition, p.hi_offset)).collect();
+        seen.lags = polled.map(|p| (p.partition, (p.hi_offset - p.app_offset).max(0))).collect();
     }
 }
 

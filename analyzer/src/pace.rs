@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+/// The pace of the audit: a partition's ledger and the audit itself hold a day's minutes, some 20 and 100 kB, and nobody
+/// looks at them by the second.
+pub const AUDIT_INTERVAL: Duration = Duration::from_secs(5);
+
 /// The work may take at most one part in this many of the time.
 const COST_FACTOR: u32 = 10;
 

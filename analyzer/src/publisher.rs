@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use common::kafka::{ClientError, log_report};
 use prometheus::IntCounterVec;
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
@@ -24,9 +25,9 @@ const ROOM_CHECK: Duration = Duration::from_millis(10);
 /// Why a record could not be handed over.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The client could not be created, because a property is wrong.
-    #[error("cannot create the producer: {0}; check the kafka.properties section")]
-    Create(#[source] KafkaError),
+    /// The client could not be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// The record is larger than the client accepts.
     #[error(
         "the record {key:?} of {bytes} bytes is too large for topic {topic}; lower `capacity`, or raise \
@@ -65,7 +66,7 @@ impl Error {
     /// Whether trying again may succeed without anybody changing anything.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Create(_) | Self::TooLarge { .. } | Self::Refused { .. } => false,
+            Self::Client(_) | Self::TooLarge { .. } | Self::Refused { .. } => false,
             Self::Stopped | Self::NotFlushed { .. } => true,
         }
     }
@@ -134,7 +135,7 @@ impl Publisher {
         let deliveries = Arc::new(Deliveries::default());
         let producer = config
             .create_with_context(DeliveryContext(Arc::clone(&deliveries)))
-            .map_err(Error::Create)?;
+            .map_err(ClientError::from)?;
         Ok(Self { producer, deliveries, stop, bytes })
     }
 
@@ -252,7 +253,11 @@ impl Deliveries {
 /// The callbacks that the producer's thread calls for every delivery.
 struct DeliveryContext(Arc<Deliveries>);
 
-impl ClientContext for DeliveryContext {}
+impl ClientContext for DeliveryContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_report(&error, reason);
+    }
+}
 
 impl ProducerContext for DeliveryContext {
     type DeliveryOpaque = Arc<Ticket>;

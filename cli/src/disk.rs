@@ -1,8 +1,7 @@
-//! Questions about file systems: which are in memory, how much is free, how large files are.
+//! Which file systems are in memory, and where large temporary data goes. How much is free, and how large files are:
+//! [`common::disk`].
 
 use std::path::{Path, PathBuf};
-
-use nix::sys::statvfs::statvfs;
 
 /// A directory for large temporary data: the system's directory for temporary files if that is on a disk, else
 /// `/var/tmp`, else the user's cache. On some systems `/tmp` is in memory, which Kafka's data would fill.
@@ -36,24 +35,6 @@ fn file_system<'m>(mounts: &'m str, path: &Path) -> Option<&'m str> {
     found.map(|(_, kind)| kind)
 }
 
-/// How many bytes a user may still write at `path`, or at the nearest directory above it that exists.
-pub fn free(path: &Path) -> Option<u64> {
-    let there = path.ancestors().find(|path| path.exists())?;
-    let stat = statvfs(if there.as_os_str().is_empty() { Path::new(".") } else { there }).ok()?;
-    #[expect(clippy::useless_conversion, reason = "the types differ between systems")]
-    Some(u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()))
-}
-
-/// The total size of the files at `path`, in bytes.
-pub fn size(path: &Path) -> u64 {
-    let Ok(meta) = path.symlink_metadata() else { return 0 };
-    if !meta.is_dir() {
-        return meta.len();
-    }
-    let entries = path.read_dir().into_iter().flatten().flatten();
-    entries.map(|entry| size(&entry.path())).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,15 +48,5 @@ mod tests {
         assert_eq!(kind("/tmpx"), "ext4");
         assert_eq!(kind("/tmp/on disk/x"), "ext4");
         assert_eq!(kind("/var/tmp"), "ext4");
-    }
-
-    #[test]
-    fn a_directory_s_size_is_that_of_its_files() {
-        let place = tempfile::tempdir().unwrap();
-        std::fs::create_dir(place.path().join("a")).unwrap();
-        std::fs::write(place.path().join("a/b"), [0; 1_000]).unwrap();
-        std::fs::write(place.path().join("c"), [0; 24]).unwrap();
-        assert_eq!(size(place.path()), 1_024);
-        assert!(free(place.path()).unwrap() > 0);
     }
 }

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use common::disk;
+
 use crate::up::data_dir::{self, CONTENTS};
-use crate::{disk, exit, units};
+use crate::{exit, units};
 
 /// Delete the data of `millrace up`: events, counts and positions. Lists it first.
 #[derive(Debug, clap::Args)]

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Log};
 use crate::error::Error;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::pipeline::{Conditions, Pipeline};
 use crate::source::websocket::Websocket;
 use crate::source::{Intake, Logged};
@@ -40,6 +40,7 @@ impl Tier for Collector {
         };
         let connected = host.readiness.condition("source");
         let metrics = Metrics::new(&host.registry)?;
+        metrics::watch_log(&host.registry, &config.log.path)?;
 
         let opened = open(&config.log, &conditions.log, &host.shutdown).await?;
         let Some((mut log, recovered)) = opened else { return Ok(()) };

@@ -1,7 +1,6 @@
 //! Errors of the collector.
 
 use common::{kafka, message_log, tls};
-use rdkafka::error::KafkaError;
 
 /// Why the collector stopped, or why a step of its work did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -12,9 +11,9 @@ pub enum Error {
     /// Topics could not be made ready.
     #[error(transparent)]
     Topics(#[from] kafka::Error),
-    /// The producer could not be built.
-    #[error("cannot set up the Kafka producer: {0}; check kafka.brokers and kafka.properties")]
-    Producer(#[source] KafkaError),
+    /// The producer could not be made.
+    #[error(transparent)]
+    Producer(#[from] kafka::ClientError),
     /// The end of a topic could not be read back.
     #[error("cannot read back what reached Kafka: {0}")]
     ReadBack(#[from] kafka::reader::Error),

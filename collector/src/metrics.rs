@@ -3,9 +3,12 @@
 //! When no message is between the queue and the log, received + recovered = published + dead letters +
 //! pending + failed + evicted.
 
+use std::path::Path;
+
+use common::disk;
 use common::event::Reason;
-use common::metrics::Factory;
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
+use common::metrics::{Age, Factory, Timestamp};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 /// The collector's metrics; all start at 0 with the process.
 #[derive(Debug, Clone)]
@@ -14,6 +17,8 @@ pub struct Metrics {
     pub received: IntCounter,
     /// Bytes of those messages.
     pub received_bytes: IntCounter,
+    /// When the last of them was received.
+    pub last_received: Timestamp,
     /// Entries that the log held at the start.
     pub recovered: IntCounter,
     /// Of those, the ones that had reached Kafka.
@@ -26,6 +31,8 @@ pub struct Metrics {
     pub dead_letters: IntCounterVec,
     /// Entries in the log that Kafka has not acknowledged.
     pub pending: IntGauge,
+    /// How long ago the oldest of those was received.
+    pub oldest_pending: Age,
     /// Entries that Kafka refused and whose dead letter is not acknowledged.
     pub failed: IntGauge,
     /// Refused entries that were removed because too many were kept.
@@ -40,6 +47,8 @@ pub struct Metrics {
     pub queue_full: IntCounter,
     /// How far records are dated back because Kafka's clock is behind, in milliseconds.
     pub dated_back: IntGauge,
+    /// 1 while a connection to the source stands, by source.
+    pub connected: IntGaugeVec,
     /// Established connections to the source.
     pub connects: IntCounter,
     /// Connections that ended, and attempts that failed.
@@ -59,19 +68,12 @@ impl Metrics {
     /// When one is registered already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let make = Factory::new(registry, "collector");
-        let dead_letters = make.counters(
-            "dead_letters",
-            "Dead letters that Kafka acknowledged, by reason",
-            "reason",
-        )?;
-        for reason in Reason::ALL {
-            // Creates the series at 0, so that `increase()` sees the first dead letter.
-            dead_letters.with_label_values(&[reason.as_str()]);
-        }
         Ok(Self {
             received: make.counter("received_messages", "Messages taken from the source")?,
             received_bytes: make
                 .counter("received_bytes", "Bytes of the messages taken from the source")?,
+            last_received: make
+                .timestamp("last_received", "When the last message was taken from the source")?,
             recovered: make
                 .counter("recovered_entries", "Entries that the message log held at the start")?,
             read_back: make.counter(
@@ -83,10 +85,19 @@ impl Metrics {
                 "Entries of the message log that could not be read at the start",
             )?,
             published: make.counter("published_events", "Events that Kafka acknowledged")?,
-            dead_letters,
+            dead_letters: make.counters(
+                "dead_letters",
+                "Dead letters that Kafka acknowledged, by reason",
+                "reason",
+                Reason::ALL.map(Reason::as_str),
+            )?,
             pending: make.gauge(
                 "pending_entries",
                 "Entries in the message log that Kafka has not acknowledged",
+            )?,
+            oldest_pending: make.age(
+                "oldest_pending",
+                "How long ago the oldest of those entries was received; 0 while there is none",
             )?,
             failed: make.gauge(
                 "failed_entries",
@@ -118,6 +129,12 @@ impl Metrics {
                 "records_dated_back_milliseconds",
                 "How far records are dated back because this clock is ahead of Kafka's",
             )?,
+            connected: make.gauges(
+                "source_connected",
+                "1 while a connection to this source stands, else 0",
+                "source",
+                [],
+            )?,
             connects: make.counter("source_connects", "Established connections to the source")?,
             disconnects: make.counter(
                 "source_disconnects",
@@ -133,5 +150,60 @@ impl Metrics {
                 "Where the source would resume: an event time, or when its last message came; since 1970",
             )?,
         })
+    }
+}
+
+/// Adds the size of the message log at `path` on its disk, and the space that is left there, both read from the
+/// disk at a scrape. `-1` while the file system does not say how much is free.
+///
+/// # Errors
+/// When they are registered already.
+pub fn watch_log(registry: &Registry, path: &Path) -> Result<(), prometheus::Error> {
+    let make = Factory::new(registry, "collector");
+    let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let log = path.to_owned();
+    make.read_gauge("log_bytes", "Size of the files of the message log", move || {
+        gauge(disk::size(&log))
+    })?;
+    let log = path.to_owned();
+    make.read_gauge(
+        "log_free_bytes",
+        "What may still be written on the disk of the log",
+        move || disk::free(&log).map_or(-1, gauge),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::TextEncoder;
+
+    use super::*;
+
+    #[test]
+    fn the_size_of_the_log_is_that_of_its_files_at_the_moment_of_the_scrape() {
+        let log = tempfile::tempdir().unwrap();
+        let registry = Registry::new();
+        watch_log(&registry, log.path()).unwrap();
+        let value = |name: &str| {
+            let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim().parse::<i64>().unwrap()
+        };
+        assert_eq!(value("millrace_collector_log_bytes"), 0);
+        assert!(value("millrace_collector_log_free_bytes") > 0);
+        std::fs::write(log.path().join("000001.log"), [0; 4_096]).unwrap();
+        assert_eq!(value("millrace_collector_log_bytes"), 4_096);
+    }
+
+    #[test]
+    fn a_dead_letter_of_each_reason_is_counted_from_0() {
+        let registry = Registry::new();
+        let _metrics = Metrics::new(&registry).unwrap();
+        let families = registry.gather();
+        let family = families
+            .iter()
+            .find(|family| family.name() == "millrace_collector_dead_letters_total")
+            .unwrap();
+        assert_eq!(family.get_metric().len(), Reason::ALL.len());
     }
 }

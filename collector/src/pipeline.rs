@@ -98,10 +98,11 @@ impl Pipeline {
         let (name, source) = config.source.only().map_err(Error::Address)?;
         let cursor = Cursor::new(&source.resume, log.cursor(name).unwrap_or_default());
         let waiter = Waiter::new(Handle::current(), deadline);
+        let clock = Clock::new(&config.service);
         let delivery = Delivery::new(
             &config.kafka,
             log.instance(),
-            Clock::new(&config.service),
+            clock,
             conditions.kafka,
             metrics.clone(),
             waiter.clone(),
@@ -112,6 +113,7 @@ impl Pipeline {
             log,
             Arc::clone(&name),
             cursor,
+            clock,
             conditions.log,
             metrics.clone(),
             waiter.clone(),
@@ -150,6 +152,7 @@ impl Pipeline {
 
     fn work(&mut self, messages: &mut mpsc::Receiver<Message>) -> Step {
         self.journal.ready();
+        self.journal.count();
         self.delivery.start(&mut self.journal)?;
         loop {
             match self.next(messages)? {
@@ -195,6 +198,9 @@ impl Pipeline {
         }
         self.metrics.received.inc_by(batch.len() as u64);
         self.metrics.received_bytes.inc_by(bytes as u64);
+        if let Some(last) = batch.last() {
+            self.metrics.last_received.set_ms(last.received_ms);
+        }
         let entries: Vec<_> =
             batch.iter().map(|message| (self.journal.allot(), self.entry(message))).collect();
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::admin::Condition;
 use common::event::Reason;
-use common::kafka::{Kafka, header};
+use common::kafka::{ClientError, Kafka, header};
 use common::message_log::{Entry, Sequence};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -99,7 +99,7 @@ impl Publisher {
         reachable: Condition,
         traces: Traces,
     ) -> Result<Self, Error> {
-        let mut settings = kafka.producer();
+        let mut settings = kafka.producer()?;
         if let Some(bytes) = batch_bytes {
             settings.set("batch.size", bytes.to_string());
         }
@@ -112,7 +112,7 @@ impl Publisher {
             traces: traces.clone(),
         };
         let producer = ThreadedProducer::from_config_and_context(&settings, context)
-            .map_err(Error::Producer)?;
+            .map_err(ClientError::from)?;
         Ok(Self {
             producer,
             reports,

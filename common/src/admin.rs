@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,7 +27,8 @@ const MAX_CONNECTIONS: usize = 64;
 /// The conditions under which a tier can do its work.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
-    unmet: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    /// For each condition why it does not hold; `None` while it does.
+    conditions: Arc<Mutex<BTreeMap<&'static str, Option<String>>>>,
 }
 
 /// One named condition of a [`Readiness`].
@@ -46,18 +48,23 @@ impl Readiness {
 
     /// The conditions that do not hold, with the reason; empty means ready.
     pub fn unmet(&self) -> BTreeMap<&'static str, String> {
-        self.lock().clone()
+        self.lock().iter().filter_map(|(&name, why)| Some((name, why.clone()?))).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
-        self.unmet.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Every condition, and whether it holds.
+    pub fn conditions(&self) -> BTreeMap<&'static str, bool> {
+        self.lock().iter().map(|(&name, why)| (name, why.is_none())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<String>>> {
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Condition {
     /// Says that the condition holds now.
     pub fn set(&self) {
-        if self.readiness.lock().remove(self.name).is_some() {
+        if self.readiness.lock().insert(self.name, None).flatten().is_some() {
             tracing::info!(condition = self.name, "condition holds");
         }
     }
@@ -66,7 +73,7 @@ impl Condition {
     pub fn unset(&self, why: impl Into<String>) {
         let why = why.into();
         tracing::debug!(condition = self.name, why, "condition does not hold");
-        self.readiness.lock().insert(self.name, why);
+        self.readiness.lock().insert(self.name, Some(why));
     }
 }
 
@@ -91,9 +98,9 @@ async fn answer_all(mut acceptor: Acceptor, registry: Registry, readiness: Readi
         let (stream, _) = acceptor.accept().await;
         let (registry, readiness) = (registry.clone(), readiness.clone());
         tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let response = answer(&request, &registry, &readiness);
-                async move { Ok::<_, Infallible>(response) }
+            let service = service_fn(async |request: Request<Incoming>| {
+                let (method, path) = (request.method(), request.uri().path());
+                Ok::<_, Infallible>(answer(method, path, &registry, &readiness).await)
             });
             // Nothing needs to be done about a client that breaks the connection off.
             let _ended = hyper::server::conn::http1::Builder::new()
@@ -107,15 +114,16 @@ async fn answer_all(mut acceptor: Acceptor, registry: Registry, readiness: Readi
     }
 }
 
-fn answer<B>(
-    request: &Request<B>,
+async fn answer(
+    method: &Method,
+    path: &str,
     registry: &Registry,
     readiness: &Readiness,
 ) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if !matches!(*method, Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
     }
-    match request.uri().path() {
+    match path {
         "/live" => text(StatusCode::OK, "live\n".to_owned()),
         "/ready" => {
             let unmet = readiness.unmet();
@@ -126,12 +134,20 @@ fn answer<B>(
                 unmet.iter().map(|(name, why)| format!("not ready: {name}: {why}\n")).collect();
             text(StatusCode::SERVICE_UNAVAILABLE, lines)
         }
-        "/metrics" => match TextEncoder::new().encode_to_string(&registry.gather()) {
+        "/metrics" => match gather(registry.clone()).await {
             Ok(metrics) => text(StatusCode::OK, metrics),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         },
         _ => text(StatusCode::NOT_FOUND, "not found; try /live, /ready or /metrics\n".to_owned()),
     }
+}
+
+/// All metrics as text. Some of them ask the system when they are read, and a disk may take its time.
+async fn gather(registry: Registry) -> std::io::Result<String> {
+    let gathered = tokio::task::spawn_blocking(move || {
+        TextEncoder::new().encode_to_string(&registry.gather()).map_err(std::io::Error::other)
+    });
+    gathered.await?
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
@@ -146,24 +162,25 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 mod tests {
     use super::*;
 
-    fn status(readiness: &Readiness, path: &str) -> (StatusCode, Readiness) {
-        let request = Request::get(path).body(()).unwrap();
-        (answer(&request, &Registry::new(), readiness).status(), readiness.clone())
+    async fn status(readiness: &Readiness, path: &str) -> StatusCode {
+        answer(&Method::GET, path, &Registry::new(), readiness).await.status()
     }
 
-    #[test]
-    fn a_tier_is_ready_when_every_condition_holds_and_live_in_any_case() {
+    #[tokio::test]
+    async fn a_tier_is_ready_when_every_condition_holds_and_live_in_any_case() {
         let readiness = Readiness::default();
         let log = readiness.condition("log");
         let kafka = readiness.condition("kafka");
         log.set();
-        assert_eq!(status(&readiness, "/ready").0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(&readiness, "/ready").await, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(readiness.unmet().into_keys().collect::<Vec<_>>(), ["kafka"]);
+        assert_eq!(readiness.conditions(), BTreeMap::from([("kafka", false), ("log", true)]));
         kafka.set();
-        assert_eq!(status(&readiness, "/ready").0, StatusCode::OK);
+        assert_eq!(status(&readiness, "/ready").await, StatusCode::OK);
         log.unset("disk full");
-        assert_eq!(status(&readiness, "/ready").0, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(status(&readiness, "/live").0, StatusCode::OK);
-        assert_eq!(status(&readiness, "/nothing").0, StatusCode::NOT_FOUND);
+        assert_eq!(status(&readiness, "/ready").await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(readiness.conditions(), BTreeMap::from([("kafka", true), ("log", false)]));
+        assert_eq!(status(&readiness, "/live").await, StatusCode::OK);
+        assert_eq!(status(&readiness, "/nothing").await, StatusCode::NOT_FOUND);
     }
 }

@@ -12,15 +12,20 @@ use serde::{Deserialize, Serialize};
 
 mod admin;
 mod create;
+mod credentials;
 mod difference;
 mod error;
 pub mod header;
+mod heard;
 mod properties;
 pub mod reader;
 mod topics;
+mod untrusted;
 
+pub use credentials::{PropertyFiles, Rotation};
 pub use difference::{Difference, Remedy, Unsuitable};
-pub use error::Error;
+pub use error::{ClientError, Error};
+pub use heard::{Heard, log_report};
 pub use properties::Properties;
 pub use reader::Reader;
 pub use topics::{Topic, TopicSettings};
@@ -42,6 +47,8 @@ pub struct Kafka {
     /// Any further librdkafka property, such as `security.protocol`. They win over Millrace's own settings.
     /// A value that would break a guarantee, such as `acks=1`, is refused.
     pub properties: Properties,
+    /// Properties whose values are in files: passwords that are mounted. A file is read whenever a client is made.
+    pub property_files: PropertyFiles,
 }
 
 /// Names of the topics. Section `kafka.topics`.
@@ -69,6 +76,7 @@ impl Default for Kafka {
             topics: Topics::default(),
             settings: TopicSettings::default(),
             properties: Properties::default(),
+            property_files: PropertyFiles::default(),
         }
     }
 }
@@ -113,11 +121,19 @@ impl Kafka {
         }
         problems.extend(self.settings.problems());
         problems.extend(self.properties.problems());
+        problems.extend(self.property_files.problems(&self.properties));
         problems
     }
 
     /// Settings that clients of every kind share.
-    pub fn client(&self) -> ClientConfig {
+    ///
+    /// # Errors
+    /// When a file of `property_files` cannot be read.
+    pub fn client(&self) -> Result<ClientConfig, ClientError> {
+        self.with_properties(self.shared())
+    }
+
+    fn shared(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         client
             .set("bootstrap.servers", &self.brokers)
@@ -131,8 +147,11 @@ impl Kafka {
     }
 
     /// Settings of a producer.
-    pub fn producer(&self) -> ClientConfig {
-        let mut producer = self.client();
+    ///
+    /// # Errors
+    /// When a file of `property_files` cannot be read.
+    pub fn producer(&self) -> Result<ClientConfig, ClientError> {
+        let mut producer = self.shared();
         producer
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -148,8 +167,15 @@ impl Kafka {
 
     /// Settings of a consumer. An `instance_id` makes its membership of the group static, so that a process
     /// that restarts after a crash gets its partitions back at once, not only after its session timed out.
-    pub fn consumer(&self, group: Option<&str>, instance_id: Option<&str>) -> ClientConfig {
-        let mut consumer = self.client();
+    ///
+    /// # Errors
+    /// When a file of `property_files` cannot be read.
+    pub fn consumer(
+        &self,
+        group: Option<&str>,
+        instance_id: Option<&str>,
+    ) -> Result<ClientConfig, ClientError> {
+        let mut consumer = self.shared();
         consumer
             // librdkafka requires a group id even of a consumer that joins no group.
             .set("group.id", group.unwrap_or("millrace-no-group"))
@@ -175,11 +201,14 @@ impl Kafka {
         self.with_properties(consumer)
     }
 
-    fn with_properties(&self, mut client: ClientConfig) -> ClientConfig {
+    fn with_properties(&self, mut client: ClientConfig) -> Result<ClientConfig, ClientError> {
         for (key, value) in self.properties.iter() {
             client.set(key, value);
         }
-        client
+        for (key, value) in self.property_files.read()? {
+            client.set(key, value);
+        }
+        Ok(client)
     }
 }
 
@@ -192,7 +221,7 @@ mod tests {
         let mut kafka = Kafka::default();
         assert_eq!(kafka.problems(), Vec::<String>::new());
         kafka.properties.insert("compression.type".to_owned(), "zstd".to_owned());
-        assert_eq!(kafka.producer().get("compression.type"), Some("zstd"));
+        assert_eq!(kafka.producer().unwrap().get("compression.type"), Some("zstd"));
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | [`secret`] | passwords, tokens and addresses that may hold one: masked wherever they are shown |
 //! | [`backoff`] | full-jitter retry delays |
 //! | [`clock`] | the time of day |
+//! | [`disk`] | how much is free on a disk, how large files are |
 //! | [`metrics`] | how metrics are named and made |
 //! | [`telemetry`] | log output |
 //! | [`trace`] | traces of events and results, for OpenTelemetry; off by default |
@@ -27,6 +28,7 @@ pub mod admin;
 pub mod backoff;
 pub mod clock;
 pub mod config;
+pub mod disk;
 pub mod event;
 pub mod kafka;
 #[cfg(feature = "message-log")]

@@ -292,7 +292,7 @@ impl MessageLog {
 
     /// The sequence below which no entry is pending.
     pub fn watermark(&self) -> Sequence {
-        self.pending.first().copied().unwrap_or(self.next)
+        self.oldest_pending().unwrap_or(self.next)
     }
 
     /// Removes the entries below the watermark if any entry was acknowledged since the last removal and a
@@ -364,6 +364,11 @@ impl MessageLog {
             }
         }
         Ok(entries)
+    }
+
+    /// The oldest entry that waits for Kafka's acknowledgement.
+    pub fn oldest_pending(&self) -> Option<Sequence> {
+        self.pending.first().copied()
     }
 
     /// How many entries wait for Kafka's acknowledgement.

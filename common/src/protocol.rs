@@ -243,6 +243,10 @@ impl<T> ServerFrame<T> {
 }
 
 impl ByeReason {
+    /// Every reason that a server of this version sends.
+    pub const ALL: [Self; 5] =
+        [Self::Shutdown, Self::Stalled, Self::Idle, Self::BadFrames, Self::TooLarge];
+
     /// Its name in frames and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub mod audit;
+
 /// The schema version that is written; readers accept this one and the one before.
 pub const SCHEMA_VERSION: u32 = 1;
 

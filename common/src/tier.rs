@@ -9,12 +9,15 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Command, FromArgMatches};
+#[cfg(target_os = "linux")]
+use prometheus::process_collector::ProcessCollector;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Readiness};
 use crate::clock::Clock;
 use crate::config::{self, Flags, TierConfig};
+use crate::metrics::Factory;
 use crate::trace::{self, Tracer};
 use crate::{output, telemetry};
 
@@ -109,22 +112,56 @@ fn misconfigured<T: Tier>(error: &impl std::fmt::Display) -> ExitCode {
     ExitCode::from(EXIT_CONFIG)
 }
 
+impl Host {
+    /// The host of the tier of this name, with the metrics that every tier has: which of its conditions hold, its
+    /// version, and what its process uses. It traces nothing.
+    ///
+    /// # Errors
+    /// When the name makes no name of a metric.
+    pub fn new(tier: &str) -> prometheus::Result<Self> {
+        let host = Self {
+            registry: prometheus::Registry::new(),
+            readiness: Readiness::default(),
+            shutdown: CancellationToken::new(),
+            tracer: Tracer::off(),
+        };
+        let tier = tier.replace('-', "_");
+        let make = Factory::new(&host.registry, &tier);
+        let readiness = host.readiness.clone();
+        make.read_gauges(
+            "condition",
+            "1 while this condition of /ready holds, else 0",
+            "condition",
+            move || {
+                readiness.conditions().into_iter().map(|(name, holds)| (name, i64::from(holds)))
+            },
+        )?;
+        let (help, version) = ("1; the label says which version runs", env!("CARGO_PKG_VERSION"));
+        let build = make.gauges("build_info", help, "version", [version])?;
+        build.with_label_values(&[version]).set(1);
+        #[cfg(target_os = "linux")]
+        host.registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(host)
+    }
+}
+
 async fn live<T: Tier>(config: T::Config) -> ExitCode {
-    let registry = prometheus::Registry::new();
+    let mut host = match Host::new(T::NAME) {
+        Ok(host) => host,
+        Err(error) => {
+            tracing::error!(%error, "cannot make the metrics");
+            return ExitCode::FAILURE;
+        }
+    };
     let clock = Clock::new(config.service());
-    let (tracer, exporter) = match trace::start(config.trace(), T::NAME, clock, &registry) {
+    let (tracer, exporter) = match trace::start(config.trace(), T::NAME, clock, &host.registry) {
         Ok(started) => started,
         Err(error) => {
             tracing::error!(%error, "cannot start tracing; remove trace.endpoint to go without");
             return ExitCode::FAILURE;
         }
     };
-    let host = Host {
-        registry,
-        readiness: Readiness::default(),
-        shutdown: CancellationToken::new(),
-        tracer,
-    };
+    host.tracer = tracer;
     let started = host.readiness.condition("started");
     let address = config.service().admin;
     match admin::serve(address, host.registry.clone(), host.readiness.clone()).await {
@@ -267,7 +304,34 @@ impl std::fmt::Display for Chain<'_> {
 
 #[cfg(test)]
 mod tests {
+    use prometheus::TextEncoder;
+
     use super::*;
+
+    #[test]
+    fn every_tier_says_which_conditions_hold_which_version_it_is_and_what_its_process_uses() {
+        let host = Host::new("access-api").unwrap();
+        let scrape = || TextEncoder::new().encode_to_string(&host.registry.gather()).unwrap();
+        let kafka = host.readiness.condition("kafka");
+        let results = host.readiness.condition("results");
+        results.set();
+        let text = scrape();
+        let version = env!("CARGO_PKG_VERSION");
+        for line in [
+            "millrace_access_api_condition{condition=\"kafka\"} 0",
+            "millrace_access_api_condition{condition=\"results\"} 1",
+            &format!("millrace_access_api_build_info{{version=\"{version}\"}} 1"),
+        ] {
+            assert!(text.lines().any(|there| there == line), "{line} is missing in: {text}");
+        }
+        #[cfg(target_os = "linux")]
+        assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
+        kafka.set();
+        results.unset("reading again");
+        let text = scrape();
+        assert!(text.contains("millrace_access_api_condition{condition=\"kafka\"} 1"), "{text}");
+        assert!(text.contains("millrace_access_api_condition{condition=\"results\"} 0"), "{text}");
+    }
 
     #[test]
     fn a_process_under_nohup_ignores_the_hangup_and_another_does_not() {

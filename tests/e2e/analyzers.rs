@@ -115,9 +115,9 @@ impl Analyzers {
         self.directory.join(format!("analyzer-{}.log", self.starts))
     }
 
-    /// The result of a query that reflects so many records.
+    /// The result of a query that reflects so many offsets.
     pub fn result(&mut self, query: &str, records: u64) -> Value {
-        eventually(&format!("{query} of {records} records"), || {
+        eventually(&format!("{query} of {records} offsets"), || {
             let running = self.running.as_mut().expect("an analyzer was started");
             if let Some(status) = running.try_wait().expect("waiting for a child") {
                 let log = std::fs::read_to_string(self.log()).unwrap_or_default();

@@ -94,6 +94,22 @@ fn assert_truth(page: &Browser, truth: &Oracle) {
     });
 }
 
+/// Follows the link to the audit, and waits until it accounts for so many messages.
+fn assert_audit(page: &Browser, sandbox: &Sandbox, messages: u64) {
+    eventually("an audit", || sandbox.get("/v1/audit").filter(|(status, _)| *status == 200));
+    page.execute("document.querySelector('[data-testid=audit]').click()");
+    page.until("the books balance", "return document.body.dataset.state === 'balanced'");
+    let all = format!(
+        "return document.querySelector('[data-testid=minutes] [data-row=total] td')?.dataset.value >= {messages}"
+    );
+    page.until("every message is in the books", &all);
+    assert_clean(&page.log(), false);
+    page.resize(390, 844);
+    let fits = page.execute("return document.documentElement.scrollWidth <= innerWidth");
+    assert_eq!(fits, true, "only a table may be scrolled sideways");
+    picture(page, "audit", &SCREENS);
+}
+
 /// A browser of this size. If there is none, reports the test as skipped.
 fn open(width: u32, height: u32) -> Option<Browser> {
     match browser::find() {
@@ -172,6 +188,10 @@ fn the_dashboard_shows_the_truth_and_survives_a_restart_of_the_access_api() {
     assert_eq!(picker, serde_json::json!(["d", "a,b,c,d,e", "b", "a,b,e"]));
     assert_clean(&page.log(), false);
     picture(&page, "dashboard", &SCREENS);
+
+    assert_audit(&page, &sandbox, truth.lines);
+    page.goto(&url);
+    assert_truth(&page, &truth);
 
     page.execute(RECORD_STATES);
     let killed = sandbox.kill9("access-api");

@@ -6,6 +6,7 @@
 
 mod access_api;
 mod analyzers;
+mod audit;
 mod bad_input;
 mod capacity;
 mod collector;
@@ -15,8 +16,10 @@ mod dashboard;
 mod event_time;
 mod exact;
 mod lifecycle;
+mod metrics;
 mod presets;
 mod recordings;
+mod security;
 mod slow_client;
 mod state;
 mod throughput;

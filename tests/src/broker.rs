@@ -1,7 +1,7 @@
 //! One Apache Kafka and nothing else: for benches and for tests that bring their own tiers.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -21,8 +21,16 @@ use crate::{eventually, free_port, sandbox::scratch};
 /// A broker with a data directory of its own; ends, and forgets everything, when dropped.
 pub struct Broker {
     child: Child,
-    port: u16,
+    setup: Setup,
+    /// Where it answers without asking for a password.
+    address: String,
+}
+
+/// How it is started.
+struct Setup {
     directory: TempDir,
+    port: u16,
+    listeners: Vec<String>,
 }
 
 impl Broker {
@@ -30,7 +38,20 @@ impl Broker {
     pub fn start() -> Self {
         let (directory, _) = scratch();
         let port = free_port();
-        let broker = Self { child: spawn(directory.path(), port), port, directory };
+        let setup = Setup { directory, port, listeners: Vec::new() };
+        Self::start_at(&format!("127.0.0.1:{port}"), setup, "")
+    }
+
+    /// Starts it with further `properties` and `listeners` (`NAME://HOST:PORT`) on this port; it answers to anybody at
+    /// `address`.
+    pub fn start_with(port: u16, address: &str, listeners: Vec<String>, properties: &str) -> Self {
+        let (directory, _) = scratch();
+        Self::start_at(address, Setup { directory, port, listeners }, properties)
+    }
+
+    fn start_at(address: &str, setup: Setup, properties: &str) -> Self {
+        copy_files(&setup.files(), properties);
+        let broker = Self { child: setup.spawn(), setup, address: address.to_owned() };
         broker.await_answer();
         broker
     }
@@ -44,7 +65,7 @@ impl Broker {
 
     /// Starts it again after [`Broker::kill`], on its data and its port, and waits until it answers.
     pub fn start_again(&mut self) {
-        self.child = spawn(self.directory.path(), self.port);
+        self.child = self.setup.spawn();
         self.await_answer();
     }
 
@@ -109,7 +130,7 @@ impl Broker {
 
     /// `host:port`.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.clone()
     }
 }
 
@@ -119,14 +140,41 @@ impl Drop for Broker {
     }
 }
 
-fn spawn(directory: &Path, port: u16) -> Child {
-    Command::new("bash")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kafka/run"))
-        .arg("--data")
-        .arg(directory.join("kafka"))
-        .args(["--port", &port.to_string()])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("starting Apache Kafka")
+impl Setup {
+    /// The files that start it.
+    fn files(&self) -> PathBuf {
+        self.directory.path().join("files")
+    }
+
+    fn spawn(&self) -> Child {
+        let listeners = self.listeners.iter().flat_map(|listener| ["--listener", listener]);
+        Command::new("bash")
+            .arg(self.files().join("run"))
+            .arg("--data")
+            .arg(self.directory.path().join("kafka"))
+            .args(["--port", &self.port.to_string()])
+            .args(listeners)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("starting Apache Kafka")
+    }
+}
+
+/// Copies the project's own files, with further properties of the server; of two with one name the last one holds.
+fn copy_files(to: &Path, properties: &str) {
+    std::fs::create_dir(to).expect("a folder");
+    for name in ["run", "pom.xml", "server.properties", "log4j2.properties"] {
+        let mut text =
+            std::fs::read_to_string(kafka_files().join(name)).expect("a file of the project");
+        if name == "server.properties" {
+            text = format!("{text}\n{properties}");
+        }
+        std::fs::write(to.join(name), text).expect("writing a file");
+    }
+}
+
+/// The folder with the project's files for Kafka.
+pub fn kafka_files() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/kafka")
 }

@@ -7,6 +7,8 @@
 //!   cannot hold; [`client`] is a client of the access-api.
 //! - [`otlp`] receives the traces that the tiers send.
 //! - [`browser`] drives a browser without a screen; [`path_proxy`] puts the pipeline below a path, as a gateway does.
+//! - [`secured`] is a Kafka with certificates and passwords, which an [`authority`] issues; [`rights`] tries what a
+//!   principal is allowed there.
 //! - [`structure`] reads the workspace's own sources to find out which file imports which.
 //!
 //! Nothing here asserts on durations. Tests wait for a condition ([`eventually`]), with a limit far above what it takes.
@@ -15,6 +17,7 @@
     reason = "if something that a test relies on is missing, the test must fail"
 )]
 
+pub mod authority;
 pub mod broker;
 pub mod browser;
 pub mod client;
@@ -25,7 +28,9 @@ pub mod outcome;
 pub mod path_proxy;
 pub mod process;
 pub mod recording;
+pub mod rights;
 pub mod sandbox;
+pub mod secured;
 pub mod structure;
 pub mod throughput;
 pub mod topics;

@@ -116,9 +116,9 @@ fn apart(kafka: &Kafka, name: &str) -> Kafka {
 /// Publishes a recording as the collector does.
 fn fill(kafka: &Kafka, recording: &Path) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(kafka.ensure_topics(&[Topic::Raw])).expect("the topics");
+    runtime.block_on(kafka.ensure_topics(&[Topic::Raw], None)).expect("the topics");
     let producer: ThreadedProducer<DefaultProducerContext> =
-        kafka.producer().create().expect("a producer");
+        kafka.producer().expect("settings").create().expect("a producer");
     let schema = Schema::default();
     for (sequence, line) in recording::each_line(recording).enumerate() {
         let event = identify(&line, &schema).expect("the simulator makes events");
@@ -143,7 +143,8 @@ fn fill(kafka: &Kafka, recording: &Path) {
 }
 
 fn poll_and_drop(kafka: &Kafka, ends: &std::collections::BTreeMap<i32, i64>) -> Cost {
-    let consumer: BaseConsumer = kafka.consumer(None, None).create().expect("a consumer");
+    let consumer: BaseConsumer =
+        kafka.consumer(None, None).expect("settings").create().expect("a consumer");
     let mut list = TopicPartitionList::new();
     for partition in ends.keys() {
         list.add_partition_offset(&kafka.topics.raw, *partition, Offset::Beginning)
@@ -216,6 +217,7 @@ fn analyze(
     };
     let consumer: BaseConsumer = kafka
         .consumer(None, None)
+        .expect("settings")
         .set("topic.metadata.refresh.interval.ms", "200")
         .create()
         .expect("a consumer");

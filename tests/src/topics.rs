@@ -29,6 +29,8 @@ pub struct Record {
     pub headers: BTreeMap<String, String>,
     /// Its partition.
     pub partition: i32,
+    /// Its timestamp, in milliseconds since 1970.
+    pub time_ms: i64,
 }
 
 impl Topics {
@@ -100,6 +102,7 @@ impl Topics {
                     payload: message.payload().unwrap_or_default().to_vec(),
                     headers: headers.unwrap_or_default(),
                     partition: message.partition(),
+                    time_ms: message.timestamp().to_millis().expect("a timestamp"),
                 });
             }
             (!wanted(&self.consumer.position().expect("a position"))).then_some(())

@@ -24,6 +24,8 @@ test('a recording of another day names its day', () => {
   const then = Date.UTC(2015, 2, 8, 4, 26, 42);
   assert.equal(format.clock(then, then + 1_000), '04:26:42');
   assert.equal(format.clock(then, Date.UTC(2026, 0, 1)), '8 Mar 2015, 04:26:42');
+  assert.equal(format.minute(then, then + 1_000), '04:26');
+  assert.equal(format.minute(then, Date.UTC(2026, 0, 1)), '8 Mar 2015, 04:26');
 });
 
 test('small rates keep a digit', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { askForQueries, socketUrl } from '../server.js';
+import { askForAudit, askForQueries, socketUrl } from '../server.js';
 
 const answering = (status, body) => async () => new Response(body, { status });
 const PAGE = 'http://here/';
@@ -31,4 +31,19 @@ test('a list, a refusal and no answer at all are told apart', async () => {
 test('an answer that is not what was asked for is no list', async () => {
   assert.deepEqual(await askForQueries(PAGE, answering(200, 'hello')), { kind: 'refused', reading: false });
   assert.deepEqual(await askForQueries(PAGE, answering(200, 'null')), { kind: 'refused', reading: false });
+});
+
+test('an audit, none yet, a refusal and no answer are told apart', async () => {
+  let asked;
+  const audit = { minutes: [], total: {} };
+  const answer = await askForAudit('https://example.org/stats/audit.html', async (url) => {
+    asked = String(url);
+    return new Response(JSON.stringify(audit));
+  });
+  assert.equal(asked, 'https://example.org/stats/v1/audit');
+  assert.deepEqual(answer, { kind: 'audit', audit });
+  assert.deepEqual(await askForAudit(PAGE, answering(404, '{"error":{"code":"no_audit"}}')), { kind: 'refused', reason: 'not_yet' });
+  assert.deepEqual(await askForAudit(PAGE, answering(503, '{"error":{"code":"reading","message":"wait"}}')), { kind: 'refused', reason: 'wait' });
+  assert.deepEqual(await askForAudit(PAGE, answering(200, '{}')), { kind: 'refused', reason: null });
+  assert.deepEqual(await askForAudit(PAGE, async () => { throw new TypeError('refused'); }), { kind: 'none' });
 });

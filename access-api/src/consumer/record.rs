@@ -1,8 +1,10 @@
 //! The kinds of records in the topic of results. Pure.
 
 use common::protocol::StreamId;
+use common::result::audit;
 
-use crate::envelope::{Envelope, Unreadable};
+use crate::envelope::{AuditEnvelope, Envelope, Unreadable};
+use crate::hub::Dropped;
 
 /// A record of the topic of results.
 #[derive(Debug, PartialEq)]
@@ -11,9 +13,11 @@ pub enum Record<'a> {
     Stream(StreamId),
     /// The newest result of a query.
     Newest(Envelope),
+    /// The newest audit.
+    Audit(AuditEnvelope),
     /// The query was removed: a record without a value.
     Retired(&'a str),
-    /// Anything else in the topic: a key with a `/`, or a record without a value whose key is not text.
+    /// Anything else in the topic: another key with a `/`, or a record without a value whose key is not text.
     Other,
 }
 
@@ -32,11 +36,11 @@ pub enum Invalid {
 }
 
 impl Invalid {
-    /// The value of the label `reason`.
-    pub const fn as_str(&self) -> &'static str {
+    /// As what it is counted.
+    pub const fn dropped(&self) -> Dropped {
         match self {
-            Self::Unreadable(_) => "malformed",
-            Self::ForeignKey { .. } => "foreign_key",
+            Self::Unreadable(_) => Dropped::Malformed,
+            Self::ForeignKey { .. } => Dropped::ForeignKey,
         }
     }
 }
@@ -50,6 +54,9 @@ impl<'a> Record<'a> {
         let key = key.unwrap_or_default();
         if let Some(stream) = StreamId::from_key(key) {
             return Ok(Self::Stream(stream));
+        }
+        if let (true, Some(payload)) = (key == audit::KEY.as_bytes(), payload) {
+            return Ok(Self::Audit(AuditEnvelope::read(payload)?));
         }
         if key.contains(&b'/') {
             return Ok(Self::Other);
@@ -90,7 +97,7 @@ mod tests {
         assert!(matches!(read("topics/1f/0", None), Ok(Record::Other)));
         for key in ["topic", "", "Topics"] {
             let invalid = read(key, Some(RESULT)).unwrap_err();
-            assert_eq!(invalid.as_str(), "foreign_key", "{key}");
+            assert_eq!(invalid.dropped().as_str(), "foreign_key", "{key}");
         }
         assert!(matches!(read("topics", None), Ok(Record::Retired("topics"))));
     }
@@ -106,12 +113,27 @@ mod tests {
     }
 
     #[test]
+    fn the_audit_is_known_by_its_key_and_is_no_result() {
+        let audit = r#"{"v":1,"stream":"0000000000000007","version":9,"news":[]}"#;
+        let Ok(Record::Audit(envelope)) = read(audit::KEY, Some(audit)) else { panic!() };
+        assert_eq!((envelope.version, envelope.stream()), (9, Some(StreamId(7))));
+        assert!(matches!(read("audit/else", Some(audit)), Ok(Record::Other)));
+        assert!(matches!(read(audit::KEY, None), Ok(Record::Other)));
+        for malformed in ["", "{}", r#"{"v":9,"version":1}"#] {
+            assert_eq!(
+                read(audit::KEY, Some(malformed)).unwrap_err().dropped().as_str(),
+                "malformed"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_no_result_is_malformed() {
         let newer = RESULT.replace("\"v\":1", "\"v\":9");
         for payload in ["", "{", "null", "[]", "{\"v\":1}", &newer] {
-            assert_eq!(read("topics", Some(payload)).unwrap_err().as_str(), "malformed");
+            assert_eq!(read("topics", Some(payload)).unwrap_err().dropped().as_str(), "malformed");
         }
         let invalid = Record::read(Some(b"topics"), Some(&[0xff, 0xfe])).unwrap_err();
-        assert_eq!(invalid.as_str(), "malformed");
+        assert_eq!(invalid.dropped().as_str(), "malformed");
     }
 }

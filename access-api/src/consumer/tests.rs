@@ -3,7 +3,7 @@ use common::protocol::{KafkaState, ServerFrame};
 use common::result::SCHEMA_VERSION;
 use common::result::TopN;
 use common::tier::Host;
-use prometheus::Registry;
+use prometheus::{Registry, TextEncoder};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
 
@@ -25,7 +25,7 @@ impl Broker {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic(TOPIC, partitions, 1).unwrap();
         let kafka = Kafka { brokers: cluster.bootstrap_servers(), ..Kafka::default() };
-        let producer = kafka.producer().create().unwrap();
+        let producer = kafka.producer().unwrap().create().unwrap();
         Self { cluster, producer, kafka }
     }
 
@@ -83,6 +83,13 @@ impl Api {
             label.is_none_or(|label| m.get_label().iter().any(|l| l.value() == label))
         };
         metrics.iter().filter(is_wanted).map(|m| m.get_counter().get_value() as u64).sum()
+    }
+
+    /// The value of a gauge without labels.
+    fn gauge(&self, name: &str) -> f64 {
+        let text = TextEncoder::new().encode_to_string(&self.host.registry.gather()).unwrap();
+        let name = format!("millrace_access_api_{name} ");
+        text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
     }
 
     async fn stop(self) -> Result<(), crate::Error> {
@@ -290,6 +297,9 @@ async fn readiness_and_the_clients_status_follow_kafka() {
     assert!(status.kafka_away_since_ms.is_some_and(|since| since <= status.now_ms));
     assert!(status.newest_result_ms.is_some());
     assert!(api.host.readiness.unmet().contains_key("kafka"));
+    assert_eq!(api.gauge("kafka_up"), 0.0);
+    let newest_ms = status.newest_result_ms.unwrap();
+    assert_eq!((api.gauge("newest_result_timestamp_seconds") * 1_000.0).round() as i64, newest_ms);
     broker.cluster.broker_up(1).unwrap();
     let status = loop {
         let ServerFrame::Status(status) = client.any().await.unwrap() else { continue };
@@ -297,6 +307,7 @@ async fn readiness_and_the_clients_status_follow_kafka() {
     };
     assert_eq!((status.kafka, status.kafka_away_since_ms), (KafkaState::Connected, None));
     api.ready().await;
+    assert_eq!(api.gauge("kafka_up"), 1.0);
     drop(client);
     api.stop().await.unwrap();
 }

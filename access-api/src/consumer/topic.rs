@@ -40,8 +40,7 @@ impl Topic {
     /// When there is no answer.
     pub fn open(kafka: &Kafka, context: Context) -> Result<Self, Error> {
         let topic = kafka.topics.results.clone();
-        let statistics = [("statistics.interval.ms", STATISTICS_MS)];
-        let reader = Reader::with_context(kafka, context, &statistics)?;
+        let reader = reader(kafka, context)?;
         let client = reader.consumer().client();
         let cluster = client.fetch_cluster_id(ANSWER_DEADLINE).unwrap_or_else(|| {
             tracing::warn!(
@@ -51,6 +50,15 @@ impl Topic {
             kafka.brokers.clone()
         });
         Ok(Self { reader, name: topic, cluster })
+    }
+
+    /// Replaces the client by a new one, which is at no position.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn renew(&mut self, kafka: &Kafka, context: Context) -> Result<(), Error> {
+        self.reader = reader(kafka, context)?;
+        Ok(())
     }
 
     /// The oldest sequence in the topic, and the one that the next record will get.
@@ -70,6 +78,10 @@ impl Topic {
         let offset = i64::try_from(next).unwrap_or(i64::MAX);
         Ok(self.reader.assign([(self.name.as_str(), PARTITION, offset)])?)
     }
+}
+
+fn reader(kafka: &Kafka, context: Context) -> Result<Reader<Context>, Error> {
+    Ok(Reader::with_context(kafka, context, &[("statistics.interval.ms", STATISTICS_MS)])?)
 }
 
 /// Receives librdkafka's statistics and errors.

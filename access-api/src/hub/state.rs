@@ -26,6 +26,8 @@ pub struct State {
     pub queries: Vec<Query>,
     /// The index of each name in `queries`.
     pub indices: HashMap<String, usize>,
+    /// The newest audit.
+    pub audit: Option<Audit>,
     kafka_away_since_ms: Option<i64>,
     newest_result_ms: Option<i64>,
 }
@@ -41,6 +43,8 @@ pub struct Query {
     pub newest: Option<Newest>,
     /// The highest version shown. It also counts for a query that was retired and comes back.
     version: u64,
+    /// When the newest event in any of its results was received, in milliseconds since 1970; 0 when none says so.
+    ingested_ms: i64,
 }
 
 /// The newest result of a query.
@@ -56,6 +60,16 @@ pub struct Newest {
     pub version: u64,
     /// Its newest event time, in milliseconds since 1970.
     pub as_of_ms: i64,
+}
+
+/// An audit as it was published.
+#[derive(Debug)]
+pub struct Audit {
+    /// Its value.
+    pub payload: Bytes,
+    /// Its position.
+    pub cursor: Cursor,
+    version: u64,
 }
 
 /// A record of the topic of results, as the consumer hands it over.
@@ -86,6 +100,25 @@ pub enum Published {
     TooLarge,
 }
 
+/// Why a result is not shown: the label `reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// Its version is below the one that is shown.
+    Stale,
+    /// It is byte for byte the one that is shown.
+    Unchanged,
+    /// It is of a new query, and there are as many as are shown at most.
+    TooManyQueries,
+    /// It is too large.
+    TooLarge,
+    /// It cannot be read.
+    Malformed,
+    /// The record's key is not the query's name.
+    ForeignKey,
+    /// It belongs to another stream.
+    OtherStream,
+}
+
 /// Whether a client can resume after the cursor that it gave, or why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
@@ -100,19 +133,48 @@ pub enum Resume {
 }
 
 impl Published {
-    /// The value of the label `reason` for a result that is dropped.
-    pub const fn dropped_as(self) -> Option<&'static str> {
+    /// Why it is not shown.
+    pub const fn dropped(self) -> Option<Dropped> {
         match self {
             Self::Shown => None,
-            Self::Stale => Some("stale"),
-            Self::Unchanged => Some("unchanged"),
-            Self::TooManyQueries => Some("too_many_queries"),
-            Self::TooLarge => Some("too_large"),
+            Self::Stale => Some(Dropped::Stale),
+            Self::Unchanged => Some(Dropped::Unchanged),
+            Self::TooManyQueries => Some(Dropped::TooManyQueries),
+            Self::TooLarge => Some(Dropped::TooLarge),
+        }
+    }
+}
+
+impl Dropped {
+    /// Every reason.
+    pub const ALL: [Self; 7] = [
+        Self::Stale,
+        Self::Unchanged,
+        Self::TooManyQueries,
+        Self::TooLarge,
+        Self::Malformed,
+        Self::ForeignKey,
+        Self::OtherStream,
+    ];
+
+    /// The value of the label `reason`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stale => "stale",
+            Self::Unchanged => "unchanged",
+            Self::TooManyQueries => "too_many_queries",
+            Self::TooLarge => "too_large",
+            Self::Malformed => "malformed",
+            Self::ForeignKey => "foreign_key",
+            Self::OtherStream => "other_stream",
         }
     }
 }
 
 impl Resume {
+    /// Every outcome.
+    pub const ALL: [Self; 4] = [Self::Resumed, Self::TooOld, Self::OtherStream, Self::Ahead];
+
     /// The value of the label `outcome`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -134,6 +196,7 @@ impl State {
             ring: Ring::new(ring),
             queries: Vec::new(),
             indices: HashMap::new(),
+            audit: None,
             kafka_away_since_ms: None,
             newest_result_ms: None,
         }
@@ -147,6 +210,7 @@ impl State {
         self.ring.clear(end);
         self.queries.clear();
         self.indices.clear();
+        self.audit = None;
         self.newest_result_ms = None;
     }
 
@@ -156,6 +220,15 @@ impl State {
         let published = self.admit(result, arrival, limits);
         self.ring.advance(seq);
         published
+    }
+
+    /// Keeps an audit, unless it is older than the one that is kept.
+    pub fn publish_audit(&mut self, version: u64, Arrival { seq, payload, .. }: Arrival) {
+        self.ring.advance(seq);
+        if self.audit.as_ref().is_none_or(|known| known.version <= version) {
+            let cursor = Cursor { stream: self.stream, seq };
+            self.audit = Some(Audit { payload, cursor, version });
+        }
     }
 
     fn admit(&mut self, result: &Envelope, arrival: Arrival, limits: &Limits) -> Published {
@@ -187,7 +260,7 @@ impl State {
         if known.is_none() {
             self.indices.insert(result.query.clone(), index);
             let name = result.query.clone();
-            self.queries.push(Query { name, count: 0, newest: None, version: 0 });
+            self.queries.push(Query { name, count: 0, newest: None, version: 0, ingested_ms: 0 });
         }
         self.ring.push(Arc::clone(&frame));
         let published_ms = arrival.published_ms.min(arrival.now_ms);
@@ -195,6 +268,7 @@ impl State {
         let query = &mut self.queries[index];
         query.count = nth;
         query.version = result.version;
+        query.ingested_ms = query.ingested_ms.max(result.ingested_ms);
         query.newest = Some(Newest {
             frame,
             payload: arrival.payload,
@@ -227,6 +301,16 @@ impl State {
             kafka_away_since_ms: self.kafka_away_since_ms,
             newest_result_ms: self.newest_result_ms,
         }
+    }
+
+    /// When the newest result of any query was published, in milliseconds since 1970; `None` before the first.
+    pub const fn newest_result_ms(&self) -> Option<i64> {
+        self.newest_result_ms
+    }
+
+    /// When the newest event in this query's results was received, in milliseconds since 1970; 0 before the first.
+    pub fn ingested_ms(&self, name: &str) -> i64 {
+        self.indices.get(name).map_or(0, |&index| self.queries[index].ingested_ms)
     }
 
     /// Whether this query has a result to show.

@@ -96,6 +96,27 @@ fn the_lag_is_from_the_receipt_of_the_newest_event_to_the_encoding() {
 }
 
 #[test]
+fn the_latency_is_that_of_the_first_result_with_a_newer_event_after_the_reading_of_old_ones() {
+    let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+    let config = Config::default();
+    let hub = Hub::new(config.ring, config.limits, metrics.clone());
+    hub.begin(STREAM, 0);
+    let publish = |seq, ingested_ms, now_ms| {
+        let mut result = top_n("topics", seq + 1);
+        result.ingested_ms = ingested_ms;
+        assert_eq!(publish_at(&hub, seq, &result, now_ms), Published::Shown);
+        let latency = &metrics.result_latency;
+        (latency.get_sample_count(), (latency.get_sample_sum() * 1_000.0).round() as i64)
+    };
+    assert_eq!(publish(0, 1_000, 9_000), (0, 0), "it was there before this process");
+    hub.complete();
+    assert_eq!(publish(1, 9_000, 9_250), (1, 250));
+    assert_eq!(publish(2, 9_000, 10_000), (1, 250), "it reflects more of older events");
+    assert_eq!(publish(3, 11_000, 10_500), (2, 250), "the clock of the collector is ahead");
+    assert_eq!(publish(4, 0, 11_000), (2, 250), "the analyzer does not say it");
+}
+
+#[test]
 fn a_query_that_was_retired_is_gone_until_it_is_published_again() {
     let (hub, _) = hub(&Config::default());
     publish(&hub, 0, "topics");

@@ -32,10 +32,14 @@ macro_rules! assets {
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     assets! {
         "/" => "index.html", HTML;
+        "/audit.html" => "audit.html", HTML;
         "/assets/announcer.js" => "announcer.js", SCRIPT;
         "/assets/app.js" => "app.js", SCRIPT;
+        "/assets/audit.css" => "audit.css", STYLE;
+        "/assets/audit.js" => "audit.js", SCRIPT;
         "/assets/bars.css" => "bars.css", STYLE;
         "/assets/bars.js" => "bars.js", SCRIPT;
+        "/assets/books.js" => "books.js", SCRIPT;
         "/assets/colours.js" => "colours.js", SCRIPT;
         "/assets/format.js" => "format.js", SCRIPT;
         "/assets/history.js" => "history.js", SCRIPT;
@@ -98,11 +102,11 @@ mod tests {
             .map(|entry| entry.file_name().into_string().unwrap())
             // It is there for the tests of the dashboard only.
             .filter(|name| name != "package.json")
-            .map(
-                |name| {
-                    if name == "index.html" { "/".to_owned() } else { format!("/assets/{name}") }
-                },
-            )
+            .map(|name| match name.as_str() {
+                "index.html" => "/".to_owned(),
+                page if page.ends_with(".html") => format!("/{page}"),
+                _ => format!("/assets/{name}"),
+            })
             .collect();
         let served: BTreeSet<String> = ASSETS.iter().map(|asset| asset.path.to_owned()).collect();
         assert_eq!(served, files);

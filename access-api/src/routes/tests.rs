@@ -1,7 +1,8 @@
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::test_api::{Api, cursor, payload, top_n};
+use crate::hub::Arrival;
+use crate::test_api::{Api, STREAM, cursor, payload, top_n};
 
 fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").unwrap().1
@@ -50,6 +51,34 @@ async fn the_newest_result_is_given_as_it_was_published_and_not_twice() {
     assert!(
         api.ask(&again(format!("\"{}\"", cursor(0)).as_str())).await.starts_with("HTTP/1.1 200 ")
     );
+    api.stop().await;
+}
+
+#[tokio::test]
+async fn the_audit_is_given_as_it_was_published_and_is_no_query() {
+    let api = Api::start(&Config::default());
+    let none = api.get("/v1/audit").await;
+    assert!(none.starts_with("HTTP/1.1 404 "), "{none}");
+    assert_eq!(parsed(&none)["error"]["code"], "no_audit");
+    let arrival =
+        |seq, text: &'static str| Arrival { seq, payload: text.into(), published_ms: 0, now_ms: 0 };
+    api.hub.publish_audit(5, arrival(0, r#"{"v":1,"version":5,"later":"field"}"#));
+    api.hub.publish_audit(4, arrival(1, r#"{"v":1,"version":4}"#));
+    let answer = api.get("/v1/audit").await;
+    assert_eq!(body(&answer), r#"{"v":1,"version":5,"later":"field"}"#, "versions only grow");
+    assert_eq!(header(&answer, "etag"), Some(format!("\"{}\"", cursor(0)).as_str()));
+    api.hub.publish_audit(5, arrival(2, r#"{"v":1,"version":5}"#));
+    assert_eq!(
+        header(&api.get("/v1/audit").await, "etag"),
+        Some(format!("\"{}\"", cursor(2)).as_str())
+    );
+    assert_eq!(parsed(&api.get("/v1/queries").await), json!({"queries": []}));
+    let page = api.get("/audit.html").await;
+    assert_eq!(header(&page, "content-type"), Some("text/html; charset=utf-8"));
+    api.hub.begin(STREAM, 3);
+    assert!(api.get("/v1/audit").await.starts_with("HTTP/1.1 503 "), "while it reads");
+    api.hub.complete();
+    assert!(api.get("/v1/audit").await.starts_with("HTTP/1.1 404 "), "that of the topic before");
     api.stop().await;
 }
 

@@ -20,25 +20,8 @@ use warp::{Filter, Rejection};
 use super::gate::Gate;
 use super::reply;
 use crate::connection_limits::Connection;
-use crate::metrics::Gauged;
+use crate::metrics::{Gauged, Refusal};
 use crate::session::{Session, Shared, websocket_config};
-
-/// Why a handshake is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
-    /// The request asks for no upgrade, or lacks a valid key.
-    Handshake,
-    /// The request asks for another version than 13.
-    Version,
-    /// The page that asks is not allowed to read results.
-    Origin,
-    /// The client offers subprotocols, and ours is not among them.
-    Subprotocol,
-    /// The topic of results was not read to its end yet.
-    Reading,
-    /// All places for WebSockets are taken.
-    Full,
-}
 
 /// What the answer to a handshake says.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,17 +33,7 @@ struct Acceptance {
 }
 
 impl Refusal {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Handshake => "handshake",
-            Self::Version => "version",
-            Self::Origin => "origin",
-            Self::Subprotocol => "subprotocol",
-            Self::Reading => "reading",
-            Self::Full => "too_many_connections",
-        }
-    }
-
+    /// The answer to a handshake that is refused.
     fn respond(self) -> WarpResponse {
         let (status, message) = match self {
             Self::Handshake => {
@@ -106,9 +79,9 @@ pub fn route(
                 if !shared.hub.is_complete() {
                     return Err(Refusal::Reading);
                 }
-                if let Err(full) = connection.become_websocket() {
+                if let Err(cap) = connection.become_websocket() {
                     let refused = &shared.metrics.connections_refused;
-                    refused.with_label_values(&[full.as_str()]).inc();
+                    refused.with_label_values(&[cap.as_str()]).inc();
                     return Err(Refusal::Full);
                 }
                 Ok((acceptance, upgrade))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::admin::Readiness;
+use common::event::Reason;
 use common::kafka::header;
 use common::protocol::StreamId;
 use common::result::{Gap, TopN};
@@ -41,7 +42,7 @@ impl Broker {
     /// Produces the events `ids`. The last digit of an id is its topic, and each event has `padding` more bytes.
     fn feed(&self, ids: impl Iterator<Item = u32>, padding: usize) {
         let kafka = &self.config.kafka;
-        let producer: BaseProducer = kafka.producer().create().unwrap();
+        let producer: BaseProducer = kafka.producer().unwrap().create().unwrap();
         let padding = "x".repeat(padding);
         for id in ids {
             let payload = format!(
@@ -60,13 +61,15 @@ impl Broker {
     /// Reads the results of `query` from the first on, and returns the first that satisfies `wanted`.
     fn result(&self, query: &str, wanted: impl Fn(&TopN) -> bool) -> TopN {
         let topics = &self.config.kafka.topics;
-        let consumer: BaseConsumer = self.config.kafka.consumer(None, None).create().unwrap();
+        let consumer: BaseConsumer =
+            self.config.kafka.consumer(None, None).unwrap().create().unwrap();
         let mut start = TopicPartitionList::new();
         start.add_partition_offset(&topics.results, 0, Offset::Beginning).unwrap();
         consumer.assign(&start).unwrap();
         loop {
             let message = consumer.poll(PATIENCE).expect("another result is published").unwrap();
-            if StreamId::from_key(message.key().unwrap()).is_some() {
+            // The name of the stream, and the audit.
+            if message.key().unwrap().contains(&b'/') {
                 continue;
             }
             let result: TopN = serde_json::from_slice(message.payload().unwrap()).unwrap();
@@ -97,6 +100,48 @@ fn counter(host: &Host, name: &str) -> f64 {
     })
 }
 
+/// The values of a gauge, one for each of its series.
+fn gauges(host: &Host, name: &str) -> Vec<f64> {
+    let families = host.registry.gather();
+    let family = families.iter().find(|family| family.name() == name);
+    family.map_or_else(Vec::new, |family| {
+        family.get_metric().iter().map(|metric| metric.get_gauge().get_value()).collect()
+    })
+}
+
+async fn eventually(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("it holds at last");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_counted_by_a_label_of_a_closed_set_is_there_before_anything_is_counted() {
+    let broker = Broker::start();
+    let (host, running) = broker.analyze();
+    let series = |name: &str| {
+        let families = host.registry.gather();
+        let family = families.iter().find(|family| family.name() == name);
+        family.map_or(0, |family| family.get_metric().len())
+    };
+    eventually(|| series("millrace_analyzer_assigned_partitions") == 2).await;
+    for (name, values) in [
+        ("records_total", 4),
+        ("undecodable_records_total", Reason::ALL.len()),
+        ("unwindowed_events_total", 2),
+        ("results_total", broker.config.query.len()),
+        ("unmatched_queries", broker.config.query.len()),
+        ("published_bytes_total", 3),
+    ] {
+        assert_eq!(series(&format!("millrace_analyzer_{name}")), values, "{name}");
+    }
+    host.shutdown.cancel();
+    running.await.unwrap().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_has_a_result_at_once_and_each_event_counts_once_across_a_restart() {
     let broker = Broker::start();
@@ -108,6 +153,18 @@ async fn every_query_has_a_result_at_once_and_each_event_counts_once_across_a_re
     let result = broker.result("topics", |result| result.version == 1_500);
     assert_eq!((result.events, result.duplicates, result.total), (1_000, 500, 1_000));
     assert!(host.readiness.unmet().is_empty(), "{:?}", host.readiness.unmet());
+    // Each event has one topic, which two queries count, and one country.
+    eventually(|| counter(&host, "millrace_analyzer_mentions_total") == 3_000.0).await;
+    // The snapshots hold everything, and the partials are merged.
+    eventually(|| gauges(&host, "millrace_analyzer_snapshot_age_seconds") == [0.0]).await;
+    eventually(|| {
+        let lags = gauges(&host, "millrace_analyzer_merge_lag_records");
+        !lags.is_empty() && lags.iter().all(|&lag| lag == 0.0)
+    })
+    .await;
+    // One for each partition.
+    let watermarks = || gauges(&host, "millrace_analyzer_watermark_timestamp_seconds");
+    eventually(|| watermarks() == [1_425_790_000.0; 4]).await;
     host.shutdown.cancel();
     running.await.unwrap().unwrap();
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `topics/3/00c0ffee00c0ffee/1700000000000` | pane: the counts of partition 3 in the slide that starts then; of a running window: slide 0 |
 //! | `topics/3/00c0ffee00c0ffee/head` | how far the partition was read, and what happened on the way |
+//! | `.audit/3/00c0ffee00c0ffee/head` | the partition's books, see [`audit`](crate::core::audit) |
 //!
 //! The third step is the [`Owner`] that wrote it. Compaction keeps what was written last of a key, which
 //! is not what is newest: an owner that was replaced may write late. With a key of its own it replaces
@@ -131,8 +132,16 @@ impl<'de, T: Deserialize<'de>> Value<T> {
     /// # Errors
     /// [`Error::Unreadable`].
     pub(crate) fn decode(bytes: &'de [u8]) -> Result<Self, Error> {
-        Ok(FORMAT.decode(bytes)?)
+        decode(bytes)
     }
+}
+
+/// Reads what [`Partial::new`] was given.
+///
+/// # Errors
+/// [`Error::Unreadable`].
+pub(crate) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Error> {
+    Ok(FORMAT.decode(bytes)?)
 }
 
 /// The first offset that a partial's value does not reflect.
@@ -150,7 +159,8 @@ pub fn next_offset(value: &[u8]) -> Result<i64, Error> {
 // === impl Partial ===
 
 impl Partial {
-    pub(crate) fn new<T: Serialize>(key: Key, value: &Value<T>) -> Self {
+    /// `value` has the field `next_offset`, see [`next_offset`].
+    pub(crate) fn new(key: Key, value: &impl Serialize) -> Self {
         Self { key, value: Some(FORMAT.encode(value)) }
     }
 

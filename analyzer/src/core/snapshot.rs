@@ -1,6 +1,6 @@
 //! Stored form of a tally, as it goes through `topn-rsvps-state`.
 //!
-//! It holds the partition, the counters, the last record that is reflected, the ids of the open dedupe slice,
+//! It holds the partition, the counters and the ledger, the last record that is reflected, the ids of the open dedupe slice,
 //! and per query its name, its fingerprint and the panes that still change. Sealed slices and panes are
 //! [blocks](crate::core::block), of which it has the names alone: a pane of a long window costs it a few bytes. To
 //! write one, nothing is copied but into the bytes: a snapshot borrows from the tally.
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::block::BlockName;
 pub use crate::core::block::{Blocks, Error};
 use crate::core::dedupe;
+use crate::core::ledger::Ledger;
 use crate::core::partial::Progress;
 use crate::core::plan::{Fingerprint, QueryId};
 use crate::core::versioned::Format;
@@ -31,6 +32,9 @@ pub struct Snapshot<'a> {
     pub(crate) event_time: Cow<'a, Watermark>,
     pub(crate) record_time: Cow<'a, Watermark>,
     pub(crate) dedupe: dedupe::State<'a>,
+    /// `None` in what an older build stored; see [`Ledger::of`].
+    #[serde(default)]
+    pub(crate) ledger: Option<Cow<'a, Ledger>>,
     pub(crate) queries: Vec<QueryState<'a>>,
 }
 

@@ -83,6 +83,11 @@ impl Tally {
         self.counting.late()
     }
 
+    /// Mentions taken in since the tally was made or restored, summed over the queries.
+    pub fn mentions(&self) -> u64 {
+        self.counting.mentions()
+    }
+
     /// Event ids forgotten because of capacity or age.
     pub fn forgotten(&self) -> u64 {
         self.counting.forgotten()
@@ -138,6 +143,11 @@ impl Tally {
     /// Nothing if no record was applied. What is not taken from the iterator is emitted the next time.
     pub fn emit(&mut self) -> impl Iterator<Item = Partial> + '_ {
         self.behind.iter_mut().flat_map(Counting::emit).chain(self.counting.emit())
+    }
+
+    /// The ledger, if anything was entered since it was last emitted. It is about the queries that are not behind.
+    pub fn emit_ledger(&mut self) -> Option<Partial> {
+        self.counting.emit_ledger()
     }
 
     /// Everything counts as changed, also what was emitted before: on taking a partition over, so that

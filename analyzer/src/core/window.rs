@@ -48,6 +48,8 @@ pub struct Panes {
     candidates: Vec<Candidate>,
     is_early: bool,
     late: u64,
+    /// Mentions taken in, for the metrics alone: no state holds it.
+    mentions: u64,
 }
 
 #[derive(Debug)]
@@ -147,6 +149,7 @@ impl Panes {
             candidates: Vec::new(),
             is_early: true,
             late: 0,
+            mentions: 0,
         }
     }
 
@@ -164,8 +167,7 @@ impl Panes {
         let is_match = mentions.peek().is_some();
         let Some(slides) = self.slides else {
             if is_match {
-                let summary = self.pane(0);
-                mentions.for_each(|(hash, item)| summary.add(hash, item));
+                self.mentions += fill(self.pane(0), mentions);
             }
             return is_match;
         };
@@ -173,7 +175,7 @@ impl Panes {
         if observed == Observed::Rearranged {
             if is_match {
                 let mut summary = Summary::new(self.capacity);
-                mentions.for_each(|(hash, item)| summary.add(hash, item));
+                self.mentions += fill(&mut summary, mentions);
                 self.candidates.push(Candidate { offset, time_ms, summary });
             }
             self.rearrange(slides, watermark);
@@ -183,8 +185,7 @@ impl Panes {
         if self.is_late(time_ms) {
             self.late += mentions.count() as u64;
         } else if is_match {
-            let summary = self.pane(slides.start_ms(time_ms));
-            mentions.for_each(|(hash, item)| summary.add(hash, item));
+            self.mentions += fill(self.pane(slides.start_ms(time_ms)), mentions);
         }
         is_match
     }
@@ -267,6 +268,11 @@ impl Panes {
         });
         pane.changed = true;
         &mut pane.summary
+    }
+
+    /// Mentions that were taken in since this was made or restored; those that came too late are not among them.
+    pub fn mentions(&self) -> u64 {
+        self.mentions
     }
 
     /// Mentions that came when their pane was closed.
@@ -363,6 +369,14 @@ impl State<'_> {
     pub(crate) fn blocks(&self) -> impl Iterator<Item = BlockName> + '_ {
         self.sealed.iter().map(|&(_, name)| name)
     }
+}
+
+/// Adds mentions to a summary, and says how many they are.
+#[inline]
+fn fill<'m>(summary: &mut Summary, mentions: impl Iterator<Item = (u64, &'m str)>) -> u64 {
+    let before = summary.total();
+    mentions.for_each(|(hash, item)| summary.add(hash, item));
+    summary.total() - before
 }
 
 /// The summary of a sealed pane.

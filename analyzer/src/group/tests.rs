@@ -15,7 +15,7 @@ fn cluster() -> (MockCluster<'static, DefaultProducerContext>, Kafka) {
 }
 
 fn produce(kafka: &Kafka, partition: i32, values: &[&str]) {
-    let producer: BaseProducer = kafka.producer().create().unwrap();
+    let producer: BaseProducer = kafka.producer().unwrap().create().unwrap();
     for value in values {
         producer
             .send(BaseRecord::<(), str>::to(TOPIC).partition(partition).payload(value))
@@ -125,4 +125,26 @@ fn the_end_of_a_partition_is_reported_to_a_consumer_that_asks_for_it() {
     }
     ends.sort_unstable();
     assert_eq!((values, ends), (1, vec![0, 1]));
+}
+
+#[test]
+fn the_lag_is_what_the_partition_has_beyond_the_last_record_that_was_polled() {
+    let (_cluster, kafka) = cluster();
+    produce(&kafka, 0, &["a", "b", "c"]);
+    let consumer = GroupConsumer::join(&kafka, "g", TOPIC, None, &[]).unwrap();
+    next_change(&consumer);
+    consumer.assign(&[(0, 0), (1, 0)]).unwrap();
+    assert_eq!(consumer.known_lag(0), None, "nothing is polled yet");
+    assert_eq!(next_value(&consumer), (0, "a".to_owned()));
+    // The statistics come once a second, in a poll, which may have the next record too.
+    let mut polled = 1;
+    while consumer.known_lag(0) != Some(0) {
+        match consumer.poll(Duration::from_millis(10)).unwrap() {
+            Polled::Record(_) => polled += 1,
+            Polled::Nothing | Polled::End(_) => {}
+            Polled::OutOfRange => panic!("the offset is in the log"),
+        }
+        assert!(consumer.known_lag(0).is_none_or(|lag| lag + polled >= 3), "{polled} polled");
+    }
+    assert_eq!(polled, 3);
 }

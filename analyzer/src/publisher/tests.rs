@@ -12,7 +12,7 @@ fn bytes() -> IntCounterVec {
 }
 
 fn config(brokers: &str) -> ClientConfig {
-    common::kafka::Kafka { brokers: brokers.to_owned(), ..Default::default() }.producer()
+    common::kafka::Kafka { brokers: brokers.to_owned(), ..Default::default() }.producer().unwrap()
 }
 
 fn record<'a>(key: &'a [u8], value: &'a [u8]) -> Record<'a> {
@@ -22,7 +22,7 @@ fn record<'a>(key: &'a [u8], value: &'a [u8]) -> Record<'a> {
 /// Keys and values in the partition, up to and including the record with the key `last`.
 fn read_until(brokers: &str, last: &[u8]) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     let kafka = common::kafka::Kafka { brokers: brokers.to_owned(), ..Default::default() };
-    let consumer: BaseConsumer = kafka.consumer(None, None).create().unwrap();
+    let consumer: BaseConsumer = kafka.consumer(None, None).unwrap().create().unwrap();
     let mut start = TopicPartitionList::new();
     start.add_partition_offset("results", 0, Offset::Offset(0)).unwrap();
     consumer.assign(&start).unwrap();

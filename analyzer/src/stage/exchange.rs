@@ -78,7 +78,7 @@ impl Exchange {
         let bytes = context.metrics.published_bytes.clone();
         Ok(Self {
             consumer: GroupConsumer::join(kafka, group, topic, instance, properties)?,
-            out: Publisher::new(&kafka.producer(), context.stop.clone(), bytes)?,
+            out: Publisher::new(&kafka.producer()?, context.stop.clone(), bytes)?,
             sent: Ticket::new(),
             pace: Pace::new(Duration::from_millis(config.emit_interval_ms)),
             last_read: Instant::now(),

@@ -4,36 +4,43 @@
 //! partition publishes the query. Since the topic is compacted, an owner knows everything when it
 //! has read the partition from its start: until then it publishes nothing, so that no result goes
 //! backwards. Partials are replaced by key, never added up; reading one twice changes nothing.
+//!
+//! The audit is one more task beside the queries, and is published more rarely.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::admin::Condition;
 use common::kafka::header;
 use common::protocol::StreamId;
-use common::result::TopN;
 use common::trace::Span;
 use rdkafka::message::{BorrowedMessage, Message};
 
 use super::context::Context;
 use super::exchange::{Exchange, Read, Round, Wait};
-use crate::core::merge::{Applied, Merge};
+use crate::core::audit;
+use crate::core::merge::Applied;
 use crate::core::partial::Key;
 use crate::error::Error;
 use crate::group::Change;
+use crate::metrics;
 use crate::placement::partition_of;
 use crate::publisher::Record;
 
 mod stream;
+mod task;
 mod traces;
 
-use traces::Links;
+use task::{Publication, Task};
 
 /// The consumer group of this stage.
 pub const GROUP: &str = "analyzer-merge";
 
 /// Records read between two looks at the clock; each may be megabytes.
 const BATCH: usize = 64;
+
+/// How often the lag is brought up to date.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs the stage on the calling thread until it is told to stop. `ready` holds while the group has
 /// given it its partitions (which may be none) and it has read them to their end.
@@ -44,28 +51,19 @@ pub fn run(context: &Context, ready: &Condition) -> Result<(), Error> {
     Stage::open(context, ready).and_then(Stage::run)
 }
 
-/// One query that this process publishes.
-struct QueryTask {
-    merge: Merge,
-    /// The partition of the partials topic that it is made from.
-    partition: i32,
-    /// Whether there may be something new to publish.
-    changed: bool,
-    /// What was published last.
-    published: Option<Vec<u8>>,
-    /// Sampled events that are new in the next result.
-    links: Links,
-}
-
 struct Stage<'a> {
     context: &'a Context,
     ready: &'a Condition,
     exchange: Exchange,
     /// The identity of the topic of results.
     stream: StreamId,
-    tasks: BTreeMap<String, QueryTask>,
+    /// By the query's name, and the audit's.
+    tasks: BTreeMap<String, Task>,
     /// Partitions that are not read through yet, with the end that they had at the assignment.
     unread: BTreeMap<i32, i64>,
+    /// The partitions of the partials topic that this process reads.
+    partitions: Vec<i32>,
+    next_report: Instant,
 }
 
 impl<'a> Stage<'a> {
@@ -81,6 +79,8 @@ impl<'a> Stage<'a> {
             exchange,
             tasks: BTreeMap::new(),
             unread: BTreeMap::new(),
+            partitions: Vec::new(),
+            next_report: Instant::now(),
         })
     }
 
@@ -88,13 +88,15 @@ impl<'a> Stage<'a> {
         while !self.context.stop.is_cancelled() {
             self.read()?;
             self.publish()?;
+            self.report();
         }
         self.exchange.flush()
     }
 
     fn read(&mut self) -> Result<(), Error> {
-        let changed = self.tasks.values().any(|task| task.changed);
-        let wait = if changed { Wait::UntilPublication } else { Wait::Idle };
+        let now = Instant::now();
+        let is_due = self.tasks.values().any(|task| task.is_due(now));
+        let wait = if is_due { Wait::UntilPublication } else { Wait::Idle };
         let Self { exchange, tasks, unread, context, .. } = self;
         let before = unread.len();
         let round = exchange.read(BATCH, wait, |read| match read {
@@ -143,21 +145,23 @@ impl<'a> Stage<'a> {
                 self.unread.insert(partition, marks.high);
             }
         }
+        let place = |query: &str| {
+            let partition = partition_of(query, self.context.partitions.partials);
+            partitions.contains(&partition).then_some(partition)
+        };
         for planned in self.context.plan.queries() {
-            let partition = partition_of(&planned.query.name, self.context.partitions.partials);
-            if partitions.contains(&partition) {
-                let task = QueryTask {
-                    merge: Merge::new(planned),
-                    partition,
-                    changed: true,
-                    published: None,
-                    links: Links::default(),
-                };
+            if let Some(partition) = place(&planned.query.name) {
+                let task = Task::of_query(planned, partition);
                 self.tasks.insert(planned.query.name.clone(), task);
             }
         }
+        if let Some(partition) = place(audit::QUERY) {
+            self.tasks.insert(audit::QUERY.to_owned(), Task::of_audit(partition));
+        }
         let assigned = partitions.len().try_into().unwrap_or(i64::MAX);
-        self.context.metrics.assigned.with_label_values(&["merge"]).set(assigned);
+        let gauge = &self.context.metrics.assigned;
+        gauge.with_label_values(&[metrics::Stage::Merge.as_str()]).set(assigned);
+        self.partitions = partitions.to_vec();
         tracing::info!(?partitions, queries = ?self.tasks.keys().collect::<Vec<_>>(), "queries taken over");
         self.exchange.consumer.assign(&starts)?;
         self.show_readiness();
@@ -166,9 +170,27 @@ impl<'a> Stage<'a> {
 
     fn give_up(&mut self) {
         self.ready.unset("the group is handing out its partitions anew");
-        self.context.metrics.assigned.with_label_values(&["merge"]).set(0);
+        let metrics = &self.context.metrics;
+        metrics.assigned.with_label_values(&[metrics::Stage::Merge.as_str()]).set(0);
+        metrics.merge_lag.reset();
+        metrics.forget_audit();
+        self.partitions.clear();
         self.tasks.clear();
         self.unread.clear();
+    }
+
+    fn report(&mut self) {
+        let now = Instant::now();
+        if now < self.next_report {
+            return;
+        }
+        self.next_report = now + REPORT_INTERVAL;
+        for &partition in &self.partitions {
+            if let Some(lag) = self.exchange.consumer.known_lag(partition) {
+                let lags = &self.context.metrics.merge_lag;
+                lags.with_label_values(&[partition.to_string().as_str()]).set(lag);
+            }
+        }
     }
 
     fn show_readiness(&self) {
@@ -184,29 +206,26 @@ impl<'a> Stage<'a> {
         if !self.exchange.publication_due(started) {
             return Ok(());
         }
-        let metrics = &self.context.metrics;
+        let topic = &self.context.config.kafka.topics.results;
         let mut done = false;
-        for (query, task) in &mut self.tasks {
-            if !task.changed || self.unread.contains_key(&task.partition) {
+        for task in self.tasks.values_mut() {
+            if !task.is_due(started) || self.unread.contains_key(&task.partition) {
                 continue;
             }
             done = true;
-            task.changed = false;
-            let (version, result) = encode(&mut task.merge, self.stream);
-            if task.published.as_ref() != Some(&result) {
-                let topic = &self.context.config.kafka.topics.results;
-                let span = task.links.span(self.stream, query, version);
-                let traceparent = span.as_ref().map(|span| span.context.to_string());
-                let header = traceparent.as_deref().map(|text| (header::TRACEPARENT, text));
-                let (key, value) = (query.as_bytes(), Some(&*result));
-                let record = Record { topic, partition: None, key, value, header };
-                self.exchange.out.send(record, &self.exchange.sent)?;
-                if let Some(span) = span {
-                    let tracer = &self.context.tracer;
-                    tracer.record(Span { end_ns: tracer.now_ns(), ..span });
-                }
-                task.published = Some(result);
-                metrics.results.with_label_values(&[query]).inc();
+            let Some(Publication { key, value, span }) =
+                task.publish(self.stream, started, &self.context.metrics)
+            else {
+                continue;
+            };
+            let traceparent = span.as_ref().map(|span| span.context.to_string());
+            let header = traceparent.as_deref().map(|text| (header::TRACEPARENT, text));
+            let (key, value) = (key.as_bytes(), Some(value));
+            let record = Record { topic, partition: None, key, value, header };
+            self.exchange.out.send(record, &self.exchange.sent)?;
+            if let Some(span) = span {
+                let tracer = &self.context.tracer;
+                tracer.record(Span { end_ns: tracer.now_ns(), ..span });
             }
         }
         if done {
@@ -218,7 +237,7 @@ impl<'a> Stage<'a> {
 
 /// Takes a partial in; one of a query that is not configured any more is passed over.
 fn take(
-    tasks: &mut BTreeMap<String, QueryTask>,
+    tasks: &mut BTreeMap<String, Task>,
     message: &BorrowedMessage<'_>,
     is_news: bool,
     context: &Context,
@@ -233,21 +252,9 @@ fn take(
         Err(error) => return damaged("key", &error),
     };
     let Some(task) = tasks.get_mut(&key.query) else { return };
-    match task.merge.apply(&key, message.payload()) {
-        Ok(Applied::Changed) => {
-            task.changed = true;
-            if is_news {
-                task.links.take(message, &context.tracer);
-            }
-        }
-        Ok(Applied::Staged | Applied::Ignored) => {}
+    match task.apply(&key, message.payload()) {
+        Ok(Applied::Changed) if is_news => task.links.take(message, &context.tracer),
+        Ok(Applied::Changed | Applied::Staged | Applied::Ignored) => {}
         Err(error) => damaged("value", &error),
     }
-}
-
-#[expect(clippy::expect_used, reason = "a result is made of numbers, strings and lists of them")]
-fn encode(merge: &mut Merge, stream: StreamId) -> (u64, Vec<u8>) {
-    let result = TopN { stream: stream.to_string(), ..merge.result() };
-    let json = serde_json::to_vec(&result).expect("numbers, strings and lists are JSON");
-    (result.version, json)
 }

@@ -10,6 +10,7 @@
 //!   consumer of its own, while the others go on.
 //! - Changed partials follow once an interval, sooner when the stream is quiet, and not before those
 //!   sent last have arrived: a slow broker gets fewer, newer ones.
+//! - The ledgers are published with them, but only every few seconds.
 //! - What former owners published is deleted once as much is published under own keys.
 //! - On a revocation every tally is published, stored and suspended. A suspended tally is a function of
 //!   the records that it has seen, so it goes on from there when its partition comes back. When the
@@ -27,7 +28,8 @@ use super::exchange::{Exchange, Read, Round, Wait};
 use crate::core::tally::{Outcome, Record, Tally};
 use crate::error::Error;
 use crate::group::Change;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
+use crate::pace::{AUDIT_INTERVAL, Pace};
 use crate::state;
 
 mod former;
@@ -84,6 +86,8 @@ struct Stage<'a> {
     warnings: Warnings,
     /// Whether something was counted that is not in the partials yet.
     unpublished: bool,
+    /// How often ledgers are published.
+    ledger_pace: Pace,
 }
 
 impl<'a> Stage<'a> {
@@ -102,6 +106,7 @@ impl<'a> Stage<'a> {
             counts: RecordCounts::default(),
             warnings: Warnings::new(Instant::now()),
             unpublished: false,
+            ledger_pace: Pace::new(AUDIT_INTERVAL),
         })
     }
 
@@ -154,7 +159,7 @@ impl<'a> Stage<'a> {
                 && task.replay_from().is_some()
             {
                 task.replay(record(message));
-                counts.replayed += 1;
+                counts.note(metrics::Outcome::Replayed);
                 if task.replay_from().is_none() {
                     tracing::info!(partition = message.partition(), "all queries have caught up");
                 }
@@ -173,7 +178,7 @@ impl<'a> Stage<'a> {
     /// Takes over `partitions`, which are all that this process has from now on.
     fn take_over(&mut self, partitions: &[i32]) -> Result<(), Error> {
         let started = Instant::now();
-        let Context { config, plan, partitions: width, metrics, stop, tracer } = self.context;
+        let Context { config, plan, partitions: width, metrics, stop, .. } = self.context;
         let topics = &config.kafka.topics;
         if let Some(&partition) = partitions.iter().find(|&&partition| partition >= width.state) {
             let (raw, state) = (topics.raw.clone(), topics.state.clone());
@@ -198,7 +203,7 @@ impl<'a> Stage<'a> {
                      re-deliveries of events from before may count twice"
                 );
             }
-            let task = PartitionTask::take_over(plan, config, partition, &log, suspended, tracer);
+            let task = PartitionTask::take_over(self.context, partition, &log, suspended);
             self.tasks.insert(partition, task);
         }
         self.seek()?;
@@ -213,7 +218,7 @@ impl<'a> Stage<'a> {
         metrics.takeover_seconds.observe(took.as_secs_f64());
         metrics
             .assigned
-            .with_label_values(&["tally"])
+            .with_label_values(&[metrics::Stage::Tally.as_str()])
             .set(self.tasks.len().try_into().unwrap_or(i64::MAX));
         tracing::info!(?partitions, took_ms = took.as_millis(), "partitions taken over");
         self.ready.set();
@@ -223,8 +228,11 @@ impl<'a> Stage<'a> {
     /// Gives all partitions up: the group is about to hand them out anew, or has done so (`lost`).
     fn suspend(&mut self, lost: bool) -> Result<(), Error> {
         self.ready.unset("the group is handing out its partitions anew");
-        self.context.metrics.lag.reset();
-        self.context.metrics.assigned.with_label_values(&["tally"]).set(0);
+        let metrics = &self.context.metrics;
+        metrics.lag.reset();
+        metrics.watermark.reset();
+        metrics.snapshot_age.count_from(None);
+        metrics.assigned.with_label_values(&[metrics::Stage::Tally.as_str()]).set(0);
         self.replay = None;
         self.search = None;
         if lost && !self.tasks.is_empty() {
@@ -235,6 +243,7 @@ impl<'a> Stage<'a> {
         for (partition, mut task) in std::mem::take(&mut self.tasks) {
             if !lost {
                 task.publish(&self.exchange.out, &self.sink, &self.exchange.sent)?;
+                task.publish_ledger(&self.exchange.out, &self.sink, &self.exchange.sent)?;
                 task.store(&self.exchange.out)?;
             }
             self.suspended.insert(partition, (task.into_tally(), Instant::now()));
@@ -302,16 +311,24 @@ impl<'a> Stage<'a> {
 
     fn publish(&mut self) -> Result<(), Error> {
         let started = Instant::now();
-        if !self.unpublished || !self.exchange.publication_due(started) {
+        let ledgers_due = self.ledger_pace.time_until_due(started, started).is_zero();
+        if !(self.unpublished || ledgers_due) || !self.exchange.publication_due(started) {
             return Ok(());
         }
         for task in self.tasks.values_mut() {
             task.publish(&self.exchange.out, &self.sink, &self.exchange.sent)?;
+            if ledgers_due {
+                task.publish_ledger(&self.exchange.out, &self.sink, &self.exchange.sent)?;
+            }
         }
-        self.unpublished = false;
         let ended = Instant::now();
-        self.exchange.published(started, ended);
-        self.context.metrics.emit_seconds.observe((ended - started).as_secs_f64());
+        if ledgers_due {
+            self.ledger_pace.done(started, ended);
+        }
+        if std::mem::take(&mut self.unpublished) {
+            self.exchange.published(started, ended);
+            self.context.metrics.emit_seconds.observe((ended - started).as_secs_f64());
+        }
         Ok(())
     }
 
@@ -368,6 +385,8 @@ impl<'a> Stage<'a> {
                 metrics.lag.with_label_values(&[partition.to_string().as_str()]).set(lag);
             }
         }
+        let unsaved = self.tasks.values().filter_map(PartitionTask::unsaved_since);
+        metrics.snapshot_age.count_from(unsaved.min());
         let next: Vec<(i32, i64)> =
             self.tasks.iter().map(|(&partition, task)| (partition, task.next_offset())).collect();
         // Also when nothing was counted, because the commit before may have failed.
@@ -383,6 +402,7 @@ impl<'a> Stage<'a> {
         if !self.exchange.consumer.is_assignment_lost() {
             for task in self.tasks.values_mut() {
                 task.publish(&self.exchange.out, &self.sink, &self.exchange.sent)?;
+                task.publish_ledger(&self.exchange.out, &self.sink, &self.exchange.sent)?;
                 task.store(&self.exchange.out)?;
             }
         }
@@ -404,36 +424,32 @@ fn record<'m>(message: &'m BorrowedMessage<'_>) -> Record<'m> {
 /// Counts on their way to the metrics, so that a record costs no atomic operation.
 #[derive(Default)]
 struct RecordCounts {
-    counted: u64,
-    duplicate: u64,
-    undecodable: u64,
-    replayed: u64,
+    /// In the order of [`metrics::Outcome::ALL`].
+    outcomes: [u64; metrics::Outcome::ALL.len()],
     bytes: u64,
 }
 
 impl RecordCounts {
     fn add(&mut self, outcome: Outcome, metrics: &Metrics) {
-        match outcome {
-            Outcome::Counted => self.counted += 1,
-            Outcome::Duplicate => self.duplicate += 1,
-            Outcome::Replayed => self.replayed += 1,
+        self.note(match outcome {
+            Outcome::Counted => metrics::Outcome::Counted,
+            Outcome::Duplicate => metrics::Outcome::Duplicate,
+            Outcome::Replayed => metrics::Outcome::Replayed,
             Outcome::Undecodable(reason) => {
-                self.undecodable += 1;
                 metrics.undecodable.with_label_values(&[reason.as_str()]).inc();
+                metrics::Outcome::Undecodable
             }
-        }
+        });
+    }
+
+    fn note(&mut self, outcome: metrics::Outcome) {
+        self.outcomes[outcome as usize] += 1;
     }
 
     fn flush(&mut self, metrics: &Metrics) {
-        let Self { counted, duplicate, undecodable, replayed, bytes } = std::mem::take(self);
-        let outcomes = [
-            ("counted", counted),
-            ("duplicate", duplicate),
-            ("undecodable", undecodable),
-            ("replayed", replayed),
-        ];
-        for (outcome, count) in outcomes {
-            metrics.records.with_label_values(&[outcome]).inc_by(count);
+        let Self { outcomes, bytes } = std::mem::take(self);
+        for (outcome, count) in metrics::Outcome::ALL.into_iter().zip(outcomes) {
+            metrics.records.with_label_values(&[outcome.as_str()]).inc_by(count);
         }
         metrics.raw_bytes.inc_by(bytes);
     }

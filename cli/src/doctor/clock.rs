@@ -23,7 +23,7 @@ pub(super) async fn kafka(brokers: &str) -> Vec<Finding> {
     let kafka = Kafka { brokers: brokers.to_owned(), ..Kafka::default() };
     let asked = kafka.clone();
     let answer = tokio::task::spawn_blocking(move || {
-        let client: BaseConsumer = asked.consumer(None, None).create().ok()?;
+        let client: BaseConsumer = asked.consumer(None, None).ok()?.create().ok()?;
         let metadata = client.fetch_metadata(None, PATIENCE).ok()?;
         Some((metadata.brokers().len(), metadata.topics().len()))
     });
@@ -56,7 +56,8 @@ pub(super) async fn kafka(brokers: &str) -> Vec<Finding> {
 /// How far our clock is ahead of Kafka's, in milliseconds.
 async fn offset(kafka: &Kafka) -> Result<i64, String> {
     let text = |error: rdkafka::error::KafkaError| error.to_string();
-    let admin: AdminClient<DefaultClientContext> = kafka.client().create().map_err(text)?;
+    let settings = kafka.client().map_err(|error| error.to_string())?;
+    let admin: AdminClient<DefaultClientContext> = settings.create().map_err(text)?;
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
     let topic = NewTopic::new(TOPIC, 1, TopicReplication::Fixed(-1))
         .set("message.timestamp.type", "LogAppendTime")
@@ -69,7 +70,7 @@ async fn offset(kafka: &Kafka) -> Result<i64, String> {
 }
 
 async fn stamped(kafka: &Kafka) -> Result<i64, String> {
-    let mut settings = kafka.producer();
+    let mut settings = kafka.producer().map_err(|error| error.to_string())?;
     settings.set("message.timeout.ms", PATIENCE.as_millis().to_string()).set("linger.ms", "0");
     let producer: FutureProducer = settings.create().map_err(|error| error.to_string())?;
     let mut best: Option<(i64, i64)> = None;

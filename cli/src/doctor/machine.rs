@@ -106,7 +106,7 @@ pub(super) fn room(asked: Option<&Path>) -> Vec<Finding> {
     let mut findings = Vec::new();
     match asked.map(Path::to_owned).or_else(data_dir::default_path) {
         Some(path) => {
-            let free = disk::free(&path);
+            let free = common::disk::free(&path);
             let says = |free| format!("{} free at {}", units::bytes(free), path.display());
             findings.push(match free {
                 Some(free) if free < GIB => Finding::missing(

@@ -1,13 +1,11 @@
 //! What `up` asks Kafka at the start: whether it answers, which cluster it is, which topics it has.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use common::kafka::Kafka;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use common::kafka::{ClientError, Heard, Kafka};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::{Instant, sleep};
 
 use super::console::Console;
@@ -30,11 +28,11 @@ pub struct Cluster {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No client can be made with the settings.
-    #[error("cannot set up a Kafka client: {0}; check --brokers, -X and [kafka.properties]")]
-    Client(#[source] KafkaError),
+    #[error("{0} (or --brokers and -X)")]
+    Client(#[from] ClientError),
     /// Kafka does not answer.
     #[error(
-        "no answer from Kafka at {brokers} within {} s ({why}); check that it runs, the address in --brokers, and the security properties of -X", waited.as_secs()
+        "no answer from Kafka at {brokers} within {} s: {why} (or --brokers and -X)", waited.as_secs()
     )]
     Unreachable {
         /// The bootstrap servers.
@@ -66,79 +64,39 @@ impl Error {
 pub async fn reach(kafka: &Kafka, deadline: Duration, console: &Console) -> Result<Cluster, Error> {
     let started = Instant::now();
     let heard = Heard::default();
+    let settings = kafka.consumer(None, None)?;
     let client: BaseConsumer<Heard> =
-        kafka.consumer(None, None).create_with_context(heard.clone()).map_err(Error::Client)?;
+        settings.create_with_context(heard.clone()).map_err(ClientError::from)?;
     let client = Arc::new(client);
     let mut reminded = Instant::now();
     loop {
         let asked = Arc::clone(&client);
-        if let Some(found) = tokio::task::spawn_blocking(move || ask(&asked)).await? {
-            return Ok(found);
-        }
-        let why = heard.newest();
-        if started.elapsed() >= deadline {
-            let brokers = kafka.brokers.clone();
-            return Err(Error::Unreachable { brokers, waited: deadline, why });
-        }
-        if reminded.elapsed() >= REMINDER {
+        let error = match tokio::task::spawn_blocking(move || ask(&asked)).await? {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        let too_late = started.elapsed() >= deadline;
+        if too_late || reminded.elapsed() >= REMINDER {
             reminded = Instant::now();
-            console.warn(format!("waiting for Kafka at {}: {why}", kafka.brokers));
+            let (heard, of, brokers) = (heard.clone(), kafka.clone(), kafka.brokers.clone());
+            let why = tokio::task::spawn_blocking(move || heard.explain(&error, &of)).await?;
+            if too_late {
+                return Err(Error::Unreachable { brokers, waited: deadline, why });
+            }
+            console.warn(format!("waiting for Kafka at {brokers}: {why}"));
         }
         sleep(EVERY).await;
     }
 }
 
-fn ask(client: &BaseConsumer<Heard>) -> Option<Cluster> {
-    let metadata = client.fetch_metadata(None, ANSWER_DEADLINE);
-    if let Err(error) = &metadata {
-        client.context().note(&error.to_string(), false);
+fn ask(client: &BaseConsumer<Heard>) -> Result<Cluster, KafkaError> {
+    let metadata = client.fetch_metadata(None, ANSWER_DEADLINE).inspect_err(|_| {
         // librdkafka reports the reason of the error to the context, but only in a poll.
         let _none = client.poll(Duration::ZERO);
+    })?;
+    if metadata.brokers().is_empty() {
+        return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerNotAvailable));
     }
-    let metadata = metadata.ok().filter(|metadata| !metadata.brokers().is_empty())?;
     let topics = metadata.topics().iter().map(|topic| topic.name().to_owned()).collect();
-    Some(Cluster { id: client.client().fetch_cluster_id(ANSWER_DEADLINE), topics })
+    Ok(Cluster { id: client.client().fetch_cluster_id(ANSWER_DEADLINE), topics })
 }
-
-/// What librdkafka logs about the connection: the reason, which the error of a call does not contain. The flag says
-/// whether the text is such a reason, or only the error of a call.
-#[derive(Debug, Clone, Default)]
-struct Heard(Arc<Mutex<(String, bool)>>);
-
-impl Heard {
-    /// Keeps `why`, unless it is only the error of a call and a reason is known.
-    fn note(&self, why: &str, reason: bool) {
-        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if reason || !newest.1 {
-            // librdkafka adds how often it has logged the same; this part is removed.
-            let why = why.split(" (after ").next().unwrap_or(why);
-            *newest = (why.to_owned(), reason);
-        }
-    }
-
-    fn newest(&self) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
-    }
-}
-
-impl ClientContext for Heard {
-    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
-        tracing::debug!(?level, "{message}");
-        if matches!(
-            level,
-            RDKafkaLogLevel::Emerg
-                | RDKafkaLogLevel::Alert
-                | RDKafkaLogLevel::Critical
-                | RDKafkaLogLevel::Error
-                | RDKafkaLogLevel::Warning
-        ) {
-            self.note(message, true);
-        }
-    }
-
-    fn error(&self, _error: KafkaError, reason: &str) {
-        self.note(reason, true);
-    }
-}
-
-impl ConsumerContext for Heard {}

@@ -90,7 +90,7 @@ impl Ledger {
     /// # Errors
     /// When Kafka does not allow it, or does not answer for half a minute.
     pub async fn open(kafka: &Kafka) -> Result<Self, Error> {
-        kafka.ensure_topics(&[Topic::Raw, Topic::DeadLetters]).await?;
+        kafka.ensure_topics(&[Topic::Raw, Topic::DeadLetters], None).await?;
         let patience = Instant::now() + OPEN_DEADLINE;
         loop {
             let kafka = kafka.clone();

@@ -95,7 +95,7 @@ async fn lists_brokers(address: SocketAddr) -> bool {
     }
     let asked = tokio::task::spawn_blocking(move || {
         let kafka = Kafka { brokers: address.to_string(), ..Kafka::default() };
-        let client: BaseConsumer = kafka.consumer(None, None).create().ok()?;
+        let client: BaseConsumer = kafka.consumer(None, None).ok()?.create().ok()?;
         let metadata = client.fetch_metadata(None, ANSWER_DEADLINE).ok()?;
         Some(!metadata.brokers().is_empty())
     });

@@ -16,6 +16,8 @@
 //! | refused, or an unknown answer [`ATTEMPTS`] times, alone | moved to `failed`, sent to the dead letters |
 //! | a dead letter refused | it stays in `failed`, tried again at the next start |
 //! | lost, or the producer is broken | a new producer; what is pending is read back and sent again |
+//!
+//! When the credentials for Kafka change there is a new producer too.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use common::admin::Condition;
 use common::backoff::Backoff;
 use common::clock::Clock;
 use common::event::Reason;
-use common::kafka::{Kafka, Topic, reader};
+use common::kafka::{Kafka, Rotation, Topic, reader};
 use common::message_log::{Entry, Family, Sequence};
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -76,11 +78,12 @@ pub(super) struct Delivery {
     reachable: Condition,
     metrics: Metrics,
     waiter: Waiter,
+    rotation: Rotation,
     traces: Traces,
 }
 
 impl Delivery {
-    /// Builds the producer for the log of this instance.
+    /// Builds the producer for the log of this instance, inside a runtime.
     ///
     /// # Errors
     /// When the settings cannot be used.
@@ -93,6 +96,7 @@ impl Delivery {
         waiter: Waiter,
         traces: Traces,
     ) -> Result<Self, Error> {
+        let rotation = kafka.watch_credentials(waiter.deadline().child_token());
         let publisher = Publisher::new(kafka, instance, None, reachable.clone(), traces.clone())?;
         Ok(Self {
             kafka: kafka.clone(),
@@ -111,6 +115,7 @@ impl Delivery {
             reachable,
             metrics,
             waiter,
+            rotation,
             traces,
         })
     }
@@ -119,7 +124,8 @@ impl Delivery {
     pub(super) fn start(&mut self, journal: &mut Journal) -> Step {
         let kafka = self.kafka.clone();
         let topics = [Topic::Raw, Topic::DeadLetters];
-        self.waiter.wait(async move { kafka.ensure_topics(&topics).await })??;
+        let reachable = self.reachable.clone();
+        self.waiter.wait(async move { kafka.ensure_topics(&topics, Some(&reachable)).await })??;
         self.resend(journal)?;
         self.reachable.set();
         Ok(())
@@ -130,10 +136,15 @@ impl Delivery {
         self.in_flight == 0 && self.refused.is_empty()
     }
 
-    /// Resolves when Kafka has answered something.
+    /// Resolves when Kafka has answered something, or a new producer is due.
     pub(super) fn answered(&self) -> impl Future<Output = ()> {
-        let reports = Arc::clone(&self.reports);
-        async move { reports.some().await }
+        let (reports, rotation) = (Arc::clone(&self.reports), self.rotation.clone());
+        async move {
+            tokio::select! {
+                () = reports.some() => {}
+                () = rotation.due() => {}
+            }
+        }
     }
 
     /// All entries that were handed to the producer so far are in the log.
@@ -158,15 +169,15 @@ impl Delivery {
         Ok(())
     }
 
-    /// Hands a logged entry to the producer, waiting while it is full. A broken producer is left to
-    /// [`settle`](Self::settle), which sends all that is pending again.
+    /// Hands a logged entry to the producer, waiting while it is full. A broken producer, and one whose credentials have
+    /// changed, is left to [`settle`](Self::settle), which sends all that is pending again.
     pub(super) fn send(
         &mut self,
         journal: &mut Journal,
         sequence: Sequence,
         entry: &Entry,
     ) -> Step {
-        while self.broken.is_none() {
+        while self.broken.is_none() && !self.rotation.is_due() {
             match self.try_send(sequence, entry) {
                 Ok(()) => return Ok(()),
                 Err(Unsent::Full) => {
@@ -186,7 +197,9 @@ impl Delivery {
     pub(super) fn settle(&mut self, journal: &mut Journal) -> Step {
         self.take_reports(journal)?;
         loop {
-            if let Some(why) = self.broken.take() {
+            if self.rotation.is_due() {
+                self.renew(journal)?;
+            } else if let Some(why) = self.broken.take() {
                 self.rebuild(journal, &why)?;
             } else if self.refused.is_empty() {
                 return Ok(());
@@ -267,9 +280,9 @@ impl Delivery {
         Ok(())
     }
 
-    /// Waits until nothing is in flight, or the producer is broken: by being silent, too.
+    /// Waits until nothing is in flight, or the producer is broken (also by being silent), or a new one is due.
     fn await_answers(&mut self, journal: &mut Journal) -> Step {
-        while self.in_flight > 0 && self.broken.is_none() {
+        while self.in_flight > 0 && self.broken.is_none() && !self.rotation.is_due() {
             let answered = self.answered();
             // A timer can only be made inside the runtime.
             let answered = async { tokio::time::timeout(ANSWER_DEADLINE, answered).await };
@@ -353,6 +366,16 @@ impl Delivery {
         self.reachable.unset(format!("building a new producer: {why}"));
         self.waiter.pause(delay)?;
         (self.batch_bytes, self.fitted) = (None, false);
+        self.replace_producer(journal)
+    }
+
+    /// A new producer with the changed credentials. The old one answers first for what it has, unless it is silent, because
+    /// Kafka does not take the former credentials any more.
+    fn renew(&mut self, journal: &mut Journal) -> Step {
+        self.rotation.acknowledge();
+        self.await_answers(journal)?;
+        self.broken = None;
+        self.refused.clear();
         self.replace_producer(journal)
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::admin::Condition;
 use common::backoff::Backoff;
+use common::clock::Clock;
 use common::event::Reason;
 use common::message_log::{self, Entry, Family, MessageLog, Sequence};
 
@@ -16,11 +17,17 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::source::cursor::Cursor;
 
+/// How often at most the oldest pending entry is read for its age, as long as there are some all the time.
+const OLDEST_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A source's entries on their way to Kafka, and where the source would resume.
 pub(super) struct Journal {
     log: MessageLog,
     source: Arc<str>,
     cursor: Cursor,
+    clock: Clock,
+    /// The entry whose age is shown, and since when.
+    oldest: Option<(Sequence, Instant)>,
     writable: Condition,
     metrics: Metrics,
     waiter: Waiter,
@@ -39,11 +46,12 @@ impl Journal {
         log: MessageLog,
         source: Arc<str>,
         cursor: Cursor,
+        clock: Clock,
         writable: Condition,
         metrics: Metrics,
         waiter: Waiter,
     ) -> Self {
-        Self { log, source, cursor, writable, metrics, waiter }
+        Self { log, source, cursor, clock, oldest: None, writable, metrics, waiter }
     }
 
     /// The log itself, for reading.
@@ -134,11 +142,28 @@ impl Journal {
         self.retry(|log| log.truncate(Instant::now())).map(|_truncated| ())
     }
 
-    /// Sets the metrics that show how much is in the log.
-    pub(super) fn count(&self) {
+    /// Sets the metrics that show how much is in the log, and since when.
+    pub(super) fn count(&mut self) {
         let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.metrics.pending.set(gauge(self.log.pending()));
         self.metrics.failed.set(gauge(self.log.failures()));
+        let (first, now) = (self.log.oldest_pending(), Instant::now());
+        let is_current = |&(sequence, since): &(Sequence, Instant)| {
+            Some(sequence) == first || now.duration_since(since) < OLDEST_INTERVAL
+        };
+        if first.is_none() {
+            self.oldest = None;
+            self.metrics.oldest_pending.count_from(None);
+        } else if !self.oldest.as_ref().is_some_and(is_current)
+            && let Some(sequence) = first
+            // One that cannot be read now is met again when it is to be sent, and that is when it matters.
+            && let Ok(Some(entry)) = self.log.get(sequence)
+        {
+            self.oldest = Some((sequence, now));
+            let age_ms = self.clock.now_ms().saturating_sub(entry.received_ms);
+            let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
+            self.metrics.oldest_pending.count_from(now.checked_sub(age));
+        }
     }
 
     /// Closes the log.

@@ -75,7 +75,7 @@ impl Bench {
 
     /// Everything in a topic, read until the brokers have no more.
     fn records(&self, topic: &str) -> Vec<Record> {
-        let mut consumer = self.config.kafka.consumer(None, None);
+        let mut consumer = self.config.kafka.consumer(None, None).unwrap();
         let consumer: BaseConsumer = consumer.set("enable.partition.eof", "true").create().unwrap();
         let mut assignment = TopicPartitionList::new();
         let mut open = if topic == RAW { PARTITIONS } else { 1 };
@@ -451,6 +451,29 @@ async fn at_the_drain_deadline_what_is_not_delivered_stays_in_the_log() {
     let metrics = running.drain().await;
     assert_eq!(metrics.published.get(), 2);
     assert_eq!(payloads(&bench.records(RAW)), [rsvp(1), rsvp(2), rsvp(3)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_kafka_is_shown_with_its_age_until_it_is_delivered() {
+    let bench = Bench::new();
+    let mut log = bench.log();
+    let entries: Vec<_> =
+        [entry(1), entry(2)].into_iter().map(|entry| (log.allot(), entry)).collect();
+    log.append(&entries, None).unwrap();
+    log.close().unwrap();
+    bench.cluster.broker_down(1).unwrap();
+    let running = bench.start();
+    running.metrics.recovered.inc_by(2);
+    let since = Clock::default().now_ms() - entry(1).received_ms;
+    let least = Duration::from_millis(since.unsigned_abs()).as_secs_f64();
+    while running.metrics.oldest_pending.seconds() < least {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(running.metrics.pending.get(), 2);
+    bench.cluster.broker_up(1).unwrap();
+    let metrics = running.drain().await;
+    assert_eq!(metrics.published.get(), 2);
+    assert!(metrics.oldest_pending.seconds().abs() < f64::EPSILON, "nothing waits any more");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,7 @@ use common::admin::Condition;
 use common::backoff::Backoff;
 use common::event::Reason;
 use futures_util::{SinkExt, StreamExt};
+use prometheus::IntGauge;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -56,6 +57,8 @@ pub struct Websocket {
     connector: Connector,
     intake: Intake,
     metrics: Metrics,
+    /// 1 while a connection stands.
+    connection: IntGauge,
     connected: Condition,
     shutdown: CancellationToken,
     /// The gap that is open, until the next message comes.
@@ -115,6 +118,7 @@ impl Websocket {
             connector: Connector::new(source)?,
             source: source.clone(),
             intake,
+            connection: metrics.connected.with_label_values(&[name]),
             metrics,
             connected,
             shutdown,
@@ -141,7 +145,9 @@ impl Websocket {
             let before = self.received_ms;
             let (connected, end) = match self.connect(begin).await {
                 Ok((mut socket, seen)) => {
+                    self.connection.set(1);
                     let end = self.follow(&mut socket, &seen).await;
+                    self.connection.set(0);
                     close(&mut socket, &end).await;
                     (true, end)
                 }

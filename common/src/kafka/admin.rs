@@ -8,30 +8,32 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic,
     OwnedResourceSpecifier, ResourceSpecifier, TopicReplication, TopicResult,
 };
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::difference::Found;
 use super::topics::TAKE_ANY_TIME;
-use super::{Error, Kafka, Topic};
+use super::{ClientError, Error, Heard, Kafka, Topic};
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// An administrator's client.
 pub(super) struct Admin<'k> {
     kafka: &'k Kafka,
-    client: Arc<AdminClient<DefaultClientContext>>,
+    client: Arc<AdminClient<Heard>>,
+    heard: Heard,
     options: AdminOptions,
 }
 
 impl<'k> Admin<'k> {
     /// A client, which connects by itself.
     pub(super) fn new(kafka: &'k Kafka) -> Result<Self, Error> {
-        let client = kafka.with_properties(kafka.client()).create().map_err(Error::Client)?;
+        let heard = Heard::default();
+        let client =
+            kafka.client()?.create_with_context(heard.clone()).map_err(ClientError::from)?;
         let options = AdminOptions::new()
             .request_timeout(Some(ANSWER_DEADLINE))
             .operation_timeout(Some(ANSWER_DEADLINE));
-        Ok(Self { kafka, client: Arc::new(client), options })
+        Ok(Self { kafka, client: Arc::new(client), heard, options })
     }
 
     /// Finds those of `topics` that exist. It lists all topics, because asking for one by name can make a broker
@@ -42,7 +44,7 @@ impl<'k> Admin<'k> {
             client.inner().fetch_metadata(None, ANSWER_DEADLINE)
         });
         let metadata = listing.await.map_err(|_| Error::Interrupted)?;
-        let metadata = metadata.map_err(|source| self.unreachable(source))?;
+        let metadata = self.answered(metadata).await?;
         let mut found = BTreeMap::new();
         for &topic in topics {
             let listed = metadata.topics().iter().find(|t| t.name() == self.kafka.name(topic));
@@ -101,8 +103,7 @@ impl<'k> Admin<'k> {
         let create = async |all: bool| {
             let wanted: Vec<_> =
                 new.iter().map(|(topic, settings)| self.new_topic(*topic, settings, all)).collect();
-            let outcomes = self.client.create_topics(&wanted, &self.options).await;
-            outcomes.map_err(|source| self.unreachable(source))
+            self.answered(self.client.create_topics(&wanted, &self.options).await).await
         };
         let mut outcomes = create(true).await?;
         let is_unknown_setting =
@@ -145,7 +146,7 @@ impl<'k> Admin<'k> {
         let count = usize::try_from(partitions).unwrap_or(0);
         let wanted = NewPartitions::new(self.kafka.name(topic), count);
         let outcomes = self.client.create_partitions([&wanted], &self.options).await;
-        for outcome in outcomes.map_err(|source| self.unreachable(source))? {
+        for outcome in self.answered(outcomes).await? {
             match outcome {
                 // Another process may have added them first.
                 Ok(_) | Err((_, RDKafkaErrorCode::InvalidPartitions)) => {}
@@ -173,14 +174,23 @@ impl<'k> Admin<'k> {
         let wanted = AlterConfig::new(ResourceSpecifier::Topic(name));
         let wanted = own.iter().fold(wanted, |wanted, (key, value)| wanted.set(key, value));
         let outcomes = self.client.alter_configs([&wanted], &self.options).await;
-        for outcome in outcomes.map_err(|source| self.unreachable(source))? {
+        for outcome in self.answered(outcomes).await? {
             outcome.map_err(|(_, code)| Error::Unchanged { topic: name.to_owned(), code })?;
         }
         Ok(())
     }
 
-    fn unreachable(&self, source: KafkaError) -> Error {
-        Error::Unreachable { brokers: self.kafka.brokers.clone(), source }
+    /// The answer, or why there is none.
+    async fn answered<T>(&self, answer: Result<T, KafkaError>) -> Result<T, Error> {
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                let (heard, kafka) = (self.heard.clone(), self.kafka.clone());
+                let explaining = tokio::task::spawn_blocking(move || heard.explain(&error, &kafka));
+                let why = explaining.await.map_err(|_| Error::Interrupted)?;
+                Err(Error::Unreachable { brokers: self.kafka.brokers.clone(), why })
+            }
+        }
     }
 }
 

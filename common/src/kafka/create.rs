@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::admin::Admin;
 use super::difference::Difference;
 use super::{Error, Kafka, Remedy, Topic};
+use crate::admin::Condition;
 use crate::backoff::Backoff;
 
 /// How long a cluster that has just started may refuse to create topics before the refusal counts as final.
@@ -12,12 +13,16 @@ const SETTLING: Duration = Duration::from_secs(30);
 
 impl Kafka {
     /// Creates those of `topics` that are missing, and returns when all are listed. While the broker does not
-    /// answer it logs a warning and tries again, without end; drop the future to stop it.
+    /// answer it logs a warning, says why on the `condition`, and tries again, without end; drop the future to stop it.
     ///
     /// # Errors
     /// When trying again cannot help, see [`Error::retryable`].
-    pub async fn ensure_topics(&self, topics: &[Topic]) -> Result<(), Error> {
-        let mut retry = Retry::new();
+    pub async fn ensure_topics(
+        &self,
+        topics: &[Topic],
+        condition: Option<&Condition>,
+    ) -> Result<(), Error> {
+        let mut retry = Retry::new(condition);
         loop {
             let outcome = self.try_ensure_topics(topics).await;
             if let Some(()) = retry.after(outcome).await? {
@@ -32,7 +37,7 @@ impl Kafka {
     /// # Errors
     /// When trying again cannot help.
     pub async fn compare_topics(&self, topics: &[Topic]) -> Result<Vec<Difference>, Error> {
-        let mut retry = Retry::new();
+        let mut retry = Retry::new(None);
         let found = loop {
             let outcome = Admin::new(self)?.find(topics).await;
             if let Some(found) = retry.after(outcome).await? {
@@ -55,7 +60,7 @@ impl Kafka {
             .filter(|difference| difference.remedy == Remedy::Create)
             .map(|difference| difference.topic)
             .collect();
-        let mut retry = Retry::new();
+        let mut retry = Retry::new(None);
         loop {
             let outcome = self.try_apply_topics(topics, &missing).await;
             if let Some(()) = retry.after(outcome).await? {
@@ -125,15 +130,16 @@ impl Kafka {
 }
 
 /// Decides whether an attempt is made again, and waits before that.
-struct Retry {
+struct Retry<'c> {
     backoff: Backoff,
     started: Instant,
+    condition: Option<&'c Condition>,
 }
 
-impl Retry {
-    fn new() -> Self {
+impl<'c> Retry<'c> {
+    fn new(condition: Option<&'c Condition>) -> Self {
         let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        Self { backoff, started: Instant::now() }
+        Self { backoff, started: Instant::now(), condition }
     }
 
     /// What the attempt gave; `None`, after a wait, if it is to be made again.
@@ -144,6 +150,9 @@ impl Retry {
             }
             Err(error) if error.retryable() => {
                 tracing::warn!(%error, "waiting for kafka");
+                if let Some(condition) = self.condition {
+                    condition.unset(error.to_string());
+                }
                 let delay = self.backoff.next_delay(&mut rand::rng());
                 tokio::time::sleep(delay).await;
                 Ok(None)

@@ -1,24 +1,42 @@
-//! Errors of administering topics.
+//! Errors of making clients, and of administering topics.
+
+use std::path::PathBuf;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::Unsuitable;
 
+/// Why a client cannot be made from the settings. Nothing was sent to Kafka yet.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// librdkafka does not take them, or cannot read one of their files.
+    #[error("cannot set up a Kafka client: {0}; check kafka.brokers and kafka.properties")]
+    Settings(#[from] KafkaError),
+    /// The file with the value of a property cannot be read.
+    #[error("kafka.property_files: cannot read the value of {property} from {path}: {source}", path = path.display())]
+    File {
+        /// The property.
+        property: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
 /// Why topics could not be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A client cannot be built from the settings.
-    #[error("cannot set up a Kafka client: {0}; check kafka.brokers and kafka.properties")]
-    Client(#[source] KafkaError),
-    /// The broker does not answer.
-    #[error(
-        "no answer from Kafka at {brokers}: {source}; check that the broker runs and that kafka.brokers names it"
-    )]
+    /// A client cannot be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The broker does not answer, or refuses the connection.
+    #[error("no answer from Kafka at {brokers}: {why}")]
     Unreachable {
         /// The bootstrap servers.
         brokers: String,
-        /// What librdkafka says.
-        source: KafkaError,
+        /// Why, and what to do.
+        why: String,
     },
     /// The broker refused to create a topic.
     #[error(

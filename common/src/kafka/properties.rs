@@ -81,7 +81,7 @@ impl Properties {
 }
 
 /// Whether the value of the property of this name is a secret.
-fn is_secret(name: &str) -> bool {
+pub(super) fn is_secret(name: &str) -> bool {
     let name = name.to_lowercase();
     SECRET.iter().any(|part| name.contains(part))
 }

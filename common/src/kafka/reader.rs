@@ -20,7 +20,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
-use super::Kafka;
+use super::{ClientError, Kafka, log_report};
 
 #[cfg(test)]
 mod tests;
@@ -36,8 +36,8 @@ const POLL: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The client could not be made.
-    #[error("cannot set up a kafka consumer: {0}; check kafka.brokers and kafka.properties")]
-    Client(#[source] KafkaError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// Kafka did not answer a question about a topic.
     #[error("kafka does not say {what} of {topic}: {source}; check that the broker runs")]
     Unanswered {
@@ -163,12 +163,13 @@ impl<C: ConsumerContext + 'static> Reader<C> {
         context: C,
         properties: &[(&str, &str)],
     ) -> Result<Self, Error> {
-        let mut config = kafka.consumer(None, None);
+        let mut config = kafka.consumer(None, None)?;
         config.set("enable.partition.eof", "true");
         for (key, value) in properties {
             config.set(*key, *value);
         }
-        config.create_with_context(context).map(|consumer| Self { consumer }).map_err(Error::Client)
+        let consumer = config.create_with_context(context).map_err(ClientError::from)?;
+        Ok(Self { consumer })
     }
 
     /// The consumer, for requests that this type does not offer.
@@ -365,7 +366,7 @@ fn unanswered(what: &'static str, topic: &str) -> impl Fn(KafkaError) -> Error +
     move |source| Error::Unanswered { what, topic: topic.clone(), source }
 }
 
-/// Callbacks that log at debug level only, for a client whose errors are reported by return values.
+/// Callbacks for a client whose errors are reported by return values; only a refused connection is a warning.
 #[derive(Debug, Clone, Copy)]
 pub struct Quiet;
 
@@ -375,7 +376,7 @@ impl ClientContext for Quiet {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "kafka");
+        log_report(&error, reason);
     }
 }
 

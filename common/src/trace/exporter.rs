@@ -76,14 +76,10 @@ pub fn start(
     registry: &Registry,
 ) -> Result<(Tracer, Exporter), Error> {
     let snake = tier.replace('-', "_");
-    let spans = Factory::new(registry, &snake).counters(
-        "trace_spans",
-        "Spans of traces, by what became of them",
-        "outcome",
-    )?;
-    // Creates both series at 0.
-    let [exported, dropped] =
-        ["exported", "dropped"].map(|outcome| spans.with_label_values(&[outcome]));
+    let (help, outcomes) = ("Spans of traces, by what became of them", ["exported", "dropped"]);
+    let make = Factory::new(registry, &snake);
+    let spans = make.counters("trace_spans", help, "outcome", outcomes)?;
+    let [exported, dropped] = outcomes.map(|outcome| spans.with_label_values(&[outcome]));
     let endpoint = trace.map(Endpoint::of).transpose()?.flatten();
     let (Some(trace), Some(endpoint)) = (trace, endpoint) else {
         return Ok((Tracer::off(), Exporter(None)));

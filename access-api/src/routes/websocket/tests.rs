@@ -96,6 +96,8 @@ async fn websockets_and_requests_do_not_take_each_others_places() {
     assert!(api.get("/v1/queries").await.starts_with("HTTP/1.1 200 "));
     assert_eq!(connect_from(&api, None).await, Err(503));
     assert_eq!(api.metrics.connections_refused.with_label_values(&["websockets"]).get(), 1);
+    assert_eq!(api.metrics.connections_limit.with_label_values(&["websockets"]).get(), 2);
+    assert_eq!(api.metrics.connections_limit.with_label_values(&["requests"]).get(), 4);
     assert_eq!(api.metrics.clients.get(), 2, "those that there are stay");
     drop(held);
     eventually("free places", || api.metrics.clients.get() == 0).await;

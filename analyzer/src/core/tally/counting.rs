@@ -7,10 +7,12 @@ use std::sync::Arc;
 use common::event::Reason;
 use common::event::time::Unreadable;
 
+use crate::core::audit;
 use crate::core::block::Block;
 use crate::core::decode::{Found, Time};
 use crate::core::dedupe::Dedupe;
 use crate::core::hash::hash;
+use crate::core::ledger::{Entry, Ledger};
 use crate::core::notices::Notices;
 use crate::core::partial::{Head, Key, Part, Partial, Progress, Value};
 use crate::core::plan::{Plan, Planned, milliseconds};
@@ -69,6 +71,9 @@ pub(super) struct Counting {
     dedupe: Dedupe,
     /// The hash of the last event's id.
     last_id: Option<u64>,
+    ledger: Ledger,
+    /// The ledger that was published last is not the present one.
+    ledger_due: bool,
     queries: Vec<Tallied>,
     found: Found,
     notices: Notices,
@@ -113,8 +118,10 @@ impl Counting {
             event_time: Watermark::new(milliseconds(settings.schema.max_jump)),
             record_time: Watermark::new(MAX_TIMESTAMP_JUMP_MS),
             dedupe: Dedupe::new(settings.dedupe_capacity, settings.dedupe_horizon_ms),
-            queries: queries.into_iter().map(tallied).collect(),
             last_id: None,
+            ledger: Ledger::default(),
+            ledger_due: false,
+            queries: queries.into_iter().map(tallied).collect(),
             found: Found::default(),
             notices: Notices::default(),
             plan: Arc::clone(plan),
@@ -152,6 +159,11 @@ impl Counting {
         self.last_id
     }
 
+    /// Mentions taken in since the tally was made or restored, summed over the queries.
+    pub(super) fn mentions(&self) -> u64 {
+        self.queries.iter().map(|query| query.panes.mentions()).sum()
+    }
+
     /// What has been noticed since it was last taken.
     pub(super) fn notices(&mut self) -> &mut Notices {
         &mut self.notices
@@ -168,6 +180,7 @@ impl Counting {
         if record.offset < self.progress.next_offset {
             return Outcome::Replayed;
         }
+        let passed_over = record.offset.abs_diff(self.progress.next_offset);
         self.progress.next_offset = record.offset + 1;
         self.witness = Some(Witness::of(record.offset, record.timestamp_ms, record.payload));
         self.queries.iter_mut().for_each(|query| query.head_due = true);
@@ -178,16 +191,33 @@ impl Counting {
             self.progress.ingested_ms = self.record_time.time_ms();
             self.progress.recorded_ms = self.record_time.confirmed_ms();
         }
+        if let Some(ingested_ms) = self.progress.ingested_ms {
+            self.ledger.advance(ingested_ms);
+        }
+        if passed_over > 0 {
+            self.ledger.enter(Entry::Control, passed_over, timestamp_ms);
+        }
         if let Some(recorded_ms) = self.progress.recorded_ms {
             self.dedupe.advance(recorded_ms);
         }
         let outcome = self.count(record, timestamp_ms);
-        match outcome {
-            Outcome::Counted => self.progress.events += 1,
-            Outcome::Duplicate => self.progress.duplicates += 1,
-            Outcome::Undecodable(_) => self.progress.undecodable += 1,
-            Outcome::Replayed => {}
-        }
+        let entry = match outcome {
+            Outcome::Counted => {
+                self.progress.events += 1;
+                Entry::Counted
+            }
+            Outcome::Duplicate => {
+                self.progress.duplicates += 1;
+                Entry::Duplicate
+            }
+            Outcome::Undecodable(_) => {
+                self.progress.undecodable += 1;
+                Entry::Undecodable
+            }
+            Outcome::Replayed => return outcome,
+        };
+        self.ledger.enter(entry, 1, timestamp_ms);
+        self.ledger_due = true;
         outcome
     }
 
@@ -257,6 +287,8 @@ impl Counting {
             return;
         }
         self.progress.next_offset = to;
+        self.ledger.enter(Entry::Gap, to.abs_diff(from), None);
+        self.ledger_due = true;
         self.queries.iter_mut().for_each(|query| query.head_due = true);
         let full = self.progress.gaps.len() == MAX_GAPS;
         match self.progress.gaps.last_mut() {
@@ -287,6 +319,13 @@ impl Counting {
             query.panes.touch();
             query.head_due = true;
         }
+        self.ledger_due = true;
+    }
+
+    /// The ledger, if it has changed since it was last emitted.
+    pub(super) fn emit_ledger(&mut self) -> Option<Partial> {
+        let is_due = std::mem::take(&mut self.ledger_due);
+        is_due.then(|| audit::partial(self.partition, &self.progress, &self.ledger))
     }
 
     /// Counts the other's queries from here on too. Both reflect the same offsets.
@@ -346,6 +385,7 @@ impl Counting {
             event_time: Cow::Borrowed(&self.event_time),
             record_time: Cow::Borrowed(&self.record_time),
             dedupe: self.dedupe.state(),
+            ledger: Some(Cow::Borrowed(&self.ledger)),
             queries: queries.collect(),
         }
     }
@@ -367,8 +407,16 @@ impl Counting {
         blocks: &Blocks,
         wanted: &mut Vec<usize>,
     ) -> Result<Option<Self>, Error> {
-        let Snapshot { progress, partition, witness, event_time, record_time, dedupe, mut queries } =
-            snapshot;
+        let Snapshot {
+            progress,
+            partition,
+            witness,
+            event_time,
+            record_time,
+            dedupe,
+            ledger,
+            mut queries,
+        } = snapshot;
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
         for &at in &*wanted {
             let planned = &plan.queries()[at];
@@ -392,6 +440,7 @@ impl Counting {
         counting.dedupe = counting.dedupe.restore(dedupe, blocks)?;
         counting.queries = known;
         counting.progress = progress.into_owned();
+        counting.ledger = ledger.map_or_else(|| Ledger::of(&counting.progress), Cow::into_owned);
         counting.witness = witness;
         counting.event_time = event_time.into_owned();
         counting.record_time = record_time.into_owned();

@@ -12,6 +12,7 @@ use common::kafka::Kafka;
 use rdkafka::message::Message;
 use tokio_util::sync::CancellationToken;
 
+use crate::core::audit;
 use crate::core::owner::Owner;
 use crate::core::partial::{self, Key};
 use crate::core::plan::Plan;
@@ -36,7 +37,7 @@ pub struct Found {
 }
 
 impl Search {
-    /// Searches for values about `owners`' partitions that others wrote, of queries of the plan.
+    /// Searches for values about `owners`' partitions that others wrote, of queries of the plan and of the audit.
     ///
     /// # Errors
     /// When the system has no thread left.
@@ -48,8 +49,8 @@ impl Search {
         stop: &CancellationToken,
     ) -> Result<Self, Error> {
         let (send, found) = mpsc::sync_channel(1);
-        let queries: Vec<String> =
-            plan.queries().iter().map(|planned| planned.query.name.clone()).collect();
+        let planned = plan.queries().iter().map(|planned| planned.query.name.as_str());
+        let queries: Vec<String> = planned.chain([audit::QUERY]).map(str::to_owned).collect();
         let (kafka, stop) = (kafka.clone(), stop.clone());
         let partitions: Vec<i32> = (0..width).collect();
         let search = move || {

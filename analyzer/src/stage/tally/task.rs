@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::kafka::{Kafka, header};
-use common::trace::Tracer;
 use rdkafka::message::BorrowedMessage;
 
+use super::super::context::Context;
 use super::former::Found;
 use super::traces::Traces;
-use crate::config::Config;
 use crate::core::notices::Notices;
 use crate::core::owner::Owner;
 use crate::core::partial::{Key, Part, Partial};
@@ -17,7 +16,7 @@ use crate::core::plan::Plan;
 use crate::core::tally::{Outcome, Record, Restoring, Tally};
 use crate::core::witness::Witness;
 use crate::error::Error;
-use crate::metrics::Metrics;
+use crate::metrics::{Cause, Metrics};
 use crate::pace::Pace;
 use crate::placement::partition_of;
 use crate::publisher::{self, Publisher, Ticket};
@@ -88,10 +87,16 @@ pub struct PartitionTask {
     snapshot_records: u64,
     /// Records counted since it was stored last.
     unstored: u64,
+    /// When the first of them was counted.
+    unstored_since: Option<Instant>,
+    /// The same for those in the snapshot that is on its way.
+    unacknowledged_since: Option<Instant>,
     /// What of the tally's counters is in the metrics.
     reported: Reported,
     /// The first offset that the partials sent last do not reflect, in no query.
     published: i64,
+    /// The same of the ledger.
+    published_ledger: i64,
     /// What former owners left in the partials topic.
     former: Option<Found>,
     traces: Traces,
@@ -99,6 +104,7 @@ pub struct PartitionTask {
 
 #[derive(Clone, Copy)]
 struct Reported {
+    mentions: u64,
     late: u64,
     untimed: u64,
     future: u64,
@@ -111,6 +117,7 @@ impl Reported {
     fn of(tally: &Tally) -> Self {
         let progress = tally.progress();
         Self {
+            mentions: tally.mentions(),
             late: tally.late(),
             untimed: progress.untimed,
             future: progress.future,
@@ -125,14 +132,13 @@ impl PartitionTask {
     /// Takes `partition` over: goes on from the `suspended` tally or from the newest snapshots in `log`,
     /// whichever reflects more, else from the beginning.
     pub fn take_over(
-        plan: &Arc<Plan>,
-        config: &Config,
+        context: &Context,
         partition: i32,
         log: &Log,
         suspended: Option<Tally>,
-        tracer: &Tracer,
     ) -> Self {
-        let stored = restore(plan, partition, log);
+        let Context { config, plan, metrics, tracer, .. } = context;
+        let stored = restore(plan, partition, log, metrics);
         // Also when nothing is counted at first: a snapshot says that the partition is known.
         let unstored = u64::from(stored.is_none());
         // The one that reflects more, by the queries that are furthest behind.
@@ -161,7 +167,10 @@ impl PartitionTask {
             store_pace,
             snapshot_records: config.snapshot_records,
             unstored,
+            unstored_since: (unstored > 0).then_some(now),
+            unacknowledged_since: None,
             published: 0,
+            published_ledger: 0,
             former: None,
             traces: Traces::new(tracer.clone(), plan),
         }
@@ -190,7 +199,7 @@ impl PartitionTask {
 
     /// Counts a record.
     pub fn count(&mut self, record: Record<'_>) -> Outcome {
-        self.unstored += 1;
+        self.change();
         self.tally.apply(record)
     }
 
@@ -201,14 +210,27 @@ impl PartitionTask {
 
     /// Counts a record for the queries that are behind.
     pub fn replay(&mut self, record: Record<'_>) {
-        self.unstored += 1;
+        self.change();
         self.tally.replay(record);
     }
 
     /// What is not counted yet below offset `low` is lost.
     pub fn record_gap(&mut self, low: i64) {
-        self.unstored += 1;
+        self.change();
         self.tally.record_gap(0, low - 1);
+    }
+
+    /// The state is about to be another than the one stored last.
+    fn change(&mut self) {
+        if self.unstored == 0 {
+            self.unstored_since = Some(Instant::now());
+        }
+        self.unstored += 1;
+    }
+
+    /// Since when something is counted that no snapshot holds which Kafka has acknowledged.
+    pub fn unsaved_since(&self) -> Option<Instant> {
+        self.unacknowledged_since.or(self.unstored_since)
     }
 
     /// Sends what has changed.
@@ -226,6 +248,20 @@ impl PartitionTask {
         Ok(())
     }
 
+    /// Sends the ledger, if it has changed.
+    pub fn publish_ledger(
+        &mut self,
+        out: &Publisher,
+        sink: &PartialsSink,
+        ticket: &Arc<Ticket>,
+    ) -> Result<(), Error> {
+        if let Some(partial) = self.tally.emit_ledger() {
+            sink.send(out, &partial, self.owner, None, ticket)?;
+        }
+        self.published_ledger = self.tally.next_offset();
+        Ok(())
+    }
+
     /// Sends everything.
     pub fn publish_all(
         &mut self,
@@ -234,7 +270,8 @@ impl PartitionTask {
         ticket: &Arc<Ticket>,
     ) -> Result<(), Error> {
         self.tally.touch();
-        self.publish(out, sink, ticket)
+        self.publish(out, sink, ticket)?;
+        self.publish_ledger(out, sink, ticket)
     }
 
     /// As whom this process writes about the partition.
@@ -255,7 +292,7 @@ impl PartitionTask {
         sink: &PartialsSink,
         ticket: &Arc<Ticket>,
     ) -> Result<(), Error> {
-        let published = self.published;
+        let published = self.published.min(self.published_ledger);
         let Some(found) = self.former.take_if(|found| found.next_offset <= published) else {
             return Ok(());
         };
@@ -283,6 +320,7 @@ impl PartitionTask {
             let started = Instant::now();
             let bytes = self.store.store(out, &self.tally.snapshot(), self.tally.blocks())?;
             self.unstored = 0;
+            self.unacknowledged_since = self.unacknowledged_since.or(self.unstored_since.take());
             self.store_pace.done(started, Instant::now());
             tracing::debug!(
                 partition = self.tally.partition(),
@@ -296,7 +334,11 @@ impl PartitionTask {
 
     /// Deletes what a snapshot that was acknowledged made needless, and says how long that one took.
     pub fn clean_up(&mut self, out: &Publisher) -> Result<Option<Duration>, Error> {
-        Ok(self.store.clean_up(out)?)
+        let took = self.store.clean_up(out)?;
+        if took.is_some() {
+            self.unacknowledged_since = None;
+        }
+        Ok(took)
     }
 
     /// Adds what the tally has counted since the last time to the metrics.
@@ -304,20 +346,27 @@ impl PartitionTask {
         self.tally.tell(notices);
         let now = Reported::of(&self.tally);
         let before = std::mem::replace(&mut self.reported, now);
-        for (cause, count) in
-            [("untimed", now.untimed - before.untimed), ("future", now.future - before.future)]
-        {
-            metrics.unwindowed.with_label_values(&[cause]).inc_by(count);
+        for cause in Cause::ALL {
+            let count = match cause {
+                Cause::Untimed => now.untimed - before.untimed,
+                Cause::Future => now.future - before.future,
+            };
+            metrics.unwindowed.with_label_values(&[cause.as_str()]).inc_by(count);
         }
+        metrics.mentions.inc_by(now.mentions - before.mentions);
         metrics.late.inc_by(now.late - before.late);
         metrics.key_mismatches.inc_by(now.key_mismatches - before.key_mismatches);
         metrics.shortened.inc_by(now.shortened - before.shortened);
         metrics.forgotten.inc_by(now.forgotten - before.forgotten);
+        if let Some(watermark_ms) = self.tally.progress().watermark_ms {
+            let partition = self.tally.partition().to_string();
+            metrics.watermark.with_label_values(&[&partition]).set(watermark_ms.div_euclid(1_000));
+        }
     }
 }
 
 /// Each query from its own newest snapshot; `None` when no snapshot has any of them.
-fn restore(plan: &Arc<Plan>, partition: i32, log: &Log) -> Option<Tally> {
+fn restore(plan: &Arc<Plan>, partition: i32, log: &Log, metrics: &Metrics) -> Option<Tally> {
     let mut restoring = Restoring::new(partition, plan);
     for stored in log.snapshots() {
         if !restoring.wants(&stored.queries()) {
@@ -327,6 +376,7 @@ fn restore(plan: &Arc<Plan>, partition: i32, log: &Log) -> Option<Tally> {
             restoring.offer(snapshot, &blocks).map_err(|error| error.to_string())
         });
         if let Err(why) = offered {
+            metrics.snapshot_errors.inc();
             let next_offset = stored.next_offset();
             tracing::warn!(partition, next_offset, why, "a stored snapshot cannot be used");
         }

@@ -147,10 +147,18 @@ async fn a_server_that_closes_is_connected_to_again() {
         .await
         .unwrap();
     assert_eq!(source.payload().await, r#"{"type":"bye"}"#);
+    let connected = source.metrics.connected.with_label_values(&["rsvps"]);
+    assert_eq!(connected.get(), 1);
     assert_eq!(close_code(socket.next().await), 1012, "the close is answered");
+    while connected.get() == 1 {
+        tokio::task::yield_now().await;
+    }
     source.logged(1, 5);
     let (_socket, query) = feed.accept().await;
     assert_eq!(query, "since_mtime=5");
+    while connected.get() == 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ impl Bench<'_> {
         let cluster = MockCluster::new(1).unwrap();
         cluster.create_topic(TOPIC, partitions, 1).unwrap();
         let kafka = Kafka { brokers: cluster.bootstrap_servers(), ..Kafka::default() };
-        let producer = kafka.producer().create().unwrap();
+        let producer = kafka.producer().unwrap().create().unwrap();
         Self { reader: Reader::new(&kafka).unwrap(), _cluster: cluster, producer }
     }
 

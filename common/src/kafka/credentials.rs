@@ -1,0 +1,194 @@
+//! What clients authenticate with: files that are read when a client is made, and looked at while it lives.
+//!
+//! librdkafka reads certificates, keys and passwords once, when a client is made. Whoever holds clients therefore makes new
+//! ones when [`Rotation`] says that the files have changed. It says so only when a client can be made with the new
+//! contents: while a certificate was replaced and its key not yet, the clients in use stay.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::BaseProducer;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::properties::is_secret;
+use super::{ClientError, Kafka, Properties};
+
+/// How often the files are looked at. Kubernetes takes about a minute to bring a changed Secret to a pod.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// librdkafka properties by their names, and the files with their values. Section `kafka.property_files`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PropertyFiles(BTreeMap<String, PathBuf>);
+
+impl PropertyFiles {
+    /// What is wrong with the section, one line for each fault.
+    pub(super) fn problems(&self, properties: &Properties) -> Vec<String> {
+        let mut problems = Vec::new();
+        for name in self.0.keys() {
+            if properties.contains_key(name) {
+                problems.push(format!(
+                    "kafka.property_files: {name} is set in kafka.properties too; remove one of them"
+                ));
+            }
+            let known = ClientConfig::new().set(name, "x").create_native_config().is_ok();
+            if !known || !(is_secret(name) || name == "sasl.username") {
+                problems.push(format!(
+                    "kafka.property_files: '{name}' is not a name or a secret of librdkafka; others belong in \
+                     kafka.properties"
+                ));
+            }
+        }
+        problems
+    }
+
+    /// The values. A line break at the end of a file does not belong to its value.
+    pub(super) fn read(&self) -> Result<BTreeMap<&str, String>, ClientError> {
+        let read = |(name, path): (&'_ String, &PathBuf)| match std::fs::read_to_string(path) {
+            Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
+            Err(source) => {
+                Err(ClientError::File { property: name.clone(), path: path.clone(), source })
+            }
+        };
+        self.0.iter().map(|entry| Ok((entry.0.as_str(), read(entry)?))).collect()
+    }
+}
+
+impl Deref for PropertyFiles {
+    type Target = BTreeMap<String, PathBuf>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+/// Says when the credentials have changed and new clients can be made with them. Clones are told independently.
+#[derive(Debug, Clone)]
+pub struct Rotation(watch::Receiver<()>);
+
+impl Rotation {
+    /// Whether they have changed since the last [`acknowledge`](Self::acknowledge), or since the watch began.
+    pub fn is_due(&self) -> bool {
+        self.0.has_changed().unwrap_or(false)
+    }
+
+    /// Says that clients made from now on are the new ones.
+    pub fn acknowledge(&mut self) {
+        self.0.mark_unchanged();
+    }
+
+    /// Resolves when they have changed.
+    pub async fn due(&self) {
+        let mut own = self.0.clone();
+        if own.changed().await.is_err() {
+            // There is nothing to watch, or the process ends.
+            std::future::pending().await
+        }
+    }
+}
+
+impl Kafka {
+    /// Watches the files of the credentials until `stop`. What is in them now counts as known, so call it before clients
+    /// are made.
+    pub fn watch_credentials(&self, stop: CancellationToken) -> Rotation {
+        let (changed, rotation) = watch::channel(());
+        let files = self.credential_files();
+        if !files.is_empty() {
+            let watched =
+                Watched { kafka: self.clone(), known: digest(&files), refused: None, files };
+            tokio::spawn(stop.run_until_cancelled_owned(watched.run(changed)));
+        }
+        Rotation(rotation)
+    }
+
+    /// The files of certificates, keys and passwords.
+    fn credential_files(&self) -> Vec<PathBuf> {
+        let named = self.properties.iter().filter(|(name, value)| {
+            name.starts_with("ssl.") && name.ends_with(".location") && *value != "probe"
+        });
+        let named = named.map(|(_, value)| PathBuf::from(value));
+        named.chain(self.property_files.values().cloned()).collect()
+    }
+}
+
+/// The files that are watched.
+struct Watched {
+    kafka: Kafka,
+    files: Vec<PathBuf>,
+    /// The contents that clients were told of.
+    known: u64,
+    /// The contents that no client could be made with, which is logged once.
+    refused: Option<u64>,
+}
+
+impl Watched {
+    async fn run(mut self, changed: watch::Sender<()>) {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let looking = tokio::task::spawn_blocking(move || {
+                let due = self.look();
+                (self, due)
+            });
+            let Ok((own, due)) = looking.await else { return };
+            self = own;
+            if due {
+                tracing::info!("credentials for kafka have changed, making new clients");
+                changed.send_replace(());
+            }
+        }
+    }
+
+    /// Whether there are new contents with which a client can be made.
+    fn look(&mut self) -> bool {
+        let found = digest(&self.files);
+        if found == self.known {
+            self.refused = None;
+            return false;
+        }
+        let made =
+            self.kafka.producer().and_then(|settings| Ok(settings.create::<BaseProducer>()?));
+        match made {
+            // The files may have changed again since they were looked at; the next look finds that.
+            Ok(_client) => {
+                self.known = found;
+                true
+            }
+            Err(error) => {
+                if self.refused.replace(found) != Some(found) {
+                    tracing::warn!(%error, "the changed credentials for kafka cannot be used, the former ones stay");
+                }
+                false
+            }
+        }
+    }
+}
+
+/// A hash of the contents of the files; a file that cannot be read is as an empty one, and a folder as the files in it.
+fn digest(files: &[PathBuf]) -> u64 {
+    let mut hash = Xxh3Default::new();
+    for file in files {
+        for contents in contents(file) {
+            hash.update(&contents.len().to_le_bytes());
+            hash.update(&contents);
+        }
+    }
+    hash.digest()
+}
+
+fn contents(path: &Path) -> Vec<Vec<u8>> {
+    let Ok(folder) = std::fs::read_dir(path) else {
+        return vec![std::fs::read(path).unwrap_or_default()];
+    };
+    let mut files: Vec<_> = folder.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    files.iter().map(|file| std::fs::read(file).unwrap_or_default()).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! What librdkafka logs about its connections. The error of a call says only that no broker answers; why it does not, such
+//! as a refused password, is in the log.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::{Kafka, untrusted};
+
+/// Callbacks of a client that keep the newest reason why there is no connection; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(Arc<Mutex<Option<String>>>);
+
+impl Heard {
+    /// Why a call failed with `error`, and what to do about it. It may open a connection to find out what is wrong with a
+    /// certificate, and takes a few seconds then at most. Blocks.
+    pub fn explain(&self, error: &KafkaError, kafka: &Kafka) -> String {
+        let reason = self.lock().clone();
+        let advice = reason.as_ref().and_then(|reason| advice(reason, kafka));
+        format!(
+            "{}; {}",
+            reason.unwrap_or_else(|| error.to_string()),
+            advice
+                .as_deref()
+                .unwrap_or("check that the broker runs and that kafka.brokers names it")
+        )
+    }
+
+    fn note(&self, reason: &str) {
+        // librdkafka begins with its thread, and adds how often it has logged the same.
+        let reason = reason.rsplit("]: ").next().unwrap_or(reason);
+        let reason = reason.split(" (after ").next().unwrap_or(reason);
+        // "n/n brokers are down" follows the reason, and is none.
+        if !reason.contains("brokers are down") {
+            *self.lock() = Some(reason.to_owned());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Heard {
+    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        use RDKafkaLogLevel as Level;
+        tracing::debug!(?level, "{message}");
+        match level {
+            Level::Emerg | Level::Alert | Level::Critical | Level::Error | Level::Warning => {
+                self.note(message);
+            }
+            Level::Notice | Level::Info | Level::Debug => {}
+        }
+    }
+
+    fn error(&self, _error: KafkaError, reason: &str) {
+        self.note(reason);
+    }
+}
+
+impl ConsumerContext for Heard {}
+
+/// Logs what a client reports. A connection that Kafka refuses is a warning, because trying again does not help; the rest
+/// mends itself, or is returned by the calls that it concerns.
+pub fn log_report(error: &KafkaError, reason: &str) {
+    use RDKafkaErrorCode as Code;
+    match error.rdkafka_error_code() {
+        Some(Code::SSL | Code::Authentication | Code::SaslAuthenticationFailed) => {
+            tracing::warn!(%error, reason, "kafka refuses the connection");
+        }
+        _ => tracing::debug!(%error, reason, "kafka"),
+    }
+}
+
+/// What to do about a refused connection.
+fn advice(reason: &str, kafka: &Kafka) -> Option<String> {
+    let says = |part: &str| reason.contains(part);
+    if says("could not be verified") {
+        Some(untrusted::advice(reason, kafka))
+    } else if says("SASL authentication error") || says("Authentication failed") {
+        Some(
+            "Kafka does not know this user, or not with this password: check sasl.username, sasl.password and \
+             sasl.mechanism in [kafka.properties] and [kafka.property_files]"
+                .to_owned(),
+        )
+    } else if says("alert") || says("client SSL authentication might be required") {
+        Some(
+            "Kafka does not accept this client's certificate: check that the one in ssl.certificate.location has not \
+             expired, and that Kafka trusts its authority"
+                .to_owned(),
+        )
+    } else if says("PLAINTEXT broker listener") {
+        Some(
+            "check the port in kafka.brokers, and security.protocol in [kafka.properties]"
+                .to_owned(),
+        )
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_reason_is_explained_without_what_librdkafka_adds() {
+        let (heard, kafka) = (Heard::default(), Kafka::default());
+        let error = KafkaError::MetadataFetch(RDKafkaErrorCode::BrokerTransportFailure);
+        assert!(heard.explain(&error, &kafka).contains("check that the broker runs"));
+        heard.note(
+            "[thrd:sasl_ssl://k:9093/bootstrap]: sasl_ssl://k:9093/bootstrap: SASL authentication error: \
+             Authentication failed (after 5ms in state AUTH_REQ, 3 identical error(s) suppressed)",
+        );
+        heard.note("1/1 brokers are down");
+        let why = heard.explain(&error, &kafka);
+        assert!(
+            why.starts_with("sasl_ssl://k:9093/bootstrap: SASL") && why.contains("sasl.password"),
+            "{why}"
+        );
+        assert!(!why.contains("suppressed"), "{why}");
+    }
+}
