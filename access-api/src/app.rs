@@ -76,7 +76,7 @@ impl App {
     /// When the results cannot be read.
     pub async fn run(self) -> Result<(), Error> {
         let Self { config, host, hub, metrics, server, address, conditions } = self;
-        let shutdown = host.shutdown;
+        let (shutdown, tracer) = (host.shutdown, host.tracer);
         let clock = Clock::new(&config.service);
         let shared = Shared {
             hub: Arc::clone(&hub),
@@ -85,23 +85,13 @@ impl App {
             clock,
             shutdown: shutdown.clone(),
         };
-        let rotation = config.kafka.watch_credentials(shutdown.clone());
         let consumer = async {
             tokio::select! {
                 ensured = config.kafka.ensure_topics(&[Topic::Results], Some(&conditions.kafka)) => ensured?,
                 () = shutdown.cancelled() => return Ok(()),
             }
-            Consumer::new(
-                config.kafka.clone(),
-                rotation,
-                hub,
-                metrics,
-                conditions,
-                clock,
-                shutdown.clone(),
-            )
-            .run()
-            .await?;
+            let (kafka, shutdown) = (config.kafka.clone(), shutdown.clone());
+            Consumer::new(kafka, hub, metrics, conditions, clock, shutdown, tracer).run().await?;
             Ok(())
         };
         // When the consumer ends, the server drains too; a stop of the host ends both.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use common::config::{Invalid, Service, TierConfig};
 use common::kafka::Kafka;
+use common::trace::Trace;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{Limits, RingLimits};
@@ -26,6 +27,8 @@ pub struct Config {
     pub service: Service,
     /// Where the results come from.
     pub kafka: Kafka,
+    /// Whether events are traced, and where to.
+    pub trace: Trace,
     /// How much history is kept for clients that fall behind or come back.
     pub ring: RingLimits,
     /// How much one client, or all of them together, may use.
@@ -40,6 +43,7 @@ impl Default for Config {
             hosts: Vec::new(),
             service: Service::on_port(9083),
             kafka: Kafka::default(),
+            trace: Trace::default(),
             ring: RingLimits::default(),
             limits: Limits::default(),
         }
@@ -51,8 +55,13 @@ impl TierConfig for Config {
         &self.service
     }
 
+    fn trace(&self) -> Option<&Trace> {
+        Some(&self.trace)
+    }
+
     fn validate(&self) -> Result<(), Invalid> {
         let mut problems = self.kafka.problems();
+        problems.extend(self.trace.problems());
         for origin in &self.allowed_origins {
             if Origin::parse(origin).is_none() {
                 problems.push(format!("allowed_origins: `{origin}` is not an origin; write https://host or https://host:port"));

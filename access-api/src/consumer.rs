@@ -21,21 +21,24 @@ use common::clock::Clock;
 use common::kafka::reader::Polled;
 use common::kafka::{Kafka, Rotation};
 use common::protocol::StreamId;
+use common::trace::Tracer;
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::envelope::Envelope;
-use crate::hub::{Arrival, Dropped, Hub};
+use crate::hub::{Arrival, Dropped, Hub, Published};
 use crate::metrics::Metrics;
 pub use error::Error;
 use record::Record;
 use topic::{Context, Topic, is_topic_gone, sequence};
+use traces::Showing;
 
 mod error;
 mod record;
 mod topic;
+mod traces;
 
 /// How long one poll waits, and so how late the thread may notice that it is to stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -59,6 +62,7 @@ pub struct Consumer {
     clock: Clock,
     shutdown: CancellationToken,
     backoff: Backoff,
+    tracer: Tracer,
 }
 
 /// Which stream the consumer takes the topic for.
@@ -85,18 +89,19 @@ struct Progress {
 }
 
 impl Consumer {
-    /// A consumer that has not begun.
-    pub const fn new(
+    /// A consumer that has not begun; made inside a runtime.
+    pub fn new(
         kafka: Kafka,
-        rotation: Rotation,
         hub: Arc<Hub>,
         metrics: Metrics,
         conditions: Conditions,
         clock: Clock,
         shutdown: CancellationToken,
+        tracer: Tracer,
     ) -> Self {
+        let rotation = kafka.watch_credentials(shutdown.clone());
         let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        Self { kafka, rotation, hub, metrics, conditions, clock, shutdown, backoff }
+        Self { kafka, rotation, hub, metrics, conditions, clock, shutdown, backoff, tracer }
     }
 
     /// Reads in a thread of its own until `shutdown`, or until it cannot go on.
@@ -308,7 +313,13 @@ impl Consumer {
                 if let Some(again) = self.refute(result.stream(), seq, progress) {
                     return again;
                 }
+                // What is read before that was shown when it was new.
+                let is_news = self.hub.is_complete();
+                let showing = is_news.then(|| Showing::begin(&self.tracer, record)).flatten();
                 let published = self.hub.publish(&result, self.arrival(record));
+                if let (Published::Shown, Some(showing)) = (published, showing) {
+                    showing.shown(&result, seq);
+                }
                 if let Some(dropped) = published.dropped() {
                     let (Envelope { query, version, .. }, reason) = (&result, dropped.as_str());
                     self.drop_as(dropped);

@@ -43,6 +43,7 @@ pub async fn run(config: Config, host: Host) -> Result<(), Error> {
             partitions,
             metrics: metrics.clone(),
             stop: stop.clone(),
+            tracer: host.tracer.clone(),
         };
         // What changed before is known to the clients that are made now.
         rotation.acknowledge();

@@ -3,6 +3,7 @@
 use common::config::{Invalid, Service, TierConfig};
 use common::event::Schema;
 use common::kafka::Kafka;
+use common::trace::Trace;
 use serde::{Deserialize, Serialize};
 
 use crate::core::plan::{Plan, Settings};
@@ -32,6 +33,8 @@ pub struct Config {
     pub service: Service,
     /// How to reach Kafka.
     pub kafka: Kafka,
+    /// Whether events are traced, and where to.
+    pub trace: Trace,
     /// What identifies an event, and when it happened.
     pub event: Schema,
     /// What is counted.
@@ -51,6 +54,7 @@ impl Default for Config {
             dedupe_horizon_ms: settings.dedupe_horizon_ms,
             service: Service::on_port(9102),
             kafka: Kafka::default(),
+            trace: Trace::default(),
             event: settings.schema,
             query: Query::defaults(),
         }
@@ -78,8 +82,13 @@ impl TierConfig for Config {
         &self.service
     }
 
+    fn trace(&self) -> Option<&Trace> {
+        Some(&self.trace)
+    }
+
     fn validate(&self) -> Result<(), Invalid> {
         let mut problems = self.kafka.problems();
+        problems.extend(self.trace.problems());
         for (key, value, least) in [
             ("emit_interval_ms", self.emit_interval_ms, 1),
             ("snapshot_interval_ms", self.snapshot_interval_ms, 100),

@@ -15,7 +15,7 @@ use prometheus::IntCounterVec;
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use tokio_util::sync::CancellationToken;
 
@@ -109,6 +109,8 @@ pub struct Record<'a> {
     pub key: &'a [u8],
     /// The value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
+    /// The name and the text of a header.
+    pub header: Option<(&'a str, &'a str)>,
 }
 
 /// The producer of one stage.
@@ -147,6 +149,9 @@ impl Publisher {
         let mut base = BaseRecord::with_opaque_to(record.topic, Arc::clone(ticket)).key(record.key);
         base.partition = record.partition;
         base.payload = record.value;
+        base.headers = record.header.map(|(key, text)| {
+            OwnedHeaders::new_with_capacity(1).insert(Header { key, value: Some(text) })
+        });
         let taken_back = || {
             ticket.remove();
             self.deliveries.all.remove();

@@ -7,7 +7,6 @@ use common::admin::Condition;
 use common::clock::Clock;
 use common::message_log::{self, MessageLog, Recovered};
 use common::tier::{Host, Tier};
-use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -63,9 +62,8 @@ impl Tier for Collector {
         // This leaves some time to close the log after the producer was given up.
         let drain = Duration::from_millis(config.service.drain_deadline_ms).mul_f64(0.8);
         let stop = CancellationToken::new();
-        let runtime = Handle::current();
         let pipeline =
-            Pipeline::new(&config, log, logged, metrics, conditions, runtime, stop.clone())?;
+            Pipeline::new(&config, log, logged, metrics, conditions, stop.clone(), host.tracer)?;
         let (done, finished) = oneshot::channel();
         thread::Builder::new()
             .name("writer".to_owned())

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use common::config::{Invalid, Service, TierConfig};
 use common::event::Schema;
 use common::kafka::Kafka;
+use common::trace::Trace;
 use serde::{Deserialize, Serialize};
 
 mod framing;
@@ -24,6 +25,8 @@ pub struct Config {
     pub service: Service,
     /// Where events go.
     pub kafka: Kafka,
+    /// Whether events are traced, and where to.
+    pub trace: Trace,
     /// Where events come from.
     pub source: Sources,
     /// What identifies an event, and when it happened.
@@ -51,8 +54,13 @@ impl TierConfig for Config {
         &self.service
     }
 
+    fn trace(&self) -> Option<&Trace> {
+        Some(&self.trace)
+    }
+
     fn validate(&self) -> Result<(), Invalid> {
         let mut problems = self.kafka.problems();
+        problems.extend(self.trace.problems());
         if self.replica > 0 {
             problems.push(format!(
                 "replica: is {}, but only one collector can run yet, because a second one would receive the same \
@@ -87,6 +95,7 @@ impl Default for Config {
             replica: 0,
             service: Service::on_port(9101),
             kafka: Kafka::default(),
+            trace: Trace::default(),
             source: Sources::default(),
             event: Schema::default(),
             log: Log::default(),

@@ -1,6 +1,6 @@
 //! Errors of the collector.
 
-use common::{kafka, message_log};
+use common::{kafka, message_log, tls};
 
 /// Why the collector stopped, or why a step of its work did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -18,13 +18,8 @@ pub enum Error {
     #[error("cannot read back what reached Kafka: {0}")]
     ReadBack(#[from] kafka::reader::Error),
     /// The authorities to trust could not be read.
-    #[error("source.ca_file: cannot read certificates from {path}: {why}", path = path.display())]
-    Authorities {
-        /// The file.
-        path: std::path::PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
+    #[error("source.ca_file: {0}")]
+    Authorities(#[from] tls::Unusable),
     /// The source's address cannot be used.
     #[error("source.NAME.url: {0}")]
     Address(String),
@@ -50,7 +45,7 @@ impl Error {
             Self::Topics(error) => error.retryable(),
             Self::ReadBack(error) => error.retryable(),
             Self::Producer(_)
-            | Self::Authorities { .. }
+            | Self::Authorities(_)
             | Self::Address(_)
             | Self::Headers(_)
             | Self::Metrics(_)

@@ -18,6 +18,7 @@
 //! | [`pipeline`] | the writer thread: it logs and publishes messages, and acts on Kafka's answers |
 //! | [`publisher`] | the Kafka producer, what a record looks like, which refusals are final |
 //! | [`read_back`] | which of the log's entries reached Kafka before a crash |
+//! | [`traces`] | what is told to OpenTelemetry of sampled events; nothing by default |
 //! | [`app`] | building the collector, and stopping it |
 
 pub mod app;
@@ -28,6 +29,7 @@ pub mod pipeline;
 pub mod publisher;
 pub mod read_back;
 pub mod source;
+pub mod traces;
 
 pub use app::Collector;
 pub use error::Error;

@@ -20,6 +20,7 @@ use common::clock::Clock;
 use common::event::identity::identify;
 use common::event::{Reason, Schema};
 use common::message_log::{Entry, MessageLog};
+use common::trace::Tracer;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::source::cursor::Cursor;
 use crate::source::{Logged, Message};
+use crate::traces::Traces;
 use delivery::Delivery;
 use journal::Journal;
 use wait::{Halt, Step, Waiter};
@@ -80,8 +82,7 @@ enum Next {
 // === impl Pipeline ===
 
 impl Pipeline {
-    /// Puts the parts together, inside of a runtime. The thread waits on `runtime`, and stops waiting when `deadline` is
-    /// cancelled.
+    /// Puts the parts together, inside a runtime, on which the thread will wait until `deadline` is cancelled.
     ///
     /// # Errors
     /// When the producer cannot be built.
@@ -91,22 +92,21 @@ impl Pipeline {
         logged: watch::Sender<Logged>,
         metrics: Metrics,
         conditions: Conditions,
-        runtime: Handle,
         deadline: CancellationToken,
+        tracer: Tracer,
     ) -> Result<Self, Error> {
         let (name, source) = config.source.only().map_err(Error::Address)?;
         let cursor = Cursor::new(&source.resume, log.cursor(name).unwrap_or_default());
-        let rotation = config.kafka.watch_credentials(deadline.child_token());
-        let waiter = Waiter::new(runtime, deadline);
+        let waiter = Waiter::new(Handle::current(), deadline);
         let clock = Clock::new(&config.service);
         let delivery = Delivery::new(
             &config.kafka,
-            rotation,
             log.instance(),
             clock,
             conditions.kafka,
             metrics.clone(),
             waiter.clone(),
+            Traces::new(tracer),
         )?;
         let name: Arc<str> = name.into();
         let journal = Journal::new(
@@ -210,6 +210,7 @@ impl Pipeline {
             .take_while(|(sequence, entry)| self.delivery.try_send(*sequence, entry).is_ok())
             .count();
         self.journal.append(&entries)?;
+        self.delivery.logged();
         self.logged.send_modify(|logged| {
             logged.messages += batch.len() as u64;
             logged.cursor = self.journal.cursor();

@@ -17,6 +17,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use tokio::sync::Notify;
 
 use crate::error::Error;
+use crate::traces::Traces;
 
 mod error_codes;
 
@@ -74,6 +75,7 @@ pub struct Publisher {
     instance: String,
     raw: String,
     dead_letters: String,
+    traces: Traces,
 }
 
 /// What librdkafka's threads tell.
@@ -81,6 +83,7 @@ struct Deliveries {
     reports: Arc<Reports>,
     reachable: Condition,
     down: AtomicBool,
+    traces: Traces,
 }
 
 impl Publisher {
@@ -94,14 +97,20 @@ impl Publisher {
         instance: &str,
         batch_bytes: Option<usize>,
         reachable: Condition,
+        traces: Traces,
     ) -> Result<Self, Error> {
         let mut settings = kafka.producer()?;
         if let Some(bytes) = batch_bytes {
             settings.set("batch.size", bytes.to_string());
         }
         let reports = Arc::<Reports>::default();
-        let context =
-            Deliveries { reports: Arc::clone(&reports), reachable, down: AtomicBool::new(false) };
+        traces.forget();
+        let context = Deliveries {
+            reports: Arc::clone(&reports),
+            reachable,
+            down: AtomicBool::new(false),
+            traces: traces.clone(),
+        };
         let producer = ThreadedProducer::from_config_and_context(&settings, context)
             .map_err(ClientError::from)?;
         Ok(Self {
@@ -110,6 +119,7 @@ impl Publisher {
             instance: instance.to_owned(),
             raw: kafka.topics.raw.clone(),
             dead_letters: kafka.topics.dead_letters.clone(),
+            traces,
         })
     }
 
@@ -137,7 +147,7 @@ impl Publisher {
     pub fn send(&self, sequence: Sequence, entry: &Entry, time_ms: i64) -> Result<(), Unsent> {
         let seq = format!("{}:{sequence}", self.instance);
         let offset = sequence.to_string();
-        let mut headers = OwnedHeaders::new_with_capacity(5);
+        let mut headers = OwnedHeaders::new_with_capacity(6);
         let mut add = |key: &str, value: &str| {
             let own = std::mem::replace(&mut headers, OwnedHeaders::new_with_capacity(0));
             headers = own.insert(Header { key, value: Some(value) });
@@ -151,6 +161,9 @@ impl Publisher {
         if let Some(reason) = entry.reason {
             add(header::REASON, reason.as_str());
             add(header::OFFSET, &offset);
+        }
+        if let Some(receipt) = self.traces.sent(sequence, &seq, entry) {
+            add(header::TRACEPARENT, &receipt.to_string());
         }
         let topic = if entry.reason.is_none() { &self.raw } else { &self.dead_letters };
         let mut record = BaseRecord::with_opaque_to(topic, sequence.to_opaque())
@@ -195,16 +208,19 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let sequence = Sequence::from_opaque(opaque);
         let report = match result {
-            Ok(_) => {
+            Ok(record) => {
                 self.answered();
+                self.traces.delivered(sequence, record);
                 Report::Delivered
             }
             Err((error, _)) => {
+                self.traces.lost(sequence);
                 Report::of(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown))
             }
         };
-        self.reports.push(Sequence::from_opaque(opaque), report);
+        self.reports.push(sequence, report);
     }
 }
 

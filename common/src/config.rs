@@ -25,6 +25,8 @@ pub use error::Error;
 pub use file::to_toml;
 pub use layers::{environment, load, overridden, variable};
 
+use crate::trace::Trace;
+
 /// The settings of a process that every tier has. Section `service`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -74,6 +76,11 @@ pub enum LogFormat {
 pub trait TierConfig: Serialize + DeserializeOwned + Default {
     /// The part that all tiers have.
     fn service(&self) -> &Service;
+
+    /// Section `trace`; `None` for a command that is not a tier.
+    fn trace(&self) -> Option<&Trace> {
+        None
+    }
 
     /// Checks what the types cannot express.
     ///

@@ -18,6 +18,8 @@
 //! | [`disk`] | how much is free on a disk, how large files are |
 //! | [`metrics`] | how metrics are named and made |
 //! | [`telemetry`] | log output |
+//! | [`trace`] | traces of events and results, for OpenTelemetry; off by default |
+//! | [`tls`] | TLS of the connections that the tiers open themselves |
 //! | [`output`] | standard output |
 //! | `message_log` | the hybrid message log (feature `message-log`) |
 
@@ -38,3 +40,5 @@ pub mod result;
 pub mod secret;
 pub mod telemetry;
 pub mod tier;
+pub mod tls;
+pub mod trace;

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::process::ExitCode;
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Command, FromArgMatches};
 #[cfg(target_os = "linux")]
@@ -15,9 +15,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Readiness};
+use crate::clock::Clock;
 use crate::config::{self, Flags, TierConfig};
 use crate::metrics::Factory;
+use crate::trace::{self, Tracer};
 use crate::{output, telemetry};
+
+/// How long the last spans may take to be sent, if the drain deadline leaves as much.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// Exit code of a configuration that cannot be used.
 pub const EXIT_CONFIG: u8 = 64;
@@ -49,6 +54,8 @@ pub struct Host {
     pub readiness: Readiness,
     /// Cancelled when the process is asked to stop.
     pub shutdown: CancellationToken,
+    /// Takes the tier's spans.
+    pub tracer: Tracer,
 }
 
 /// Runs the tier until it ends. A tier's `main` consists of this call.
@@ -107,7 +114,7 @@ fn misconfigured<T: Tier>(error: &impl std::fmt::Display) -> ExitCode {
 
 impl Host {
     /// The host of the tier of this name, with the metrics that every tier has: which of its conditions hold, its
-    /// version, and what its process uses.
+    /// version, and what its process uses. It traces nothing.
     ///
     /// # Errors
     /// When the name makes no name of a metric.
@@ -116,6 +123,7 @@ impl Host {
             registry: prometheus::Registry::new(),
             readiness: Readiness::default(),
             shutdown: CancellationToken::new(),
+            tracer: Tracer::off(),
         };
         let tier = tier.replace('-', "_");
         let make = Factory::new(&host.registry, &tier);
@@ -138,13 +146,22 @@ impl Host {
 }
 
 async fn live<T: Tier>(config: T::Config) -> ExitCode {
-    let host = match Host::new(T::NAME) {
+    let mut host = match Host::new(T::NAME) {
         Ok(host) => host,
         Err(error) => {
             tracing::error!(%error, "cannot make the metrics");
             return ExitCode::FAILURE;
         }
     };
+    let clock = Clock::new(config.service());
+    let (tracer, exporter) = match trace::start(config.trace(), T::NAME, clock, &host.registry) {
+        Ok(started) => started,
+        Err(error) => {
+            tracing::error!(%error, "cannot start tracing; remove trace.endpoint to go without");
+            return ExitCode::FAILURE;
+        }
+    };
+    host.tracer = tracer;
     let started = host.readiness.condition("started");
     let address = config.service().admin;
     match admin::serve(address, host.registry.clone(), host.readiness.clone()).await {
@@ -165,14 +182,19 @@ async fn live<T: Tier>(config: T::Config) -> ExitCode {
         started.set();
         stop_signal().await;
     };
+    let mut left = deadline;
     let outcome = tokio::select! {
         biased;
         outcome = &mut run => outcome,
         () = asked_to_stop => {
             tracing::info!(deadline_ms = deadline.as_millis(), "stopping");
             shutdown.cancel();
+            let asked = Instant::now();
             tokio::select! {
-                outcome = &mut run => outcome,
+                outcome = &mut run => {
+                    left = deadline.saturating_sub(asked.elapsed());
+                    outcome
+                }
                 () = tokio::time::sleep(deadline) => {
                     tracing::error!("did not drain in time; the next start will finish the rest");
                     return ExitCode::FAILURE;
@@ -184,6 +206,7 @@ async fn live<T: Tier>(config: T::Config) -> ExitCode {
             }
         }
     };
+    exporter.finish(LAST_SPANS.min(left)).await;
     match outcome {
         Ok(()) => {
             tracing::info!("stopped");

@@ -41,6 +41,9 @@ fn no_secret_is_in_anything_that_the_collector_shows() {
             "sasl.mechanism" = "PLAIN"
             "sasl.username" = "ada"
             "sasl.password" = "{SECRET}"
+            [trace]
+            endpoint = "http://127.0.0.1:1"
+            headers = {{ Authorization = "Bearer {SECRET}" }}
             [source.x]
             url = "ws://ada:{SECRET}@127.0.0.1:1/feed?token={SECRET}"
             first_message = "{SECRET}"

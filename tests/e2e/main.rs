@@ -24,3 +24,4 @@ mod slow_client;
 mod state;
 mod throughput;
 mod topics;
+mod traces;

@@ -5,6 +5,7 @@
 //! - [`oracle`] computes the exact answer for a recording. It shares no code with the pipeline that it judges.
 //! - [`recording`] finds, makes and rewrites recordings; [`feed`] is a WebSocket server for messages that a recording
 //!   cannot hold; [`client`] is a client of the access-api.
+//! - [`otlp`] receives the traces that the tiers send.
 //! - [`browser`] drives a browser without a screen; [`path_proxy`] puts the pipeline below a path, as a gateway does.
 //! - [`secured`] is a Kafka with certificates and passwords, which an [`authority`] issues; [`rights`] tries what a
 //!   principal is allowed there.
@@ -23,6 +24,7 @@ pub mod browser;
 pub mod client;
 pub mod feed;
 pub mod oracle;
+pub mod otlp;
 pub mod outcome;
 pub mod page;
 pub mod path_proxy;

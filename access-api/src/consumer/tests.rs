@@ -52,6 +52,7 @@ impl Api {
             registry: Registry::new(),
             readiness: Readiness::default(),
             shutdown: CancellationToken::new(),
+            tracer: Default::default(),
         };
         let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let config = Config { listen, kafka: kafka.clone(), ..Config::default() };

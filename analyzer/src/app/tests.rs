@@ -84,6 +84,7 @@ impl Broker {
             registry: prometheus::Registry::new(),
             readiness: Readiness::default(),
             shutdown: CancellationToken::new(),
+            tracer: Default::default(),
         };
         let running = tokio::spawn(run(self.config.clone(), host.clone()));
         (host, running)

@@ -93,6 +93,11 @@ impl Tally {
         self.counting.forgotten()
     }
 
+    /// The hash of the id of the event that was counted or dropped last; `None` if it has no id.
+    pub fn last_id(&self) -> Option<u64> {
+        self.counting.last_id()
+    }
+
     /// What has been noticed since this was last called goes over to `notices`.
     pub fn tell(&mut self, notices: &mut Notices) {
         notices.absorb(self.counting.notices());

@@ -16,7 +16,7 @@ fn config(brokers: &str) -> ClientConfig {
 }
 
 fn record<'a>(key: &'a [u8], value: &'a [u8]) -> Record<'a> {
-    Record { topic: "results", partition: Some(0), key, value: Some(value) }
+    Record { topic: "results", partition: Some(0), key, value: Some(value), header: None }
 }
 
 /// Keys and values in the partition, up to and including the record with the key `last`.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use common::trace::Tracer;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -21,6 +22,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Cancelled when they are to stop.
     pub stop: CancellationToken,
+    /// Takes their spans.
+    pub tracer: Tracer,
 }
 
 /// Numbers of partitions at the start of the process.

@@ -11,12 +11,15 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use common::admin::Condition;
+use common::kafka::header;
 use common::protocol::StreamId;
+use common::trace::Span;
 use rdkafka::message::{BorrowedMessage, Message};
 
 use super::context::Context;
 use super::exchange::{Exchange, Read, Round, Wait};
 use crate::core::audit;
+use crate::core::merge::Applied;
 use crate::core::partial::Key;
 use crate::error::Error;
 use crate::group::Change;
@@ -26,8 +29,9 @@ use crate::publisher::Record;
 
 mod stream;
 mod task;
+mod traces;
 
-use task::Task;
+use task::{Publication, Task};
 
 /// The consumer group of this stage.
 pub const GROUP: &str = "analyzer-merge";
@@ -97,7 +101,9 @@ impl<'a> Stage<'a> {
         let before = unread.len();
         let round = exchange.read(BATCH, wait, |read| match read {
             Read::Record(message) => {
-                take(tasks, message, context);
+                // What is read through at the beginning was in results of others before.
+                let is_news = !unread.contains_key(&message.partition());
+                take(tasks, message, is_news, context);
                 let (partition, next) = (message.partition(), message.offset() + 1);
                 if unread.get(&partition).is_some_and(|&end| next >= end) {
                     unread.remove(&partition);
@@ -207,10 +213,19 @@ impl<'a> Stage<'a> {
                 continue;
             }
             done = true;
-            if let Some((key, value)) = task.publish(self.stream, started, &self.context.metrics) {
-                let record =
-                    Record { topic, partition: None, key: key.as_bytes(), value: Some(value) };
-                self.exchange.out.send(record, &self.exchange.sent)?;
+            let Some(Publication { key, value, span }) =
+                task.publish(self.stream, started, &self.context.metrics)
+            else {
+                continue;
+            };
+            let traceparent = span.as_ref().map(|span| span.context.to_string());
+            let header = traceparent.as_deref().map(|text| (header::TRACEPARENT, text));
+            let (key, value) = (key.as_bytes(), Some(value));
+            let record = Record { topic, partition: None, key, value, header };
+            self.exchange.out.send(record, &self.exchange.sent)?;
+            if let Some(span) = span {
+                let tracer = &self.context.tracer;
+                tracer.record(Span { end_ns: tracer.now_ns(), ..span });
             }
         }
         if done {
@@ -221,7 +236,12 @@ impl<'a> Stage<'a> {
 }
 
 /// Takes a partial in; one of a query that is not configured any more is passed over.
-fn take(tasks: &mut BTreeMap<String, Task>, message: &BorrowedMessage<'_>, context: &Context) {
+fn take(
+    tasks: &mut BTreeMap<String, Task>,
+    message: &BorrowedMessage<'_>,
+    is_news: bool,
+    context: &Context,
+) {
     let damaged = |what: &str, error: &dyn std::fmt::Display| {
         context.metrics.damaged_partials.inc();
         let (partition, offset) = (message.partition(), message.offset());
@@ -232,7 +252,9 @@ fn take(tasks: &mut BTreeMap<String, Task>, message: &BorrowedMessage<'_>, conte
         Err(error) => return damaged("key", &error),
     };
     let Some(task) = tasks.get_mut(&key.query) else { return };
-    if let Err(error) = task.apply(&key, message.payload()) {
-        damaged("value", &error);
+    match task.apply(&key, message.payload()) {
+        Ok(Applied::Changed) if is_news => task.links.take(message, &context.tracer),
+        Ok(Applied::Changed | Applied::Staged | Applied::Ignored) => {}
+        Err(error) => damaged("value", &error),
     }
 }

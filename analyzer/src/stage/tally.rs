@@ -36,6 +36,7 @@ mod former;
 mod notices;
 mod replay;
 mod task;
+mod traces;
 mod witness;
 
 use former::Search;
@@ -132,7 +133,9 @@ impl<'a> Stage<'a> {
             let Read::Record(message) = read else { return };
             // A partition may have been revoked while its records were already fetched.
             if let Some(task) = tasks.get_mut(&message.partition()) {
-                counts.add(task.count(record(message)), &context.metrics);
+                let outcome = task.count(record(message));
+                counts.add(outcome, &context.metrics);
+                task.trace(outcome, message);
                 counts.bytes += message.payload_len() as u64;
                 *unpublished = true;
             }
@@ -175,7 +178,7 @@ impl<'a> Stage<'a> {
     /// Takes over `partitions`, which are all that this process has from now on.
     fn take_over(&mut self, partitions: &[i32]) -> Result<(), Error> {
         let started = Instant::now();
-        let Context { config, plan, partitions: width, metrics, stop } = self.context;
+        let Context { config, plan, partitions: width, metrics, stop, .. } = self.context;
         let topics = &config.kafka.topics;
         if let Some(&partition) = partitions.iter().find(|&&partition| partition >= width.state) {
             let (raw, state) = (topics.raw.clone(), topics.state.clone());
@@ -200,7 +203,7 @@ impl<'a> Stage<'a> {
                      re-deliveries of events from before may count twice"
                 );
             }
-            let task = PartitionTask::take_over(plan, config, partition, &log, suspended, metrics);
+            let task = PartitionTask::take_over(self.context, partition, &log, suspended);
             self.tasks.insert(partition, task);
         }
         self.seek()?;

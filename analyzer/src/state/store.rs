@@ -176,7 +176,8 @@ impl Store {
     ) -> Result<(), Error> {
         let key = key.of(self.partition);
         let partition = Some(self.partition);
-        out.send(Record { topic: &self.topic, partition, key: key.as_bytes(), value }, ticket)
+        let key = key.as_bytes();
+        out.send(Record { topic: &self.topic, partition, key, value, header: None }, ticket)
     }
 }
 

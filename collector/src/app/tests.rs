@@ -52,6 +52,7 @@ fn run(
         registry: registry.clone(),
         readiness: readiness.clone(),
         shutdown: shutdown.clone(),
+        tracer: Default::default(),
     };
     Sandbox { registry, readiness, shutdown, running: tokio::spawn(Collector::run(config, host)) }
 }

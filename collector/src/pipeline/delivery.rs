@@ -37,6 +37,7 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::publisher::{Publisher, Report, Reports, Unsent};
 use crate::read_back::{Arrived, read_back};
+use crate::traces::Traces;
 
 /// Entries that are read from the log at once when it is sent again.
 const PAGE: usize = 256;
@@ -78,23 +79,25 @@ pub(super) struct Delivery {
     metrics: Metrics,
     waiter: Waiter,
     rotation: Rotation,
+    traces: Traces,
 }
 
 impl Delivery {
-    /// Builds the producer for the log of this instance.
+    /// Builds the producer for the log of this instance, inside a runtime.
     ///
     /// # Errors
     /// When the settings cannot be used.
     pub(super) fn new(
         kafka: &Kafka,
-        rotation: Rotation,
         instance: &str,
         clock: Clock,
         reachable: Condition,
         metrics: Metrics,
         waiter: Waiter,
+        traces: Traces,
     ) -> Result<Self, Error> {
-        let publisher = Publisher::new(kafka, instance, None, reachable.clone())?;
+        let rotation = kafka.watch_credentials(waiter.deadline().child_token());
+        let publisher = Publisher::new(kafka, instance, None, reachable.clone(), traces.clone())?;
         Ok(Self {
             kafka: kafka.clone(),
             reports: publisher.reports(),
@@ -113,6 +116,7 @@ impl Delivery {
             metrics,
             waiter,
             rotation,
+            traces,
         })
     }
 
@@ -141,6 +145,11 @@ impl Delivery {
                 () = rotation.due() => {}
             }
         }
+    }
+
+    /// All entries that were handed to the producer so far are in the log.
+    pub(super) fn logged(&self) {
+        self.traces.logged();
     }
 
     /// Looks whether a Kafka that did not answer does so now.
@@ -376,6 +385,7 @@ impl Delivery {
             journal.log().instance(),
             self.batch_bytes,
             self.reachable.clone(),
+            self.traces.clone(),
         )?;
         let reports = std::mem::replace(&mut self.reports, publisher.reports());
         // Dropping the old producer makes it answer for all that it holds. Only what it delivered counts:

@@ -7,6 +7,7 @@ use common::event::Id;
 use common::event::identity::Identity;
 use common::kafka::header;
 use common::message_log;
+use common::trace::{self, Context, SpanId, Trace, TraceId};
 use prometheus::Registry;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message as _};
@@ -47,6 +48,10 @@ impl Bench {
     }
 
     fn start(&self) -> Running {
+        self.start_traced(Tracer::off())
+    }
+
+    fn start_traced(&self, tracer: Tracer) -> Running {
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let readiness = Readiness::default();
         let conditions =
@@ -60,8 +65,8 @@ impl Bench {
             logged,
             metrics.clone(),
             conditions,
-            Handle::current(),
             stop.clone(),
+            tracer,
         );
         let pipeline = pipeline.unwrap();
         let writer = std::thread::spawn(move || pipeline.run(messages));
@@ -167,6 +172,31 @@ fn payloads(records: &[Record]) -> Vec<String> {
 fn nothing_left(path: &Path) {
     let (_, found) = MessageLog::open(path, message_log::Options::default()).unwrap();
     assert_eq!((found.pending, found.failed), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_name_their_trace_only_while_traces_are_on() {
+    // Nobody takes the spans, and no record waits for that.
+    let on = Trace { endpoint: "http://127.0.0.1:1".into(), sample: 1, ..Trace::default() };
+    for (trace, is_on) in [(Trace::default(), false), (on, true)] {
+        let bench = Bench::new();
+        let started = trace::start(Some(&trace), "collector", Clock::default(), &Registry::new());
+        let (tracer, _exporter) = started.unwrap();
+        let mut running = bench.start_traced(tracer);
+        running.intake.push(rsvp(7).into(), None).await.unwrap();
+        running.intake.push("null".into(), None).await.unwrap();
+        running.drain().await;
+        let records = bench.records(RAW);
+        let [record] = &records[..] else { panic!("{records:?}") };
+        let receipt = is_on.then(|| {
+            let trace = TraceId::of_event("7:yes");
+            let span = SpanId::of_receipt(trace, &record.headers[header::SEQ]);
+            Context { trace, span }.to_string()
+        });
+        assert_eq!(record.headers.get(header::TRACEPARENT), receipt.as_ref());
+        let dead = bench.records(DEAD_LETTERS);
+        assert!(!dead[0].headers.contains_key(header::TRACEPARENT), "it has no id");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use rdkafka::mocking::MockCluster;
 
 use super::*;
 use crate::publisher::{Publisher, Report};
+use crate::traces::Traces;
 
 fn entry(id: u64, reason: Option<Reason>) -> Entry {
     Entry {
@@ -23,8 +24,14 @@ fn entry(id: u64, reason: Option<Reason>) -> Entry {
 }
 
 async fn publish(kafka: &Kafka, instance: &str, entries: &[(Sequence, Entry)]) {
-    let publisher =
-        Publisher::new(kafka, instance, None, Readiness::default().condition("kafka")).unwrap();
+    let publisher = Publisher::new(
+        kafka,
+        instance,
+        None,
+        Readiness::default().condition("kafka"),
+        Traces::default(),
+    )
+    .unwrap();
     for (sequence, entry) in entries {
         publisher.send(*sequence, entry, entry.received_ms).unwrap();
     }

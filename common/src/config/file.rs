@@ -19,11 +19,20 @@ use super::Error;
 /// Sections of single tiers.
 const TIERS: [&str; 3] = ["access-api", "analyzer", "collector"];
 /// Keys at the top of a shared file that a tier without such a key ignores.
-const SHARED: [&str; 7] =
-    ["access-api", "analyzer", "collector", "event", "kafka", "query", "source"];
+const SHARED: [&str; 8] =
+    ["access-api", "analyzer", "collector", "event", "kafka", "query", "source", "trace"];
 /// All keys that may stand at the top of a shared file: those of [`SHARED`], and what every tier has.
-const TOP: [&str; 8] =
-    ["access-api", "analyzer", "collector", "event", "kafka", "query", "service", "source"];
+const TOP: [&str; 9] = [
+    "access-api",
+    "analyzer",
+    "collector",
+    "event",
+    "kafka",
+    "query",
+    "service",
+    "source",
+    "trace",
+];
 
 /// How similar an existing name must be to the unknown one to be suggested, from 0 to 1 (Jaro-Winkler).
 const ALIKE: f64 = 0.8;

@@ -20,7 +20,7 @@
 //! Tolerated: one leading byte order mark, lone surrogate escapes (`"\ud800"`, read as U+FFFD), numbers of
 //! any size in fields that are not read, and a time that is absent or cannot be read.
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use super::{Id, Reason, Schema, Time, time};
 
@@ -29,6 +29,15 @@ mod scan;
 mod tests;
 
 use scan::Field;
+
+/// Must never change, because the analyzer's stored snapshots and partials hold hashes that were computed with it.
+const SEED: u64 = 0x6d69_6c6c_7261_6365;
+
+/// The hash by which an event's id is remembered and sampled: XXH3, 64 bits, with a fixed seed.
+#[inline]
+pub fn hash(id: &[u8]) -> u64 {
+    xxh3_64_with_seed(id, SEED)
+}
 
 /// What identifies an event, and when it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,6 +20,10 @@ pub const SEQ: &str = "mr-seq";
 pub const REASON: &str = "mr-reason";
 /// The dead letter's sequence in the collector's message log.
 pub const OFFSET: &str = "mr-offset";
+/// The span in which a sampled record was written, in the form of W3C Trace Context; only while traces are on.
+pub const TRACEPARENT: &str = "traceparent";
+/// On a partial: the spans in which sampled events were counted since the partial before it; only while traces are on.
+pub const TRACES: &str = "mr-traces";
 
 /// The value of the first header of this name; `None` if there is none, or if a name before it is not UTF-8.
 pub fn value<'m>(record: &'m BorrowedMessage<'_>, name: &str) -> Option<&'m [u8]> {

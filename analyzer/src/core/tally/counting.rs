@@ -69,6 +69,8 @@ pub(super) struct Counting {
     event_time: Watermark,
     record_time: Watermark,
     dedupe: Dedupe,
+    /// The hash of the last event's id.
+    last_id: Option<u64>,
     ledger: Ledger,
     /// The ledger that was published last is not the present one.
     ledger_due: bool,
@@ -116,6 +118,7 @@ impl Counting {
             event_time: Watermark::new(milliseconds(settings.schema.max_jump)),
             record_time: Watermark::new(MAX_TIMESTAMP_JUMP_MS),
             dedupe: Dedupe::new(settings.dedupe_capacity, settings.dedupe_horizon_ms),
+            last_id: None,
             ledger: Ledger::default(),
             ledger_due: false,
             queries: queries.into_iter().map(tallied).collect(),
@@ -149,6 +152,11 @@ impl Counting {
     /// Mentions too old for the window of a query, summed over the queries.
     pub(super) fn late(&self) -> u64 {
         self.queries.iter().map(|query| query.panes.late()).sum()
+    }
+
+    /// The hash of the id of the event that was counted or dropped last; `None` if it has no id.
+    pub(super) fn last_id(&self) -> Option<u64> {
+        self.last_id
     }
 
     /// Mentions taken in since the tally was made or restored, summed over the queries.
@@ -221,8 +229,8 @@ impl Counting {
         };
         let is_misplaced = event.key().is_some_and(|key| record.key != Some(key.as_bytes()));
         self.progress.key_mismatches += u64::from(is_misplaced);
-        if let Some(id) = event.id() {
-            let id = hash(id.as_bytes());
+        self.last_id = event.id().map(|id| hash(id.as_bytes()));
+        if let Some(id) = self.last_id {
             if self.dedupe.contains(id) {
                 return Outcome::Duplicate;
             }

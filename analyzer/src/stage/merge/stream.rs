@@ -46,7 +46,8 @@ pub fn identify(
         tracing::info!(topic, %stream, "the topic of results gets an identity");
         let value = json!({ "v": 1, "stream": stream.to_string() }).to_string();
         let (key, value) = (stream.key(), Some(value.as_bytes()));
-        let record = Record { topic, partition: Some(PARTITION), key: key.as_bytes(), value };
+        let partition = Some(PARTITION);
+        let record = Record { topic, partition, key: key.as_bytes(), value, header: None };
         out.send(record, &Ticket::new())?;
         out.flush(FLUSH_TIMEOUT)?;
     }

@@ -5,8 +5,10 @@ use std::time::Instant;
 use common::protocol::StreamId;
 use common::result::TopN;
 use common::result::audit;
+use common::trace::Span;
 use serde::Serialize;
 
+use super::traces::Links;
 use crate::core::audit::Audit;
 use crate::core::merge::{Applied, Merge};
 use crate::core::partial::{Error, Key};
@@ -25,6 +27,18 @@ pub struct Task {
     changed: bool,
     /// What was published last.
     published: Vec<u8>,
+    /// Sampled events that are new in the next result.
+    pub(super) links: Links,
+}
+
+/// A record of the topic of results.
+pub struct Publication<'a> {
+    /// Its key.
+    pub key: &'a str,
+    /// Its value.
+    pub value: &'a [u8],
+    /// The span of a result with sampled events that are new in it; to be recorded when it ends.
+    pub span: Option<Span>,
 }
 
 enum Merged {
@@ -36,33 +50,38 @@ impl Task {
     /// Of a query, before any partial of it was read.
     pub fn of_query(planned: &Planned, partition: i32) -> Self {
         let merged = Merged::Query(Box::new(Merge::new(planned)));
-        Self {
-            partition,
-            merged,
-            key: planned.query.name.clone(),
-            changed: true,
-            published: Vec::new(),
-        }
+        // A query is published at first although nothing of it may have been read.
+        Self { changed: true, ..Self::new(partition, merged, &planned.query.name) }
     }
 
     /// Of the audit, before any ledger was read.
     pub fn of_audit(partition: i32) -> Self {
         let merged = Merged::Audit(Audit::default(), Pace::new(AUDIT_INTERVAL));
-        let key = audit::KEY.to_owned();
-        Self { partition, merged, key, changed: false, published: Vec::new() }
+        Self::new(partition, merged, audit::KEY)
     }
 
-    /// Takes a partial in.
+    fn new(partition: i32, merged: Merged, key: &str) -> Self {
+        Self {
+            partition,
+            merged,
+            key: key.to_owned(),
+            changed: false,
+            published: Vec::new(),
+            links: Links::default(),
+        }
+    }
+
+    /// Takes a partial in, and says what it did.
     ///
     /// # Errors
     /// A value that cannot be read; nothing changed.
-    pub fn apply(&mut self, key: &Key, value: Option<&[u8]>) -> Result<(), Error> {
+    pub fn apply(&mut self, key: &Key, value: Option<&[u8]>) -> Result<Applied, Error> {
         let applied = match &mut self.merged {
             Merged::Query(merge) => merge.apply(key, value)?,
             Merged::Audit(audit, _) => audit.apply(key, value)?,
         };
         self.changed |= applied == Applied::Changed;
-        Ok(())
+        Ok(applied)
     }
 
     /// Whether there may be something new, and it is time to publish that.
@@ -74,21 +93,24 @@ impl Task {
             }
     }
 
-    /// The key and the value of the record to publish; `None` when it says what the last one said.
+    /// The record to publish; `None` when it says what the last one said.
     pub fn publish(
         &mut self,
         stream: StreamId,
         now: Instant,
         metrics: &Metrics,
-    ) -> Option<(&str, &[u8])> {
+    ) -> Option<Publication<'_>> {
         self.changed = false;
-        let value = match &mut self.merged {
-            Merged::Query(merge) => encode(&TopN { stream: stream.to_string(), ..merge.result() }),
+        let (version, value) = match &mut self.merged {
+            Merged::Query(merge) => {
+                let result = TopN { stream: stream.to_string(), ..merge.result() };
+                (result.version, encode(&result))
+            }
             Merged::Audit(audit, pace) => {
                 pace.done(now, now);
                 let audit = audit::Audit { stream: stream.to_string(), ..audit.result() };
                 show(&audit, metrics);
-                encode(&audit)
+                (audit.version, encode(&audit))
             }
         };
         if value == self.published {
@@ -98,7 +120,8 @@ impl Task {
             metrics.results.with_label_values(&[&self.key]).inc();
         }
         self.published = value;
-        Some((&self.key, &self.published))
+        let span = self.links.span(stream, &self.key, version);
+        Some(Publication { key: &self.key, value: &self.published, span })
     }
 }
 

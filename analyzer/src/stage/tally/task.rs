@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::kafka::Kafka;
+use common::kafka::{Kafka, header};
+use rdkafka::message::BorrowedMessage;
 
+use super::super::context::Context;
 use super::former::Found;
-use crate::config::Config;
+use super::traces::Traces;
 use crate::core::notices::Notices;
 use crate::core::owner::Owner;
-use crate::core::partial::{Key, Partial};
+use crate::core::partial::{Key, Part, Partial};
 use crate::core::plan::Plan;
 use crate::core::tally::{Outcome, Record, Restoring, Tally};
 use crate::core::witness::Witness;
@@ -37,10 +39,14 @@ impl PartialsSink {
         out: &Publisher,
         partial: &Partial,
         owner: Owner,
+        traces: Option<&str>,
         ticket: &Arc<Ticket>,
     ) -> Result<(), Error> {
         let text = partial.key.written_by(owner);
-        self.put(out, &text, &partial.key, partial.value.as_deref(), ticket)
+        let header = traces.filter(|_| partial.key.part == Part::Head);
+        let header = header.map(|traces| (header::TRACES, traces));
+        let record = self.record(&text, &partial.key, partial.value.as_deref());
+        Ok(out.send(publisher::Record { header, ..record }, ticket)?)
     }
 
     fn delete(
@@ -50,21 +56,23 @@ impl PartialsSink {
         key: &Key,
         ticket: &Arc<Ticket>,
     ) -> Result<(), Error> {
-        self.put(out, text, key, None, ticket)
+        Ok(out.send(self.record(text, key, None), ticket)?)
     }
 
-    fn put(
-        &self,
-        out: &Publisher,
-        text: &str,
+    fn record<'a>(
+        &'a self,
+        text: &'a str,
         key: &Key,
-        value: Option<&[u8]>,
-        ticket: &Arc<Ticket>,
-    ) -> Result<(), Error> {
+        value: Option<&'a [u8]>,
+    ) -> publisher::Record<'a> {
         let partition = Some(partition_of(&key.query, self.partitions));
-        let record =
-            publisher::Record { topic: &self.topic, partition, key: text.as_bytes(), value };
-        Ok(out.send(record, ticket)?)
+        publisher::Record {
+            topic: &self.topic,
+            partition,
+            key: text.as_bytes(),
+            value,
+            header: None,
+        }
     }
 }
 
@@ -91,6 +99,7 @@ pub struct PartitionTask {
     published_ledger: i64,
     /// What former owners left in the partials topic.
     former: Option<Found>,
+    traces: Traces,
 }
 
 #[derive(Clone, Copy)]
@@ -123,13 +132,12 @@ impl PartitionTask {
     /// Takes `partition` over: goes on from the `suspended` tally or from the newest snapshots in `log`,
     /// whichever reflects more, else from the beginning.
     pub fn take_over(
-        plan: &Arc<Plan>,
-        config: &Config,
+        context: &Context,
         partition: i32,
         log: &Log,
         suspended: Option<Tally>,
-        metrics: &Metrics,
     ) -> Self {
+        let Context { config, plan, metrics, tracer, .. } = context;
         let stored = restore(plan, partition, log, metrics);
         // Also when nothing is counted at first: a snapshot says that the partition is known.
         let unstored = u64::from(stored.is_none());
@@ -164,11 +172,13 @@ impl PartitionTask {
             published: 0,
             published_ledger: 0,
             former: None,
+            traces: Traces::new(tracer.clone(), plan),
         }
     }
 
     /// The tally alone, to go on from later.
-    pub fn into_tally(self) -> Tally {
+    pub fn into_tally(mut self) -> Tally {
+        self.traces.give_up();
         self.tally
     }
 
@@ -191,6 +201,11 @@ impl PartitionTask {
     pub fn count(&mut self, record: Record<'_>) -> Outcome {
         self.change();
         self.tally.apply(record)
+    }
+
+    /// The record `message` was counted with this outcome: traces it if its event is sampled.
+    pub fn trace(&mut self, outcome: Outcome, message: &BorrowedMessage<'_>) {
+        self.traces.read(self.tally.last_id(), outcome, message);
     }
 
     /// Counts a record for the queries that are behind.
@@ -225,8 +240,10 @@ impl PartitionTask {
         sink: &PartialsSink,
         ticket: &Arc<Ticket>,
     ) -> Result<(), Error> {
-        let owner = self.owner;
-        self.tally.emit().try_for_each(|partial| sink.send(out, &partial, owner, ticket))?;
+        let (owner, traces) = (self.owner, self.traces.header());
+        let send = |partial| sink.send(out, &partial, owner, traces.as_deref(), ticket);
+        self.tally.emit().try_for_each(send)?;
+        self.traces.published();
         self.published = self.tally.replay_from().unwrap_or(self.tally.next_offset());
         Ok(())
     }
@@ -239,7 +256,7 @@ impl PartitionTask {
         ticket: &Arc<Ticket>,
     ) -> Result<(), Error> {
         if let Some(partial) = self.tally.emit_ledger() {
-            sink.send(out, &partial, self.owner, ticket)?;
+            sink.send(out, &partial, self.owner, None, ticket)?;
         }
         self.published_ledger = self.tally.next_offset();
         Ok(())

@@ -1,18 +1,16 @@
 //! Connects to a WebSocket server: address, headers, redirects, TLS, and the first messages.
 
 use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::secret::SecretUrl;
+use common::tls;
 use futures_util::SinkExt;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use percent_encoding::percent_decode_str;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -64,7 +62,7 @@ impl Connector {
     /// When its address, `ca_file` or `headers_from_file` cannot be used.
     pub(super) fn new(source: &Source) -> Result<Self, Error> {
         let url = source.address().map_err(Error::Address)?;
-        let tls = TlsConnector::from(Arc::new(tls(&source.ca_file)?));
+        let tls = TlsConnector::from(Arc::new(tls::client(&source.ca_file)?));
         let connector = Self { source: source.clone(), url, tls };
         connector.headers().map_err(Error::Headers)?;
         Ok(connector)
@@ -244,27 +242,4 @@ fn set_begin(url: &mut Url, resume: &Resume, begin: Begin) {
     let query = url.query().unwrap_or_default().to_owned();
     let pairs: Vec<_> = query.split('&').filter(is_other).chain(since.as_deref()).collect();
     url.set_query(if pairs.is_empty() { None } else { Some(pairs.join("&")) }.as_deref());
-}
-
-fn tls(ca_file: &Path) -> Result<ClientConfig, Error> {
-    let failed = |why: String| Error::Authorities { path: ca_file.to_owned(), why };
-    let mut roots = RootCertStore::empty();
-    if ca_file.as_os_str().is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    } else {
-        let certificates = CertificateDer::pem_file_iter(ca_file);
-        for certificate in certificates.map_err(|error| failed(error.to_string()))? {
-            let certificate = certificate.map_err(|error| failed(error.to_string()))?;
-            roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-        }
-    }
-    if roots.is_empty() {
-        return Err(failed("it holds no certificate".to_owned()));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
 }

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 
 fn url(text: &str) -> Url {
@@ -89,11 +91,12 @@ fn user_info_and_files_become_headers() {
 fn a_file_without_certificates_is_refused_with_its_name() {
     let directory = tempfile::TempDir::new().unwrap();
     let path = directory.path().join("ca.pem");
-    let missing = tls(&path).err().unwrap().to_string();
+    let refused = || Error::from(tls::client(&path).unwrap_err()).to_string();
+    let missing = refused();
     std::fs::write(&path, "not a certificate").unwrap();
-    let empty = tls(&path).err().unwrap().to_string();
+    let empty = refused();
     for error in [missing, empty] {
         assert!(error.starts_with("source.ca_file: ") && error.contains("ca.pem"), "{error}");
     }
-    tls(Path::new("")).unwrap();
+    tls::client(Path::new("")).unwrap();
 }
