@@ -38,7 +38,8 @@ const FOLDERS: [&str; 4] = ["deploy/", "docs/", "k8s/", "tests/"];
 
 #[test]
 fn a_command_in_the_documentation_names_only_what_exists() {
-    let mut pages: Vec<PathBuf> = vec!["docs/operations.md".into(), "k8s/README.md".into()];
+    let mut pages: Vec<PathBuf> =
+        ["docs/operations.md", "docs/capacity.md", "k8s/README.md"].map(PathBuf::from).to_vec();
     let runbooks = std::fs::read_dir(workspace().join("docs/runbooks")).expect("runbooks");
     pages.extend(runbooks.map(|entry| entry.expect("a file").path()));
     let mut check =

@@ -2,6 +2,7 @@
 //! documentation name what exists.
 #![expect(clippy::expect_used, reason = "a test's failure is the message")]
 
+mod capacity;
 mod commands;
 mod objects;
 
