@@ -72,8 +72,12 @@ impl Condition {
     /// Says that the condition does not hold now, and why.
     pub fn unset(&self, why: impl Into<String>) {
         let why = why.into();
-        tracing::debug!(condition = self.name, why, "condition does not hold");
-        self.readiness.lock().insert(self.name, Some(why));
+        let before = self.readiness.lock().insert(self.name, Some(why.clone()));
+        if before == Some(None) {
+            tracing::warn!(condition = self.name, why, "condition does not hold any more");
+        } else {
+            tracing::debug!(condition = self.name, why, "condition does not hold");
+        }
     }
 }
 

@@ -275,7 +275,7 @@ fn a_refused_connection_says_what_is_wrong() {
             password(tls(&ca, &good)),
             "Kafka does not know this user, or not with this password",
         ),
-        (Listener::Passwords, Vec::new(), "security.protocol"),
+        (Listener::Passwords, Vec::new(), "check the port in kafka.brokers, and security.protocol"),
     ];
     thread::scope(|scope| {
         for (listener, properties, sentence) in &cases {
@@ -325,6 +325,7 @@ fn certificates_and_passwords_change_under_load_and_nothing_is_lost() {
     };
 
     sandbox.await_total("topics", part(15));
+    let pids = TIERS.map(|tier| sandbox.process(tier).pid);
     for tier in TIERS {
         secured.set_password(tier, "second");
         write_password(secured.files(), tier, "second");
@@ -347,5 +348,6 @@ fn certificates_and_passwords_change_under_load_and_nothing_is_lost() {
     secured.broker.start_again();
 
     assert_exact(&mut sandbox, &truth);
+    assert_eq!(TIERS.map(|tier| sandbox.process(tier).pid), pids, "no tier was restarted");
     assert!(sandbox.stop().status.success());
 }

@@ -75,6 +75,10 @@ impl Principal {
     }
 
     fn read(&self, topic: &str) -> bool {
+        // Reading contains describing; without it librdkafka does not even ask for records.
+        if !self.describe(topic) {
+            return false;
+        }
         let consumer = self.consumer("millrace-no-group");
         let mut all = TopicPartitionList::new();
         all.add_partition_offset(topic, 0, Offset::Beginning).expect("an offset");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use common::admin::Condition;
 use common::clock::Clock;
 use common::kafka::reader::ANSWER_DEADLINE;
-use common::kafka::{Kafka, Reader};
+use common::kafka::{Kafka, Reader, log_report};
 use rdkafka::consumer::{Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Statistics};
@@ -116,7 +116,7 @@ impl ClientContext for Context {
             return;
         }
         self.metrics.consumer_errors.inc();
-        tracing::warn!(%error, reason, "kafka");
+        log_report(&error, reason);
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic,
     OwnedResourceSpecifier, ResourceSpecifier, TopicReplication, TopicResult,
 };
+use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::difference::Found;
 use super::topics::TAKE_ANY_TIME;
@@ -19,30 +22,29 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// An administrator's client.
 pub(super) struct Admin<'k> {
     kafka: &'k Kafka,
-    client: Arc<AdminClient<Heard>>,
-    heard: Heard,
+    client: AdminClient<DefaultClientContext>,
+    /// A client that can be polled, and therefore hears why there is no connection.
+    asking: Arc<BaseProducer<Heard>>,
     options: AdminOptions,
 }
 
 impl<'k> Admin<'k> {
     /// A client, which connects by itself.
     pub(super) fn new(kafka: &'k Kafka) -> Result<Self, Error> {
-        let heard = Heard::default();
-        let client =
-            kafka.client()?.create_with_context(heard.clone()).map_err(ClientError::from)?;
+        let settings = kafka.client()?;
+        let client = settings.create().map_err(ClientError::from)?;
+        let asking = settings.create_with_context(Heard::default()).map_err(ClientError::from)?;
         let options = AdminOptions::new()
             .request_timeout(Some(ANSWER_DEADLINE))
             .operation_timeout(Some(ANSWER_DEADLINE));
-        Ok(Self { kafka, client: Arc::new(client), heard, options })
+        Ok(Self { kafka, client, asking: Arc::new(asking), options })
     }
 
     /// Finds those of `topics` that exist. It lists all topics, because asking for one by name can make a broker
     /// create it with defaults.
     pub(super) async fn find(&self, topics: &[Topic]) -> Result<BTreeMap<Topic, Found>, Error> {
-        let client = Arc::clone(&self.client);
-        let listing = tokio::task::spawn_blocking(move || {
-            client.inner().fetch_metadata(None, ANSWER_DEADLINE)
-        });
+        let asking = Arc::clone(&self.asking);
+        let listing = tokio::task::spawn_blocking(move || listing(&asking));
         let metadata = listing.await.map_err(|_| Error::Interrupted)?;
         let metadata = self.answered(metadata).await?;
         let mut found = BTreeMap::new();
@@ -185,11 +187,24 @@ impl<'k> Admin<'k> {
         match answer {
             Ok(answer) => Ok(answer),
             Err(error) => {
-                let (heard, kafka) = (self.heard.clone(), self.kafka.clone());
+                let (heard, kafka) = (Heard::clone(self.asking.context()), self.kafka.clone());
                 let explaining = tokio::task::spawn_blocking(move || heard.explain(&error, &kafka));
                 let why = explaining.await.map_err(|_| Error::Interrupted)?;
                 Err(Error::Unreachable { brokers: self.kafka.brokers.clone(), why })
             }
+        }
+    }
+}
+
+/// Lists all topics. Waits for the answer unless Kafka refuses the connection.
+fn listing(client: &BaseProducer<Heard>) -> Result<Metadata, KafkaError> {
+    let asked = Instant::now();
+    loop {
+        let outcome = client.client().fetch_metadata(None, ANSWER_DEADLINE / 10);
+        client.poll(Duration::ZERO);
+        let is_final = client.context().is_refusal() || asked.elapsed() >= ANSWER_DEADLINE;
+        if outcome.is_ok() || is_final {
+            return outcome;
         }
     }
 }

@@ -7,26 +7,60 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
 
 use super::{Kafka, untrusted};
 
-/// Callbacks of a client that keep the newest reason why there is no connection; clones share it.
+/// Callbacks of a client that keep the newest reason why there is no connection; clones share it. librdkafka calls them
+/// when the client is polled.
 #[derive(Debug, Clone, Default)]
 pub struct Heard(Arc<Mutex<Option<String>>>);
 
+/// What a broker, or this client, does not accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// The broker's certificate.
+    Broker,
+    /// The client's certificate.
+    Client,
+    /// The user or the password.
+    User,
+    /// The protocol.
+    Protocol,
+}
+
 impl Heard {
+    /// Whether Kafka was reached and refuses the connection, so that waiting for an answer is in vain.
+    pub fn is_refusal(&self) -> bool {
+        self.lock().as_deref().is_some_and(|reason| Refusal::of(reason).is_some())
+    }
+
     /// Why a call failed with `error`, and what to do about it. It may open a connection to find out what is wrong with a
     /// certificate, and takes a few seconds then at most. Blocks.
     pub fn explain(&self, error: &KafkaError, kafka: &Kafka) -> String {
         let reason = self.lock().clone();
-        let advice = reason.as_ref().and_then(|reason| advice(reason, kafka));
-        format!(
-            "{}; {}",
-            reason.unwrap_or_else(|| error.to_string()),
-            advice
-                .as_deref()
-                .unwrap_or("check that the broker runs and that kafka.brokers names it")
-        )
+        let advice = match reason.as_deref().and_then(Refusal::of) {
+            Some(Refusal::Broker) => {
+                untrusted::advice(reason.as_deref().unwrap_or_default(), kafka)
+            }
+            Some(Refusal::User) => {
+                "Kafka does not know this user, or not with this password: check sasl.username, \
+                 sasl.password and sasl.mechanism in [kafka.properties] and [kafka.property_files]"
+                    .to_owned()
+            }
+            Some(Refusal::Client) => {
+                "Kafka does not accept this client's certificate: check that the one in \
+                 ssl.certificate.location has not expired, and that Kafka trusts its authority"
+                    .to_owned()
+            }
+            Some(Refusal::Protocol) => {
+                "check the port in kafka.brokers, and security.protocol in [kafka.properties]"
+                    .to_owned()
+            }
+            None => "check that the broker runs and that kafka.brokers names it".to_owned(),
+        };
+        format!("{}; {advice}", reason.unwrap_or_else(|| error.to_string()))
     }
 
     fn note(&self, reason: &str) {
@@ -63,6 +97,12 @@ impl ClientContext for Heard {
 
 impl ConsumerContext for Heard {}
 
+impl ProducerContext for Heard {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _result: &DeliveryResult<'_>, (): ()) {}
+}
+
 /// Logs what a client reports. A connection that Kafka refuses is a warning, because trying again does not help; the rest
 /// mends itself, or is returned by the calls that it concerns.
 pub fn log_report(error: &KafkaError, reason: &str) {
@@ -75,30 +115,21 @@ pub fn log_report(error: &KafkaError, reason: &str) {
     }
 }
 
-/// What to do about a refused connection.
-fn advice(reason: &str, kafka: &Kafka) -> Option<String> {
-    let says = |part: &str| reason.contains(part);
-    if says("could not be verified") {
-        Some(untrusted::advice(reason, kafka))
-    } else if says("SASL authentication error") || says("Authentication failed") {
-        Some(
-            "Kafka does not know this user, or not with this password: check sasl.username, sasl.password and \
-             sasl.mechanism in [kafka.properties] and [kafka.property_files]"
-                .to_owned(),
-        )
-    } else if says("alert") || says("client SSL authentication might be required") {
-        Some(
-            "Kafka does not accept this client's certificate: check that the one in ssl.certificate.location has not \
-             expired, and that Kafka trusts its authority"
-                .to_owned(),
-        )
-    } else if says("PLAINTEXT broker listener") {
-        Some(
-            "check the port in kafka.brokers, and security.protocol in [kafka.properties]"
-                .to_owned(),
-        )
-    } else {
-        None
+impl Refusal {
+    /// What a reason of librdkafka says, if it says that.
+    fn of(reason: &str) -> Option<Self> {
+        let says = |part: &str| reason.contains(part);
+        if says("could not be verified") {
+            Some(Self::Broker)
+        } else if says("SASL authentication error") || says("Authentication failed") {
+            Some(Self::User)
+        } else if says("alert") || says("client SSL authentication might be required") {
+            Some(Self::Client)
+        } else if says("PLAINTEXT broker listener") || says("incorrect security.protocol") {
+            Some(Self::Protocol)
+        } else {
+            None
+        }
     }
 }
 
