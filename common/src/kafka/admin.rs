@@ -18,6 +18,8 @@ use super::topics::TAKE_ANY_TIME;
 use super::{ClientError, Error, Heard, Kafka, Topic};
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// How long it takes to hear what a client reports.
+const EVENTS: Duration = Duration::from_millis(20);
 
 /// An administrator's client.
 pub(super) struct Admin<'k> {
@@ -201,7 +203,7 @@ fn listing(client: &BaseProducer<Heard>) -> Result<Metadata, KafkaError> {
     let asked = Instant::now();
     loop {
         let outcome = client.client().fetch_metadata(None, ANSWER_DEADLINE / 10);
-        client.poll(Duration::ZERO);
+        client.poll(EVENTS);
         let is_final = client.context().is_refusal() || asked.elapsed() >= ANSWER_DEADLINE;
         if outcome.is_ok() || is_final {
             return outcome;

@@ -12,6 +12,8 @@ use rdkafka::producer::ProducerContext;
 
 use super::{Kafka, untrusted};
 
+const CLOSED: &str = "the broker closes the connection without an answer";
+
 /// Callbacks of a client that keep the newest reason why there is no connection; clones share it. librdkafka calls them
 /// when the client is polled.
 #[derive(Debug, Clone, Default)]
@@ -86,6 +88,8 @@ impl ClientContext for Heard {
             Level::Emerg | Level::Alert | Level::Critical | Level::Error | Level::Warning => {
                 self.note(message);
             }
+            // The first request is not answered, as by a broker that expects TLS.
+            Level::Info if message.contains("APIVERSION_QUERY") => self.note(CLOSED),
             Level::Notice | Level::Info | Level::Debug => {}
         }
     }
@@ -125,7 +129,7 @@ impl Refusal {
             Some(Self::User)
         } else if says("alert") || says("client SSL authentication might be required") {
             Some(Self::Client)
-        } else if says("PLAINTEXT broker listener") || says("incorrect security.protocol") {
+        } else if says("PLAINTEXT broker listener") || says(CLOSED) {
             Some(Self::Protocol)
         } else {
             None

@@ -142,13 +142,13 @@ async fn a_server_that_closes_is_connected_to_again() {
     let mut source = follow(&feed, Some(5), |_| {});
     let (mut socket, _) = feed.accept().await;
     socket.send(Message::text(r#"{"type":"bye"}"#)).await.unwrap();
+    assert_eq!(source.payload().await, r#"{"type":"bye"}"#);
+    let connected = source.metrics.connected.with_label_values(&["rsvps"]);
+    assert_eq!(connected.get(), 1);
     socket
         .close(Some(CloseFrame { code: CloseCode::Restart, reason: "restarting".into() }))
         .await
         .unwrap();
-    assert_eq!(source.payload().await, r#"{"type":"bye"}"#);
-    let connected = source.metrics.connected.with_label_values(&["rsvps"]);
-    assert_eq!(connected.get(), 1);
     assert_eq!(close_code(socket.next().await), 1012, "the close is answered");
     while connected.get() == 1 {
         tokio::task::yield_now().await;
