@@ -18,9 +18,10 @@ async function ask() {
   state.answer = answer;
   if (answer.kind === 'audit') state.audit = answer.audit;
   else if (answer.kind === 'refused' && answer.reason === 'not_yet') state.audit = null;
-  draw();
+  // Before anything is drawn: whatever the answer does to that, the next one is asked for.
   clearTimeout(state.timer);
   state.timer = setTimeout(() => { if (!document.hidden) ask(); }, EVERY_MS);
+  draw();
 }
 
 function draw() {

@@ -25,6 +25,15 @@ export async function askForQueries(pageUrl, fetch = globalThis.fetch) {
   }
 }
 
+const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+// Whether the page can show it: it has numbers by name for everything that the page goes through.
+function isAudit(body) {
+  return isObject(body) && isObject(body.total) && isObject(body.before)
+    && Array.isArray(body.minutes) && body.minutes.every(isObject)
+    && isObject(body.partitions) && Object.values(body.partitions).every(isObject);
+}
+
 // Asks for the audit. The answer is one of
 //   { kind: 'audit', audit }
 //   { kind: 'refused', reason }  the server's own words, or null; `not_yet` when there is no audit yet
@@ -34,7 +43,7 @@ export async function askForAudit(pageUrl, fetch = globalThis.fetch) {
     // `no-cache`: the browser asks with the ETag of what it has, and a day's minutes come only when they have changed.
     const response = await fetch(new URL('v1/audit', pageUrl), { cache: 'no-cache', signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS) });
     const body = await response.json().catch(() => null);
-    if (response.ok && Array.isArray(body?.minutes)) return { kind: 'audit', audit: body };
+    if (response.ok && isAudit(body)) return { kind: 'audit', audit: body };
     if (body?.error?.code === 'no_audit') return { kind: 'refused', reason: 'not_yet' };
     return { kind: 'refused', reason: body?.error?.message ?? null };
   } catch {

@@ -128,7 +128,7 @@ impl Consumer {
         };
         let mut invalid: u64 = 0;
         while !self.shutdown.is_cancelled() {
-            if self.renew(&mut topic)? {
+            if self.renew(&mut topic) {
                 topic.assign(progress.next)?;
             }
             if progress.next >= progress.end && !self.hub.is_complete() {
@@ -225,7 +225,7 @@ impl Consumer {
                     if self.is_stopped_while_waiting(&error) {
                         return Ok(None);
                     }
-                    self.renew(topic)?;
+                    self.renew(topic);
                 }
                 outcome => {
                     self.conditions.kafka.set();
@@ -238,13 +238,14 @@ impl Consumer {
     }
 
     /// Gives the topic a new client, without a position, if the credentials for Kafka have changed. Returns whether it did.
-    fn renew(&mut self, topic: &mut Topic) -> Result<bool, Error> {
-        let due = self.rotation.is_due();
-        if due {
-            self.rotation.acknowledge();
-            topic.renew(&self.kafka, self.context())?;
+    fn renew(&mut self, topic: &mut Topic) -> bool {
+        if !self.rotation.is_due() {
+            return false;
         }
-        Ok(due)
+        self.rotation.acknowledge();
+        // If the files have changed once more and do not fit together, the watch tells when they do again.
+        let renewed = topic.renew(&self.kafka, self.context());
+        renewed.inspect_err(|error| tracing::warn!(%error, "the former client stays")).is_ok()
     }
 
     /// Says that Kafka does not answer, and waits before it is asked again. Returns whether the process is to stop.

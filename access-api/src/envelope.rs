@@ -4,6 +4,7 @@
 use common::protocol::StreamId;
 use common::result::SCHEMA_VERSION;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// The part of a result that this tier reads.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -58,14 +59,12 @@ impl Envelope {
     /// # Errors
     /// When it is not a result, or one that this version cannot read.
     pub fn read(payload: &[u8]) -> Result<Self, Unreadable> {
-        let envelope: Self = serde_json::from_str(std::str::from_utf8(payload)?)?;
-        accept(envelope.v)?;
-        Ok(envelope)
+        read(payload, |envelope: &Self| envelope.v)
     }
 
     /// The stream that it was written to, if it says so.
     pub fn stream(&self) -> Option<StreamId> {
-        self.stream.as_deref().and_then(|text| text.parse().ok())
+        parse_stream(self.stream.as_deref())
     }
 }
 
@@ -75,22 +74,27 @@ impl AuditEnvelope {
     /// # Errors
     /// When it is not an audit, or one that this version cannot read.
     pub fn read(payload: &[u8]) -> Result<Self, Unreadable> {
-        let envelope: Self = serde_json::from_str(std::str::from_utf8(payload)?)?;
-        accept(envelope.v)?;
-        Ok(envelope)
+        read(payload, |envelope: &Self| envelope.v)
     }
 
     /// The stream that it was written to, if it says so.
     pub fn stream(&self) -> Option<StreamId> {
-        self.stream.as_deref().and_then(|text| text.parse().ok())
+        parse_stream(self.stream.as_deref())
     }
 }
 
-fn accept(version: u32) -> Result<(), Unreadable> {
+/// Reads an envelope, of which `version` is the schema version.
+fn read<T: DeserializeOwned>(payload: &[u8], version: impl Fn(&T) -> u32) -> Result<T, Unreadable> {
+    let envelope = serde_json::from_str(std::str::from_utf8(payload)?)?;
+    let found = version(&envelope);
     let oldest = SCHEMA_VERSION.saturating_sub(1).max(1);
-    if (oldest..=SCHEMA_VERSION).contains(&version) {
-        Ok(())
+    if (oldest..=SCHEMA_VERSION).contains(&found) {
+        Ok(envelope)
     } else {
-        Err(Unreadable::Version(version))
+        Err(Unreadable::Version(found))
     }
+}
+
+fn parse_stream(text: Option<&str>) -> Option<StreamId> {
+    text.and_then(|text| text.parse().ok())
 }

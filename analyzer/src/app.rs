@@ -55,6 +55,9 @@ pub async fn run(config: Config, host: Host) -> Result<(), Error> {
         }
         stop.cancel();
         stages.await?;
+        for condition in [&conditions.tallies, &conditions.merges] {
+            condition.unset("starting again with changed credentials for kafka");
+        }
         if host.shutdown.is_cancelled() {
             return Ok(());
         }

@@ -196,8 +196,6 @@ impl Pipeline {
             bytes += message.payload.len();
             batch.push(message);
         }
-        self.metrics.received.inc_by(batch.len() as u64);
-        self.metrics.received_bytes.inc_by(bytes as u64);
         if let Some(last) = batch.last() {
             self.metrics.last_received.set_ms(last.received_ms);
         }
@@ -210,6 +208,9 @@ impl Pipeline {
             .take_while(|(sequence, entry)| self.delivery.try_send(*sequence, entry).is_ok())
             .count();
         self.journal.append(&entries)?;
+        // Counted when they are in the log, so that the collector's books balance at any moment.
+        self.metrics.received.inc_by(batch.len() as u64);
+        self.metrics.received_bytes.inc_by(bytes as u64);
         self.delivery.logged();
         self.logged.send_modify(|logged| {
             logged.messages += batch.len() as u64;

@@ -1,5 +1,5 @@
-//! The spans of an event in this tier: `receive`, from its receipt until it is logged, and `publish`, from then until
-//! Kafka has acknowledged its record. Other tiers find the second one by the record's place, see [`common::trace`].
+//! The spans of an event in this tier: `receive`, from its receipt until it is logged, and `publish`, from when the
+//! producer got it until Kafka has acknowledged its record. Other tiers find the second one by the record's place, see [`common::trace`].
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,7 +51,7 @@ impl Traces {
     pub fn forget(&self) {
         if self.tracer.is_on() {
             let mut events = self.lock();
-            events.clear();
+            events.drain().for_each(|_event| self.tracer.drop_one());
             self.open.count.store(0, Ordering::Relaxed);
         }
     }

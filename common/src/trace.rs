@@ -14,7 +14,7 @@
 //! | what holds spans | bound | when full |
 //! |---|---|---|
 //! | tier → exporter | 2,048 spans | the span is dropped and counted |
-//! | exporter → collector | one request of at most 512 spans in flight, 10 s | the queue fills |
+//! | exporter → receiver | one request of at most 512 spans in flight, 10 s | the queue fills |
 
 mod config;
 mod context;

@@ -31,7 +31,7 @@ fn every_tier_serves_the_metrics_that_are_documented_and_no_others() {
     let checked = check.output().expect("running deploy/prometheus/check");
     let said = String::from_utf8_lossy(&checked.stderr);
     match checked.status.code() {
-        Some(69) => skip(&format!("metrics against docs/metrics.md: {said}")),
+        Some(69) => skip(&format!("alerts and boards against docs/metrics.md: {said}")),
         code => assert_eq!(code, Some(0), "{said}"),
     }
     sandbox.stop();

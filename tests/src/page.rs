@@ -25,7 +25,7 @@ pub struct Script {
 pub struct Page {
     /// Its scripts, in order.
     pub scripts: Vec<Script>,
-    /// Its code within lines, each with the line on which it is. A span over two lines is left out.
+    /// Its code within lines, each with the line on which it is.
     pub spans: Vec<(usize, String)>,
 }
 
@@ -33,16 +33,20 @@ impl Page {
     /// Reads a page.
     ///
     /// # Panics
-    /// When a block of code does not end, or when a mark that something is not run has no reason or no script after it.
+    /// When a block of code does not end, when code within lines goes over two of them, or when a mark that something is
+    /// not run has no reason or no script after it.
     pub fn of(text: &str) -> Self {
         let mut page = Self::default();
         let mut not_run = None;
         let mut lines = text.lines().zip(1..);
         while let Some((line, number)) = lines.next() {
+            // A block within a list is indented.
+            let (indent, line) = line.split_at(line.len() - line.trim_start().len());
             if let Some(language) = line.strip_prefix("```") {
                 let mut text = String::new();
                 loop {
-                    let next = lines.next().map(|(line, _)| line);
+                    let next =
+                        lines.next().map(|(line, _)| line.strip_prefix(indent).unwrap_or(line));
                     match next.unwrap_or_else(|| panic!("line {number}: a block without an end")) {
                         "```" => break,
                         line => text.extend([line, "\n"]),
@@ -60,6 +64,8 @@ impl Page {
                 );
                 continue;
             } else {
+                let signs = line.matches('`').count();
+                assert!(signs.is_multiple_of(2), "line {number}: code that goes over two lines");
                 let spans = line.split('`').skip(1).step_by(2);
                 page.spans.extend(spans.map(|span| (number, span.to_owned())));
             }

@@ -33,9 +33,20 @@ test('an answer that is not what was asked for is no list', async () => {
   assert.deepEqual(await askForQueries(PAGE, answering(200, 'null')), { kind: 'refused', reading: false });
 });
 
+const AUDIT = { total: {}, before: {}, minutes: [], partitions: {} };
+
+test('an answer that the page could not show is no audit', async () => {
+  const wrong = [null, [], {}, { ...AUDIT, minutes: {} }, { ...AUDIT, minutes: [null] }, { ...AUDIT, partitions: { 0: null } }];
+  for (const field of Object.keys(AUDIT)) wrong.push({ ...AUDIT, [field]: undefined }, { ...AUDIT, [field]: null });
+  for (const body of wrong) {
+    assert.deepEqual(await askForAudit(PAGE, answering(200, JSON.stringify(body))), { kind: 'refused', reason: null }, JSON.stringify(body));
+  }
+  assert.equal((await askForAudit(PAGE, answering(200, JSON.stringify(AUDIT)))).kind, 'audit');
+});
+
 test('an audit, none yet, a refusal and no answer are told apart', async () => {
   let asked;
-  const audit = { minutes: [], total: {} };
+  const audit = { ...AUDIT, minutes: [{ start_ms: 0, counted: 1 }] };
   const answer = await askForAudit('https://example.org/stats/audit.html', async (url) => {
     asked = String(url);
     return new Response(JSON.stringify(audit));
@@ -44,6 +55,5 @@ test('an audit, none yet, a refusal and no answer are told apart', async () => {
   assert.deepEqual(answer, { kind: 'audit', audit });
   assert.deepEqual(await askForAudit(PAGE, answering(404, '{"error":{"code":"no_audit"}}')), { kind: 'refused', reason: 'not_yet' });
   assert.deepEqual(await askForAudit(PAGE, answering(503, '{"error":{"code":"reading","message":"wait"}}')), { kind: 'refused', reason: 'wait' });
-  assert.deepEqual(await askForAudit(PAGE, answering(200, '{}')), { kind: 'refused', reason: null });
   assert.deepEqual(await askForAudit(PAGE, async () => { throw new TypeError('refused'); }), { kind: 'none' });
 });

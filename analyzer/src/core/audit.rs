@@ -2,8 +2,9 @@
 //!
 //! A partition's tally publishes its [`Ledger`] beside its partials, as a head of a query that nobody can
 //! configure ([`QUERY`]). As for those the highest offset stays, so that the audit depends on the set of these records
-//! alone. With a ledger comes the [`Progress`] of the same offset, from which the results take their counters; the two
-//! are counted apart, and the audit says whether they agree.
+//! alone. With a ledger comes the [`Progress`] of the same offset, from which the results take their counters: a second
+//! set of counters, kept from the same decisions. The audit says whether the two agree. A difference means that one was
+//! damaged or skipped; a wrong decision is in both.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use common::result::audit::{self, Books, Counters, MINUTES, Minute, Outcomes};
 use common::result::{SCHEMA_VERSION, TopN};
 use serde::{Deserialize, Serialize};
 
-use crate::core::ledger::Ledger;
+use crate::core::ledger::{Ledger, MINUTE_MS};
 use crate::core::merge::Applied;
 use crate::core::partial::{self, Error, Key, Part, Partial, Progress};
 
@@ -21,8 +22,6 @@ mod tests;
 
 /// Stands where the key of a partial names its query. No query is called so, because of the dot.
 pub const QUERY: &str = ".audit";
-
-const MINUTE_MS: i64 = 60_000;
 
 /// The newest ledger of each partition.
 #[derive(Debug, Default)]

@@ -8,7 +8,8 @@
 //! single record moves. Without a believable timestamp it belongs to the newest minute, as offsets do that were
 //! deleted before they were read.
 //!
-//! An entry costs two comparisons and an addition; at most 1,440 rows of 48 bytes are kept.
+//! An entry costs some comparisons, two divisions by a constant and an addition; a search when the minute changes. At
+//! most 1,440 rows of 48 bytes are kept.
 
 use std::collections::VecDeque;
 
@@ -20,7 +21,8 @@ use crate::core::partial::Progress;
 #[cfg(test)]
 mod tests;
 
-const MINUTE_MS: i64 = 60_000;
+/// The milliseconds of a minute.
+pub(crate) const MINUTE_MS: i64 = 60_000;
 
 /// What became of an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +39,7 @@ pub enum Entry {
     Gap,
 }
 
-/// Numbers of offsets, by [`Entry`].
+/// Numbers of offsets, by [`Entry`]. Stored by position: another outcome needs a new version of the snapshot.
 type Row = [u64; 5];
 
 /// The books of one partition.

@@ -373,20 +373,36 @@ impl Delivery {
     /// Kafka does not take the former credentials any more.
     fn renew(&mut self, journal: &mut Journal) -> Step {
         self.rotation.acknowledge();
+        let publisher = match self.new_publisher(journal) {
+            Ok(publisher) => publisher,
+            // If the files have changed once more and do not fit together, the watch tells when they do again.
+            Err(error) => {
+                tracing::warn!(%error, "the former producer stays");
+                return Ok(());
+            }
+        };
         self.await_answers(journal)?;
         self.broken = None;
         self.refused.clear();
-        self.replace_producer(journal)
+        self.take_over(publisher, journal)
     }
 
     fn replace_producer(&mut self, journal: &mut Journal) -> Step {
-        let publisher = Publisher::new(
+        let publisher = self.new_publisher(journal)?;
+        self.take_over(publisher, journal)
+    }
+
+    fn new_publisher(&self, journal: &Journal) -> Result<Publisher, Error> {
+        Publisher::new(
             &self.kafka,
             journal.log().instance(),
             self.batch_bytes,
             self.reachable.clone(),
             self.traces.clone(),
-        )?;
+        )
+    }
+
+    fn take_over(&mut self, publisher: Publisher, journal: &mut Journal) -> Step {
         let reports = std::mem::replace(&mut self.reports, publisher.reports());
         // Dropping the old producer makes it answer for all that it holds. Only what it delivered counts:
         // the rest is sent again in any case.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic,
@@ -10,16 +10,14 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::difference::Found;
+use super::heard::list_topics;
 use super::topics::TAKE_ANY_TIME;
 use super::{ClientError, Error, Heard, Kafka, Topic};
 
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
-/// How long it takes to hear what a client reports.
-const EVENTS: Duration = Duration::from_millis(20);
 
 /// An administrator's client.
 pub(super) struct Admin<'k> {
@@ -46,7 +44,7 @@ impl<'k> Admin<'k> {
     /// create it with defaults.
     pub(super) async fn find(&self, topics: &[Topic]) -> Result<BTreeMap<Topic, Found>, Error> {
         let asking = Arc::clone(&self.asking);
-        let listing = tokio::task::spawn_blocking(move || listing(&asking));
+        let listing = tokio::task::spawn_blocking(move || list_topics(&asking, ANSWER_DEADLINE));
         let metadata = listing.await.map_err(|_| Error::Interrupted)?;
         let metadata = self.answered(metadata).await?;
         let mut found = BTreeMap::new();
@@ -194,19 +192,6 @@ impl<'k> Admin<'k> {
                 let why = explaining.await.map_err(|_| Error::Interrupted)?;
                 Err(Error::Unreachable { brokers: self.kafka.brokers.clone(), why })
             }
-        }
-    }
-}
-
-/// Lists all topics. Waits for the answer unless Kafka refuses the connection.
-fn listing(client: &BaseProducer<Heard>) -> Result<Metadata, KafkaError> {
-    let asked = Instant::now();
-    loop {
-        let outcome = client.client().fetch_metadata(None, ANSWER_DEADLINE / 10);
-        client.poll(EVENTS);
-        let is_final = client.context().is_refusal() || asked.elapsed() >= ANSWER_DEADLINE;
-        if outcome.is_ok() || is_final {
-            return outcome;
         }
     }
 }

@@ -133,13 +133,15 @@ impl Kafka {
 struct Retry<'c> {
     backoff: Backoff,
     started: Instant,
+    /// Whether Kafka was asked at least once.
+    asked: bool,
     condition: Option<&'c Condition>,
 }
 
 impl<'c> Retry<'c> {
     fn new(condition: Option<&'c Condition>) -> Self {
         let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        Self { backoff, started: Instant::now(), condition }
+        Self { backoff, started: Instant::now(), asked: false, condition }
     }
 
     /// What the attempt gave; `None`, after a wait, if it is to be made again.
@@ -148,7 +150,11 @@ impl<'c> Retry<'c> {
             Err(Error::Unsettled { topic, code }) if self.started.elapsed() >= SETTLING => {
                 Err(Error::Refused { topic, code })
             }
-            Err(error) if error.retryable() => {
+            // If a client could be made before, the files of its credentials are being replaced.
+            Err(error)
+                if error.retryable() || (self.asked && matches!(error, Error::Client(_))) =>
+            {
+                self.asked = true;
                 tracing::warn!(%error, "waiting for kafka");
                 if let Some(condition) = self.condition {
                     condition.unset(error.to_string());

@@ -1,8 +1,8 @@
 //! What clients authenticate with: files that are read when a client is made, and looked at while it lives.
 //!
 //! librdkafka reads certificates, keys and passwords once, when a client is made. Whoever holds clients therefore makes new
-//! ones when [`Rotation`] says that the files have changed. It says so only when a client can be made with the new
-//! contents: while a certificate was replaced and its key not yet, the clients in use stay.
+//! ones when [`Rotation`] says that the files have changed. It says so only when Kafka takes the new contents: the clients
+//! in use stay while a certificate was replaced and its key not yet, or while Kafka does not know the new password.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -10,17 +10,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::producer::BaseProducer;
+use rdkafka::producer::{BaseProducer, Producer as _};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3Default;
 
+use super::heard::list_topics;
 use super::properties::is_secret;
-use super::{ClientError, Kafka, Properties};
+use super::{ClientError, Heard, Kafka, Properties};
 
 /// How often the files are looked at. Kubernetes takes about a minute to bring a changed Secret to a pod.
 const EVERY: Duration = Duration::from_secs(2);
+
+/// How long Kafka may take to answer a client with new credentials.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// librdkafka properties by their names, and the files with their values. Section `kafka.property_files`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +72,7 @@ impl Deref for PropertyFiles {
     }
 }
 
-/// Says when the credentials have changed and new clients can be made with them. Clones are told independently.
+/// Says when the credentials have changed and Kafka takes the new ones. Clones are told independently.
 #[derive(Debug, Clone)]
 pub struct Rotation(watch::Receiver<()>);
 
@@ -123,7 +127,7 @@ struct Watched {
     files: Vec<PathBuf>,
     /// The contents that clients were told of.
     known: u64,
-    /// The contents that no client could be made with, which is logged once.
+    /// The contents that were not taken, which is logged once.
     refused: Option<u64>,
 }
 
@@ -144,28 +148,38 @@ impl Watched {
         }
     }
 
-    /// Whether there are new contents with which a client can be made.
+    /// Whether there are new contents that Kafka takes. Blocks while it asks Kafka.
     fn look(&mut self) -> bool {
         let found = digest(&self.files);
         if found == self.known {
             self.refused = None;
             return false;
         }
-        let made =
-            self.kafka.producer().and_then(|settings| Ok(settings.create::<BaseProducer>()?));
-        match made {
+        match self.try_them() {
             // The files may have changed again since they were looked at; the next look finds that.
-            Ok(_client) => {
+            Ok(()) => {
                 self.known = found;
                 true
             }
-            Err(error) => {
+            Err(why) => {
                 if self.refused.replace(found) != Some(found) {
-                    tracing::warn!(%error, "the changed credentials for kafka cannot be used, the former ones stay");
+                    tracing::warn!(
+                        why,
+                        "the changed credentials for kafka cannot be used yet, the former ones stay"
+                    );
                 }
                 false
             }
         }
+    }
+
+    /// Asks Kafka something as a client with the present contents.
+    fn try_them(&self) -> Result<(), String> {
+        let settings = self.kafka.client().map_err(|error| error.to_string())?;
+        let made = settings.create_with_context(Heard::default()).map_err(ClientError::from);
+        let client: BaseProducer<Heard> = made.map_err(|error| error.to_string())?;
+        let answer = list_topics(&client, ANSWER_DEADLINE);
+        answer.map(drop).map_err(|error| client.context().explain(&error, &self.kafka))
     }
 }
 

@@ -2,16 +2,20 @@
 //! as a refused password, is in the log.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::ProducerContext;
+use rdkafka::metadata::Metadata;
+use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
 use super::{Kafka, untrusted};
 
+/// How long it takes to hear what a client reports.
+const EVENTS: Duration = Duration::from_millis(20);
 const CLOSED: &str = "the broker closes the connection without an answer";
 
 /// Callbacks of a client that keep the newest reason why there is no connection; clones share it. librdkafka calls them
@@ -119,15 +123,35 @@ pub fn log_report(error: &KafkaError, reason: &str) {
     }
 }
 
+/// Lists all topics. Waits up to `deadline` for the answer, unless Kafka refuses the connection. Blocks.
+pub(super) fn list_topics(
+    client: &BaseProducer<Heard>,
+    deadline: Duration,
+) -> Result<Metadata, KafkaError> {
+    let asked = Instant::now();
+    loop {
+        // A slow cluster gets longer each time, so that one of the answers comes in time.
+        let patience = (asked.elapsed() + deadline / 10).min(deadline);
+        let outcome = client.client().fetch_metadata(None, patience);
+        client.poll(EVENTS);
+        if outcome.is_ok() || client.context().is_refusal() || asked.elapsed() >= deadline {
+            return outcome;
+        }
+    }
+}
+
 impl Refusal {
     /// What a reason of librdkafka says, if it says that.
     fn of(reason: &str) -> Option<Self> {
         let says = |part: &str| reason.contains(part);
         if says("could not be verified") {
             Some(Self::Broker)
-        } else if says("SASL authentication error") || says("Authentication failed") {
+        } else if says("SASL authentication error")
+            || says("Authentication failed")
+            || says("mechanism handshake failed")
+        {
             Some(Self::User)
-        } else if says("alert") || says("client SSL authentication might be required") {
+        } else if says(" alert ") || says("client SSL authentication might be required") {
             Some(Self::Client)
         } else if says("PLAINTEXT broker listener") || says(CLOSED) {
             Some(Self::Protocol)

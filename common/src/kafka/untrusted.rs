@@ -2,14 +2,15 @@
 //! looks at the certificate. The broker gets no more than the beginning of a handshake.
 
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConnection};
 
 use super::Kafka;
+use crate::tls;
 
 /// How long the broker may take for a connection, and for each message of the handshake.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -58,18 +59,7 @@ fn broker(reason: &str) -> Option<(&str, u16)> {
 
 /// What is wrong with the certificate of the server there; `None` if it cannot be found out.
 fn fault(host: &str, port: u16, authorities: &str) -> Option<CertificateError> {
-    let mut roots = RootCertStore::empty();
-    if !authorities.is_empty() {
-        for certificate in CertificateDer::pem_file_iter(authorities).ok()? {
-            roots.add(certificate.ok()?).ok()?;
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .ok()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config = tls::client(Path::new(authorities)).ok()?;
     let name = ServerName::try_from(host.to_owned()).ok()?;
     let mut connection = ClientConnection::new(Arc::new(config), name).ok()?;
     let address = (host, port).to_socket_addrs().ok()?.next()?;

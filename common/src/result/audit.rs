@@ -81,7 +81,8 @@ pub struct Books {
     /// What became of them.
     #[serde(flatten)]
     pub outcomes: Outcomes,
-    /// The same as the results have it, which is counted apart.
+    /// The same as the results have it: a second set of counters, kept from the same decisions. A difference means
+    /// that one of the two was damaged or skipped; a wrong decision is in both.
     pub results: Counters,
     /// Whether the outcomes are as many as the offsets, and the same as in the results.
     pub balanced: bool,

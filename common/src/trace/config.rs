@@ -18,7 +18,7 @@ const RAREST: u64 = 1_000_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Trace {
-    /// The address of an OpenTelemetry collector that takes OTLP over HTTP, for example `http://127.0.0.1:4318`;
+    /// The address of a receiver of OTLP over HTTP, for example `http://127.0.0.1:4318`;
     /// `/v1/traces` is added to it. Empty: no traces.
     pub endpoint: SecretUrl,
     /// One event in so many is traced, chosen by a hash of its id.
@@ -61,7 +61,7 @@ impl Trace {
         let mut problems = Vec::new();
         if self.is_on() && self.address().is_none() {
             problems.push(format!(
-                "trace.endpoint: `{}` is not the address of a collector; write http://HOST:4318 or https://HOST, \
+                "trace.endpoint: `{}` is not the address of a receiver of OTLP; write http://HOST:4318 or https://HOST, \
                  credentials go into trace.headers",
                 self.endpoint
             ));

@@ -1,4 +1,4 @@
-//! Sends spans in the background. A collector that does not answer slows nothing down: spans wait in a queue, and
+//! Sends spans in the background. A receiver that does not answer slows nothing down: spans wait in a queue, and
 //! what finds no room there is dropped and counted.
 
 use std::time::Duration;
@@ -59,7 +59,7 @@ struct Work {
     resource: Resource,
     exported: IntCounter,
     dropped: IntCounter,
-    /// Whether the collector takes nothing at present, and that was told.
+    /// Whether the receiver takes nothing at present, and that was told.
     is_away: bool,
     stop: CancellationToken,
 }
@@ -103,7 +103,7 @@ pub fn start(
 }
 
 impl Exporter {
-    /// Sends what was recorded so far, for no longer than `within`, and ends. A collector that does not answer is not
+    /// Sends what was recorded so far, for no longer than `within`, and ends. A receiver that does not answer is not
     /// asked again.
     pub async fn finish(self, within: Duration) {
         let Some(Running { stop, mut task }) = self.0 else { return };
@@ -152,7 +152,7 @@ impl Work {
         }
     }
 
-    /// Sends the batch until the collector has taken it, has refused it, or the process stops.
+    /// Sends the batch until the receiver has taken it, has refused it, or the process stops.
     async fn send(&mut self, batch: &[Span]) {
         let count = batch.len() as u64;
         let body = Bytes::from(self.resource.request(batch));
@@ -200,7 +200,7 @@ impl Work {
                 endpoint = self.shown,
                 why,
                 "traces are not taken; events are not affected, and spans that find no room are dropped; \
-                 check trace.endpoint and the collector behind it"
+                 check trace.endpoint and the receiver of traces behind it"
             );
         }
     }

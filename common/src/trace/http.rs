@@ -1,5 +1,5 @@
-//! One POST to an OpenTelemetry collector. Each has a connection of its own: there is one in a second at most, and a
-//! collector that was restarted or moved meanwhile is found again.
+//! One POST to a receiver of OTLP. Each has a connection of its own: there is one for each batch, and a
+//! receiver that was restarted or moved meanwhile is found again.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -18,26 +18,26 @@ use super::*;
 use crate::clock::Clock;
 use crate::event::identity::{hash, identify};
 
-/// A collector that answers every request with `status`.
-struct Collector {
+/// A receiver that answers every request with `status`.
+struct Receiver {
     address: SocketAddr,
     status: Arc<AtomicU16>,
     asked: Arc<AtomicU16>,
     taken: Arc<Mutex<Vec<Json>>>,
 }
 
-impl Collector {
+impl Receiver {
     async fn start(status: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let collector = Self {
+        let receiver = Self {
             address,
             status: Arc::new(AtomicU16::new(status)),
             asked: Arc::default(),
             taken: Arc::default(),
         };
-        let (status, taken) = (Arc::clone(&collector.status), Arc::clone(&collector.taken));
-        let asked = Arc::clone(&collector.asked);
+        let (status, taken) = (Arc::clone(&receiver.status), Arc::clone(&receiver.taken));
+        let asked = Arc::clone(&receiver.asked);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (status, taken) = (Arc::clone(&status), Arc::clone(&taken));
@@ -64,7 +64,7 @@ impl Collector {
                 tokio::spawn(served);
             }
         });
-        collector
+        receiver
     }
 
     fn spans(&self) -> usize {
@@ -177,13 +177,13 @@ async fn what_is_off_samples_nothing_and_sends_nothing() {
 
 #[tokio::test]
 async fn a_stop_sends_what_was_recorded() {
-    let collector = Collector::start(200).await;
+    let receiver = Receiver::start(200).await;
     let registry = Registry::new();
     let (tracer, exporter) =
-        start(Some(&section(collector.address)), "analyzer", Clock::default(), &registry).unwrap();
+        start(Some(&section(receiver.address)), "analyzer", Clock::default(), &registry).unwrap();
     (0..700).for_each(|id| tracer.record(span(&id.to_string())));
     exporter.finish(Duration::from_secs(60)).await;
-    assert_eq!(collector.spans(), 700);
+    assert_eq!(receiver.spans(), 700);
     assert_eq!((counted(&registry, "exported"), counted(&registry, "dropped")), (700, 0));
     tracer.record(span("too late"));
     assert_eq!(counted(&registry, "dropped"), 1);
@@ -191,17 +191,17 @@ async fn a_stop_sends_what_was_recorded() {
 
 #[tokio::test]
 async fn what_an_outage_leaves_no_room_for_is_counted_and_the_rest_is_sent_after_it() {
-    let collector = Collector::start(503).await;
+    let receiver = Receiver::start(503).await;
     let registry = Registry::new();
     let (tracer, exporter) =
-        start(Some(&section(collector.address)), "analyzer", Clock::default(), &registry).unwrap();
+        start(Some(&section(receiver.address)), "analyzer", Clock::default(), &registry).unwrap();
     tracer.record(span("0"));
-    until(|| collector.asked.load(Ordering::Relaxed) > 0).await;
+    until(|| receiver.asked.load(Ordering::Relaxed) > 0).await;
     (1..10_000).for_each(|id| tracer.record(span(&id.to_string())));
     let dropped = counted(&registry, "dropped");
     assert!((1..10_000).contains(&dropped), "{dropped}");
-    collector.status.store(200, Ordering::Relaxed);
-    until(|| collector.spans() as u64 == 10_000 - dropped).await;
+    receiver.status.store(200, Ordering::Relaxed);
+    until(|| receiver.spans() as u64 == 10_000 - dropped).await;
     exporter.finish(Duration::from_secs(60)).await;
     assert_eq!(counted(&registry, "exported"), 10_000 - dropped);
     assert_eq!(counted(&registry, "dropped"), dropped);
@@ -209,20 +209,20 @@ async fn what_an_outage_leaves_no_room_for_is_counted_and_the_rest_is_sent_after
 
 #[tokio::test]
 async fn spans_that_are_refused_are_dropped_and_the_next_ones_are_sent() {
-    let collector = Collector::start(400).await;
+    let receiver = Receiver::start(400).await;
     let registry = Registry::new();
     let (tracer, exporter) =
-        start(Some(&section(collector.address)), "analyzer", Clock::default(), &registry).unwrap();
+        start(Some(&section(receiver.address)), "analyzer", Clock::default(), &registry).unwrap();
     tracer.record(span("1"));
     until(|| counted(&registry, "dropped") == 1).await;
-    collector.status.store(200, Ordering::Relaxed);
+    receiver.status.store(200, Ordering::Relaxed);
     tracer.record(span("2"));
     until(|| counted(&registry, "exported") == 1).await;
     exporter.finish(Duration::from_secs(60)).await;
 }
 
 #[tokio::test]
-async fn a_collector_that_is_not_there_delays_no_stop() {
+async fn a_receiver_that_is_not_there_delays_no_stop() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);

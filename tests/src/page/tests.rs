@@ -49,6 +49,21 @@ fn a_mark_has_a_reason() {
 }
 
 #[test]
+fn a_block_within_a_list_is_read_without_its_indentation() {
+    let page =
+        Page::of("1. First:\n\n   ```\n   first\n\n     second\n   ```\n\n2. Then `third`.\n");
+    let text = "first\n\n  second\n".to_owned();
+    assert_eq!(page.scripts, [Script { line: 4, text, not_run: None }]);
+    assert_eq!(page.spans, [(9, "third".to_owned())]);
+}
+
+#[test]
+#[should_panic(expected = "line 2: code that goes over two lines")]
+fn code_within_lines_ends_on_its_line() {
+    Page::of("Run `first` or\nalso `second and\nthird`, and then `fourth`.\n");
+}
+
+#[test]
 fn commands_are_split_as_a_shell_does() {
     let words =
         |script: &str| commands(script).iter().map(|words| words.join("|")).collect::<Vec<_>>();

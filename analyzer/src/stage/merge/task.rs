@@ -107,10 +107,11 @@ impl Task {
                 (result.version, encode(&result))
             }
             Merged::Audit(audit, pace) => {
-                pace.done(now, now);
                 let audit = audit::Audit { stream: stream.to_string(), ..audit.result() };
                 show(&audit, metrics);
-                (audit.version, encode(&audit))
+                let value = encode(&audit);
+                pace.done(now, Instant::now());
+                (audit.version, value)
             }
         };
         if value == self.published {

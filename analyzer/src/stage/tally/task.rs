@@ -85,7 +85,7 @@ pub struct PartitionTask {
     store_pace: Pace,
     /// Records after which the state is stored although the interval has not passed.
     snapshot_records: u64,
-    /// Records counted since it was stored last.
+    /// Records counted since it was stored last; 1 at least if what is stored reflects less than the tally.
     unstored: u64,
     /// When the first of them was counted.
     unstored_since: Option<Instant>,
@@ -139,19 +139,21 @@ impl PartitionTask {
     ) -> Self {
         let Context { config, plan, metrics, tracer, .. } = context;
         let stored = restore(plan, partition, log, metrics);
-        // Also when nothing is counted at first: a snapshot says that the partition is known.
-        let unstored = u64::from(stored.is_none());
         // The one that reflects more, by the queries that are furthest behind.
         let reflected = |tally: &Tally| {
             (tally.replay_from().unwrap_or(tally.next_offset()), tally.next_offset())
         };
+        let held = stored.as_ref().map(reflected);
         let newest = suspended.into_iter().chain(stored).max_by_key(reflected);
         let tally = newest.unwrap_or_else(|| Tally::new(partition, plan));
+        // A suspended tally may be ahead of what is stored. Without any, also when nothing is counted at first: a
+        // snapshot says that the partition is known.
+        let unstored = u64::from(held.is_none_or(|held| held < reflected(&tally)));
         tracing::info!(
             partition,
             next_offset = tally.next_offset(),
             replay_from = tally.replay_from(),
-            snapshot = unstored == 0,
+            snapshot = held.is_some(),
             "counting goes on"
         );
         let mut store_pace = Pace::new(Duration::from_millis(config.snapshot_interval_ms));

@@ -1,4 +1,15 @@
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+
 use super::*;
+
+/// A broker that takes any password, because it does not ask for one.
+fn answering(kafka: Kafka) -> (Kafka, MockCluster<'static, DefaultProducerContext>) {
+    let cluster = MockCluster::new(1).unwrap();
+    let mut kafka = Kafka { brokers: cluster.bootstrap_servers(), ..kafka };
+    kafka.properties.clear();
+    (kafka, cluster)
+}
 
 fn kafka(files: &[(&str, &Path)]) -> Kafka {
     let files = files.iter().map(|(name, path)| ((*name).to_owned(), path.to_path_buf()));
@@ -41,11 +52,11 @@ fn what_is_no_secret_or_is_set_twice_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_change_is_told_once_and_only_when_a_client_can_be_made() {
+async fn a_change_is_told_once_and_only_when_kafka_takes_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("password");
     std::fs::write(&path, "first").unwrap();
-    let kafka = kafka(&[("sasl.password", &path)]);
+    let (kafka, _cluster) = answering(kafka(&[("sasl.password", &path)]));
     let files = kafka.credential_files();
     assert_eq!(files, std::slice::from_ref(&path));
     let mut watched = Watched { kafka, known: digest(&files), refused: None, files };
@@ -57,6 +68,9 @@ async fn a_change_is_told_once_and_only_when_a_client_can_be_made() {
     std::fs::write(&path, "second").unwrap();
     assert!(watched.look());
     assert!(!watched.look());
+    watched.kafka.brokers = "127.0.0.1:1".to_owned();
+    std::fs::write(&path, "third").unwrap();
+    assert!(!watched.look(), "Kafka is away, so that nobody knows whether it takes that password");
 }
 
 #[tokio::test]
@@ -65,7 +79,8 @@ async fn every_clone_of_a_rotation_is_told() {
     let path = directory.path().join("password");
     std::fs::write(&path, "first").unwrap();
     let stop = CancellationToken::new();
-    let mut one = kafka(&[("sasl.password", &path)]).watch_credentials(stop.clone());
+    let (kafka, _cluster) = answering(kafka(&[("sasl.password", &path)]));
+    let mut one = kafka.watch_credentials(stop.clone());
     let other = one.clone();
     assert!(!one.is_due());
     std::fs::write(&path, "second").unwrap();
