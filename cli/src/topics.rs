@@ -2,7 +2,7 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::config::{Flags, Invalid, Service, TierConfig};
 use common::kafka::{Difference, Kafka, Remedy, Topic};
@@ -139,15 +139,20 @@ pub async fn run(args: Args) -> Result<ExitCode, Error> {
         return Ok(ExitCode::SUCCESS);
     }
     let kafka = &config.kafka;
+    let until = Instant::now() + cluster.timeout;
     let work = async {
         if apply {
-            kafka.apply_topics(&Topic::ALL).await
+            kafka.apply_topics(&Topic::ALL, until).await
         } else {
-            kafka.compare_topics(&Topic::ALL).await
+            kafka.compare_topics(&Topic::ALL, until).await
         }
     };
-    let timed_out = |_| Error::TimedOut { brokers: kafka.brokers.clone(), waited: cluster.timeout };
-    let differences = tokio::time::timeout(cluster.timeout, work).await.map_err(timed_out)??;
+    let differences = work.await.map_err(|error| match error {
+        error if error.retryable() => {
+            Error::TimedOut { brokers: kafka.brokers.clone(), waited: cluster.timeout }
+        }
+        error => Error::Kafka(error),
+    })?;
     let is_left = |one: &Difference| !apply || matches!(one.remedy, Remedy::ByHand(_));
     let code = if differences.iter().any(is_left) { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     let text: String =

@@ -163,13 +163,17 @@ impl Principal {
         let consumer = self.consumer(group);
         let mut asked = TopicPartitionList::new();
         asked.add_partition("raw-rsvps", 0);
-        match consumer.committed_offsets(asked, ANSWER) {
-            Ok(_) => true,
-            Err(error) => {
-                refused(error.rdkafka_error_code(), &[RDKafkaErrorCode::GroupAuthorizationFailed])
-                    .unwrap_or_else(|| panic!("the offsets of {group}: {error}"))
+        let refusals = [RDKafkaErrorCode::GroupAuthorizationFailed];
+        eventually(&format!("an answer about the offsets of {group}"), || {
+            match consumer.committed_offsets(asked.clone(), Duration::from_secs(1)) {
+                Ok(_) => Some(true),
+                // librdkafka asks for the coordinator again and again, and tells the refusal in a poll.
+                Err(error) => refused(error.rdkafka_error_code(), &refusals).or_else(|| {
+                    let said = consumer.poll(Duration::from_millis(100))?.err()?;
+                    refused(said.rdkafka_error_code(), &refusals)
+                }),
             }
-        }
+        })
     }
 
     fn join(&self, group: &str) -> bool {

@@ -17,7 +17,8 @@ use super::heard::list_topics;
 use super::topics::TAKE_ANY_TIME;
 use super::{ClientError, Error, Heard, Kafka, Topic};
 
-const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+/// How long Kafka may take to answer.
+pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// An administrator's client.
 pub(super) struct Admin<'k> {
@@ -31,9 +32,8 @@ pub(super) struct Admin<'k> {
 impl<'k> Admin<'k> {
     /// A client, which connects by itself.
     pub(super) fn new(kafka: &'k Kafka) -> Result<Self, Error> {
-        let settings = kafka.client()?;
-        let client = settings.create().map_err(ClientError::from)?;
-        let asking = settings.create_with_context(Heard::default()).map_err(ClientError::from)?;
+        let client = kafka.client()?.create().map_err(ClientError::from)?;
+        let asking = Heard::client(kafka)?;
         let options = AdminOptions::new()
             .request_timeout(Some(ANSWER_DEADLINE))
             .operation_timeout(Some(ANSWER_DEADLINE));
@@ -43,8 +43,17 @@ impl<'k> Admin<'k> {
     /// Finds those of `topics` that exist. It lists all topics, because asking for one by name can make a broker
     /// create it with defaults.
     pub(super) async fn find(&self, topics: &[Topic]) -> Result<BTreeMap<Topic, Found>, Error> {
+        self.find_within(topics, ANSWER_DEADLINE).await
+    }
+
+    /// The same, but waits no longer than `patience` for the list.
+    pub(super) async fn find_within(
+        &self,
+        topics: &[Topic],
+        patience: Duration,
+    ) -> Result<BTreeMap<Topic, Found>, Error> {
         let asking = Arc::clone(&self.asking);
-        let listing = tokio::task::spawn_blocking(move || list_topics(&asking, ANSWER_DEADLINE));
+        let listing = tokio::task::spawn_blocking(move || list_topics(&asking, patience));
         let metadata = listing.await.map_err(|_| Error::Interrupted)?;
         let metadata = self.answered(metadata).await?;
         let mut found = BTreeMap::new();

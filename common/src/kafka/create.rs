@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::admin::Admin;
+use super::admin::{ANSWER_DEADLINE, Admin};
 use super::difference::Difference;
 use super::{Error, Kafka, Remedy, Topic};
 use crate::admin::Condition;
@@ -31,15 +31,19 @@ impl Kafka {
         }
     }
 
-    /// How `topics` differ from what they should be. Waits for the broker like
-    /// [`ensure_topics`](Self::ensure_topics).
+    /// How `topics` differ from what they should be. Waits for the broker until then. No request is under way any more when
+    /// it returns, so that the process may end.
     ///
     /// # Errors
-    /// When trying again cannot help.
-    pub async fn compare_topics(&self, topics: &[Topic]) -> Result<Vec<Difference>, Error> {
-        let mut retry = Retry::new(None);
+    /// When trying again cannot help, or when it is too late, which is a retryable error.
+    pub async fn compare_topics(
+        &self,
+        topics: &[Topic],
+        until: Instant,
+    ) -> Result<Vec<Difference>, Error> {
+        let mut retry = Retry { until: Some(until), ..Retry::new(None) };
         let found = loop {
-            let outcome = Admin::new(self)?.find(topics).await;
+            let outcome = Admin::new(self)?.find_within(topics, retry.patience()).await;
             if let Some(found) = retry.after(outcome).await? {
                 break found;
             }
@@ -49,18 +53,22 @@ impl Kafka {
     }
 
     /// Creates those of `topics` that are missing, and changes settings by which nothing is lost. Returns what it
-    /// found before. Waits for the broker like [`ensure_topics`](Self::ensure_topics).
+    /// found before. Waits for the broker until then, like [`compare_topics`](Self::compare_topics).
     ///
     /// # Errors
-    /// When trying again cannot help.
-    pub async fn apply_topics(&self, topics: &[Topic]) -> Result<Vec<Difference>, Error> {
-        let differences = self.compare_topics(topics).await?;
+    /// As those of `compare_topics`.
+    pub async fn apply_topics(
+        &self,
+        topics: &[Topic],
+        until: Instant,
+    ) -> Result<Vec<Difference>, Error> {
+        let differences = self.compare_topics(topics, until).await?;
         let missing: Vec<_> = differences
             .iter()
             .filter(|difference| difference.remedy == Remedy::Create)
             .map(|difference| difference.topic)
             .collect();
-        let mut retry = Retry::new(None);
+        let mut retry = Retry { until: Some(until), ..Retry::new(None) };
         loop {
             let outcome = self.try_apply_topics(topics, &missing).await;
             if let Some(()) = retry.after(outcome).await? {
@@ -135,13 +143,21 @@ struct Retry<'c> {
     started: Instant,
     /// Whether Kafka was asked at least once.
     asked: bool,
+    /// When it is too late for another attempt.
+    until: Option<Instant>,
     condition: Option<&'c Condition>,
 }
 
 impl<'c> Retry<'c> {
     fn new(condition: Option<&'c Condition>) -> Self {
         let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-        Self { backoff, started: Instant::now(), asked: false, condition }
+        Self { backoff, started: Instant::now(), asked: false, until: None, condition }
+    }
+
+    /// How long the next attempt may wait for an answer.
+    fn patience(&self) -> Duration {
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        left.map_or(ANSWER_DEADLINE, |left| left.min(ANSWER_DEADLINE))
     }
 
     /// What the attempt gave; `None`, after a wait, if it is to be made again.
@@ -160,6 +176,9 @@ impl<'c> Retry<'c> {
                     condition.unset(error.to_string());
                 }
                 let delay = self.backoff.next_delay(&mut rand::rng());
+                if self.until.is_some_and(|until| Instant::now() + delay >= until) {
+                    return Err(error);
+                }
                 tokio::time::sleep(delay).await;
                 Ok(None)
             }

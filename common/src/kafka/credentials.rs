@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::producer::Producer as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -175,9 +175,7 @@ impl Watched {
 
     /// Asks Kafka something as a client with the present contents.
     fn try_them(&self) -> Result<(), String> {
-        let settings = self.kafka.client().map_err(|error| error.to_string())?;
-        let made = settings.create_with_context(Heard::default()).map_err(ClientError::from);
-        let client: BaseProducer<Heard> = made.map_err(|error| error.to_string())?;
+        let client = Heard::client(&self.kafka).map_err(|error| error.to_string())?;
         let answer = list_topics(&client, ANSWER_DEADLINE);
         answer.map(drop).map_err(|error| client.context().explain(&error, &self.kafka))
     }

@@ -12,7 +12,7 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
-use super::{Kafka, untrusted};
+use super::{ClientError, Kafka, untrusted};
 
 /// How long it takes to hear what a client reports.
 const EVENTS: Duration = Duration::from_millis(20);
@@ -37,6 +37,17 @@ enum Refusal {
 }
 
 impl Heard {
+    /// A client whose only purpose is to ask Kafka something, and to hear why it does not answer.
+    ///
+    /// # Errors
+    /// When it cannot be made from the settings.
+    pub(super) fn client(kafka: &Kafka) -> Result<BaseProducer<Self>, ClientError> {
+        let mut settings = kafka.client()?;
+        // What a broker does that expects another protocol is no error to librdkafka.
+        settings.set_log_level(RDKafkaLogLevel::Info);
+        Ok(settings.create_with_context(Self::default())?)
+    }
+
     /// Whether Kafka was reached and refuses the connection, so that waiting for an answer is in vain.
     pub fn is_refusal(&self) -> bool {
         self.lock().as_deref().is_some_and(|reason| Refusal::of(reason).is_some())
