@@ -118,11 +118,12 @@ fn each_tier_works_with_the_rights_that_are_granted_to_it_and_nobody_has_more() 
     let identity = authority.issue("millrace", &[]);
     let granted = grants();
     let principals = TIERS.into_iter().chain(["topics", "stranger"]);
-    let principals =
-        principals.map(|name| (name, Principal::new(secured.client(name, "first", &identity))));
+    let principals: Vec<_> = principals
+        .map(|name| (name, Principal::new(secured.client(name, "first", &identity))))
+        .collect();
     let mut wrong = Vec::new();
     let mut tried = 0;
-    for (name, principal) in principals {
+    for (name, principal) in &principals {
         let topics = TOPICS
             .into_iter()
             .chain(["others"])
@@ -139,7 +140,22 @@ fn each_tier_works_with_the_rights_that_are_granted_to_it_and_nobody_has_more() 
             }
         }
     }
-    assert_eq!((wrong, tried), (Vec::<String>::new(), 5 * (6 * 8 + 4 * 3)));
+    assert_eq!((wrong, tried), (Vec::<String>::new(), 5 * (6 * 7 + 4 * 3)));
+
+    let retention = |topic: &str| secured.broker.setting(topic, "retention.ms");
+    let before = retention("others");
+    for (name, principal) in &principals {
+        for topic in TOPICS.into_iter().chain(["others"]) {
+            let is_allowed = is_granted(&granted, name, "topic", topic, "AlterConfigs");
+            let ms = if is_allowed { "1111111111" } else { "2222222222" };
+            principal.set_retention(topic, ms);
+            if is_allowed {
+                eventually("the new retention", || (retention(topic) == ms).then_some(()));
+            }
+        }
+    }
+    assert_eq!(TOPICS.map(retention), TOPICS.map(|_| "1111111111".to_owned()));
+    assert_eq!(retention("others"), before);
 
     // A certificate names the principal at the other listener.
     let collector = authority.issue("collector", &[]);

@@ -8,6 +8,9 @@ use super::{Error, Kafka, Remedy, Topic};
 use crate::admin::Condition;
 use crate::backoff::Backoff;
 
+/// How long to wait before looking again whether topics have changed.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// How long a cluster that has just started may refuse to create topics before the refusal counts as final.
 const SETTLING: Duration = Duration::from_secs(30);
 
@@ -113,14 +116,34 @@ impl Kafka {
             admin.create(missing).await?;
             self.listed(&admin, missing).await?;
         }
+        let mut changed = Vec::new();
         for (topic, found) in admin.find(topics).await? {
             let differences = self.differences(topic, Some(&found));
             let changes: Vec<_> = differences.iter().filter_map(Difference::change).collect();
             if !changes.is_empty() {
                 admin.set(topic, &found, &changes).await?;
+                changed.push(topic);
             }
         }
-        Ok(())
+        self.have_changed(&admin, &changed).await
+    }
+
+    /// Waits until topics have the settings that were set just now, which takes a moment; not being allowed to set them
+    /// looks like a change that does not come.
+    async fn have_changed(&self, admin: &Admin<'_>, topics: &[Topic]) -> Result<(), Error> {
+        let asked = Instant::now();
+        loop {
+            let found = admin.find(topics).await?;
+            let is_left = |topic: &&Topic| {
+                let differences = self.differences(**topic, found.get(*topic));
+                differences.iter().any(|difference| difference.change().is_some())
+            };
+            let Some(&topic) = topics.iter().find(is_left) else { return Ok(()) };
+            if asked.elapsed() >= ANSWER_DEADLINE {
+                return Err(Error::Unchanged { topic: self.name(topic).to_owned() });
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Checks that topics that were created just now are listed. Another process may have created one meanwhile, with

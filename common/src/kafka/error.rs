@@ -76,13 +76,12 @@ pub enum Error {
     Unsuitable(#[from] Unsuitable),
     /// The broker refused to change a setting of a topic.
     #[error(
-        "Kafka refused to change the settings of the topic {topic}: {code}; change them by hand or grant the right to"
+        "Kafka did not change the settings of the topic {topic}: grant this user the right to (AlterConfigs), or change \
+         them by hand"
     )]
     Unchanged {
         /// The topic.
         topic: String,
-        /// The broker's answer.
-        code: RDKafkaErrorCode,
     },
     /// The cluster cannot create a topic or partitions yet, because it is still starting.
     #[error("Kafka does not create the topic {topic} yet: {code}")]
