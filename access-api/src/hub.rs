@@ -24,7 +24,7 @@ use crate::metrics::{FrameKind, Metrics};
 mod frame;
 mod reader;
 mod ring;
-mod state;
+pub(crate) mod state;
 
 pub use frame::{Frame, WRAPPING_BYTES};
 pub use reader::{Batch, Reader, Subscribed};

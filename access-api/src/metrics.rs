@@ -4,7 +4,7 @@ use common::metrics::{Factory, Timestamp};
 use common::protocol::ByeReason;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use crate::hub::{Dropped, Resume};
+use crate::hub::state::{Dropped, Resume};
 
 /// Handles to the metrics.
 #[derive(Debug, Clone)]

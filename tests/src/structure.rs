@@ -68,27 +68,36 @@ const SHARED: [&str; 4] =
 /// Macros that write to an output.
 const WRITING_MACROS: [&str; 4] = ["print", "println", "eprint", "eprintln"];
 
+/// All files below a folder whose names end like this, with their texts.
+///
+/// # Panics
+/// When a file cannot be read.
+pub fn texts_below(folder: &Path, extension: &str) -> Vec<(PathBuf, String)> {
+    let mut texts = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry of that folder").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                let text = std::fs::read_to_string(&path).expect("a text");
+                texts.push((path, text));
+            }
+        }
+    }
+    texts
+}
+
 impl Sources {
     /// Reads all `.rs` files below `src`.
     ///
     /// # Panics
     /// When a file cannot be read, or is not Rust.
     pub fn read(src: &Path) -> Self {
-        let mut texts = Vec::new();
-        let mut folders = vec![src.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).expect("a folder of sources") {
-                let path = entry.expect("an entry of that folder").path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "rs") {
-                    let text = std::fs::read_to_string(&path).expect("a source is text");
-                    let path = path.strip_prefix(src).expect("it lies below").to_owned();
-                    texts.push((path, text));
-                }
-            }
-        }
-        Self::parse(texts)
+        let texts = texts_below(src, "rs");
+        let below = |path: PathBuf| path.strip_prefix(src).expect("it lies below").to_owned();
+        Self::parse(texts.into_iter().map(|(path, text)| (below(path), text)))
     }
 
     /// Does the same as [`read`](Self::read) with `(path below src, text)`.

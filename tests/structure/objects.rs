@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use pipeline_tests::structure::texts_below;
+
 /// Flags of kubectl that are followed by a value of their own.
 const WITH_VALUE: [&str; 9] = ["-n", "-l", "-o", "-k", "-f", "-c", "-p", "--patch", "--namespace"];
 
@@ -15,17 +17,8 @@ impl Objects {
     /// When a file cannot be read.
     pub fn read(folder: &Path) -> Self {
         let mut objects = Self(BTreeSet::new());
-        let mut folders = vec![folder.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).expect("a folder of manifests") {
-                let path = entry.expect("an entry").path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "yaml") {
-                    let text = std::fs::read_to_string(&path).expect("a manifest");
-                    text.split("\n---\n").for_each(|document| objects.add(document));
-                }
-            }
+        for (_, text) in texts_below(folder, "yaml") {
+            text.split("\n---\n").for_each(|document| objects.add(document));
         }
         objects
     }
