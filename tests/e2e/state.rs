@@ -111,12 +111,13 @@ fn what_a_zombie_writes_last_is_not_what_a_compacted_topic_ends_on() {
     assert_eq!(analyzers.end(Signal::SIGTERM), Some(0));
 
     // The first one wakes up and writes what it still had in hand.
-    let partition = of_zombie[0].partition;
-    let late = of_zombie.iter().map(|record| {
-        let key = String::from_utf8(record.key.clone().expect("a key")).expect("text");
-        (key, record.payload.clone())
-    });
-    analyzers.send(PARTIALS, Some(partition), late.collect::<Vec<_>>());
+    for partition in 0..PARTITIONS {
+        let late = of_zombie.iter().filter(|record| record.partition == partition).map(|record| {
+            let key = String::from_utf8(record.key.clone().expect("a key")).expect("text");
+            (key, record.payload.clone())
+        });
+        analyzers.send(PARTIALS, Some(partition), late.collect::<Vec<_>>());
+    }
     analyzers.broker.alter_topic(
         PARTIALS,
         &[
@@ -125,12 +126,12 @@ fn what_a_zombie_writes_last_is_not_what_a_compacted_topic_ends_on() {
             ("segment.ms", "500"),
         ],
     );
-    let key = of_zombie.last().expect("a record").key.clone();
+    let Record { key, partition, .. } = of_zombie.last().expect("a record");
     eventually("compaction keeps the zombie's last record of a key", || {
         // A segment is closed, and so can be compacted, when a later record comes.
-        analyzers.send(PARTIALS, Some(partition), [("roll".to_owned(), b"x".to_vec())]);
+        analyzers.send(PARTIALS, Some(*partition), [("roll".to_owned(), b"x".to_vec())]);
         let standing = analyzers.topics.read(PARTIALS);
-        (standing.iter().filter(|record| record.key == key).count() == 1).then_some(())
+        (standing.iter().filter(|record| record.key == *key).count() == 1).then_some(())
     });
 
     analyzers.start(TOPICS_ALONE);
