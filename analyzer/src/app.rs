@@ -1,11 +1,13 @@
 //! The analyzer's process: it prepares the topics, then runs the two stages until one of them ends.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use common::admin::Condition;
 use common::kafka::reader::Reader;
 use common::kafka::{Kafka, Topic};
 use common::tier::Host;
+use tokio::time::sleep;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -13,12 +15,19 @@ use crate::metrics::Metrics;
 use crate::stage::context::{Context, Partitions};
 use crate::stage::{Running, merge, tally};
 
-/// Runs both stages until `host` is shut down. When the credentials for Kafka change, they stop and start again with
-/// new clients, from the state in Kafka, as after a restart of the process.
+/// A member that is fenced again within this time shares its `instance_id` with another process. Once may be Kafka's
+/// doing: a broker that is killed while a member joins knows only the member before it.
+const FENCED_AGAIN: Duration = Duration::from_secs(60);
+
+/// How long to wait while a certificate was replaced and its key not yet.
+const CREDENTIALS_PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs both stages until `host` is shut down. When the credentials for Kafka change, or Kafka fences a member, they stop
+/// and start again with new clients, from the state in Kafka, as after a restart of the process.
 ///
 /// # Errors
-/// When a stage fails or panics; the other one is stopped first. The process should then be started again: it
-/// continues from the state in Kafka.
+/// When a stage fails or panics, or is fenced twice within [`FENCED_AGAIN`]; the other one is stopped first. The process
+/// should then be started again: it continues from the state in Kafka.
 pub async fn run(config: Config, host: Host) -> Result<(), Error> {
     let plan = Arc::new(config.plan()?);
     let metrics = Metrics::new(&host.registry, &plan, &config.kafka.topics)?;
@@ -35,6 +44,7 @@ pub async fn run(config: Config, host: Host) -> Result<(), Error> {
         partitions = prepare(Arc::clone(&config), &conditions.topics) => partitions?,
     };
     conditions.topics.set();
+    let mut fenced: Option<Instant> = None;
     loop {
         let stop = host.shutdown.child_token();
         let context = Context {
@@ -49,14 +59,29 @@ pub async fn run(config: Config, host: Host) -> Result<(), Error> {
         rotation.acknowledge();
         let stages = stages(context, &conditions);
         tokio::pin!(stages);
-        tokio::select! {
-            outcome = &mut stages => return outcome,
-            () = rotation.due() => {}
-        }
-        stop.cancel();
-        stages.await?;
+        let why = tokio::select! {
+            outcome = &mut stages => match outcome {
+                Err(error) if error.is_fenced() && fenced.is_none_or(|at| at.elapsed() > FENCED_AGAIN) => {
+                    tracing::warn!(%error, "joining again");
+                    fenced = Some(Instant::now());
+                    "joining the group again"
+                }
+                // The topics were made ready by such clients, so the configuration can be used.
+                Err(error) if error.is_of_client() => {
+                    tracing::warn!(%error, "trying again");
+                    host.shutdown.run_until_cancelled(sleep(CREDENTIALS_PAUSE)).await;
+                    "the credentials for kafka cannot be used now"
+                }
+                outcome => return outcome,
+            },
+            () = rotation.due() => {
+                stop.cancel();
+                stages.await?;
+                "starting again with changed credentials for kafka"
+            }
+        };
         for condition in [&conditions.tallies, &conditions.merges] {
-            condition.unset("starting again with changed credentials for kafka");
+            condition.unset(why);
         }
         if host.shutdown.is_cancelled() {
             return Ok(());

@@ -1,6 +1,7 @@
 //! Errors of the analyzer.
 
 use common::kafka::reader;
+use rdkafka::error::RDKafkaErrorCode;
 
 use crate::{group, publisher};
 
@@ -113,6 +114,23 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether Kafka knows a newer member with this one's `instance_id`.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Group(group::Error::Fatal { source, .. })
+            if source.rdkafka_error_code() == Some(RDKafkaErrorCode::FencedInstanceId))
+    }
+
+    /// Whether a client of Kafka could not be made.
+    pub fn is_of_client(&self) -> bool {
+        matches!(
+            self,
+            Self::Client(_)
+                | Self::Group(group::Error::Client(_))
+                | Self::Publisher(publisher::Error::Client(_))
+                | Self::Reader(reader::Error::Client(_))
+        )
+    }
+
     /// Whether a new start may succeed without anybody changing anything.
     pub fn retryable(&self) -> bool {
         match self {

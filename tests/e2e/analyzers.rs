@@ -23,6 +23,12 @@ pub const PARTIALS: &str = "topn-rsvps-partials";
 pub const STATE: &str = "topn-rsvps-state";
 const RESULTS: &str = "topn-rsvps";
 pub const PARTITIONS: i32 = 4;
+/// A configuration that ranks the topics of RSVPs.
+pub const RSVP_TOPICS: &str = r#"
+[[query]]
+name = "topics"
+item = "/group/group_topics/*/topic_name"
+"#;
 const FLUSH: Duration = Duration::from_secs(60);
 
 /// Apache Kafka, and analyzers on it one after another.
@@ -87,6 +93,17 @@ impl Analyzers {
             producer.poll(Duration::ZERO);
         }
         producer.flush(FLUSH).expect("all records are acknowledged");
+    }
+
+    /// Writes the RSVPs `ids`, each to one of seven topics.
+    pub fn feed(&self, ids: std::ops::Range<u32>) {
+        self.send(RAW, None, ids.map(|id| {
+            let rsvp = format!(
+                r#"{{"rsvp_id":{id},"response":"yes","mtime":1425790000000,"group":{{"group_country":"us","group_topics":[{{"topic_name":"t{}"}}]}}}}"#,
+                id % 7
+            );
+            (id.to_string(), rsvp.into_bytes())
+        }));
     }
 
     /// Starts an analyzer with this configuration.
@@ -159,11 +176,16 @@ impl Analyzers {
 
     /// Waits until the analyzer that runs ends by itself, and returns its exit code.
     pub fn await_end(&mut self) -> Option<i32> {
-        let child = self.running.as_mut().expect("an analyzer was started");
-        let status =
-            eventually("the analyzer's end", || child.try_wait().expect("waiting for a child"));
+        let code = eventually("the analyzer's end", || self.exit_code());
         self.running = None;
-        status.code()
+        code
+    }
+
+    /// The exit code of the analyzer that was started last; `None` while it runs. The inner one is `None` if a signal
+    /// ended it.
+    pub fn exit_code(&mut self) -> Option<Option<i32>> {
+        let child = self.running.as_mut().expect("an analyzer was started");
+        child.try_wait().expect("waiting for a child").map(|status| status.code())
     }
 }
 

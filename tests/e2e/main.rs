@@ -15,6 +15,7 @@ mod crash;
 mod dashboard;
 mod event_time;
 mod exact;
+mod groups;
 mod lifecycle;
 mod metrics;
 mod presets;

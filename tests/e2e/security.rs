@@ -71,15 +71,20 @@ fn secured(authority: &Authority) -> Secured {
     });
     write_identity(files, &authority.issue("millrace", &[]));
     std::fs::write(files.join("millrace.toml"), configuration(files)).expect("writing a file");
-    let brokers = secured.address(Listener::Passwords);
-    let config = files.join("millrace.toml");
-    let config = config.to_str().expect("text");
-    let login = [("TOPICS__KAFKA__PROPERTY_FILES", login(files, "topics"))];
-    let login = login.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let apply = ["topics", "apply", "--config", config, "--brokers", &brokers];
-    let made = run("millrace", &apply, &login);
+    let made = apply_topics(&secured, "topics");
     assert!(made.status.success(), "{made:?}");
     secured
+}
+
+/// Runs `millrace topics apply` as this user.
+fn apply_topics(secured: &Secured, user: &str) -> Output {
+    let brokers = secured.address(Listener::Passwords);
+    let config = secured.files().join("millrace.toml");
+    let config = config.to_str().expect("text");
+    let login = login(secured.files(), user);
+    let apply = ["topics", "apply", "--config", config, "--brokers", &brokers];
+    let environment = [("TOPICS__KAFKA__PROPERTY_FILES", login.as_str())];
+    run("millrace", &apply, &environment)
 }
 
 fn start(secured: &Secured, recording: &Path, rate: u32) -> Sandbox {
@@ -111,6 +116,18 @@ fn each_tier_works_with_the_rights_that_are_granted_to_it_and_nobody_has_more() 
     let refused = sandbox.log().lines().filter(|line| line.contains("uthorization")).count();
     assert_eq!(refused, 0, "{}", sandbox.log());
     assert!(sandbox.stop().status.success());
+
+    // Somebody who may look and not change. The client library does not tell that Kafka refused; the command finds it out.
+    write_password(secured.files(), "reader", "first");
+    secured.set_password("reader", "first");
+    let look = ["--operation", "Describe", "--operation", "DescribeConfigs", "--topic", "*"];
+    let reader = ["--add", "--allow-principal", "User:reader"];
+    secured.tool("kafka-acls.sh", &[&reader[..], &look[..]].concat());
+    secured.broker.alter_topic("topn-rsvps-state", &[("segment.ms", "3600000")]);
+    let refused = apply_topics(&secured, "reader");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(said.contains("did not change the settings of the topic topn-rsvps-state"), "{said}");
 
     // Somebody who is known and has no rights, and a topic and a group that belong to others.
     secured.set_password("stranger", "first");

@@ -4,13 +4,7 @@ use nix::sys::signal::Signal;
 use pipeline_tests::{eventually, topics::Record};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::analyzers::{Analyzers, PARTIALS, PARTITIONS, RAW, STATE};
-
-const TOPICS_ALONE: &str = r#"
-[[query]]
-name = "topics"
-item = "/group/group_topics/*/topic_name"
-"#;
+use crate::analyzers::{Analyzers, PARTIALS, PARTITIONS, RAW, RSVP_TOPICS, STATE};
 
 const TOPICS_AND_COUNTRIES: &str = r#"
 [[query]]
@@ -22,22 +16,11 @@ name = "countries"
 item = "/group/group_country"
 "#;
 
-/// Writes the events `ids`, each of its own topic and one country.
-fn feed(analyzers: &Analyzers, ids: std::ops::Range<u32>) {
-    analyzers.send(RAW, None, ids.map(|id| {
-        let event = format!(
-            r#"{{"rsvp_id":{id},"response":"yes","mtime":1425790000000,"group":{{"group_country":"us","group_topics":[{{"topic_name":"t{}"}}]}}}}"#,
-            id % 7
-        );
-        (id.to_string(), event.into_bytes())
-    }));
-}
-
 #[test]
 fn a_raw_topic_made_anew_is_refused_also_when_it_is_longer_than_what_was_counted() {
     let mut analyzers = Analyzers::new();
-    feed(&analyzers, 0..200);
-    analyzers.start(TOPICS_ALONE);
+    analyzers.feed(0..200);
+    analyzers.start(RSVP_TOPICS);
     analyzers.result("topics", 200);
     assert_eq!(analyzers.end(Signal::SIGTERM), Some(0));
 
@@ -47,8 +30,8 @@ fn a_raw_topic_made_anew_is_refused_also_when_it_is_longer_than_what_was_counted
     deleted.expect("deleting a topic");
     eventually("the topic is gone", || analyzers.topics.ends(RAW).is_none().then_some(()));
     analyzers.broker.create_topic(RAW, PARTITIONS);
-    feed(&analyzers, 5_000..5_600);
-    analyzers.start(TOPICS_ALONE);
+    analyzers.feed(5_000..5_600);
+    analyzers.start(RSVP_TOPICS);
     assert_ne!(analyzers.await_end(), Some(0), "it refuses");
     let log = std::fs::read_to_string(analyzers.log()).expect("a log");
     assert!(log.contains("was created anew") && log.contains(STATE), "{log}");
@@ -57,7 +40,7 @@ fn a_raw_topic_made_anew_is_refused_also_when_it_is_longer_than_what_was_counted
 #[test]
 fn two_configurations_by_turns_keep_each_others_counts_though_the_log_is_gone() {
     let mut analyzers = Analyzers::new();
-    feed(&analyzers, 0..500);
+    analyzers.feed(0..500);
     analyzers.start(TOPICS_AND_COUNTRIES);
     analyzers.result("countries", 500);
     analyzers.await_stored(500);
@@ -74,16 +57,16 @@ fn two_configurations_by_turns_keep_each_others_counts_though_the_log_is_gone() 
     deleted.expect("deleting records");
 
     // One that knows fewer queries goes further, stores that several times, and dies.
-    feed(&analyzers, 500..1_000);
-    analyzers.start(TOPICS_ALONE);
+    analyzers.feed(500..1_000);
+    analyzers.start(RSVP_TOPICS);
     analyzers.result("topics", 1_000);
     analyzers.await_stored(1_000);
-    feed(&analyzers, 1_000..1_100);
+    analyzers.feed(1_000..1_100);
     analyzers.result("topics", 1_100);
     analyzers.await_stored(1_100);
     analyzers.end(Signal::SIGKILL);
 
-    feed(&analyzers, 900..1_200);
+    analyzers.feed(900..1_200);
     analyzers.start(TOPICS_AND_COUNTRIES);
     for query in ["topics", "countries"] {
         let result = analyzers.result(query, 1_400);
@@ -97,16 +80,16 @@ fn two_configurations_by_turns_keep_each_others_counts_though_the_log_is_gone() 
 #[test]
 fn what_a_zombie_writes_last_is_not_what_a_compacted_topic_ends_on() {
     let mut analyzers = Analyzers::new();
-    feed(&analyzers, 0..400);
-    analyzers.start(TOPICS_ALONE);
+    analyzers.feed(0..400);
+    analyzers.start(RSVP_TOPICS);
     analyzers.result("topics", 400);
     analyzers.await_stored(400);
     analyzers.end(Signal::SIGKILL);
     let of_zombie: Vec<Record> = analyzers.topics.read(PARTIALS);
     assert!(!of_zombie.is_empty());
 
-    analyzers.start(TOPICS_ALONE);
-    feed(&analyzers, 400..1_000);
+    analyzers.start(RSVP_TOPICS);
+    analyzers.feed(400..1_000);
     analyzers.result("topics", 1_000);
     assert_eq!(analyzers.end(Signal::SIGTERM), Some(0));
 
@@ -134,8 +117,8 @@ fn what_a_zombie_writes_last_is_not_what_a_compacted_topic_ends_on() {
         (standing.iter().filter(|record| record.key == *key).count() == 1).then_some(())
     });
 
-    analyzers.start(TOPICS_ALONE);
-    feed(&analyzers, 1_000..1_001);
+    analyzers.start(RSVP_TOPICS);
+    analyzers.feed(1_000..1_001);
     let result = analyzers.result("topics", 1_001);
     assert_eq!(result["total"], 1_001, "{result}");
     assert_eq!(analyzers.end(Signal::SIGTERM), Some(0));

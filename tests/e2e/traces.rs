@@ -138,7 +138,7 @@ fn nothing_is_traced_by_default() {
     for tier in ["collector", "analyzer", "access-api"] {
         let metrics = eventually("metrics", || sandbox.metrics(tier));
         let spans = format!("millrace_{}_trace_spans_total", tier.replace('-', "_"));
-        assert!(metrics.sum(&spans).abs() < f64::EPSILON, "{tier}");
+        assert!(metrics.has(&spans) && metrics.sum(&spans).abs() < f64::EPSILON, "{tier}");
     }
     assert!(sandbox.stop().status.success());
 }

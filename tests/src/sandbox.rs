@@ -451,6 +451,11 @@ impl Metrics {
         let series = self.text.lines().filter(|line| line.starts_with(prefix));
         series.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
     }
+
+    /// Whether there is a series whose name and labels begin with this.
+    pub fn has(&self, prefix: &str) -> bool {
+        self.text.lines().any(|line| line.starts_with(prefix))
+    }
 }
 
 /// Runs one of the binaries to its end, for tests that need no pipeline.
