@@ -38,7 +38,7 @@ export function verdictText(format, state, audit, reason = null) {
     case 'waiting':
       return 'No audit yet. The analyzer publishes one within seconds after the first event.';
     case 'offline':
-      return `${reason ?? 'The server does not answer'}${audit === null ? '' : '; the numbers below are from before'}.`;
+      return `${reason === null ? 'The server does not answer' : `The server refused: ${reason}`}${audit === null ? '' : '; the numbers below are from before'}.`;
     case 'unbalanced':
       return 'The books do not balance.';
     case 'lost':
@@ -61,6 +61,8 @@ export function findings(format, audit) {
       if (mine !== theirs) said.push(`Partition ${partition} has ${format.count(mine)} ${what} in its books, and ${format.count(theirs)} in the results.`);
     }
   }
+  const gap = of(audit.total, 'gap');
+  if (audit.balanced !== true && gap > 0) said.push(`${format.count(gap)} offsets were lost: Kafka deleted their records before they were read.`);
   const control = of(audit.total, 'control');
   if (control > 0) {
     said.push(`For ${format.count(control)} offsets Kafka gives no record: they are transaction markers, or compaction removed the record. A topic that only collectors write to has none.`);

@@ -23,12 +23,13 @@ const BROWSER = {
   clearTimeout: (timer) => globalThis.clearTimeout(timer),
 };
 
-// onFrame(frame) is called for every frame except `bye`, onPhase({ phase, retryAt, everOpen, resuming, refused }) at each
-// change:
+// onFrame(frame) is called for every frame except `bye`, onPhase({ phase, retryAt, everOpen, resuming, refused, bye }) at
+// each change:
 //   phase    'connecting' | 'open' | 'waiting' for the next attempt, which comes at retryAt
 //   everOpen a socket has been open before, or is
 //   resuming the subscription was sent over this socket with a cursor
 //   refused  the last attempt ended before the socket was open
+//   bye      the reason that the server gave for closing the socket that was open last, or null
 export function createSocket({ url, onFrame, onPhase, WebSocket = globalThis.WebSocket, clock = BROWSER }) {
   let socket = null;
   let timer = null;
@@ -36,7 +37,7 @@ export function createSocket({ url, onFrame, onPhase, WebSocket = globalThis.Web
   let retryAtLeastMs = 0;
   let subscription = null; // { queries, cursor, before }; before: queries of the previous one, whose frames may still arrive
   let acknowledged = null;
-  const status = { phase: 'connecting', retryAt: null, everOpen: false, resuming: false, refused: false };
+  const status = { phase: 'connecting', retryAt: null, everOpen: false, resuming: false, refused: false, bye: null };
 
   function enter(phase, changes = {}) {
     Object.assign(status, { phase, retryAt: null }, changes);
@@ -66,7 +67,7 @@ export function createSocket({ url, onFrame, onPhase, WebSocket = globalThis.Web
       const resuming = subscription !== null && subscription.cursor !== null;
       if (subscription !== null) subscription.before = null;
       sendSubscription();
-      enter('open', { everOpen: true, resuming, refused: false });
+      enter('open', { everOpen: true, resuming, refused: false, bye: null });
     };
     mine.onmessage = (message) => {
       if (mine === socket) receive(JSON.parse(message.data));
@@ -78,6 +79,7 @@ export function createSocket({ url, onFrame, onPhase, WebSocket = globalThis.Web
     failedAttempts = 0;
     if (frame.type === 'bye') {
       retryAtLeastMs = frame.retry_ms ?? 0;
+      status.bye = frame.reason ?? null;
       return;
     }
     if (frame.type === 'gap' && subscription !== null) {

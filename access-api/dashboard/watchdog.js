@@ -20,7 +20,7 @@ export const STATES = [
   'kafka-away', // the server cannot reach Kafka: what it sends may be old
   'waiting', // connected, but nothing was counted yet for the query that is shown
   'stale', // the server has a newer result than is shown, or does not answer
-  'slow', // the server has said that this page is too slow, and skips results
+  'slow', // the server has said that this page is too slow
   'catching-up', // results arrive late, because the analyzer or the collector works off a backlog
   'quiet', // connected and nothing newer is known, but no result came for ten seconds
   'live',
@@ -28,13 +28,14 @@ export const STATES = [
 
 export function createWatchdog() {
   return {
-    socket: { phase: 'connecting', retryAt: null, everOpen: false, resuming: false, refused: false },
+    socket: { phase: 'connecting', retryAt: null, everOpen: false, resuming: false, refused: false, bye: null },
     openedAt: null,
     heardAt: null, // when the last frame of any kind arrived
     resultAt: null, // when the result that is shown was new
     newestAt: null, // when the server's newest result was published, according to its last status
     lateAt: -Infinity,
     slowAt: -Infinity,
+    stalled: false, // what it said last of that is that it skips results for this page
     event: { kind: null, at: -Infinity }, // 'resumed' | 'gap', a gap with the number of skipped results
     behindSince: null, // since when the server is known to have a newer result than is shown
     askedAt: -Infinity,
@@ -79,6 +80,7 @@ export function frameArrived(watchdog, frame, said, chosen, now, wallMs) {
     watchdog.newestAt = newestAgo === null ? null : now - Math.max(0, newestAgo);
   } else if (frame.type === 'slow_down' || frame.type === 'stall_warning') {
     watchdog.slowAt = now;
+    watchdog.stalled = frame.type === 'stall_warning';
   } else if (frame.type === 'gap') {
     watchdog.event = { kind: 'gap', skipped: frame.skipped ?? null, at: now };
   } else if (said.version === 'newer' && frame.query === chosen) {
@@ -145,11 +147,13 @@ function silentMs(watchdog, now) {
 
 // The state, one of STATES, and the values that its text needs. `counts`: something was counted for the chosen query.
 export function connectionState(watchdog, counts, now) {
-  const { phase, retryAt, everOpen, refused } = watchdog.socket;
+  const { phase, retryAt, everOpen, refused, bye } = watchdog.socket;
   const quietMs = watchdog.resultAt === null ? 0 : Math.max(0, now - watchdog.resultAt);
   const about = {
     quietMs,
     retryInMs: retryAt === null ? null : Math.max(0, retryAt - now),
+    bye,
+    stalled: watchdog.stalled,
     kafkaAwaySinceMs: watchdog.kafkaAwaySinceMs,
     event: now - watchdog.event.at < HOLD_MS ? watchdog.event : null,
   };

@@ -14,13 +14,16 @@ export const STATE_WORDS = {
   live: 'Live',
 };
 
+// Why the server closed the connection. Other reasons tell a reader nothing.
+const BYE_TEXTS = new Map([['shutdown', 'the server stopped; '], ['stalled', 'this page was too slow; ']]);
+
 // Details of the state. A resume or a gap is shown for some seconds, if the state itself has no details.
-export function detailText(format, { state, hasResult, quietMs, lagMs, retryInMs, kafkaAwaySinceMs, event, wallMs }) {
+export function detailText(format, { state, hasResult, quietMs, lagMs, retryInMs, bye, stalled, kafkaAwaySinceMs, event, wallMs }) {
   switch (state) {
     case 'connecting':
       return 'to the server';
     case 'offline':
-      return retryInMs === null ? 'reconnecting' : `reconnecting in ${Math.max(1, Math.ceil(retryInMs / 1000))} s`;
+      return (BYE_TEXTS.get(bye) ?? '') + (retryInMs === null ? 'reconnecting' : `reconnecting in ${Math.max(1, Math.ceil(retryInMs / 1000))} s`);
     case 'reading':
       return 'the server reads the results from Kafka';
     case 'kafka-away':
@@ -30,7 +33,7 @@ export function detailText(format, { state, hasResult, quietMs, lagMs, retryInMs
     case 'stale':
       return 'newer results are not arriving';
     case 'slow':
-      return 'this page is behind; the server sends it only the newest results';
+      return stalled ? 'this page is behind and gets only the newest results' : 'this page falls behind the server';
     case 'catching-up':
       return lagMs !== null && lagMs >= 1000 ? `working off a backlog, ${format.duration(lagMs)} behind` : 'working off a backlog';
     case 'quiet':

@@ -32,6 +32,7 @@ test('numbers from before are never shown as present ones', () => {
   assert.ok(states.every((state) => STATES.includes(state)));
   assert.equal(verdict({ kind: 'none' }, audit()), 'The server does not answer; the numbers below are from before.');
   assert.equal(verdict({ kind: 'none' }, null), 'The server does not answer.');
+  assert.equal(verdict({ kind: 'refused', reason: 'wait' }, null), 'The server refused: wait.');
 });
 
 test('the findings say in which partition, and what differs', () => {
@@ -41,6 +42,7 @@ test('the findings say in which partition, and what differs', () => {
     'Partition 3 was read through 12 offsets, and 10 are in its books.',
     'Partition 3 has 8 events in its books, and 9 in the results.',
   ]);
+  assert.match(findings(format, audit({ balanced: false, total: { counted: 8, gap: 2 } }))[0], /^2 offsets were lost/);
   assert.match(findings(format, audit({ total: { counted: 1, control: 5 } }))[0], /^For 5 offsets Kafka gives no record/);
 });
 

@@ -16,4 +16,4 @@ export function frame(fields = {}, resultFields = {}) {
 export const snapshot = (fields = {}, resultFields = {}) => frame({ type: 'snapshot', ...fields }, resultFields);
 
 // What the socket tells of itself when it is open.
-export const OPEN = { phase: 'open', retryAt: null, everOpen: true, resuming: false, refused: false };
+export const OPEN = { phase: 'open', retryAt: null, everOpen: true, resuming: false, refused: false, bye: null };

@@ -145,6 +145,20 @@ test('after a bye the page does not connect before the time that the server aske
   assert.deepEqual(frames, []);
 });
 
+test('the reason of a bye is told until a socket is open again', () => {
+  start();
+  newest().open();
+  newest().say({ type: 'bye', reason: 'shutdown', retry_ms: 0 });
+  newest().drop();
+  nextAttempt();
+  newest().drop();
+  assert.equal(phases.at(-1).bye, 'shutdown');
+  nextAttempt();
+  newest().open();
+  newest().drop();
+  assert.equal(phases.at(-1).bye, null);
+});
+
 test('attempts become rarer while nothing answers, and start over after a frame', () => {
   start();
   const gaps = [];

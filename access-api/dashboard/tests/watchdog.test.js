@@ -139,6 +139,16 @@ test('a page that the server calls slow says so', () => {
   assert.equal(at(6_000), 'live');
 });
 
+test('a slow page gets every result until the server says that it skips some', () => {
+  const stalled = (now) => connectionState(watchdog, true, now).stalled;
+  arrive({ type: 'slow_down', percent_full: 50 }, NOTHING, 1_000);
+  assert.equal(stalled(1_000), false);
+  arrive({ type: 'stall_warning', percent_full: 60, skipped: 7 }, NOTHING, 2_000);
+  assert.equal(stalled(2_000), true);
+  arrive({ type: 'slow_down', percent_full: 50 }, NOTHING, 60_000); // it kept up in between
+  assert.equal(stalled(60_000), false);
+});
+
 test('resuming and gaps are told for some seconds', () => {
   const event = (now) => connectionState(watchdog, true, now).event?.kind ?? null;
   arrive(frame(), NEWER, 0);

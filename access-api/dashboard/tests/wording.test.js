@@ -7,7 +7,7 @@ import { detailText, emptyText, legendText, noticeText, STATE_WORDS } from '../w
 import { result } from './fixtures.js';
 
 const format = createFormat('en-GB', 'UTC');
-const calm = { quietMs: 0, lagMs: null, retryInMs: null, kafkaAwaySinceMs: null, event: null, wallMs: Date.UTC(2026, 0, 1, 14) };
+const calm = { quietMs: 0, lagMs: null, retryInMs: null, bye: null, stalled: false, kafkaAwaySinceMs: null, event: null, wallMs: Date.UTC(2026, 0, 1, 14) };
 const detail = (fields) => detailText(format, { ...calm, ...fields });
 
 test('every state has a word of its own', () => {
@@ -19,6 +19,17 @@ test('offline counts down and never to zero', () => {
   assert.equal(detail({ state: 'offline', retryInMs: 3_200 }), 'reconnecting in 4 s');
   assert.equal(detail({ state: 'offline', retryInMs: 0 }), 'reconnecting in 1 s');
   assert.equal(detail({ state: 'offline' }), 'reconnecting');
+});
+
+test('offline says why the server closed the connection, if that tells a reader something', () => {
+  assert.equal(detail({ state: 'offline', bye: 'shutdown', retryInMs: 3_200 }), 'the server stopped; reconnecting in 4 s');
+  assert.equal(detail({ state: 'offline', bye: 'stalled' }), 'this page was too slow; reconnecting');
+  assert.equal(detail({ state: 'offline', bye: 'constructor' }), 'reconnecting');
+});
+
+test('a slow page says that results are skipped only when they are', () => {
+  assert.equal(detail({ state: 'slow' }), 'this page falls behind the server');
+  assert.equal(detail({ state: 'slow', stalled: true }), 'this page is behind and gets only the newest results');
 });
 
 test('a quiet stream says for how long no result came', () => {
