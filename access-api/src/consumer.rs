@@ -12,13 +12,13 @@
 //! topic, a hash of the cluster's id and the topic's name is used as its identity.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::admin::Condition;
 use common::backoff::Backoff;
 use common::clock::Clock;
-use common::kafka::reader::Polled;
+use common::kafka::reader::{self, Polled};
 use common::kafka::{Kafka, Rotation};
 use common::protocol::StreamId;
 use common::trace::Tracer;
@@ -42,6 +42,10 @@ mod traces;
 
 /// How long one poll waits, and so how late the thread may notice that it is to stop.
 const POLL: Duration = Duration::from_millis(100);
+
+/// After this much silence Kafka is asked for the end of the topic. A client whose topic was deleted and made anew may
+/// stand still for ever without an error (librdkafka 3255).
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// The readiness conditions that the consumer sets.
 #[derive(Debug, Clone)]
@@ -127,8 +131,9 @@ impl Consumer {
             return Ok(());
         };
         let mut invalid: u64 = 0;
+        let mut silence = Silence::begin();
         while !self.shutdown.is_cancelled() {
-            if self.renew(&mut topic) {
+            if self.rotation.is_due() && self.renew(&mut topic) {
                 topic.assign(progress.next)?;
             }
             if progress.next >= progress.end && !self.hub.is_complete() {
@@ -138,8 +143,11 @@ impl Consumer {
             let mut is_lost = false;
             let mut again = None;
             match topic.reader.poll(POLL)? {
-                Polled::Nothing => {}
+                Polled::Nothing => {
+                    is_lost = silence.is_suspicious(progress.next, || topic.watermarks())
+                }
                 Polled::Record(record) => {
+                    silence = Silence::begin();
                     progress.next = sequence(record.offset()) + 1;
                     again = self.take(&record, &mut progress, &mut invalid);
                 }
@@ -158,13 +166,15 @@ impl Consumer {
                 self.conditions.results.unset(
                     "the position in the results is lost; asking Kafka which results there are",
                 );
+                // What a client knows of a topic that is gone may keep it from reading the new one.
+                self.renew(&mut topic);
                 let Some((low, high)) = self.watermarks(&mut topic)? else { return Ok(()) };
                 again = self.find_position(&topic, &progress, low, high)?;
             }
             if let Some(identity) = again {
                 self.conditions.results.unset("reading the results again");
                 match self.begin(&mut topic, identity, progress.refuted)? {
-                    Some(begun) => progress = begun,
+                    Some(begun) => (progress, silence) = (begun, Silence::begin()),
                     None => return Ok(()),
                 }
             }
@@ -225,7 +235,9 @@ impl Consumer {
                     if self.is_stopped_while_waiting(&error) {
                         return Ok(None);
                     }
-                    self.renew(topic);
+                    if self.rotation.is_due() {
+                        self.renew(topic);
+                    }
                 }
                 outcome => {
                     self.conditions.kafka.set();
@@ -237,11 +249,8 @@ impl Consumer {
         }
     }
 
-    /// Gives the topic a new client, without a position, if the credentials for Kafka have changed. Returns whether it did.
+    /// Gives the topic a new client, which has the present credentials and no position. Returns whether it did.
     fn renew(&mut self, topic: &mut Topic) -> bool {
-        if !self.rotation.is_due() {
-            return false;
-        }
         self.rotation.acknowledge();
         // If the files have changed once more and do not fit together, the watch tells when they do again.
         let renewed = topic.renew(&self.kafka, self.context());
@@ -378,6 +387,44 @@ impl Progress {
             }
             Identity::Expected(_) | Identity::Unnamed(_) => Some(Identity::Expected(stream)),
         }
+    }
+}
+
+/// How long nothing came.
+struct Silence {
+    asked: Instant,
+    /// The end of the topic that was not reached, and how often it was found.
+    missed: Option<(u64, u32)>,
+}
+
+impl Silence {
+    fn begin() -> Self {
+        Self { asked: Instant::now(), missed: None }
+    }
+
+    /// Whether there is no topic, or it has ended elsewhere than at `next` for a while, which is asked at times. The same end is suspicious
+    /// only once: there may be offsets without a record before it.
+    fn is_suspicious(
+        &mut self,
+        next: u64,
+        span: impl FnOnce() -> Result<(u64, u64), Error>,
+    ) -> bool {
+        if self.asked.elapsed() < SILENCE {
+            return false;
+        }
+        self.asked = Instant::now();
+        let end = match span() {
+            Ok((_, end)) => end,
+            // The client that reads may not notice for minutes.
+            Err(Error::Read(reader::Error::Unanswered { source, .. })) => {
+                return is_topic_gone(&source);
+            }
+            // While Kafka does not answer, statistics and errors of the client say so.
+            Err(_) => return false,
+        };
+        let before = self.missed.filter(|&(missed, _)| missed == end).map_or(0, |(_, times)| times);
+        self.missed = (end != next).then_some((end, before.saturating_add(1)));
+        self.missed.is_some_and(|(_, times)| times == 2)
     }
 }
 

@@ -20,7 +20,11 @@ use pipeline_tests::{
     broker::Broker,
     client::{Buffer, Client},
     eventually, free_port, process, times,
+    topics::Topics,
 };
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+const RESULTS: &str = "topn-rsvps";
 
 struct Process {
     child: Child,
@@ -102,6 +106,47 @@ fn with_few_descriptors_clients_are_told_and_kafka_stays_connected() {
     drop(held);
     eventually("an answer", || (process.ask(process.port, "/v1/queries")?.0 == 200).then_some(()));
     assert!(share < 0.5, "{share} of a core");
+}
+
+#[test]
+fn results_are_read_anew_whenever_their_topic_was_made_anew() {
+    let broker = Broker::start();
+    let process = Process::start(&broker.address());
+    eventually("ready", || process.is_ready().then_some(()));
+    for round in 0..4 * times() {
+        // Shorter and longer than the one before, and with lower versions.
+        let (count, total) = ([40, 3, 1, 25][round as usize % 4], 1_000_000 - round);
+        let producer: BaseProducer = broker.client().create().expect("a producer");
+        let write = |key: &str, value: &str| {
+            let sent = producer.send(BaseRecord::to(RESULTS).key(key).payload(value));
+            sent.map_err(|(error, _)| error).expect("sending");
+            producer.flush(Duration::from_secs(60)).expect("an acknowledgement");
+        };
+        write(&format!("stream/{:016x}", round + 1), "{}");
+        for version in 1..=count {
+            let result = serde_json::json!({
+                "v": 1, "query": "topics", "window": {"kind": "running"}, "version": version,
+                "stream": format!("{:016x}", round + 1), "total": total, "top": [],
+            });
+            write("topics", &result.to_string());
+        }
+        eventually(&format!("the last result of topic {round}"), || {
+            let (_, text) = process.ask(process.port, "/v1/queries/topics")?;
+            let result: serde_json::Value = serde_json::from_str(&text).ok()?;
+            (result["version"] == count && result["total"] == total).then_some(())
+        });
+        eventually("ready again", || process.is_ready().then_some(()));
+
+        let deleted = broker
+            .administer(async |admin, options| admin.delete_topics(&[RESULTS], options).await);
+        deleted.expect("deleting a topic");
+        let topics = Topics::at(&broker.address());
+        eventually("the topic is gone", || topics.ends(RESULTS).is_none().then_some(()));
+        if round % 4 == 1 {
+            eventually("the access-api knows it", || (!process.is_ready()).then_some(()));
+        }
+        broker.create_topic(RESULTS, 1);
+    }
 }
 
 /// What a client has seen last.

@@ -311,3 +311,17 @@ async fn readiness_and_the_clients_status_follow_kafka() {
     drop(client);
     api.stop().await.unwrap();
 }
+
+#[test]
+fn a_reader_that_stands_before_the_end_for_long_is_suspicious_once() {
+    let mut silence = Silence::begin();
+    let mut ask = |end| {
+        silence.asked -= SILENCE;
+        silence.is_suspicious(7, || Ok((0, end)))
+    };
+    assert_eq!([7, 9, 9, 9, 9].map(&mut ask), [false, false, true, false, false]);
+    // What was written meanwhile may be on its way.
+    assert_eq!([10, 11, 11].map(&mut ask), [false, false, true]);
+    assert_eq!([3, 3].map(&mut ask), [false, true]);
+    assert!(!silence.is_suspicious(7, || panic!("it was asked just now")));
+}
