@@ -39,6 +39,12 @@ struct Header<'a, Name> {
 
 impl Entry {
     pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.payload.len() + self.source.len() + 96);
+        self.encode_into(&mut bytes);
+        bytes
+    }
+
+    pub(super) fn encode_into(&self, bytes: &mut Vec<u8>) {
         let identity = self
             .identity
             .as_ref()
@@ -46,15 +52,13 @@ impl Entry {
         let reason = self.reason.map(Reason::as_str);
         let header =
             Header { source: &self.source, received_ms: self.received_ms, identity, reason };
-        let mut bytes = Vec::with_capacity(self.payload.len() + self.source.len() + 96);
         bytes.push(FORMAT);
         #[expect(
             clippy::expect_used,
             reason = "a growing buffer cannot overflow, and the header has no sequence of unknown length"
         )]
-        let mut bytes = postcard::to_extend(&header, bytes).expect("every header can be written");
+        postcard::to_io(&header, &mut *bytes).expect("every header can be written");
         bytes.extend_from_slice(&self.payload);
-        bytes
     }
 
     /// `None` if `bytes` are in neither format.
