@@ -9,13 +9,14 @@ use common::tier::{Host, Tier};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Log};
+use crate::config::{Config, Kind, Log};
 use crate::error::Error;
 use crate::intake::{Cursor, Queues};
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{Conditions, Pipeline};
-use crate::source;
+use crate::source::Source;
 use crate::source::connection::Connections;
+use crate::source::websocket::Websocket;
 
 #[cfg(test)]
 mod tests;
@@ -61,15 +62,12 @@ impl Tier for Collector {
                 queues.add(name, &config.event, section.max_event_bytes, clock, metrics.clone());
             let (name, stop) = (name.into(), source_stop.clone());
             let connection = connections.of(&name);
-            source::start(
-                &mut sources,
-                &name,
-                section,
-                (intake, resume),
-                metrics,
-                connection,
-                stop,
-            )?;
+            match section.kind {
+                Kind::Websocket => {
+                    let source = Websocket::new(&name, section, metrics, connection)?;
+                    sources.spawn(source.run(intake, resume, stop));
+                }
+            }
         }
 
         // This leaves some time to close the log after the producer was given up.

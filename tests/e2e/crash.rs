@@ -100,6 +100,37 @@ fn when_the_broker_is_killed_in_mid_stream_nothing_is_lost() {
     stream.assert_exact_end(sandbox);
 }
 
+/// The producer has room for a thousand records, so that the log is the only place for what comes while Kafka stands still.
+#[test]
+fn when_the_broker_stands_still_the_collector_goes_on_and_nothing_is_lost() {
+    let stream = Stream::of(LINES, 17);
+    let small = r#"{ "queue.buffering.max.messages" = "1000" }"#;
+    let mut sandbox = stream
+        .start(Sandbox::builder().rate(RATE).environment("COLLECTOR__KAFKA__PROPERTIES", small));
+    sandbox.await_total("topics", stream.part(20));
+    let broker = sandbox.process("java");
+    broker.signal(Signal::SIGSTOP);
+    await_received(&mut sandbox, 10_000.0);
+    let killed = sandbox.kill9("collector");
+    await_recovery(&mut sandbox, &killed);
+    // Without Kafka it cannot find out what arrived, and takes messages in all the same.
+    await_received(&mut sandbox, 5_000.0);
+    broker.signal(Signal::SIGCONT);
+    stream.assert_exact_end(sandbox);
+}
+
+/// Waits until the collector has taken in so many messages more, and has at least as many pending.
+fn await_received(sandbox: &mut Sandbox, more: f64) {
+    let received = "millrace_collector_received_messages_total";
+    let mut before = None;
+    eventually("the collector receives while kafka stands still", || {
+        let metrics = sandbox.metrics("collector")?;
+        let now = metrics.sum(received);
+        let enough = now >= *before.get_or_insert(now) + more;
+        (enough && metrics.sum("millrace_collector_pending_entries") >= more).then_some(())
+    });
+}
+
 #[test]
 fn when_a_second_analyzer_comes_and_goes_nothing_is_lost() {
     let stream = Stream::of(LINES, 13);

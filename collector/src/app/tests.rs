@@ -10,7 +10,7 @@ use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
-use crate::config::Source;
+use crate::config::Source as Section;
 
 /// The value of a counter or gauge with one label value or none.
 fn value(registry: &Registry, name: &str, label: Option<&str>) -> u64 {
@@ -47,10 +47,10 @@ fn run_with(
 ) -> Sandbox {
     let mut config = Config::default();
     config.kafka.brokers = cluster.bootstrap_servers();
-    let source = Source {
+    let source = Section {
         url: format!("ws://{}/2/rsvps", listener.local_addr().unwrap()).into(),
         reconnect_base_ms: 1,
-        ..Source::rsvps()
+        ..Section::rsvps()
     };
     config.source.insert("rsvps", source);
     config.log.path = log.path().to_owned();
@@ -170,7 +170,7 @@ async fn two_sources_have_a_connection_a_cursor_and_metrics_each() {
     let log = TempDir::new().unwrap();
     let collector = run_with(&a, &cluster, &log, |config| {
         let url = format!("ws://{}/2/rsvps", b.local_addr().unwrap()).into();
-        config.source.insert("second", Source { url, reconnect_base_ms: 1, ..Source::rsvps() });
+        config.source.insert("second", Section { url, reconnect_base_ms: 1, ..Section::rsvps() });
     });
     let mut feeds = Vec::new();
     for listener in [&a, &b] {

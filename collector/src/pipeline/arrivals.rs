@@ -69,10 +69,12 @@ impl Arrivals {
         self.changed.notify_one();
     }
 
-    /// Everything before `to` is on disk.
-    pub(super) fn synced(&self, to: Sequence) {
+    /// Everything before `to` is on disk. Whoever waits is told if `wake`.
+    pub(super) fn synced(&self, to: Sequence, wake: bool) {
         self.lock().synced = to;
-        self.changed.notify_one();
+        if wake {
+            self.changed.notify_one();
+        }
     }
 
     /// Nothing more will come.

@@ -180,6 +180,7 @@ impl Delivery {
         self.ledger.count(&self.outbox, &self.backlog);
         self.start()?;
         loop {
+            self.waiter.check()?;
             self.take_reports()?;
             self.take_news();
             self.mend_producer()?;

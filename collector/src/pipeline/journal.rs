@@ -82,6 +82,7 @@ impl Journal {
 
     fn work(&mut self) -> Step {
         loop {
+            self.waiter.check()?;
             self.await_room()?;
             if self.write_arrived()? {
                 if self.is_sync_due(Instant::now()) {
@@ -195,7 +196,7 @@ impl Journal {
         (self.unsynced, self.is_urgent) = (None, false);
         self.receipts.release_before(end);
         self.traces.logged(end);
-        self.arrivals.synced(end);
+        self.arrivals.synced(end, self.mode == Mode::Pessimistic);
     }
 
     /// Reports that the log cannot be written, and reopens it with backoff until that succeeds.

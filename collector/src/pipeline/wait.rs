@@ -45,6 +45,11 @@ impl Waiter {
         &self.deadline
     }
 
+    /// Ends a thread that does not wait, once `deadline` is cancelled.
+    pub(super) fn check(&self) -> Step {
+        if self.deadline.is_cancelled() { Err(Halt::Deadline) } else { Ok(()) }
+    }
+
     /// Runs `work` on a thread of its own.
     pub(super) fn spawn_blocking<T: Send + 'static>(
         &self,

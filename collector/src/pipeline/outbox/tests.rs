@@ -139,6 +139,14 @@ fn only_what_was_sent_may_be_in_kafka() {
     assert!(outbox.unknown().is_none());
 }
 
+#[test]
+fn what_cannot_be_read_is_told_once_and_not_sent() {
+    let mut outbox = empty(false);
+    outbox.arrived(at(5));
+    assert_eq!((outbox.lost(at(1), at(3)), outbox.lost(at(0), at(3))), (2, 1));
+    assert_eq!((send(&mut outbox, 0), outbox.pending()), (vec![3, 4], 2));
+}
+
 /// Kafka with a producer: a queue for each partition, whose head is answered for.
 #[derive(Default)]
 struct Broker {

@@ -168,3 +168,22 @@ async fn without_a_log_what_was_not_delivered_is_gone_and_the_sources_cursor_say
     let cursor = log.cursor("rsvps").unwrap();
     assert_eq!(cursor.as_deref(), Some(&1_u64.to_be_bytes()[..]), "only what is in Kafka");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn above_the_limit_the_oldest_refused_entry_is_dropped_and_counted() {
+    let mut bench = Bench::new();
+    // Exceeds the limit of the producer itself, whatever the topic.
+    bench.config.kafka.properties.insert("message.max.bytes".to_owned(), "1000".to_owned());
+    bench.config.source.insert("rsvps", Source { max_event_bytes: 5000, ..Source::rsvps() });
+    bench.config.log.max_failed = 2;
+    let mut running = bench.start();
+    for id in 1..=3 {
+        running.push(format!(r#"{{"rsvp_id":{id},"response":"{}"}}"#, "x".repeat(1000))).await;
+    }
+    let metrics = running.drain().await;
+    assert_eq!((metrics.failed.get(), metrics.evicted.get()), (2, 1));
+    let (log, _, found) = bench.open();
+    let kept = found.failed.iter().map(|sequence| log.get(Family::Failed, *sequence).unwrap());
+    let ids: Vec<_> = kept.map(|entry| entry.unwrap().identity.unwrap().key.unwrap()).collect();
+    assert_eq!(ids, ["2", "3"]);
+}
