@@ -92,7 +92,8 @@ async fn a_log_at_its_limit_slows_the_source_down_and_says_so() {
     running.push(rsvp(1)).await;
     running.is_ready("kafka", true).await;
     bench.cluster.broker_down(1).unwrap();
-    let event = |id: u64| format!(r#"{{"rsvp_id":{id},"response":"{}"}}"#, "x".repeat(100_000));
+    let padding = "x".repeat(100_000);
+    let event = |id: u64| format!(r#"{{"rsvp_id":{id},"response":"yes","x":"{padding}"}}"#);
     for id in 0..200 {
         running.push(event(100 + id)).await;
     }
