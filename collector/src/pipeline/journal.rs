@@ -24,7 +24,7 @@ use super::wait::{Halt, Step, Waiter};
 use crate::config::Mode;
 use crate::error::Error;
 use crate::intake::{Cursor, Queued, Queues};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, SourceMetrics};
 use crate::receipt::Receipts;
 use crate::traces::Traces;
 
@@ -58,6 +58,15 @@ pub(super) struct Journal {
     pub(super) unsynced: Option<Instant>,
     /// Whether a peer waits for a message in those groups.
     pub(super) is_urgent: bool,
+}
+
+/// Messages of a source that are written together.
+struct Counted {
+    source: Arc<str>,
+    metrics: SourceMetrics,
+    messages: u64,
+    bytes: u64,
+    received_ms: i64,
 }
 
 impl Journal {
@@ -128,7 +137,7 @@ impl Journal {
         let mut entries: Vec<(Sequence, Entry)> = Vec::new();
         let mut shares = Vec::new();
         let mut cursors: BTreeMap<Arc<str>, Cursor> = BTreeMap::new();
-        let mut counted = Vec::new();
+        let mut counted: Vec<Counted> = Vec::new();
         let (appender, receipts, is_urgent) =
             (&mut self.appender, &self.receipts, &mut self.is_urgent);
         self.queues.take(GROUP_MESSAGES, GROUP_BYTES, |queue, Queued { message, share }| {
@@ -144,7 +153,21 @@ impl Journal {
             if let Some(cursor) = message.cursor {
                 cursors.insert(Arc::clone(&queue.source), cursor);
             }
-            counted.push((queue.metrics.clone(), message.received_ms, message.payload.len()));
+            let bytes = message.payload.len() as u64;
+            match counted.last_mut() {
+                Some(last) if Arc::ptr_eq(&last.source, &queue.source) => {
+                    last.messages += 1;
+                    last.bytes += bytes;
+                    last.received_ms = message.received_ms;
+                }
+                _ => counted.push(Counted {
+                    source: Arc::clone(&queue.source),
+                    metrics: queue.metrics.clone(),
+                    messages: 1,
+                    bytes,
+                    received_ms: message.received_ms,
+                }),
+            }
             let source = Arc::clone(&queue.source);
             let received_ms = message.received_ms;
             let entry = Entry { source, received_ms, identity, reason, payload: message.payload };
@@ -163,9 +186,9 @@ impl Journal {
             }
         }
         // Counted when they are in the log, so that the collector's books balance at any moment.
-        for (metrics, received_ms, bytes) in counted {
-            metrics.received.inc();
-            metrics.received_bytes.inc_by(bytes as u64);
+        for Counted { metrics, messages, bytes, received_ms, .. } in counted {
+            metrics.received.inc_by(messages);
+            metrics.received_bytes.inc_by(bytes);
             metrics.last_received.set_ms(received_ms);
         }
         let kept = shares.into_iter().map(|share| is_off.then_some(share));
