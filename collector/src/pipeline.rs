@@ -14,8 +14,9 @@
 //! | `hybrid` | when it is in the page cache | when it is on disk or in Kafka | is in the log |
 //! | `pessimistic` | when it is on disk | when it is on disk | is in the log |
 //! | `off` | at once | when it is in Kafka | is in memory, and keeps its share of the source's queue |
+//!
+//! What a log holds from before is sent from it in each mode.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
@@ -93,7 +94,7 @@ impl Pipeline {
             outbox: Outbox::new(&found, mode == Mode::Pessimistic),
             backlog: match mode {
                 Mode::Hybrid | Mode::Pessimistic => Backlog::of(log.clone()),
-                Mode::Off => Backlog::Memory(BTreeMap::new()),
+                Mode::Off => Backlog::without_log_from(found.end, log.clone()),
             },
             clock: Clock::new(&config.service),
             reachable: conditions.kafka,

@@ -24,8 +24,17 @@ pub(super) enum Found {
 pub(super) enum Backlog {
     /// They are in the log.
     Log(Pages),
-    /// There is no log: each is kept until it is settled, and with it its share of the source's queue.
-    Memory(BTreeMap<Sequence, Arrived>),
+    /// There is no log for what arrives: it is kept until it is settled, and with it its share of the source's queue.
+    Memory(Memory),
+}
+
+/// What has arrived without a log, behind what a log of before holds.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// Everything before is in the log, if it is anywhere.
+    start: Sequence,
+    logged: Pages,
+    kept: BTreeMap<Sequence, Arrived>,
 }
 
 /// Entries of the log that are in memory.
@@ -42,15 +51,20 @@ pub(super) struct Pages {
 impl Backlog {
     /// The entries of this log.
     pub(super) const fn of(log: MessageLog) -> Self {
-        Self::Log(Pages { log, page: VecDeque::new(), tail: VecDeque::new(), tail_bytes: 0 })
+        Self::Log(Pages::of(log))
+    }
+
+    /// The entries of this log before `start`, and what arrives from then on in memory.
+    pub(super) const fn without_log_from(start: Sequence, log: MessageLog) -> Self {
+        Self::Memory(Memory { start, logged: Pages::of(log), kept: BTreeMap::new() })
     }
 
     /// Takes in what has arrived.
     pub(super) fn add(&mut self, entries: VecDeque<Arrived>) {
         match self {
             Self::Log(pages) => pages.add(entries),
-            Self::Memory(kept) => {
-                kept.extend(entries.into_iter().map(|arrived| (arrived.sequence, arrived)));
+            Self::Memory(memory) => {
+                memory.kept.extend(entries.into_iter().map(|arrived| (arrived.sequence, arrived)));
             }
         }
     }
@@ -62,7 +76,10 @@ impl Backlog {
     pub(super) fn take(&mut self, sequence: Sequence, end: Sequence) -> Result<Found, Error> {
         match self {
             Self::Log(pages) => pages.take(sequence, end),
-            Self::Memory(kept) => Ok(match kept.get(&sequence) {
+            Self::Memory(memory) if sequence < memory.start => {
+                memory.logged.take(sequence, memory.start)
+            }
+            Self::Memory(memory) => Ok(match memory.kept.get(&sequence) {
                 Some(arrived) => Found::Entry(arrived.entry.clone()),
                 None => Found::Damaged(vec![(sequence, sequence.next())]),
             }),
@@ -71,22 +88,27 @@ impl Backlog {
 
     /// Puts an entry back that was taken and could not be sent.
     pub(super) fn put_back(&mut self, sequence: Sequence, entry: Entry) {
-        if let Self::Log(pages) = self {
-            pages.page.push_front((sequence, entry));
+        match self {
+            Self::Log(pages) => pages.page.push_front((sequence, entry)),
+            Self::Memory(memory) if sequence < memory.start => {
+                memory.logged.page.push_front((sequence, entry));
+            }
+            Self::Memory(_) => {}
         }
     }
 
     /// Entries before those that were taken last are needed again.
     pub(super) fn rewind(&mut self) {
-        if let Self::Log(pages) = self {
-            pages.page.clear();
+        match self {
+            Self::Log(pages) => pages.page.clear(),
+            Self::Memory(memory) => memory.logged.page.clear(),
         }
     }
 
     /// An entry is settled.
     pub(super) fn settle(&mut self, sequence: Sequence) {
-        if let Self::Memory(kept) = self {
-            kept.remove(&sequence);
+        if let Self::Memory(memory) = self {
+            memory.kept.remove(&sequence);
         }
     }
 
@@ -96,16 +118,25 @@ impl Backlog {
     /// When the log cannot be read.
     pub(super) fn read(&self, sequence: Sequence) -> Result<Option<Entry>, Error> {
         match self {
-            Self::Log(pages) => {
-                let page = pages.log.page(sequence, sequence.next(), 1)?;
-                Ok(page.entries.into_iter().map(|(_, entry)| entry).next())
+            Self::Log(pages) => pages.read(sequence),
+            Self::Memory(memory) if sequence < memory.start => memory.logged.read(sequence),
+            Self::Memory(memory) => {
+                Ok(memory.kept.get(&sequence).map(|arrived| arrived.entry.clone()))
             }
-            Self::Memory(kept) => Ok(kept.get(&sequence).map(|arrived| arrived.entry.clone())),
         }
     }
 }
 
 impl Pages {
+    const fn of(log: MessageLog) -> Self {
+        Self { log, page: VecDeque::new(), tail: VecDeque::new(), tail_bytes: 0 }
+    }
+
+    fn read(&self, sequence: Sequence) -> Result<Option<Entry>, Error> {
+        let page = self.log.page(sequence, sequence.next(), 1)?;
+        Ok(page.entries.into_iter().map(|(_, entry)| entry).next())
+    }
+
     fn add(&mut self, entries: VecDeque<Arrived>) {
         for Arrived { sequence, entry, .. } in entries {
             self.tail_bytes += entry.payload.len();

@@ -137,6 +137,37 @@ async fn each_mode_delivers_everything_and_without_a_log_the_receipt_comes_from_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_is_sent_first_when_the_log_is_switched_off_and_on_again() {
+    let mut bench = Bench::new();
+    bench.cluster.broker_down(1).unwrap();
+    let mut running = bench.start();
+    for id in 0..50 {
+        assert_eq!(running.push_and_wait(rsvp(100 + id)).await, Outcome::Released);
+    }
+    running.stop.cancel();
+    running.drain().await;
+
+    bench.cluster.broker_up(1).unwrap();
+    bench.config.log.mode = Mode::Off;
+    let mut running = bench.start();
+    for id in 50..60 {
+        running.push(rsvp(100 + id)).await;
+    }
+    let metrics = running.drain().await;
+    assert_eq!((metrics.published.get(), metrics.damaged.get()), (60, 0));
+    nothing_left(bench.directory.path());
+
+    bench.config.log.mode = Mode::Hybrid;
+    let mut running = bench.start();
+    running.push(rsvp(160)).await;
+    let metrics = running.drain().await;
+    assert_eq!((metrics.recovered.get(), metrics.published.get()), (0, 1));
+    let expected: Vec<_> = (0..61).map(|id| rsvp(100 + id)).collect();
+    assert_eq!(payloads(&bench.records(RAW)), expected);
+    nothing_left(bench.directory.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_log_what_was_not_delivered_is_gone_and_the_sources_cursor_says_so() {
     let mut bench = Bench::new();
     bench.config.log.mode = Mode::Off;
