@@ -112,6 +112,17 @@ impl Backlog {
         }
     }
 
+    /// Reads entries of the log without taking them, see [`Pages::read_all`].
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(super) fn read_all(&self, wanted: &[Sequence]) -> Result<Vec<(Sequence, Entry)>, Error> {
+        match self {
+            Self::Log(pages) => pages.read_all(wanted),
+            Self::Memory(memory) => memory.logged.read_all(wanted),
+        }
+    }
+
     /// Reads one entry without taking it; `None` if it cannot be read.
     ///
     /// # Errors
@@ -147,6 +158,31 @@ impl Pages {
         }
     }
 
+    /// Reads the entries with these sequences, which are in order: as many as have about [`PAGE_BYTES`], and one at least,
+    /// each page of the log once. Those that cannot be read are left out; whoever sends them again finds out.
+    fn read_all(&self, wanted: &[Sequence]) -> Result<Vec<(Sequence, Entry)>, Error> {
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        let Some(last) = wanted.last() else { return Ok(found) };
+        let (mut page, mut read_to) = (VecDeque::new(), Sequence::ZERO);
+        for &sequence in wanted {
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+            if sequence >= read_to {
+                let read = self.log.page(sequence, last.next(), PAGE_BYTES)?;
+                (page, read_to) = (VecDeque::from(read.entries), read.end);
+            }
+            while page.front().is_some_and(|(first, _)| *first < sequence) {
+                page.pop_front();
+            }
+            if let Some((_, entry)) = page.pop_front_if(|(first, _)| *first == sequence) {
+                bytes += entry.payload.len();
+                found.push((sequence, entry));
+            }
+        }
+        Ok(found)
+    }
+
     fn drop_oldest(&mut self) -> Option<(Sequence, Entry)> {
         let oldest = self.tail.pop_front()?;
         self.tail_bytes -= oldest.1.payload.len();
@@ -178,5 +214,40 @@ impl Pages {
                 return Ok(Found::Damaged(page.damaged));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::message_log::Options;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn entry(bytes: usize) -> Entry {
+        let payload = vec![7; bytes].into();
+        Entry { source: "feed".into(), received_ms: 0, identity: None, reason: None, payload }
+    }
+
+    #[test]
+    fn entries_that_are_apart_are_read_together_and_no_more_than_a_page() {
+        let directory = TempDir::new().unwrap();
+        let (log, mut appender, _) =
+            MessageLog::open(directory.path(), Options::default()).unwrap();
+        let mut all = Vec::new();
+        for _ in 0..9 {
+            let group: Vec<_> = (0..5).map(|_| (appender.allot(), entry(100_000))).collect();
+            appender.append(&group, &[]).unwrap();
+            all.extend(group);
+        }
+        let backlog = Backlog::of(log);
+        let wanted: Vec<_> = all.iter().step_by(3).cloned().collect();
+        let mut sequences: Vec<_> = wanted.iter().map(|(sequence, _)| *sequence).collect();
+        // Nothing has this one.
+        sequences.push(appender.allot());
+        let first = backlog.read_all(&sequences).unwrap();
+        assert_eq!(first, wanted[..11], "the eleventh takes it above the number of bytes");
+        assert_eq!(backlog.read_all(&sequences[11..]).unwrap(), wanted[11..]);
+        assert_eq!(backlog.read_all(&sequences[15..]).unwrap(), []);
     }
 }

@@ -436,12 +436,13 @@ impl Delivery {
             tracing::error!(sequence = %evicted, "a refused entry is lost, because more than log.max_failed of them wait");
         }
         self.backlog.settle(sequence);
-        self.move_entries(vec![(Family::Failed, sequence, entry)])
+        self.ledger.moved.push((Family::Failed, sequence, entry));
+        self.write_moves()
     }
 
     /// Writes entries to the families that they belong to now, and tries until that has succeeded.
-    fn move_entries(&mut self, moved: Vec<(Family, Sequence, Entry)>) -> Step {
-        while !self.ledger.write(&self.outbox, &moved)? {
+    fn write_moves(&mut self) -> Step {
+        while !self.ledger.moved.is_empty() && !self.ledger.write(&self.outbox)? {
             self.pause(TICK)?;
         }
         Ok(())
@@ -453,24 +454,20 @@ impl Delivery {
             return Ok(());
         }
         let Some(stuck) = self.ledger.stuck(&self.outbox, self.now_ms()) else { return Ok(()) };
-        let mut moved = Vec::new();
-        for sequence in stuck {
-            match self.backlog.read(sequence) {
-                Ok(Some(entry)) => moved.push((Family::Deferred, sequence, entry)),
-                // Whoever sends it again finds out.
-                Ok(None) => {}
-                Err(error) if error.retryable() => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let entries = match self.backlog.read_all(&stuck) {
+            Ok(entries) => entries,
+            Err(error) if error.retryable() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         tracing::info!(
-            entries = moved.len(),
+            entries = entries.len(),
             "kafka does not answer for entries; they are kept apart in the log"
         );
-        for (_, sequence, _) in &moved {
-            self.outbox.deferred(*sequence);
+        for (sequence, entry) in entries {
+            self.outbox.deferred(sequence);
+            self.ledger.moved.push((Family::Deferred, sequence, entry));
         }
-        self.move_entries(moved)
+        self.write_moves()
     }
 
     fn pause(&mut self, delay: Duration) -> Step {

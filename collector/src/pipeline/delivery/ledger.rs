@@ -28,6 +28,9 @@ pub(super) struct Ledger {
     metrics: Metrics,
     /// How many entries were settled since it was written.
     pub(super) settled: u64,
+    /// Entries that the outbox says are in this family, and the log does not yet: nothing is written as settled without
+    /// them.
+    pub(super) moved: Vec<(Family, Sequence, Entry)>,
     /// Entries that are not in their family any more.
     pub(super) removed: Vec<(Family, Sequence)>,
     /// Without a log: where sources resume after what is before a sequence.
@@ -46,6 +49,7 @@ impl Ledger {
             clock,
             metrics,
             settled: 0,
+            moved: Vec::new(),
             removed: Vec::new(),
             cursors: Vec::new(),
             written: None,
@@ -58,29 +62,28 @@ impl Ledger {
     /// Writes what is settled if that is due. What cannot be written now is written later.
     pub(super) fn record(&mut self, outbox: &Outbox) -> Step {
         let soon = self.written.is_some_and(|at| at.elapsed() < INTERVAL);
-        if (self.settled == 0 && self.removed.is_empty()) || (self.settled < ENTRIES && soon) {
+        let is_written = self.settled == 0 && self.moved.is_empty() && self.removed.is_empty();
+        if is_written || (self.settled < ENTRIES && soon) {
             return Ok(());
         }
-        self.write(outbox, &[]).map(|_written| ())
+        self.write(outbox).map(|_written| ())
     }
 
-    /// Writes what is settled, and entries that were moved. Returns whether the log could be written.
-    pub(super) fn write(
-        &mut self,
-        outbox: &Outbox,
-        moved: &[(Family, Sequence, Entry)],
-    ) -> Step<bool> {
+    /// Writes what is settled, moved and removed. Returns whether the log could be written.
+    pub(super) fn write(&mut self, outbox: &Outbox) -> Step<bool> {
         let settled = outbox.settled();
         let covered = self.cursors.iter().take_while(|(end, ..)| *end <= settled.low()).count();
         let cursors: Vec<_> = self.cursors[..covered]
             .iter()
             .map(|(_, source, cursor)| (Arc::clone(source), cursor.0.clone()))
             .collect();
-        let change = Settlement { settled, moved, removed: &self.removed, cursors: &cursors };
+        let (moved, removed) = (&self.moved, &self.removed);
+        let change = Settlement { settled, moved, removed, cursors: &cursors };
         self.written = Some(Instant::now());
         match self.log.settle(&change) {
             Ok(()) => {
                 self.settled = 0;
+                self.moved.clear();
                 self.removed.clear();
                 self.cursors.drain(..covered);
                 Ok(true)
@@ -135,5 +138,50 @@ impl Ledger {
         let age_ms = self.clock.now_ms().saturating_sub(entry.received_ms);
         let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
         self.metrics.oldest_pending.count_from(now.checked_sub(age));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use common::event::Reason;
+    use common::message_log::{Options, Recovered};
+    use prometheus::Registry;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_noted_as_settled_without_the_moves_that_made_it_so() {
+        let directory = TempDir::new().unwrap();
+        let (path, away) = (directory.path().join("log"), directory.path().join("away"));
+        let (log, mut appender, found) = MessageLog::open(&path, Options::default()).unwrap();
+        let (sequence, reason) = (appender.allot(), Some(Reason::RefusedByKafka));
+        let payload = "x".into();
+        let entry =
+            Entry { source: "feed".into(), received_ms: 0, identity: None, reason, payload };
+        appender.append(&[(sequence, entry.clone())], &[]).unwrap();
+        appender.sync().unwrap();
+        let mut outbox = Outbox::new(&Recovered { end: sequence.next(), ..found }, false);
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let mut ledger = Ledger::new(log.clone(), Clock::default(), metrics);
+
+        // The log cannot be written for a while.
+        fs::rename(&path, &away).unwrap();
+        fs::write(&path, "in its way").unwrap();
+        appender.reopen().unwrap_err();
+        outbox.condemned(sequence, false);
+        ledger.moved.push((Family::Failed, sequence, entry.clone()));
+        assert!(!ledger.write(&outbox).unwrap());
+        fs::remove_file(&path).unwrap();
+        fs::rename(&away, &path).unwrap();
+        appender.reopen().unwrap();
+        // As at the drain deadline: whoever moved it does not come back.
+        assert!(ledger.write(&outbox).unwrap());
+        assert_eq!(log.get(Family::Failed, sequence).unwrap(), Some(entry));
+        drop((log, ledger, appender));
+        let (_log, _appender, found) = MessageLog::open(&path, Options::default()).unwrap();
+        assert_eq!((found.pending(), found.failed), (0, vec![sequence]));
     }
 }

@@ -44,7 +44,7 @@ impl Delivery {
                 self.delivered(sequence, reason);
             }
         }
-        let written = self.ledger.write(&self.outbox, &[]);
+        let written = self.ledger.write(&self.outbox);
         self.ledger.count(&self.outbox, &self.backlog);
         match written {
             Err(Halt::Failed(error)) => Err(error),
@@ -198,7 +198,7 @@ impl Delivery {
         }
         self.metrics.read_back.inc_by(arrived.len() as u64);
         // So that the next start, should it come soon, need not look at them again.
-        self.ledger.write(&self.outbox, &[])?;
+        self.ledger.write(&self.outbox)?;
         tracing::info!(
             pending,
             failed,
