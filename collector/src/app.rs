@@ -81,24 +81,40 @@ impl Tier for Collector {
             source_stop.cancel();
             outcome
         };
-        let sources = async {
-            while let Some(ended) = sources.join_next().await {
-                tracing::debug!(?ended, "a source has ended");
-            }
-        };
+        let sources = ended(&mut sources, &source_stop);
         let deadline = async {
-            host.shutdown.cancelled().await;
+            source_stop.cancelled().await;
             tokio::time::sleep(drain).await;
             stop.cancel();
         };
         // At the deadline the threads are told to end, and their own outcome is still awaited.
-        let work = async { tokio::join!(pipeline, sources).0 };
+        let work = async {
+            let (pipeline, sources) = tokio::join!(pipeline, sources);
+            pipeline.and(sources)
+        };
         tokio::pin!(work);
         tokio::select! {
             outcome = &mut work => outcome,
             () = deadline => work.await,
         }
     }
+}
+
+/// Waits until all sources have ended. If one panics, the others are told to end, because a collector that goes on without
+/// one of its sources looks healthy and is not.
+async fn ended<T: std::fmt::Debug + 'static>(
+    sources: &mut JoinSet<T>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    while let Some(ended) = sources.join_next().await {
+        tracing::debug!(?ended, "a source has ended");
+        if ended.is_err() {
+            stop.cancel();
+            outcome = Err(Error::Panicked);
+        }
+    }
+    outcome
 }
 
 /// Opens the log, and waits while another process has it: when Kubernetes replaces a pod by force, the former one may

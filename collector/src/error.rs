@@ -32,8 +32,10 @@ pub enum Error {
     /// The operating system could not start a thread.
     #[error("cannot start a thread of the pipeline: {0}")]
     Thread(#[source] std::io::Error),
-    /// A thread panicked.
-    #[error("a thread of the pipeline ended unexpectedly; its panic is in the log above")]
+    /// A thread or a source panicked.
+    #[error(
+        "a thread of the pipeline or a source ended unexpectedly; its panic is in the log above"
+    )]
     Panicked,
 }
 

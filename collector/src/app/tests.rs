@@ -76,6 +76,17 @@ impl Sandbox {
     }
 }
 
+#[tokio::test]
+async fn a_source_that_panics_ends_the_others_and_is_an_error() {
+    let (mut sources, stop) = (JoinSet::new(), CancellationToken::new());
+    sources.spawn(stop.clone().cancelled_owned());
+    sources.spawn(async { panic!("a source has a defect") });
+    assert!(matches!(ended(&mut sources, &stop).await, Err(Error::Panicked)));
+    let (mut sources, stop) = (JoinSet::new(), CancellationToken::new());
+    sources.spawn(async {});
+    assert!(ended(&mut sources, &stop).await.is_ok() && !stop.is_cancelled());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_becomes_dead_letters_and_the_stream_goes_on() {
     let cluster = MockCluster::new(1).unwrap();
