@@ -60,6 +60,7 @@
 //! | a group whose checksum is wrong | told when it is read, see [`Page::damaged`] |
 //! | an entry of another family that cannot be decoded | skipped, counted in [`Recovered::damaged`] |
 //! | write error | the log refuses everything that needs the database until [`Appender::reopen`] has succeeded |
+//! | used by another process after a write error here | [`Error::Superseded`] |
 //! | locked by another process | [`Error::Locked`]: two collectors must not share a log |
 
 use std::path::{Path, PathBuf};
@@ -99,6 +100,8 @@ struct Shared {
     path: PathBuf,
     options: Options,
     instance: String,
+    /// The number of the opening that gave out the sequences.
+    epoch: u64,
     /// `None` after a write error, until reopened.
     store: RwLock<Option<Store>>,
     removed: Mutex<Removed>,
@@ -109,6 +112,8 @@ struct Shared {
 struct Removed {
     /// No group ends below.
     low: Sequence,
+    /// Groups that end below are not counted as held. Other than `low` it only grows.
+    settled: Sequence,
     /// Files with nothing but groups that end below are deleted.
     files: Sequence,
     /// Bytes of groups that were removed since then.
@@ -153,8 +158,14 @@ impl MessageLog {
             path: path.to_owned(),
             options,
             instance,
+            epoch: recovered.end.epoch(),
             store: RwLock::new(Some(store)),
-            removed: Mutex::new(Removed { low: Sequence::ZERO, files: low, bytes: 0 }),
+            removed: Mutex::new(Removed {
+                low: Sequence::ZERO,
+                settled: low,
+                files: low,
+                bytes: 0,
+            }),
         };
         let log = Self(Arc::new(shared));
         let appender = Appender::new(log.clone(), recovered.end, low, files);
@@ -285,9 +296,10 @@ impl MessageLog {
                 store.sync()?;
                 store.delete_files(removed.files, low)
             })?;
-            *self.removed() = Removed { low, files: low, bytes: 0 };
+            *self.removed() = Removed { low, settled: low, files: low, bytes: 0 };
         } else {
-            self.removed().low = low;
+            let mut removed = self.removed();
+            (removed.low, removed.settled) = (low, low);
         }
         Ok(())
     }
@@ -333,6 +345,10 @@ impl MessageLog {
         // Closes the old handle, because it holds the lock of the directory.
         *there = None;
         let store = Store::open(&self.0.path, &self.0.options)?;
+        // Whoever had the directory meanwhile has sent what was in it, and may have written more.
+        if recovery::epoch(&store)? != self.0.epoch {
+            return Err(Error::Superseded);
+        }
         again(&store)?;
         *there = Some(store);
         // Groups that are written again may be below what was removed.

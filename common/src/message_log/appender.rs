@@ -117,7 +117,8 @@ impl Appender {
     /// appended is on disk.
     ///
     /// # Errors
-    /// As for [`MessageLog::open`]; the log then keeps refusing, and this may be tried again.
+    /// As for [`MessageLog::open`], and when another process has opened the log meanwhile; the log then keeps refusing, and
+    /// this may be tried again if the error is retryable.
     pub fn reopen(&mut self) -> Result<Sequence, Error> {
         let unsynced = &self.unsynced;
         self.log.reopen(|store| {
@@ -135,7 +136,7 @@ impl Appender {
     /// How many bytes of groups are in the log and not settled, apart from up to 1 MiB and what is in the same file as
     /// something unsettled since the start.
     pub fn held_bytes(&mut self) -> u64 {
-        let removed = self.log.removed().low;
+        let removed = self.log.removed().settled;
         let bytes = self.held.remove_below(removed);
         self.log.removed().bytes += bytes;
         self.held.written - self.held.removed

@@ -100,9 +100,14 @@ fn skip_between_groups(store: &Store, settled: &mut Ranges) -> Result<Sequence, 
     Ok(from)
 }
 
+/// How often the log was opened.
+pub(super) fn epoch(store: &Store) -> Result<u64, Error> {
+    Ok(store.number(EPOCH)?.map_or(0, u64::from_be_bytes))
+}
+
 /// Starts a new epoch, on disk, and returns its first sequence.
 fn begin_epoch(store: &Store, used: Sequence) -> Result<Sequence, Error> {
-    let known = store.number(EPOCH)?.map_or(0, u64::from_be_bytes);
+    let known = epoch(store)?;
     // The count of an epoch of more than 2⁴⁰ entries has overflowed into the next epochs.
     let epoch = known.max(used.epoch()) + 1;
     let first = Sequence::first_of(epoch).ok_or(Error::Exhausted)?;

@@ -176,6 +176,38 @@ fn what_was_not_synced_when_the_log_broke_is_written_again() {
 }
 
 #[test]
+fn a_log_that_another_process_had_meanwhile_is_not_reopened() {
+    let directory = TempDir::new().unwrap();
+    let mut open = Open::at(directory.path());
+    let entries = open.add([0, 1]);
+    *open.log.0.store.write().unwrap() = None;
+    let mut other = Open::at(directory.path());
+    assert!(matches!(open.appender.reopen(), Err(Error::Locked { .. })));
+    other.settle(entries[0].0);
+    other.settle(entries[1].0);
+    other.record(&[], &[]);
+    drop(other);
+    assert!(matches!(open.appender.reopen(), Err(Error::Superseded)));
+    assert!(open.log.is_latched());
+    assert_eq!(Open::at(directory.path()).found.pending(), 0, "what it sent is not there again");
+}
+
+#[test]
+fn what_was_settled_before_the_log_broke_is_not_held_after_it() {
+    let directory = TempDir::new().unwrap();
+    let mut open = Open::at(directory.path());
+    let entry = Entry { payload: vec![7; 3 << 20].into(), ..entry(0) };
+    let last = open.appender.allot();
+    open.appender.append(&[(last, entry)], &[]).unwrap();
+    open.appender.sync().unwrap();
+    open.settled.insert(open.settled.low(), last.next());
+    open.record(&[], &[]);
+    *open.log.0.store.write().unwrap() = None;
+    open.appender.reopen().unwrap();
+    assert_eq!(open.appender.held_bytes(), 0, "nothing more will be settled that could tell");
+}
+
+#[test]
 fn two_logs_cannot_share_a_directory() {
     let directory = TempDir::new().unwrap();
     let _open = Open::at(directory.path());
