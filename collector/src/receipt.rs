@@ -3,7 +3,7 @@
 //! A message is safe as soon as it is on disk or Kafka has it, whichever comes first. The journal says the one and the
 //! delivery the other.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::event::Reason;
@@ -51,50 +51,45 @@ impl Released {
 
 /// The receipts of messages that are not safe. The journal and the delivery share them. Dropping it drops them all.
 #[derive(Debug, Default)]
-pub struct Receipts(Mutex<VecDeque<Waiting>>);
+pub struct Receipts(Mutex<BTreeMap<Sequence, Waiting>>);
 
 /// A message whose peer waits.
 #[derive(Debug)]
 struct Waiting {
-    sequence: Sequence,
     /// Why it is no event.
     reason: Option<Reason>,
-    /// `None` when it is released.
-    receipt: Option<Receipt>,
+    receipt: Receipt,
 }
 
 impl Receipts {
-    /// Takes the receipt of a message. `reason` says why it is no event. Sequences have to come in their order.
+    /// Takes the receipt of a message. `reason` says why it is no event.
     pub fn add(&self, sequence: Sequence, receipt: Receipt, reason: Option<Reason>) {
-        self.lock().push_back(Waiting { sequence, reason, receipt: Some(receipt) });
+        self.lock().insert(sequence, Waiting { reason, receipt });
     }
 
     /// All messages before `to` are safe.
     pub fn release_before(&self, to: Sequence) {
         let mut waiting = self.lock();
-        while waiting.front().is_some_and(|first| first.sequence < to) {
-            waiting.pop_front().into_iter().for_each(|mut first| first.release());
+        while let Some(first) = waiting.first_entry().filter(|first| *first.key() < to) {
+            first.remove().release();
         }
     }
 
     /// This message is safe.
     pub fn release(&self, sequence: Sequence) {
-        let mut waiting = self.lock();
-        if let Ok(place) = waiting.binary_search_by_key(&sequence, |waiting| waiting.sequence) {
-            waiting[place].release();
+        if let Some(waiting) = self.lock().remove(&sequence) {
+            waiting.release();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Sequence, Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Waiting {
-    fn release(&mut self) {
-        if let Some(receipt) = self.receipt.take() {
-            receipt.release(self.reason);
-        }
+    fn release(self) {
+        self.receipt.release(self.reason);
     }
 }
 
@@ -115,6 +110,7 @@ mod tests {
             .collect();
         receipts.release(Sequence::from_opaque(2));
         receipts.release(Sequence::from_opaque(9));
+        assert_eq!(receipts.lock().len(), 3, "without a log only this makes room");
         receipts.release_before(Sequence::from_opaque(2));
         receipts.release_before(Sequence::from_opaque(3));
         drop(receipts);
