@@ -116,6 +116,7 @@ impl Pipeline {
             waiter,
             unsynced: None,
             is_urgent: false,
+            full: None,
         };
         Ok(Self { journal, delivery, deadline })
     }

@@ -58,6 +58,8 @@ pub(super) struct Journal {
     pub(super) unsynced: Option<Instant>,
     /// Whether a peer waits for a message in those groups.
     pub(super) is_urgent: bool,
+    /// Why nothing is taken although the log can be written.
+    pub(super) full: Option<String>,
 }
 
 /// Messages of a source that are written together.
@@ -234,7 +236,10 @@ impl Journal {
             self.waiter.pause(delay)?;
             match self.appender.reopen() {
                 Ok(end) => {
-                    self.writable.set();
+                    match &self.full {
+                        None => self.writable.set(),
+                        Some(why) => self.writable.unset(why.clone()),
+                    }
                     if self.mode != Mode::Off {
                         self.synced(end);
                     }
@@ -260,9 +265,11 @@ impl Journal {
             limit,
             "log.max_bytes wait for kafka; the sources are read no faster than it takes events"
         );
-        self.writable.unset(format!(
+        let why = format!(
             "{held} bytes wait for kafka, and log.max_bytes are {limit}; the sources are read more slowly"
-        ));
+        );
+        self.writable.unset(why.clone());
+        self.full = Some(why);
         if self.unsynced.is_some() {
             self.sync()?;
         }
@@ -275,7 +282,68 @@ impl Journal {
             held = self.appender.held_bytes();
             self.metrics.log_held.set(gauge(held));
         }
+        self.full = None;
         self.writable.set();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::thread;
+
+    use common::admin::Readiness;
+    use common::message_log::Options;
+    use common::trace::Tracer;
+    use prometheus::Registry;
+    use tempfile::TempDir;
+    use tokio::runtime::Handle;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_log_that_was_reopened_is_still_not_ready() {
+        let directory = TempDir::new().unwrap();
+        let (path, away) = (directory.path().join("log"), directory.path().join("away"));
+        let (log, mut appender, _) = MessageLog::open(&path, Options::default()).unwrap();
+        let (reason, payload) = (None, vec![7; 3 << 20].into());
+        let entry =
+            Entry { source: "feed".into(), received_ms: 0, identity: None, reason, payload };
+        let sequence = appender.allot();
+        appender.append(&[(sequence, entry)], &[]).unwrap();
+        appender.sync().unwrap();
+        fs::rename(&path, &away).unwrap();
+        fs::write(&path, "in its way").unwrap();
+        appender.reopen().unwrap_err();
+        fs::remove_file(&path).unwrap();
+        fs::rename(&away, &path).unwrap();
+
+        let (readiness, deadline) = (Readiness::default(), CancellationToken::new());
+        let journal = Journal {
+            log: log.clone(),
+            appender,
+            queues: Queues::default(),
+            arrivals: Arc::default(),
+            receipts: Arc::default(),
+            traces: Traces::new(Tracer::off()),
+            mode: Mode::Hybrid,
+            limit: 1 << 20,
+            writable: readiness.condition("log"),
+            metrics: Metrics::new(&Registry::new()).unwrap(),
+            waiter: Waiter::new(Handle::current(), deadline.clone()),
+            unsynced: None,
+            is_urgent: false,
+            full: None,
+        };
+        let running = thread::spawn(move || journal.run());
+        while log.is_latched() {
+            tokio::task::yield_now().await;
+        }
+        deadline.cancel();
+        running.join().unwrap().unwrap();
+        let why = readiness.unmet()["log"].clone();
+        assert!(why.contains("log.max_bytes"), "{why}");
     }
 }
