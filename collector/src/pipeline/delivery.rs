@@ -9,7 +9,7 @@
 //! | acknowledged | settled |
 //! | refused for the record's time | a new producer; records are dated back until they are taken: this clock is ahead of Kafka's |
 //! | refused for its size, the first time | a new producer, whose batches are no larger than what the topics take |
-//! | refused, or an unknown answer | what is not on its way is taken back, the rest is awaited, all is sent again in its order, the refused records alone |
+//! | refused, or an unknown answer | what is not on its way is taken back, and again until the rest is answered for; what was taken back is looked for in Kafka; all is sent again in its order, the refused records alone |
 //! | refused alone, or three times an unknown answer | moved to `failed`, sent to the dead letters |
 //! | a dead letter refused | it stays in `failed`, tried again at the next start |
 //! | lost, or the producer is broken | a new producer; what is pending is read back and sent again |
@@ -50,6 +50,8 @@ mod producer;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 /// How long the thread sleeps when nothing happens; then it looks after the producer and the log.
 const TICK: Duration = Duration::from_secs(1);
+/// How often a producer that was refused something is asked to give back what it has not sent.
+const TAKE_BACK: Duration = Duration::from_millis(20);
 /// How many entries are sent before answers are looked at.
 const TURN: usize = 1024;
 
@@ -72,6 +74,8 @@ pub(super) struct Delivery {
     renewal: Option<Publisher>,
     /// Since when answers are awaited before anything more is sent.
     draining: Option<Instant>,
+    /// Since a refusal: how many records the producer gave back.
+    taken_back: Option<usize>,
     rebuild_backoff: Backoff,
     /// Whether the producer's queue was full when an entry was to be sent.
     is_full: bool,
@@ -141,6 +145,7 @@ impl Delivery {
             broken: None,
             renewal: None,
             draining: None,
+            taken_back: None,
             rebuild_backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(30)),
             is_full: false,
             batch_bytes: None,
@@ -184,6 +189,7 @@ impl Delivery {
             self.take_reports()?;
             self.take_news();
             self.mend_producer()?;
+            self.take_back()?;
             let pause = self.send_due()?;
             self.defer_stuck()?;
             self.ledger.record(&self.outbox)?;
@@ -201,15 +207,16 @@ impl Delivery {
     fn wait(&mut self) -> Step {
         let (reports, rotation) = (Arc::clone(&self.reports), self.rotation.clone());
         let (arrivals, renews) = (Arc::clone(&self.arrivals), self.renewal.is_some());
+        let tick = if self.taken_back.is_some() { TAKE_BACK } else { TICK };
         let idle = self.waiter.wait(async {
             tokio::select! {
                 () = reports.some() => false,
                 () = rotation.due(), if !renews => false,
                 () = arrivals.some() => false,
-                () = tokio::time::sleep(TICK) => true,
+                () = tokio::time::sleep(tick) => true,
             }
         })?;
-        if idle {
+        if idle && tick == TICK {
             self.publisher.probe();
         }
         Ok(())
@@ -253,7 +260,10 @@ impl Delivery {
                     self.delivered(sequence, reason);
                 }
                 Report::Refused(code) | Report::Unknown(code) => refused.push((sequence, code)),
-                Report::Returned => self.outbox.returned(sequence),
+                Report::Returned => {
+                    *self.taken_back.get_or_insert_default() += 1;
+                    self.outbox.returned(sequence);
+                }
                 Report::Lost(code) => self.broken = Some(code.to_string()),
             }
         }
@@ -271,7 +281,7 @@ impl Delivery {
             }
         }
         if self.outbox.is_draining() {
-            self.publisher.take_back();
+            self.taken_back.get_or_insert_default();
         }
         Ok(())
     }

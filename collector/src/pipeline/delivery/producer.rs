@@ -83,6 +83,21 @@ impl Delivery {
         self.replace_producer()
     }
 
+    /// After a refusal: takes back what the producer has not sent until it has answered for everything. Once is not enough,
+    /// because a batch that was on its way behind the refused one is refused for its place, and librdkafka would send it
+    /// again, before what is in front of it.
+    pub(super) fn take_back(&mut self) -> Step {
+        if self.taken_back.is_some() && self.outbox.is_draining() {
+            self.publisher.take_back();
+            return Ok(());
+        }
+        // What waited to be sent again, after a connection broke, may have arrived the first time.
+        match self.taken_back.take() {
+            None | Some(0) => Ok(()),
+            Some(_) => self.settle_what_arrived(),
+        }
+    }
+
     /// Makes a producer with the changed credentials. The old one answers first for what it has, unless it is silent,
     /// because Kafka does not take the former credentials any more.
     fn begin_renewal(&mut self) {
@@ -125,7 +140,7 @@ impl Delivery {
             }
         }
         self.dead_letters.clear();
-        self.draining = None;
+        (self.draining, self.taken_back) = (None, None);
         self.is_full = false;
         self.outbox.rewind();
         self.backlog.rewind();
@@ -173,7 +188,7 @@ impl Delivery {
     }
 
     /// Finds out which entries of the log reached Kafka, and settles them.
-    fn settle_what_arrived(&mut self) -> Step {
+    pub(super) fn settle_what_arrived(&mut self) -> Step {
         let Some(unknown) = self.outbox.unknown() else { return Ok(()) };
         let (pending, failed) = (self.outbox.pending(), self.outbox.failures());
         let since = self.since()?;
