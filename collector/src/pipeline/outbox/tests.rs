@@ -7,6 +7,8 @@ use super::*;
 const PARTITIONS: u64 = 3;
 /// How many records the producer takes at once.
 const ROOM: usize = 12;
+/// How many records of a partition are on their way to the broker and cannot be taken back.
+const ON_THE_WAY: usize = 2;
 
 fn at(number: u64) -> Sequence {
     Sequence::from_opaque(usize::try_from(number).unwrap())
@@ -154,6 +156,11 @@ struct Broker {
     /// What each partition holds, in order, and the dead letters.
     partitions: BTreeMap<u64, Vec<u64>>,
     dead_letters: Vec<u64>,
+    /// The partitions in which a batch was refused: what comes behind it is refused for its place, and is in the
+    /// producer's queue again, until that is taken back.
+    out_of_order: BTreeSet<u64>,
+    /// Whether something was taken back since nothing was in flight.
+    taken_back: bool,
 }
 
 impl Broker {
@@ -224,6 +231,14 @@ impl World {
         let queue = self.broker.queues.entry(partition).or_default();
         let records = records.min(queue.len());
         let batch: Vec<u64> = queue.drain(..records).collect();
+        if self.broker.out_of_order.contains(&partition) {
+            for number in batch {
+                self.outbox.returned(at(number));
+            }
+            self.broker.taken_back = true;
+            self.end_drain();
+            return;
+        }
         if partition < PARTITIONS && batch.iter().any(|number| self.poison.contains(number)) {
             self.excuses += 1;
             for number in &batch {
@@ -239,14 +254,17 @@ impl World {
                 }
             }
             if self.outbox.is_draining() {
+                self.broker.out_of_order.insert(partition);
                 self.take_back();
             }
+            self.end_drain();
             return;
         }
         for number in batch {
             self.append(partition, number);
             self.acknowledge(number);
         }
+        self.end_drain();
     }
 
     fn append(&mut self, partition: u64, number: u64) {
@@ -264,10 +282,36 @@ impl World {
         }
     }
 
-    /// The producer gives back what it has not sent.
+    /// The producer gives back what is not on its way. The connection to the leader of every other partition was broken:
+    /// of what it gives back there, the first record has arrived, unless a refused batch was in front of it.
     fn take_back(&mut self) {
-        for number in std::mem::take(&mut self.broker.queues).into_values().flatten() {
-            self.outbox.returned(at(number));
+        let mut queues = std::mem::take(&mut self.broker.queues);
+        for (partition, queue) in &mut queues {
+            let is_refused = self.broker.out_of_order.contains(partition);
+            let is_connected = is_refused || *partition % 2 == 1;
+            let on_the_way = if is_connected { ON_THE_WAY.min(queue.len()) } else { 0 };
+            let returned = queue.split_off(on_the_way);
+            let is_poison = |number: &u64| *partition < PARTITIONS && self.poison.contains(number);
+            let arrived = returned.front().filter(|first| !is_connected && !is_poison(first));
+            if let Some(first) = arrived.copied() {
+                self.append(*partition, first);
+            }
+            for number in returned {
+                self.broker.taken_back = true;
+                self.outbox.returned(at(number));
+            }
+        }
+        self.broker.queues = queues;
+    }
+
+    /// When nothing is in flight after a refusal, what was taken back is looked for.
+    fn end_drain(&mut self) {
+        if self.outbox.is_draining() {
+            return;
+        }
+        self.broker.out_of_order.clear();
+        if std::mem::take(&mut self.broker.taken_back) {
+            self.read_back();
         }
     }
 
@@ -290,6 +334,8 @@ impl World {
 
     /// The producer is lost. A partition has got some of what it was sent.
     fn lose_producer(&mut self, partition: u64, records: usize) {
+        self.broker.out_of_order.clear();
+        self.broker.taken_back = false;
         let mut queues = std::mem::take(&mut self.broker.queues);
         let lost = queues.remove(&partition).unwrap_or_default();
         let is_poison = |number: &u64| partition < PARTITIONS && self.poison.contains(number);
