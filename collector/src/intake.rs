@@ -9,6 +9,7 @@ use bytes::Bytes;
 use common::clock::Clock;
 use common::event::identity::{Identity, identify};
 use common::event::{Reason, Schema};
+use common::message_log::Entry;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::metrics::SourceMetrics;
@@ -16,7 +17,8 @@ use crate::receipt::Receipt;
 
 /// How many messages of a source may wait for the journal; if there are more, the source waits.
 const QUEUE_MESSAGES: usize = 1024;
-/// How many bytes of messages of a source may be received and not logged; if there are more, the source waits.
+/// How many bytes of messages of a source may be received and not logged, with what they take besides their payloads; if
+/// there are more, the source waits.
 const QUEUE_BYTES: u32 = 64 << 20;
 /// How many messages are taken from one queue before the next one has its turn.
 const TURN: usize = 64;
@@ -111,7 +113,8 @@ impl Intake {
     /// # Errors
     /// When the pipeline is gone.
     pub async fn push(&mut self, message: Message) -> Result<(), Closed> {
-        let share = u32::try_from(message.payload.len()).unwrap_or(QUEUE_BYTES).min(QUEUE_BYTES);
+        let bytes = message.payload.len() + Entry::OVERHEAD_BYTES;
+        let share = u32::try_from(bytes).unwrap_or(QUEUE_BYTES).min(QUEUE_BYTES);
         let share = Arc::clone(&self.bytes).acquire_many_owned(share).await.map_err(|_| Closed)?;
         self.queue.send(Queued { message, share }).await.map_err(|_| Closed)?;
         self.waker.0.notify_one();
@@ -266,6 +269,25 @@ mod tests {
         assert_eq!(taken(&mut queues, 4, 9), ["a3", "a4", "a5", "a6"]);
         assert_eq!(taken(&mut queues, 9, 9), ["a7", "a8"]);
         assert_eq!(taken(&mut queues, 9, 9), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn messages_without_a_payload_have_a_share_of_the_queue_too() {
+        let (mut queues, mut intakes) = queues(&["a"]);
+        // As without a log: they keep their shares until Kafka has them.
+        let mut shares = Vec::new();
+        let all = QUEUE_BYTES as usize / Entry::OVERHEAD_BYTES;
+        while shares.len() <= all {
+            let pushed = tokio::task::unconstrained(intakes[0].push(message("")));
+            tokio::select! {
+                biased;
+                pushed = pushed => pushed.unwrap(),
+                () = std::future::ready(()) => break,
+            }
+            queues.take(1, 1, |_, queued| shares.push(queued.share));
+        }
+        // The next one has to wait.
+        assert_eq!(shares.len(), all);
     }
 
     #[tokio::test]

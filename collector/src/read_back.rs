@@ -5,7 +5,8 @@
 //! recognised by its id, but it would be work for every reader of the topics. So the ends of both topics are
 //! read back first: from the time at which the oldest of these entries was received to the end at the start
 //! of the reading. A record is recognised by its header `mr-seq`, which holds this log's instance and the
-//! entry's sequence. Each entry is looked for by itself, so that it does not matter if some are missing.
+//! entry's sequence. Each entry is looked for by itself, so that it does not matter if some are missing. A partition that has
+//! no leader is not read, because all others would wait for it: of what it holds there will be copies.
 
 use std::collections::HashMap;
 

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::intake::Cursor;
 
-/// How many bytes of payloads are kept for a delivery that is behind.
+/// How many bytes of memory are kept for a delivery that is behind.
 const MAX_BYTES: usize = 8 << 20;
 
 /// An entry that has arrived.
@@ -56,14 +56,14 @@ impl Arrivals {
         news.cursors.extend(cursors);
         for arrived in entries {
             if arrived.share.is_none() {
-                news.bytes += arrived.entry.payload.len();
+                news.bytes += arrived.entry.memory_bytes();
             }
             news.entries.push_back(arrived);
         }
         while news.bytes > MAX_BYTES
             && let Some(oldest) = news.entries.pop_front()
         {
-            news.bytes -= oldest.entry.payload.len();
+            news.bytes -= oldest.entry.memory_bytes();
         }
         drop(news);
         self.changed.notify_one();
@@ -97,5 +97,37 @@ impl Arrivals {
 
     fn lock(&self) -> MutexGuard<'_, News> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn entries_without_a_payload_are_bounded_too_and_the_newest_stay() {
+        let arrivals = Arrivals::default();
+        let group = |start: usize| {
+            let arrived = |number| Arrived {
+                sequence: Sequence::from_opaque(number),
+                entry: Entry {
+                    source: "feed".into(),
+                    received_ms: 0,
+                    identity: None,
+                    reason: None,
+                    payload: Bytes::new(),
+                },
+                share: None,
+            };
+            (start..start + 1000).map(arrived).collect()
+        };
+        for number in 0..100 {
+            arrivals.push(group(1000 * number), Vec::new());
+        }
+        let news = arrivals.take();
+        assert!((1..=MAX_BYTES / 256).contains(&news.entries.len()), "{}", news.entries.len());
+        assert_eq!(news.entries.back().unwrap().sequence.next(), news.end);
     }
 }

@@ -8,7 +8,7 @@ use super::arrivals::Arrived;
 
 /// How many bytes are read from the log at once.
 const PAGE_BYTES: usize = 1 << 20;
-/// How many bytes of payloads that have arrived and not been sent are kept in memory.
+/// How many bytes of memory that have arrived and not been sent are kept in memory.
 const TAIL_BYTES: usize = 8 << 20;
 
 /// What was found.
@@ -150,7 +150,7 @@ impl Pages {
 
     fn add(&mut self, entries: VecDeque<Arrived>) {
         for Arrived { sequence, entry, .. } in entries {
-            self.tail_bytes += entry.payload.len();
+            self.tail_bytes += entry.memory_bytes();
             self.tail.push_back((sequence, entry));
         }
         while self.tail_bytes > TAIL_BYTES {
@@ -176,7 +176,7 @@ impl Pages {
                 page.pop_front();
             }
             if let Some((_, entry)) = page.pop_front_if(|(first, _)| *first == sequence) {
-                bytes += entry.payload.len();
+                bytes += entry.memory_bytes();
                 found.push((sequence, entry));
             }
         }
@@ -185,7 +185,7 @@ impl Pages {
 
     fn drop_oldest(&mut self) -> Option<(Sequence, Entry)> {
         let oldest = self.tail.pop_front()?;
-        self.tail_bytes -= oldest.1.payload.len();
+        self.tail_bytes -= oldest.1.memory_bytes();
         Some(oldest)
     }
 

@@ -38,6 +38,16 @@ struct Header<'a, Name> {
 }
 
 impl Entry {
+    /// Roughly what an entry takes in memory besides its texts and its payload, in bytes.
+    pub const OVERHEAD_BYTES: usize = 256;
+
+    /// Roughly what the entry takes in memory, in bytes: a queue of entries without a payload is bounded too.
+    pub fn memory_bytes(&self) -> usize {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let identity = self.identity.as_ref().map_or(0, |one| length(&one.key) + length(&one.id));
+        self.payload.len() + identity + Self::OVERHEAD_BYTES
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.payload.len() + self.source.len() + 96);
         self.encode_into(&mut bytes);

@@ -84,6 +84,26 @@ async fn a_start_without_kafka_takes_and_logs_messages_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn at_a_start_a_partition_without_a_leader_keeps_no_other_waiting() {
+    let bench = Bench::new();
+    let (_, mut appender, _) = bench.open();
+    let entries: Vec<_> = (0..50).map(|id| (appender.allot(), entry(100 + id))).collect();
+    appender.append(&entries, &[]).unwrap();
+    drop(appender);
+    bench.cluster.partition_leader(RAW, 0, None).unwrap();
+    let running = bench.start();
+    while running.metrics.published.get() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(running.metrics.pending.get() > 0, "the others have a leader, this one has not");
+    bench.cluster.partition_leader(RAW, 0, Some(1)).unwrap();
+    let metrics = running.drain().await;
+    assert_eq!((metrics.recovered.get(), metrics.published.get()), (50, 50));
+    assert_eq!(bench.in_order().len(), 2);
+    nothing_left(bench.directory.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_at_its_limit_slows_the_source_down_and_says_so() {
     let mut bench = Bench::new();
     bench.config.log.max_bytes = Some(4 << 20);
