@@ -155,6 +155,11 @@ impl Publisher {
         }
     }
 
+    /// Whether a broker answers now, whatever it answers. Blocks for a moment.
+    pub fn answers(&self) -> bool {
+        self.producer.client().fetch_metadata(Some(&self.raw), PROBE_DEADLINE).is_ok()
+    }
+
     /// Gives an entry to the producer with this time in milliseconds since 1970: an event to the topic of
     /// raw events, keyed by its subject, a dead letter to the topic of dead letters.
     ///

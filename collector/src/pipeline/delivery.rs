@@ -12,7 +12,8 @@
 //! | refused, or an unknown answer | what is not on its way is taken back, and again until the rest is answered for; what was taken back is looked for in Kafka; all is sent again in its order, the refused records alone |
 //! | refused alone, or three times an unknown answer | moved to `failed`, sent to the dead letters |
 //! | a dead letter refused | it stays in `failed`, tried again at the next start |
-//! | lost, or the producer is broken | a new producer; what is pending is read back and sent again |
+//! | lost, or the producer is broken | a new producer; topics that are missing are made; what is pending is read back and sent again |
+//! | none for 30 s, while Kafka answers other requests | the same |
 //!
 //! When batches of several partitions are refused at once, an idempotent producer of librdkafka may send one of
 //! them again for ever. So after a refusal that concerns all records (their time, a batch's size) the producer is
@@ -42,9 +43,11 @@ use crate::publisher::{Publisher, Report, Reports, Unsent};
 use crate::receipt::Receipts;
 use crate::traces::Traces;
 use ledger::Ledger;
+use silence::Silence;
 
 mod ledger;
 mod producer;
+mod silence;
 
 /// How long a producer that was refused something may be silent about the rest.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -76,6 +79,7 @@ pub(super) struct Delivery {
     draining: Option<Instant>,
     /// Since a refusal: how many records the producer gave back.
     taken_back: Option<usize>,
+    silence: Silence,
     rebuild_backoff: Backoff,
     /// Whether the producer's queue was full when an entry was to be sent.
     is_full: bool,
@@ -146,6 +150,7 @@ impl Delivery {
             renewal: None,
             draining: None,
             taken_back: None,
+            silence: Silence::new(Instant::now()),
             rebuild_backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(30)),
             is_full: false,
             batch_bytes: None,
@@ -249,8 +254,11 @@ impl Delivery {
 
     /// Does what follows from Kafka's answers.
     fn take_reports(&mut self) -> Step {
-        let mut refused = Vec::new();
-        for (sequence, report) in self.reports.take() {
+        let (mut refused, reports) = (Vec::new(), self.reports.take());
+        if !reports.is_empty() {
+            self.silence.broken(Instant::now());
+        }
+        for (sequence, report) in reports {
             let reason = self.dead_letters.remove(&sequence);
             match report {
                 Report::Delivered => {

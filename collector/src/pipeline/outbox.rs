@@ -218,6 +218,11 @@ impl Outbox {
         self.end_drain();
     }
 
+    /// Whether anything is in flight.
+    pub(super) fn awaits_answers(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
     /// Whether answers are awaited before anything more is sent.
     pub(super) fn is_draining(&self) -> bool {
         self.flow == Flow::Draining

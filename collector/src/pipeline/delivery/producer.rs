@@ -68,6 +68,7 @@ impl Delivery {
         if is_silent {
             self.broken.get_or_insert_with(|| "no answer after a refusal".to_owned());
         }
+        self.look_into_silence();
         let Some(why) = self.broken.take() else { return Ok(()) };
         let delay = self.rebuild_backoff.next_delay(&mut rand::rng());
         tracing::error!(
@@ -81,6 +82,18 @@ impl Delivery {
         self.pause(delay)?;
         (self.batch_bytes, self.fitted) = (None, false);
         self.replace_producer()
+    }
+
+    /// Gives up a producer that is told nothing although Kafka answers, see [`silence`](super::silence).
+    fn look_into_silence(&mut self) {
+        let now = Instant::now();
+        if !self.outbox.awaits_answers() {
+            self.silence.broken(now);
+        } else if self.silence.is_due(now) && self.publisher.answers() {
+            self.broken.get_or_insert_with(|| {
+                "nothing is acknowledged for long, and kafka answers".to_owned()
+            });
+        }
     }
 
     /// After a refusal: takes back what the producer has not sent until it has answered for everything. Once is not enough,
