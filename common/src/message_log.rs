@@ -57,6 +57,7 @@
 //! | write-ahead log ends in a torn record | cut off there (`kPointInTimeRecovery`): it was not synced |
 //! | groups from the watermark on | pending again, except for what is settled; the caller finds out which entries reached Kafka |
 //! | the last settlement not on disk yet | those entries are pending again, likewise |
+//! | a damaged block of a table file | skipped; the groups in it are told as those whose checksum is wrong |
 //! | a group whose checksum is wrong | told when it is read, see [`Page::damaged`] |
 //! | an entry of another family that cannot be decoded | skipped, counted in [`Recovered::damaged`] |
 //! | write error | the log refuses everything that needs the database until [`Appender::reopen`] has succeeded |
@@ -74,6 +75,7 @@ mod group;
 mod key;
 mod ranges;
 mod record;
+mod records;
 mod recovery;
 mod store;
 #[cfg(test)]

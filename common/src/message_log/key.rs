@@ -28,6 +28,11 @@ impl Sequence {
         self.0 >> COUNT_BITS
     }
 
+    /// The smallest sequence of its epoch.
+    pub(super) const fn first_of_epoch(self) -> Self {
+        Self(self.epoch() << COUNT_BITS)
+    }
+
     /// The largest sequence of its epoch.
     pub(super) const fn last_of_epoch(self) -> Self {
         Self(self.0 | ((1 << COUNT_BITS) - 1))
@@ -45,6 +50,10 @@ impl Sequence {
 
     pub(super) const fn after(self, count: u64) -> Self {
         Self(self.0 + count)
+    }
+
+    pub(super) fn checked_after(self, count: u64) -> Option<Self> {
+        self.0.checked_add(count).map(Self)
     }
 
     pub(super) const fn to_be_bytes(self) -> [u8; 8] {

@@ -88,14 +88,16 @@ fn migrate(store: &Store) -> Result<(), Error> {
 
 /// Adds the sequences to `settled` that no entry has, because an epoch ended before them. Returns the sequence after the
 /// last group. It looks at the first and the last group of each epoch only, so that a large log is opened as fast as a
-/// small one. A group that is missing in the middle of an epoch is found when it is to be read.
+/// small one. A group that is missing before the last one of its epoch is found when it is to be read.
 fn skip_between_groups(store: &Store, settled: &mut Ranges) -> Result<Sequence, Error> {
     let mut from = settled.low();
     while let Some(group) = store.groups(from).next() {
         let (first, _) = group?;
-        settled.insert(from, first.first);
+        if first.first.epoch() != from.epoch() {
+            settled.insert(from, first.first.first_of_epoch());
+        }
         let last = store.last_group(first.last.last_of_epoch())?;
-        from = last.map_or(first.last, |last| last.last).next();
+        from = last.unwrap_or(first.last).next();
     }
     Ok(from)
 }

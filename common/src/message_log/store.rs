@@ -4,11 +4,12 @@ use std::path::Path;
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    Direction, IteratorMode, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBIterator,
+    DBRecoveryMode, Direction, ErrorKind, IteratorMode, WriteBatch, WriteOptions,
 };
 
 use super::key::Span;
+use super::records::{Keys, Record, Records};
 use super::{Entry, Error, Ranges, Sequence};
 
 const CURSOR_PREFIX: &str = "cursor:";
@@ -74,6 +75,9 @@ pub(super) type Found = (Sequence, Option<Entry>);
 
 pub(super) struct Store {
     db: DB,
+    /// Has the counters of RocksDB.
+    #[cfg(test)]
+    database: rocksdb::Options,
 }
 
 impl std::fmt::Debug for Store {
@@ -95,6 +99,8 @@ impl Store {
         database.set_max_open_files(256);
         database.set_keep_log_file_num(4);
         database.set_max_log_file_size(4 << 20);
+        #[cfg(test)]
+        database.enable_statistics();
 
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let mut tables = BlockBasedOptions::default();
@@ -114,10 +120,22 @@ impl Store {
             family(Family::Deferred.name(), 4 << 20, DBCompressionType::None),
             family(Family::Failed.name(), 4 << 20, DBCompressionType::Lz4),
         ];
-        DB::open_cf_descriptors(&database, path, families).map(|db| Self { db }).map_err(|source| {
+        let opened = DB::open_cf_descriptors(&database, path, families);
+        let db = opened.map_err(|source| {
             let path = path.to_owned();
             if is_lock(&source) { Error::Locked { path } } else { Error::Open { path, source } }
+        })?;
+        Ok(Self {
+            db,
+            #[cfg(test)]
+            database,
         })
+    }
+
+    /// How often the write-ahead log was synced.
+    #[cfg(test)]
+    pub(super) fn syncs(&self) -> u64 {
+        self.database.get_ticker_count(rocksdb::statistics::Ticker::WalFileSynced)
     }
 
     fn handle(&self, name: &str) -> impl rocksdb::AsColumnFamilyRef {
@@ -149,25 +167,51 @@ impl Store {
         &self,
         from: Sequence,
     ) -> impl Iterator<Item = Result<(Span, Bytes), Error>> {
-        let start = from.groups_from();
-        let records = self
-            .db
-            .iterator_cf(&self.handle(TRANSIENT), IteratorMode::From(&start, Direction::Forward));
-        records.filter_map(|record| match record {
-            Ok((key, value)) => Span::from_key(&key).map(|span| Ok((span, Bytes::from(value)))),
-            Err(error) => Some(Err(Error::Read(error))),
+        let sequence = |key: &[u8]| Span::from_key(key).map(|span| span.last);
+        let keys = Keys { from: Sequence::groups_from, sequence };
+        Records::new(self, TRANSIENT, keys, from).filter_map(|record| match record {
+            Ok(Record::Whole(key, value)) => {
+                Span::from_key(&key).map(|span| Ok((span, Bytes::from(value))))
+            }
+            Ok(Record::Unreadable) => None,
+            Err(error) => Some(Err(error)),
         })
     }
 
-    /// The last group that ends at `to` or before.
-    pub(super) fn last_group(&self, to: Sequence) -> Result<Option<Span>, Error> {
+    /// The records of a family from this key on.
+    pub(super) fn iterator(&self, family: &str, from: &[u8]) -> DBIterator<'_> {
+        self.db.iterator_cf(&self.handle(family), IteratorMode::From(from, Direction::Forward))
+    }
+
+    /// Whether what is at this key, or comes after it, can be read.
+    pub(super) fn can_seek(&self, family: &str, to: &[u8]) -> bool {
+        let mut records = self.db.raw_iterator_cf(&self.handle(family));
+        records.seek(to);
+        records.status().is_ok()
+    }
+
+    /// Where the last group ends that ends at `to` or before. If that group is on a damaged block, this is known only if
+    /// it is the last one in its file.
+    pub(super) fn last_group(&self, to: Sequence) -> Result<Option<Sequence>, Error> {
         let end = to.next().groups_from();
         let mut records = self
             .db
             .iterator_cf(&self.handle(TRANSIENT), IteratorMode::From(&end, Direction::Reverse));
         match records.next() {
             None => Ok(None),
-            Some(Ok((key, _))) => Ok(Span::from_key(&key)),
+            Some(Ok((key, _))) => Ok(Span::from_key(&key).map(|span| span.last)),
+            Some(Err(error)) if error.kind() == ErrorKind::Corruption => {
+                let ends = self.group_files()?.into_iter().map(|(last, _)| last);
+                let mut known = ends.filter(|last| *last <= to).max();
+                for group in self.groups(known.map_or(Sequence::ZERO, Sequence::next)) {
+                    let (span, _) = group?;
+                    if span.last > to {
+                        break;
+                    }
+                    known = Some(span.last);
+                }
+                Ok(known)
+            }
             Some(Err(error)) => Err(Error::Read(error)),
         }
     }
@@ -267,17 +311,23 @@ impl Store {
     /// An entry outside of the groups; `None` if it is not there.
     pub(super) fn get(&self, family: Family, sequence: Sequence) -> Result<Option<Entry>, Error> {
         let record = self.db.get_cf(&self.handle(family.name()), sequence.key());
-        let Some(record) = record.map_err(Error::Read)? else { return Ok(None) };
+        let record = record.map_err(|error| match error.kind() {
+            ErrorKind::Corruption => Error::Damaged { sequence },
+            _ => Error::Read(error),
+        })?;
+        let Some(record) = record else { return Ok(None) };
         Entry::decode(record.into()).map(Some).ok_or(Error::Damaged { sequence })
     }
 
     /// The entries of a family in order.
     pub(super) fn scan(&self, family: Family) -> impl Iterator<Item = Result<Found, Error>> {
-        let records = self.db.iterator_cf(&self.handle(family.name()), IteratorMode::Start);
-        records.filter_map(|record| match record {
-            Ok((key, value)) => Sequence::from_key(&key)
+        let keys = Keys { from: Sequence::key, sequence: Sequence::from_key };
+        Records::new(self, family.name(), keys, Sequence::ZERO).filter_map(|record| match record {
+            Ok(Record::Whole(key, value)) => Sequence::from_key(&key)
                 .map(|sequence| Ok((sequence, Entry::decode(Bytes::from(value))))),
-            Err(error) => Some(Err(Error::Read(error))),
+            // Nobody knows how many they were.
+            Ok(Record::Unreadable) => Some(Ok((Sequence::ZERO, None))),
+            Err(error) => Some(Err(error)),
         })
     }
 

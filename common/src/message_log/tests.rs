@@ -8,6 +8,7 @@ use super::*;
 use crate::event::Reason;
 use crate::event::identity::Identity;
 
+mod damage;
 mod model;
 
 fn entry(number: u64) -> Entry {
@@ -302,58 +303,6 @@ fn what_is_held_counts_until_it_is_settled_also_over_a_restart() {
 fn write_ahead_log(path: &Path) -> PathBuf {
     let files = fs::read_dir(path).unwrap().map(|file| file.unwrap().path());
     files.filter(|file| file.extension().is_some_and(|kind| kind == "log")).max().unwrap()
-}
-
-#[test]
-fn a_torn_tail_is_cut_and_the_whole_groups_before_it_stay() {
-    let directory = TempDir::new().unwrap();
-    let mut open = Open::at(directory.path());
-    let mut kept = Vec::new();
-    let mut sizes = Vec::new();
-    for number in 0..20 {
-        kept.extend(open.add([number]));
-        sizes.push(fs::metadata(write_ahead_log(directory.path())).unwrap().len());
-    }
-    for (whole, size) in sizes.iter().enumerate().skip(1) {
-        // In the middle of the record after entry `whole - 1`.
-        let cut = sizes[whole - 1] + (size - sizes[whole - 1]) / 2;
-        let copy = crash(directory.path());
-        let file = fs::OpenOptions::new().write(true).open(write_ahead_log(copy.path())).unwrap();
-        file.set_len(cut).unwrap();
-        let open = Open::at(copy.path());
-        assert_eq!(open.found.pending(), whole as u64);
-        assert_eq!(open.pending(), kept[..whole]);
-    }
-}
-
-#[test]
-fn a_damaged_or_missing_group_is_told_and_the_others_are_read() {
-    let directory = TempDir::new().unwrap();
-    let mut open = Open::at(directory.path());
-    let groups = [open.add([0, 1]), open.add([2, 3]), open.add([4]), open.add([5]), open.add([6])];
-    let span = |group: &[(Sequence, Entry)]| key::Span {
-        first: group[0].0,
-        last: group[group.len() - 1].0,
-    };
-    open.log
-        .write(true, |store, batch| {
-            let mut record = group::encode(span(&groups[1]), &groups[1]);
-            *record.last_mut().unwrap() ^= 1;
-            store.put_group(batch, span(&groups[1]), &record);
-            store.delete_groups(batch, groups[3][0].0, groups[4][0].0);
-        })
-        .unwrap();
-    let page = open.log.page(groups[0][1].0, groups[4][0].0.next(), usize::MAX).unwrap();
-    assert_eq!(page.entries, [&groups[0][1..], &groups[2], &groups[4]].concat());
-    let lost = [&groups[1], &groups[3]].map(|group| (span(group).first, span(group).last.next()));
-    assert_eq!(page.damaged, lost);
-    assert_eq!(page.end, groups[4][0].0.next());
-    let page = open.log.page(groups[3][0].0, groups[4][0].0, 1).unwrap();
-    assert_eq!(
-        (page.damaged, page.end),
-        (vec![lost[1]], groups[4][0].0),
-        "nothing else is asked for"
-    );
 }
 
 #[test]

@@ -1,0 +1,88 @@
+//! The records of a family in order. What is on damaged blocks of the disk is skipped, so that it does not keep what is
+//! behind it.
+
+use rocksdb::{DBIterator, ErrorKind};
+
+use super::store::Store;
+use super::{Error, Sequence};
+
+/// How a family's keys hold sequences.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keys {
+    /// A key that is not above those of this sequence and later ones, and above all others.
+    pub(super) from: fn(Sequence) -> [u8; 9],
+    pub(super) sequence: fn(&[u8]) -> Option<Sequence>,
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub(super) enum Record {
+    /// A key and a value.
+    Whole(Box<[u8]>, Box<[u8]>),
+    /// Something that cannot be read.
+    Unreadable,
+}
+
+/// See the [module](self).
+pub(super) struct Records<'s> {
+    store: &'s Store,
+    family: &'static str,
+    keys: Keys,
+    /// All before was looked at.
+    at: Sequence,
+    inner: DBIterator<'s>,
+}
+
+impl<'s> Records<'s> {
+    pub(super) fn new(store: &'s Store, family: &'static str, keys: Keys, from: Sequence) -> Self {
+        let inner = store.iterator(family, &(keys.from)(from));
+        Self { store, family, keys, at: from, inner }
+    }
+
+    /// The first sequence from which on reading is possible again. Of two damaged blocks that are near to each other what
+    /// is between them may be skipped too. `None` if nothing can be read.
+    fn next_readable(&self) -> Option<Sequence> {
+        let is_readable = |from| self.store.can_seek(self.family, &(self.keys.from)(from));
+        let (mut bad, mut step) = (self.at, 1_u64);
+        let mut good = self.at.checked_after(step)?;
+        while !is_readable(good) {
+            bad = good;
+            step = step.checked_mul(2)?;
+            good = self.at.checked_after(step)?;
+        }
+        while good.since(bad) > 1 {
+            let middle = bad.after(good.since(bad) / 2);
+            if is_readable(middle) {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        Some(good)
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Record, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.inner.next()? {
+            Ok((key, value)) => {
+                if let Some(sequence) = (self.keys.sequence)(&key) {
+                    self.at = sequence.next();
+                }
+                Some(Ok(Record::Whole(key, value)))
+            }
+            Err(error) if error.kind() == ErrorKind::Corruption => {
+                let Some(next) = self.next_readable() else {
+                    return Some(Err(Error::Read(error)));
+                };
+                tracing::error!(%error, from = %self.at, to = %next, "a part of the message log cannot be read");
+                self.at = next;
+                self.inner = self.store.iterator(self.family, &(self.keys.from)(next));
+                Some(Ok(Record::Unreadable))
+            }
+            Err(error) => Some(Err(Error::Read(error))),
+        }
+    }
+}
