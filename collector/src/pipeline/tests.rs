@@ -488,16 +488,3 @@ async fn what_waits_for_kafka_is_shown_with_its_age_until_it_is_delivered() {
     assert_eq!(metrics.published.get(), 2);
     assert!(metrics.oldest_pending.seconds().abs() < f64::EPSILON, "nothing waits any more");
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn readiness_follows_kafka_even_while_no_message_comes() {
-    let bench = Bench::new();
-    let mut running = bench.start();
-    running.push(rsvp(1)).await;
-    running.is_ready("kafka", true).await;
-    bench.cluster.broker_down(1).unwrap();
-    running.is_ready("kafka", false).await;
-    bench.cluster.broker_up(1).unwrap();
-    running.is_ready("kafka", true).await;
-    assert_eq!(running.drain().await.published.get(), 1);
-}

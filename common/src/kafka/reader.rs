@@ -251,6 +251,10 @@ impl<C: ConsumerContext + 'static> Reader<C> {
                 .add_partition_offset(topic, partition, Offset::Offset(time_ms.max(0)))
                 .map_err(unanswered("the offsets by time", topic))?;
         }
+        if times.count() == 0 {
+            // librdkafka takes no empty list.
+            return Ok(BTreeMap::new());
+        }
         let found = self
             .consumer
             .offsets_for_times(times, ANSWER_DEADLINE)

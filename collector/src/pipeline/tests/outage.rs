@@ -240,3 +240,16 @@ async fn above_the_limit_the_oldest_refused_entry_is_dropped_and_counted() {
     let ids: Vec<_> = kept.map(|entry| entry.unwrap().identity.unwrap().key.unwrap()).collect();
     assert_eq!(ids, ["2", "3"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_follows_kafka_even_while_no_message_comes() {
+    let bench = Bench::new();
+    let mut running = bench.start();
+    running.push(rsvp(1)).await;
+    running.is_ready("kafka", true).await;
+    bench.cluster.broker_down(1).unwrap();
+    running.is_ready("kafka", false).await;
+    bench.cluster.broker_up(1).unwrap();
+    running.is_ready("kafka", true).await;
+    assert_eq!(running.drain().await.published.get(), 1);
+}
