@@ -57,7 +57,7 @@
 //! | write-ahead log ends in a torn record | cut off there (`kPointInTimeRecovery`): it was not synced |
 //! | groups from the watermark on | pending again, except for what is settled; the caller finds out which entries reached Kafka |
 //! | the last settlement not on disk yet | those entries are pending again, likewise |
-//! | a damaged block of a table file | skipped; the groups in it are told as those whose checksum is wrong |
+//! | a damaged block of a table file | skipped, and its file is kept in the folder `damaged`; the groups in it are told as those whose checksum is wrong |
 //! | a group whose checksum is wrong | told when it is read, see [`Page::damaged`] |
 //! | an entry of another family that cannot be decoded | skipped, counted in [`Recovered::damaged`] |
 //! | write error | the log refuses everything that needs the database until [`Appender::reopen`] has succeeded |
@@ -73,6 +73,7 @@ mod appender;
 mod error;
 mod group;
 mod key;
+mod quarantine;
 mod ranges;
 mod record;
 mod records;

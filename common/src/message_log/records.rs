@@ -4,7 +4,7 @@
 use rocksdb::{DBIterator, ErrorKind};
 
 use super::store::Store;
-use super::{Error, Sequence};
+use super::{Error, Sequence, quarantine};
 
 /// How a family's keys hold sequences.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +78,9 @@ impl Iterator for Records<'_> {
                     return Some(Err(Error::Read(error)));
                 };
                 tracing::error!(%error, from = %self.at, to = %next, "a part of the message log cannot be read");
+                let (first, last) = ((self.keys.from)(self.at), (self.keys.from)(next));
+                let files = self.store.files_with(self.family, &first, &last);
+                quarantine::keep(self.store.path(), &files, self.at, next);
                 self.at = next;
                 self.inner = self.store.iterator(self.family, &(self.keys.from)(next));
                 Some(Ok(Record::Unreadable))

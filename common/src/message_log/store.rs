@@ -183,6 +183,23 @@ impl Store {
         self.db.iterator_cf(&self.handle(family), IteratorMode::From(from, Direction::Forward))
     }
 
+    pub(super) fn path(&self) -> &Path {
+        self.db.path()
+    }
+
+    /// The names of the files of a family that may have keys between these two.
+    pub(super) fn files_with(&self, family: &str, first: &[u8], last: &[u8]) -> Vec<String> {
+        let files = self.db.live_files().unwrap_or_default().into_iter();
+        files
+            .filter(|file| {
+                let starts = file.start_key.as_deref().is_some_and(|start| start <= last);
+                let ends = file.end_key.as_deref().is_some_and(|end| end >= first);
+                file.column_family_name == family && starts && ends
+            })
+            .map(|file| file.name)
+            .collect()
+    }
+
     /// Whether what is at this key, or comes after it, can be read.
     pub(super) fn can_seek(&self, family: &str, to: &[u8]) -> bool {
         let mut records = self.db.raw_iterator_cf(&self.handle(family));

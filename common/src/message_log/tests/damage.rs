@@ -99,6 +99,11 @@ fn a_damaged_block_costs_what_is_in_it_and_nothing_else() {
         let rest: Vec<_> =
             all.iter().filter(|(sequence, _)| !lost.contains(*sequence)).cloned().collect();
         assert_eq!(found, rest, "{number}");
+        let kept = table(&copy.path().join(quarantine::FOLDER));
+        assert!(
+            fs::read(kept).unwrap() == fs::read(table(copy.path())).unwrap(),
+            "for the curious"
+        );
         assert!(found.len() > 1, "a block is much less than the file");
         assert!(open.found.pending() >= found.len() as u64, "{number}");
         // What comes later is written and read as ever.
