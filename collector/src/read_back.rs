@@ -21,9 +21,6 @@ use crate::publisher::{reason_of, sequence_of};
 #[cfg(test)]
 mod tests;
 
-/// How far the clock may have been set back while the entries were received, in milliseconds.
-const CLOCK_SLACK_MS: i64 = 60_000;
-
 /// The entries that were found in Kafka; those among the dead letters have their reason.
 pub type Arrived = HashMap<Sequence, Option<Reason>>;
 
@@ -51,7 +48,7 @@ pub fn read_back(
     for (topic, since_ms) in [(Topic::Raw, since.raw), (Topic::DeadLetters, since.dead_letters)] {
         let (topic, Some(since_ms)) = (kafka.name(topic), since_ms) else { continue };
         let reader = Reader::new(kafka)?;
-        let spans = reader.spans_since(topic, since_ms.saturating_sub(CLOCK_SLACK_MS))?;
+        let spans = reader.spans_since(topic, since_ms)?;
         reader.read_to_end(topic, &spans, stop, |record| {
             arrived.extend(own(record, instance).filter(|(sequence, _)| wanted(*sequence)));
         })?;

@@ -16,6 +16,10 @@ use crate::read_back::{Arrived, Since, read_back};
 
 /// What librdkafka sends together at most, unless it is told otherwise.
 const BATCH_BYTES: usize = 1_000_000;
+/// How far the clock may have been set back while pending entries were received, in milliseconds: while they came, and
+/// between a crash and a start. If it was further there are copies.
+const SLACK_MS: i64 = 5_000;
+const START_SLACK_MS: i64 = 60_000;
 /// How far records are dated back at first: Kafka takes what is an hour ahead of its clock.
 const HOUR_MS: i64 = 3_600_000;
 /// A clock further ahead than so is not what a refusal for the time is about.
@@ -30,7 +34,7 @@ impl Delivery {
         self.await_with_books(
             async move { kafka.ensure_topics(&topics, Some(&reachable)).await },
         )??;
-        self.settle_what_arrived()?;
+        self.settle_what_arrived(START_SLACK_MS)?;
         self.reachable.set();
         Ok(())
     }
@@ -107,7 +111,7 @@ impl Delivery {
         // What waited to be sent again, after a connection broke, may have arrived the first time.
         match self.taken_back.take() {
             None | Some(0) => Ok(()),
-            Some(_) => self.settle_what_arrived(),
+            Some(_) => self.settle_what_arrived(SLACK_MS),
         }
     }
 
@@ -201,10 +205,10 @@ impl Delivery {
     }
 
     /// Finds out which entries of the log reached Kafka, and settles them.
-    pub(super) fn settle_what_arrived(&mut self) -> Step {
+    fn settle_what_arrived(&mut self, slack_ms: i64) -> Step {
         let Some(unknown) = self.outbox.unknown() else { return Ok(()) };
         let (pending, failed) = (self.outbox.pending(), self.outbox.failures());
-        let since = self.since()?;
+        let since = self.since(slack_ms)?;
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let arrived: Arrived = loop {
             let (kafka, instance) = (self.kafka.clone(), self.log.instance().to_owned());
@@ -237,9 +241,9 @@ impl Delivery {
     }
 
     /// When the oldest entries were received that may be in Kafka.
-    fn since(&mut self) -> Step<Since> {
+    fn since(&mut self, slack_ms: i64) -> Step<Since> {
         loop {
-            match self.oldest_received_ms() {
+            match self.oldest_received_ms(slack_ms) {
                 Ok(since) => return Ok(since),
                 Err(error) if error.retryable() => self.pause(TICK)?,
                 Err(error) => return Err(error.into()),
@@ -261,7 +265,7 @@ impl Delivery {
         Ok(None)
     }
 
-    fn oldest_received_ms(&mut self) -> Result<Since, LogError> {
+    fn oldest_received_ms(&mut self, slack_ms: i64) -> Result<Since, LogError> {
         let group = self.oldest_in_group()?;
         let aside = |family: Family| match self.outbox.oldest(family) {
             Some(sequence) => match self.log.get(family, sequence) {
@@ -273,7 +277,7 @@ impl Delivery {
         };
         let oldest = |entries: [Option<Entry>; 2]| {
             let times = entries.into_iter().flatten().map(|entry| entry.received_ms);
-            times.min().map(|time_ms| time_ms.saturating_sub(self.back_ms))
+            times.min().map(|time_ms| time_ms.saturating_sub(self.back_ms).saturating_sub(slack_ms))
         };
         let raw = oldest([group, aside(Family::Deferred)?]);
         let failed = oldest([aside(Family::Failed)?, None]);
