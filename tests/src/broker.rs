@@ -108,7 +108,7 @@ impl Broker {
         }
     }
 
-    /// Changes settings of a topic.
+    /// Changes settings of a topic, and waits until they are in force.
     pub fn alter_topic(&self, name: &str, settings: &[(&str, &str)]) {
         let begin = AlterConfig::new(ResourceSpecifier::Topic(name));
         let wanted = settings.iter().fold(begin, |all, (key, value)| all.set(key, value));
@@ -116,6 +116,12 @@ impl Broker {
             self.administer(async |admin, options| admin.alter_configs([&wanted], options).await);
         for outcome in altered.expect("an answer") {
             outcome.expect("settings that the broker takes");
+        }
+        // The controller has them before the broker that leads the topic.
+        for &(key, value) in settings {
+            eventually(&format!("{key} of {name} is {value}"), || {
+                (self.setting(name, key) == value).then_some(())
+            });
         }
     }
 
