@@ -110,6 +110,9 @@ impl Broker {
 
     /// Changes settings of a topic, and waits until they are in force.
     pub fn alter_topic(&self, name: &str, settings: &[(&str, &str)]) {
+        for (key, _) in settings {
+            self.setting(name, key);
+        }
         let begin = AlterConfig::new(ResourceSpecifier::Topic(name));
         let wanted = settings.iter().fold(begin, |all, (key, value)| all.set(key, value));
         let altered =
@@ -125,13 +128,16 @@ impl Broker {
         }
     }
 
-    /// The value of a setting of a topic.
+    /// The value of a setting of a topic, once the broker knows the topic: the controller knows one that was made just now
+    /// sooner, and the client library does not tell that the broker does not.
     pub fn setting(&self, topic: &str, key: &str) -> String {
         let asked = [ResourceSpecifier::Topic(topic)];
-        let described =
-            self.administer(async |admin, options| admin.describe_configs(&asked, options).await);
-        let described = described.expect("an answer").remove(0).expect("a topic that exists");
-        described.get(key).and_then(|entry| entry.value.clone()).expect("a setting that is known")
+        eventually(&format!("{key} of {topic}"), || {
+            let described = self
+                .administer(async |admin, options| admin.describe_configs(&asked, options).await);
+            let described = described.expect("an answer").remove(0).ok()?;
+            described.get(key)?.value.clone()
+        })
     }
 
     /// `host:port`.
