@@ -402,8 +402,8 @@ impl Silence {
         Self { asked: Instant::now(), missed: None }
     }
 
-    /// Whether there is no topic, or it has ended elsewhere than at `next` for a while, which is asked at times. The same end is suspicious
-    /// only once: there may be offsets without a record before it.
+    /// Whether there is no topic, or it has ended elsewhere than at `next` for a while, which is asked at times. The same
+    /// end is suspicious only once: there may be offsets without a record before it.
     fn is_suspicious(
         &mut self,
         next: u64,

@@ -59,31 +59,30 @@ pub async fn run(config: Config, host: Host) -> Result<(), Error> {
         rotation.acknowledge();
         let stages = stages(context, &conditions);
         tokio::pin!(stages);
-        let why = tokio::select! {
+        let (why, pause) = tokio::select! {
             outcome = &mut stages => match outcome {
                 Err(error) if error.is_fenced() && fenced.is_none_or(|at| at.elapsed() > FENCED_AGAIN) => {
                     tracing::warn!(%error, "joining again");
                     fenced = Some(Instant::now());
-                    "joining the group again"
+                    ("joining the group again", Duration::ZERO)
                 }
                 // The topics were made ready by such clients, so the configuration can be used.
                 Err(error) if error.is_of_client() => {
                     tracing::warn!(%error, "trying again");
-                    host.shutdown.run_until_cancelled(sleep(CREDENTIALS_PAUSE)).await;
-                    "the credentials for kafka cannot be used now"
+                    ("the credentials for kafka cannot be used now", CREDENTIALS_PAUSE)
                 }
                 outcome => return outcome,
             },
             () = rotation.due() => {
                 stop.cancel();
                 stages.await?;
-                "starting again with changed credentials for kafka"
+                ("starting again with changed credentials for kafka", Duration::ZERO)
             }
         };
         for condition in [&conditions.tallies, &conditions.merges] {
             condition.unset(why);
         }
-        if host.shutdown.is_cancelled() {
+        if host.shutdown.run_until_cancelled(sleep(pause)).await.is_none() {
             return Ok(());
         }
     }

@@ -37,7 +37,7 @@ Exit codes:
     2  an unknown flag, or an invalid value
    64  --url is not the address of an access-api
    66  there is no such query: the message names the existing ones
-   69  the server could not be reached for 10 s, or for --timeout if that is shorter
+   69  the server could not be reached for --timeout, or for 10 s without it
   124  no result came within --timeout")]
 pub struct Args {
     /// Queries to follow [default: all of them]
@@ -58,7 +58,8 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
 
-    /// Give up when no result comes for this long, for example 30s [default: wait for ever]
+    /// Give up when no result comes for this long, connecting included, for example 30s [default: 10s to connect, then wait
+    /// for ever]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub timeout: Option<Duration>,
 
@@ -71,7 +72,7 @@ pub struct Args {
     pub top: usize,
 }
 
-/// How long the first connection may take before the command gives up.
+/// How long the first connection may take before the command gives up, if no `--timeout` says so.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Prints results on stdout until `shutdown`, until `--limit`, or until nobody reads them. Everything else is
@@ -209,13 +210,14 @@ impl Waiting {
         }
     }
 
+    /// How long none may come now; `None` for ever.
+    fn patience(&self) -> Option<Duration> {
+        self.limit.or(self.unconnected.as_ref().map(|_| CONNECT_DEADLINE))
+    }
+
     /// Resolves when that is too long.
     async fn over(&self) -> Error {
-        let waited = match (&self.unconnected, self.limit) {
-            (Some(_), limit) => limit.unwrap_or(CONNECT_DEADLINE).min(CONNECT_DEADLINE),
-            (None, Some(limit)) => limit,
-            (None, None) => return std::future::pending().await,
-        };
+        let Some(waited) = self.patience() else { return std::future::pending().await };
         tokio::time::sleep_until(self.since + waited).await;
         match &self.unconnected {
             Some(why) => Error::Unreachable { waited, why: why.clone() },

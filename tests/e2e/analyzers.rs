@@ -14,7 +14,9 @@ use pipeline_tests::{
     binaries, broker::Broker, eventually, free_port, process::Process, sandbox::scratch,
     topics::Topics,
 };
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::ClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -48,6 +50,22 @@ pub struct Written {
     pub value: Vec<u8>,
     /// Its CreateTime; the producer's time if there is none.
     pub time_ms: Option<i64>,
+}
+
+/// Why Kafka refused records.
+#[derive(Default)]
+struct Refusals(Mutex<Vec<KafkaError>>);
+
+impl ClientContext for Refusals {}
+
+impl ProducerContext for Refusals {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, delivered: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = delivered {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(error.clone());
+        }
+    }
 }
 
 impl From<(String, Vec<u8>)> for Written {
@@ -85,7 +103,8 @@ impl Analyzers {
         partition: Option<i32>,
         records: impl IntoIterator<Item = R>,
     ) {
-        let producer: BaseProducer = self.broker.client().create().expect("a producer");
+        let producer: BaseProducer<Refusals> =
+            self.broker.client().create_with_context(Refusals::default()).expect("a producer");
         for Written { key, value, time_ms } in records.into_iter().map(Into::into) {
             let mut record = BaseRecord::to(topic).key(&key).payload(&value);
             (record.partition, record.timestamp) = (partition, time_ms);
@@ -93,6 +112,8 @@ impl Analyzers {
             producer.poll(Duration::ZERO);
         }
         producer.flush(FLUSH).expect("all records are acknowledged");
+        let refused = &producer.context().0;
+        assert_eq!(*refused.lock().unwrap_or_else(PoisonError::into_inner), []);
     }
 
     /// Writes the RSVPs `ids`, each to one of seven topics.

@@ -1,6 +1,13 @@
 //! `millrace topics` on Apache Kafka: what is created, changed, and left to a person.
 
-use pipeline_tests::{broker::Broker, sandbox::run};
+use std::time::Duration;
+
+use pipeline_tests::{broker::Broker, eventually, sandbox::run};
+use rdkafka::{
+    Message as _, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
 
 /// Runs it with the topics of this broker: its exit code and what it prints.
 fn topics(broker: &Broker, command: &str, set: &[&str]) -> (Option<i32>, String) {
@@ -45,6 +52,48 @@ fn topics_are_created_compared_and_changed_where_nothing_is_lost() {
     let (code, unusable) = topics(&broker, "diff", &[]);
     assert_eq!(code, Some(1));
     assert!(unusable.contains("UNUSABLE  topn-rsvps-partials"), "{unusable}");
+}
+
+#[test]
+fn a_removed_query_is_retired_by_a_record_without_a_value() {
+    let broker = Broker::start();
+    let address = broker.address();
+    let retire = |query: &str| {
+        let output = run("millrace", &["topics", "retire", query, "--brokers", &address], &[]);
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+    };
+    let (code, said) = retire("countries");
+    assert!(code == Some(1) && said.contains("there is no topic topn-rsvps"), "{said}");
+
+    assert_eq!(topics(&broker, "apply", &[]).0, Some(0));
+    let producer: BaseProducer = broker.client().create().expect("a producer");
+    for key in ["countries", "topics", "stream/0000000000000007"] {
+        let record = BaseRecord::to("topn-rsvps").key(key).payload("{}");
+        producer.send(record).map_err(|(error, _)| error).expect("room for a record");
+    }
+    producer.flush(Duration::from_secs(10)).expect("all records are acknowledged");
+
+    for unknown in ["cities", "stream/0000000000000007"] {
+        let (code, said) = retire(unknown);
+        let names = format!("no result of {unknown}; there are: countries, topics");
+        assert!(code == Some(1) && said.contains(&names), "{said}");
+    }
+    let (code, said) = retire("countries");
+    assert!(code == Some(0) && said.contains("topn-rsvps: countries: retired"), "{said}");
+    // What was refused has written nothing: the fourth record of the topic is the one that retires.
+    let mut settings = broker.client();
+    let consumer: BaseConsumer =
+        settings.set("group.id", "tests-look-only").create().expect("a consumer");
+    let mut position = TopicPartitionList::new();
+    position.add_partition_offset("topn-rsvps", 0, Offset::Offset(3)).expect("an offset");
+    consumer.assign(&position).expect("assigning a partition");
+    let newest = eventually("the record", || consumer.poll(Duration::from_secs(1))?.ok());
+    assert_eq!((newest.offset(), newest.key()), (3, Some(b"countries".as_slice())));
+    assert_eq!(newest.payload(), None);
+    drop(newest);
+    let (code, said) = retire("countries");
+    assert!(code == Some(1) && said.contains("there are: topics"), "it is gone: {said}");
 }
 
 #[test]

@@ -114,8 +114,11 @@ impl Broker {
         }
     }
 
-    /// Changes settings of a topic.
+    /// Changes settings of a topic, and waits until they are in force.
     pub fn alter_topic(&self, name: &str, settings: &[(&str, &str)]) {
+        for (key, _) in settings {
+            self.setting(name, key);
+        }
         let begin = AlterConfig::new(ResourceSpecifier::Topic(name));
         let wanted = settings.iter().fold(begin, |all, (key, value)| all.set(key, value));
         let altered =
@@ -123,15 +126,24 @@ impl Broker {
         for outcome in altered.expect("an answer") {
             outcome.expect("settings that the broker takes");
         }
+        // The controller has them before the broker that leads the topic.
+        for &(key, value) in settings {
+            eventually(&format!("{key} of {name} is {value}"), || {
+                (self.setting(name, key) == value).then_some(())
+            });
+        }
     }
 
-    /// The value of a setting of a topic.
+    /// The value of a setting of a topic, once the broker knows the topic: the controller knows one that was made just now
+    /// sooner, and the client library does not tell that the broker does not.
     pub fn setting(&self, topic: &str, key: &str) -> String {
         let asked = [ResourceSpecifier::Topic(topic)];
-        let described =
-            self.administer(async |admin, options| admin.describe_configs(&asked, options).await);
-        let described = described.expect("an answer").remove(0).expect("a topic that exists");
-        described.get(key).and_then(|entry| entry.value.clone()).expect("a setting that is known")
+        eventually(&format!("{key} of {topic}"), || {
+            let described = self
+                .administer(async |admin, options| admin.describe_configs(&asked, options).await);
+            let described = described.expect("an answer").remove(0).ok()?;
+            described.get(key)?.value.clone()
+        })
     }
 
     /// `host:port`.

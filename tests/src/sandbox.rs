@@ -1,6 +1,7 @@
 //! A running pipeline: `millrace up` as people start it, observed from outside.
 
 use std::{
+    collections::HashMap,
     ffi::OsString,
     fs::File,
     io::{BufRead, BufReader},
@@ -214,9 +215,12 @@ impl Sandbox {
             self.assert_running();
             // Before it starts anything, `up` runs the analyzer to ask for its queries; that process does not count.
             self.processes().into_iter().find(|one| {
+                let arguments = one.arguments();
                 one.name == name
                     && !extra.contains(&one.pid.cast_unsigned())
-                    && !one.arguments().iter().any(|argument| argument == "--dump-config")
+                    // It has none when it has ended meanwhile.
+                    && arguments.iter().any(|argument| !argument.is_empty())
+                    && !arguments.iter().any(|argument| argument == "--dump-config")
             })
         })
     }
@@ -248,8 +252,7 @@ impl Sandbox {
 
     /// The host and port of Kafka, as `up` has told the analyzer.
     pub fn brokers(&mut self) -> String {
-        let environment = self.process("analyzer").environment();
-        environment
+        self.environment()
             .get("ANALYZER__KAFKA__BROKERS")
             .expect("up tells the analyzer where Kafka is")
             .clone()
@@ -260,9 +263,18 @@ impl Sandbox {
         Topics::at(&self.brokers())
     }
 
+    /// What `up` has told the analyzer.
+    fn environment(&mut self) -> HashMap<String, String> {
+        eventually("the environment of the analyzer", || {
+            let environment = self.process("analyzer").environment();
+            // It is empty when the process has ended meanwhile.
+            environment.contains_key(MARKER).then_some(environment)
+        })
+    }
+
     /// Starts another analyzer beside the one that `up` runs, and returns its process id.
     pub fn start_analyzer(&mut self, instance: &str) -> u32 {
-        let environment = self.process("analyzer").environment();
+        let environment = self.environment();
         let log = File::options()
             .append(true)
             .open(self.directory.path().join("up.log"))
@@ -422,6 +434,7 @@ impl Drop for Sandbox {
             process.signal(Signal::SIGKILL);
         }
         for child in self.extra.iter_mut().chain([&mut self.up]) {
+            let _ = child.kill();
             let _ = child.wait();
         }
         if std::thread::panicking() {

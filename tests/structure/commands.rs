@@ -18,7 +18,7 @@ use crate::{objects::Objects, workspace};
 const PROGRAMS: [&str; 4] = ["millrace", "collector", "analyzer", "access-api"];
 
 /// Commands of others, whose arguments are not looked at.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "curl",
     "cut",
     "done",
@@ -28,6 +28,7 @@ const OTHERS: [&str; 12] = [
     "kafka-configs.sh",
     "kafka-console-consumer.sh",
     "kafka-consumer-groups.sh",
+    "kafka-run-class.sh",
     "kafka-topics.sh",
     "kill",
     "kind",
@@ -117,9 +118,10 @@ struct Check {
 impl Check {
     /// What is wrong with a command.
     fn problems(&mut self, words: &[String]) -> Vec<String> {
-        // A variable that is set, alone or for a command, and what stands before a command in a loop.
-        let prefix =
-            |word: &&String| ["do", "then"].contains(&word.as_str()) || is_assignment(word);
+        // A variable that is set, alone or for a command, and what stands before a command in a loop or in a function.
+        let prefix = |word: &&String| {
+            ["do", "then", "{", "}"].contains(&word.as_str()) || is_assignment(word)
+        };
         let words: Vec<&str> = words.iter().skip_while(prefix).map(String::as_str).collect();
         let Some((&program, arguments)) = words.split_first() else { return Vec::new() };
         let mut problems: Vec<String> = words.iter().copied().filter_map(missing_path).collect();

@@ -86,8 +86,8 @@ fn named(arguments: &[&str]) -> Result<Vec<(&'static str, String)>, String> {
     }
     let Some((&verb, words)) = words.split_first() else { return Ok(Vec::new()) };
     match verb {
-        "apply" | "cordon" | "drain" | "kustomize" | "uncordon" => Ok(Vec::new()),
-        "logs" | "port-forward" | "exec" => {
+        "apply" | "cordon" | "create" | "drain" | "kustomize" | "uncordon" => Ok(Vec::new()),
+        "debug" | "exec" | "logs" | "port-forward" => {
             let target =
                 words.first().map(|target| target.split_once('/').unwrap_or(("pod", target)));
             target.into_iter().map(|(kind, name)| Ok((known(kind)?, name.to_owned()))).collect()

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use common::result::{TopN, Window};
 
-/// The result's first `top` items below a line that describes the result, with an empty line at the end.
+/// The result's first `top` items below a line that describes the result, with an empty line at the end. `lag_ms` is how long
+/// after the receipt of its newest event the server had the result, which may be long ago.
 pub(super) fn table(result: &TopN, lag_ms: u64, top: usize) -> String {
     let window = match result.window {
         Window::Running {} => "since the start".to_owned(),
@@ -13,7 +14,7 @@ pub(super) fn table(result: &TopN, lag_ms: u64, top: usize) -> String {
     };
     let distinct = if result.distinct_error > 0.0 { "about " } else { "" };
     let mut text = format!(
-        "{} ({window}), as of {}: {} mentions of {distinct}{} items, {} events, {} duplicates, lag {lag_ms} ms\n",
+        "{} ({window}), as of {}: {} mentions of {distinct}{} items, {} events, {} duplicates; served {lag_ms} ms after its newest event came\n",
         printable(&result.query),
         time(result.as_of_ms),
         grouped(result.total),

@@ -123,3 +123,16 @@ async fn a_server_that_is_not_there_and_one_that_says_nothing_have_exit_codes_of
     assert_eq!(error.exit_code(), exit::UNAVAILABLE, "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
 }
+
+#[test]
+fn a_given_timeout_is_the_limit_for_connecting_too() {
+    let given = Duration::from_secs(120);
+    let mut waiting = Waiting::new(Some(given));
+    assert_eq!(waiting.patience(), Some(given));
+    waiting.note(&Event::Connected);
+    assert_eq!(waiting.patience(), Some(given));
+    let mut waiting = Waiting::new(None);
+    assert_eq!(waiting.patience(), Some(CONNECT_DEADLINE));
+    waiting.note(&Event::Connected);
+    assert_eq!(waiting.patience(), None);
+}
