@@ -45,7 +45,8 @@ pub struct Log {
     /// When a message is sent, and whether it is written at all.
     pub mode: Mode,
     /// How many bytes may wait for Kafka in the log, roughly. If there are more, the sources are read no faster than Kafka
-    /// takes events. Absent for half of what the disk has for the log at the start.
+    /// takes events. Absent for half of what the disk has for the log at the start. While the disk has less than
+    /// `write_ahead_bytes` left, no more than 64 MiB may wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<u64>,
     /// See [`write_buffer_bytes`](common::message_log::Options::write_buffer_bytes).
@@ -143,7 +144,7 @@ impl Log {
     pub fn limit(&self) -> u64 {
         self.max_bytes.unwrap_or_else(|| {
             let free = disk::free(&self.path).unwrap_or(u64::MAX);
-            free.saturating_add(disk::size(&self.path)) / 2
+            (free.saturating_add(disk::size(&self.path)) / 2).max(1)
         })
     }
 

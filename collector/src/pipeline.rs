@@ -39,6 +39,7 @@ use backlog::Backlog;
 use delivery::{Delivery, Parts};
 use journal::Journal;
 use outbox::Outbox;
+use room::Room;
 use wait::Waiter;
 
 mod arrivals;
@@ -46,6 +47,7 @@ mod backlog;
 mod delivery;
 mod journal;
 mod outbox;
+mod room;
 #[cfg(test)]
 mod tests;
 mod wait;
@@ -84,8 +86,12 @@ impl Pipeline {
         let (arrivals, receipts) = (Arc::<Arrivals>::default(), Arc::<Receipts>::default());
         let traces = Traces::new(tracer);
         let mode = config.log.mode;
-        let limit = config.log.limit();
-        metrics.log_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        let room = Room {
+            max_bytes: config.log.limit(),
+            path: config.log.path.clone(),
+            spare_bytes: config.log.write_ahead_bytes,
+        };
+        metrics.log_limit.set(i64::try_from(room.max_bytes).unwrap_or(i64::MAX));
         let delivery = Delivery::new(Parts {
             kafka: config.kafka.clone(),
             log: log.clone(),
@@ -110,7 +116,7 @@ impl Pipeline {
             receipts,
             traces,
             mode,
-            limit,
+            room,
             writable: conditions.log,
             metrics,
             waiter,

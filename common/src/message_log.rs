@@ -45,6 +45,8 @@
 //! | | `cursor:` source | where the source resumes; only the source knows what it means |
 //! | | `feed:` source | which feed that cursor belongs to |
 //!
+//! Beside it are the file `high-water`, the last sequence that was on disk, and the folder `damaged`.
+//!
 //! A sequence is the epoch (24 bits) and a count (40 bits), so that a scan is in the order of arrival, which
 //! random keys would not give. Logs of the format before have entries in `transient`, one a key; they are moved to
 //! `deferred` when the log is opened.
@@ -55,6 +57,7 @@
 //! |---|---|
 //! | no database | one is created, with a new instance id |
 //! | write-ahead log ends in a torn record | cut off there (`kPointInTimeRecovery`): it was not synced |
+//! | a write-ahead log that is damaged before its end | RocksDB cuts it off there too; what the high-water mark says was on disk is told as a group whose checksum is wrong |
 //! | groups from the watermark on | pending again, except for what is settled; the caller finds out which entries reached Kafka |
 //! | the last settlement not on disk yet | those entries are pending again, likewise |
 //! | a damaged block of a table file | skipped, and its file is kept in the folder `damaged`; the groups in it are told as those whose checksum is wrong |
@@ -72,6 +75,7 @@ use bytes::Bytes;
 mod appender;
 mod error;
 mod group;
+mod high_water;
 mod key;
 mod quarantine;
 mod ranges;
@@ -84,6 +88,7 @@ mod tests;
 
 pub use appender::Appender;
 pub use error::Error;
+use high_water::HighWater;
 pub use key::Sequence;
 pub use ranges::Ranges;
 pub use record::Entry;
@@ -154,7 +159,8 @@ impl MessageLog {
     /// When the directory cannot be used, is locked by another process, or cannot be read.
     pub fn open(path: &Path, options: Options) -> Result<(Self, Appender, Recovered), Error> {
         let store = Store::open(path, &options)?;
-        let (instance, recovered) = recovery::run(&store)?;
+        let high_water = HighWater::open(path);
+        let (instance, recovered) = recovery::run(&store, high_water.last())?;
         let low = recovered.settled.low();
         let files = store.group_files()?;
         let shared = Shared {
@@ -171,7 +177,7 @@ impl MessageLog {
             }),
         };
         let log = Self(Arc::new(shared));
-        let appender = Appender::new(log.clone(), recovered.end, low, files);
+        let appender = Appender::new(log.clone(), high_water, recovered.end, low, files);
         Ok((log, appender, recovered))
     }
 
@@ -295,10 +301,8 @@ impl MessageLog {
         })?;
         removed = *self.removed();
         if removed.bytes >= DELETE_FILES_BYTES {
-            self.read(|store| {
-                store.sync()?;
-                store.delete_files(removed.files, low)
-            })?;
+            self.sync()?;
+            self.read(|store| store.delete_files(removed.files, low))?;
             *self.removed() = Removed { low, settled: low, files: low, bytes: 0 };
         } else {
             let mut removed = self.removed();

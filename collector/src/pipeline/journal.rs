@@ -8,7 +8,7 @@
 //! | what happens | what is done |
 //! |---|---|
 //! | the log cannot be written | it is reopened with backoff; meanwhile nothing is taken from the sources, and the collector is not ready |
-//! | more waits for Kafka than `log.max_bytes` | the same, until there is room |
+//! | more waits for Kafka than `log.max_bytes`, or than the disk has room for | the same, until there is room |
 //! | all sources have ended | the rest is written, and the thread ends |
 
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ use common::backoff::Backoff;
 use common::message_log::{Appender, Entry, Error as LogError, MessageLog, Sequence};
 
 use super::arrivals::{Arrivals, Arrived};
+use super::room::Room;
 use super::wait::{Halt, Step, Waiter};
 use crate::config::Mode;
 use crate::error::Error;
@@ -34,8 +35,6 @@ const GROUP_BYTES: usize = 8 << 20;
 /// How long an fsync may wait for further groups, and after how many bytes it does not wait any more.
 const LINGER: Duration = Duration::from_millis(2);
 const UNSYNCED_BYTES: usize = 8 << 20;
-/// How much room is made in a full log before messages are taken again, at most.
-const ROOM_BYTES: u64 = 64 << 20;
 /// How often a log is looked at that waits for room, or that the delivery may have found broken.
 const TICK: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_secs(1);
@@ -49,8 +48,7 @@ pub(super) struct Journal {
     pub(super) receipts: Arc<Receipts>,
     pub(super) traces: Traces,
     pub(super) mode: Mode,
-    /// How many bytes may wait for Kafka in the log.
-    pub(super) limit: u64,
+    pub(super) room: Room,
     pub(super) writable: Condition,
     pub(super) metrics: Metrics,
     pub(super) waiter: Waiter,
@@ -253,38 +251,34 @@ impl Journal {
 
     /// Waits while more is in the log than may wait for Kafka.
     fn await_room(&mut self) -> Step {
-        let mut held = self.appender.held_bytes();
-        let gauge = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-        self.metrics.log_held.set(gauge(held));
-        if held < self.limit {
-            return Ok(());
-        }
-        let limit = self.limit;
-        tracing::warn!(
-            held,
-            limit,
-            "log.max_bytes wait for kafka; the sources are read no faster than it takes events"
-        );
-        let why = format!(
-            "{held} bytes wait for kafka, and log.max_bytes are {limit}; the sources are read more slowly"
-        );
+        let held = self.held_bytes();
+        let Some(why) = self.room.lack(held) else { return Ok(()) };
+        tracing::warn!(why, "the log is full");
         self.writable.unset(why.clone());
         self.full = Some(why);
         if self.unsynced.is_some() {
             self.sync()?;
         }
-        // Some room is made first, so that it is not full again at once.
-        while held > limit - (limit / 16).min(ROOM_BYTES) {
+        loop {
+            let held = self.held_bytes();
+            if self.room.is_made(held) {
+                break;
+            }
             self.waiter.pause(TICK)?;
             if self.log.is_latched() {
                 self.mend(LogError::Latched)?;
             }
-            held = self.appender.held_bytes();
-            self.metrics.log_held.set(gauge(held));
         }
         self.full = None;
         self.writable.set();
         Ok(())
+    }
+
+    /// How many bytes wait for Kafka.
+    fn held_bytes(&mut self) -> u64 {
+        let held = self.appender.held_bytes();
+        self.metrics.log_held.set(i64::try_from(held).unwrap_or(i64::MAX));
+        held
     }
 }
 
@@ -329,7 +323,7 @@ mod tests {
             receipts: Arc::default(),
             traces: Traces::new(Tracer::off()),
             mode: Mode::Hybrid,
-            limit: 1 << 20,
+            room: Room { max_bytes: 1 << 20, path: path.clone(), spare_bytes: 0 },
             writable: readiness.condition("log"),
             metrics: Metrics::new(&Registry::new()).unwrap(),
             waiter: Waiter::new(Handle::current(), deadline.clone()),

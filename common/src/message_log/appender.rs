@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::group;
+use super::high_water::HighWater;
 use super::key::Span;
 use super::store::Batch;
 use super::{Entry, Error, MessageLog, Sequence};
@@ -14,6 +15,7 @@ const STRETCH_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Appender {
     log: MessageLog,
+    high_water: HighWater,
     next: Sequence,
     /// Groups that are not known to be on disk.
     unsynced: Vec<Group>,
@@ -51,6 +53,7 @@ impl Appender {
     /// `files` are the sizes of what is there from `low` on, by the last sequence in each.
     pub(super) fn new(
         log: MessageLog,
+        high_water: HighWater,
         next: Sequence,
         low: Sequence,
         files: Vec<(Sequence, u64)>,
@@ -59,7 +62,7 @@ impl Appender {
         for (last, bytes) in files.into_iter().filter(|(last, _)| *last >= low) {
             held.add(last, bytes);
         }
-        Self { log, next, unsynced: Vec::new(), unsynced_bytes: 0, held }
+        Self { log, high_water, next, unsynced: Vec::new(), unsynced_bytes: 0, held }
     }
 
     /// Gives out the next sequence. Whether an entry is then written with it or not, no other entry
@@ -108,9 +111,7 @@ impl Appender {
     /// When the fsync fails. Then the log refuses everything until [`reopen`](Self::reopen).
     pub fn sync(&mut self) -> Result<Sequence, Error> {
         self.log.sync()?;
-        self.unsynced.clear();
-        self.unsynced_bytes = 0;
-        Ok(self.next)
+        Ok(self.synced())
     }
 
     /// Opens the database again after a write error, and writes what may be missing in it. When this returns, all that was
@@ -128,9 +129,17 @@ impl Appender {
             }
             store.write(batch, true)
         })?;
+        Ok(self.synced())
+    }
+
+    /// All that was appended is on disk.
+    fn synced(&mut self) -> Sequence {
+        if let Some(newest) = self.unsynced.last() {
+            self.high_water.raise(newest.span.last);
+        }
         self.unsynced.clear();
         self.unsynced_bytes = 0;
-        Ok(self.next)
+        self.next
     }
 
     /// How many bytes of groups are in the log and not settled, apart from up to 1 MiB and what is in the same file as

@@ -1,5 +1,6 @@
 //! What the log finds when it is opened.
 
+use super::key::Span;
 use super::store::{Batch, Family, Store};
 use super::{Error, Ranges, Sequence};
 
@@ -31,8 +32,11 @@ impl Recovered {
     }
 }
 
-/// Returns the log's instance and what is in it.
-pub(super) fn run(store: &Store) -> Result<(String, Recovered), Error> {
+/// Returns the log's instance and what is in it. `high_water` is the last sequence that was on disk, if that is known.
+pub(super) fn run(
+    store: &Store,
+    high_water: Option<Sequence>,
+) -> Result<(String, Recovered), Error> {
     let instance = match store.text(INSTANCE)? {
         Some(instance) => instance,
         None => {
@@ -43,7 +47,11 @@ pub(super) fn run(store: &Store) -> Result<(String, Recovered), Error> {
     };
     migrate(store)?;
     let mut found = Recovered { settled: store.settled()?, ..Recovered::default() };
-    let after_groups = skip_between_groups(store, &mut found.settled)?;
+    let mut after_groups = skip_between_groups(store, &mut found.settled)?;
+    if let Some(last) = high_water.filter(|last| *last >= after_groups) {
+        note_missing(store, after_groups, last)?;
+        after_groups = skip_between_groups(store, &mut found.settled)?;
+    }
     for family in Family::ALL {
         for entry in store.scan(family) {
             match (entry?, family) {
@@ -100,6 +108,20 @@ fn skip_between_groups(store: &Store, settled: &mut Ranges) -> Result<Sequence, 
         from = last.unwrap_or(first.last).next();
     }
     Ok(from)
+}
+
+/// Writes a group that cannot be read in the place of what was on disk from `from` to `last` and is not there: it is told
+/// like any other damage, also after further starts. What is missing of earlier epochs is not known.
+fn note_missing(store: &Store, from: Sequence, last: Sequence) -> Result<(), Error> {
+    let missing = Span { first: from.max(last.first_of_epoch()), last };
+    tracing::error!(
+        from = %missing.first,
+        to = %last,
+        "the end of the message log is missing, although it was on disk"
+    );
+    let mut batch = Batch::default();
+    store.put_group(&mut batch, missing, &[]);
+    store.write(batch, true)
 }
 
 /// How often the log was opened.

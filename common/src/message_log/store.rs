@@ -96,6 +96,9 @@ impl Store {
         // that grows must have its metadata written too.
         database.set_recycle_log_file_num(4);
         database.set_max_total_wal_size(options.write_ahead_bytes);
+        // No family is ahead of the others on disk. Otherwise RocksDB would not open a write-ahead log that is damaged before
+        // what one of them has.
+        database.set_atomic_flush(true);
         database.set_max_open_files(256);
         database.set_keep_log_file_num(4);
         database.set_max_log_file_size(4 << 20);

@@ -132,3 +132,86 @@ fn what_is_promised_to_be_on_disk_is_synced() {
     open.record(&[(Family::Deferred, sequence, entry)], &[]);
     assert!(syncs(&open) > after_sync, "the entry is in no group any more");
 }
+
+#[test]
+fn what_was_on_disk_and_is_cut_off_with_a_damaged_record_is_told_also_after_further_crashes() {
+    let directory = TempDir::new().unwrap();
+    let mut open = Open::at(directory.path());
+    let kept = open.add([0, 1]);
+    let whole = fs::metadata(write_ahead_log(directory.path())).unwrap().len() as usize;
+    let lost = [open.add([2, 3]), open.add([4])].concat();
+    open.appender.sync().unwrap();
+    // Nothing was promised about this one.
+    open.add([5]);
+    let mut copy = crash(directory.path());
+    let file = write_ahead_log(copy.path());
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[whole + 20] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let mut all = kept.clone();
+    for number in 6..9 {
+        let mut open = Open::at(copy.path());
+        assert_eq!(open.found.pending(), (all.len() + lost.len()) as u64);
+        all.extend(open.add([number]));
+        let page = open.log.page(kept[0].0, open.end, usize::MAX).unwrap();
+        assert_eq!(page.entries, all);
+        let is_pending =
+            |&(start, end): &(Sequence, Sequence)| open.settled.clone().insert(start, end) > 0;
+        let missing: Vec<_> = page.damaged.into_iter().filter(is_pending).collect();
+        assert_eq!(missing, [(lost[0].0, lost[2].0.next())]);
+        copy = crash(copy.path());
+    }
+    // Once it is told that they are lost, they are not told again.
+    let mut open = Open::at(copy.path());
+    open.settled.insert(kept[0].0, open.end);
+    open.record(&[], &[]);
+    assert_eq!(Open::killed(copy.path()).found.pending(), 0);
+}
+
+#[test]
+fn a_damaged_write_ahead_log_is_opened_also_if_something_newer_is_in_a_table_file() {
+    let directory = TempDir::new().unwrap();
+    let mut open = Open::at(directory.path());
+    let entries = open.add([0, 1]);
+    let before = write_ahead_log(directory.path());
+    open.log.read(|store| store.put_for_good("newer", b"than the groups")).unwrap();
+    open.add([2]);
+    let copy = crash(directory.path());
+    // RocksDB may have deleted it, because it does not need it any more.
+    let before = copy.path().join(before.file_name().unwrap());
+    if let Ok(mut bytes) = fs::read(&before) {
+        let half = bytes.len() / 2;
+        bytes[half] ^= 1;
+        fs::write(&before, bytes).unwrap();
+    }
+    let mut open = Open::at(copy.path());
+    assert_eq!(open.found.pending(), 3);
+    open.settle(entries[0].0);
+    open.record(&[], &[]);
+}
+
+#[test]
+fn a_high_water_mark_that_is_damaged_or_behind_does_no_harm() {
+    let directory = TempDir::new().unwrap();
+    let mut open = Open::at(directory.path());
+    let first = open.add([0]);
+    open.appender.sync().unwrap();
+    let mark = directory.path().join("high-water");
+    let behind = fs::read(&mark).unwrap();
+    let entries = [first, open.add([1, 2])].concat();
+    open.appender.sync().unwrap();
+    let current = fs::read(&mark).unwrap();
+    assert_ne!(behind, current);
+    let damaged = [&current[..7], &[!current[7]], &current[8..]].concat();
+    for found in [&behind[..], &damaged, &current[..5], &[]] {
+        let copy = crash(directory.path());
+        fs::write(copy.path().join("high-water"), found).unwrap();
+        let mut open = Open::at(copy.path());
+        open.end = open.found.end;
+        assert_eq!((open.found.pending(), open.pending()), (3, entries.clone()));
+        // The next fsync writes it anew.
+        open.add([3]);
+        open.appender.sync().unwrap();
+        assert_eq!(fs::read(copy.path().join("high-water")).unwrap().len(), 12);
+    }
+}
