@@ -9,13 +9,14 @@ use common::tier::{Host, Tier};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Kind, Log};
+use crate::config::{Config, Log, Source as Section};
 use crate::error::Error;
 use crate::intake::{Cursor, Queues};
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{Conditions, Pipeline};
 use crate::source::Source;
 use crate::source::connection::Connections;
+use crate::source::feed::Feed;
 use crate::source::websocket::Websocket;
 
 #[cfg(test)]
@@ -58,14 +59,16 @@ impl Tier for Collector {
             let metrics = metrics.of_source(name);
             let resume = log.begin_source(name, &section.cursor_of())?.map(Cursor);
             let clock = Clock::new(&config.service);
-            let intake =
-                queues.add(name, &config.event, section.max_event_bytes, clock, metrics.clone());
+            let limit = section.common().max_event_bytes;
+            let intake = queues.add(name, &config.event, limit, clock, metrics.clone());
             let (name, stop) = (name.into(), source_stop.clone());
             let connection = connections.of(&name);
-            match section.kind {
-                Kind::Websocket => {
-                    let source = Websocket::new(&name, section, metrics, connection)?;
-                    sources.spawn(source.run(intake, resume, stop));
+            match section {
+                Section::Websocket(section) => {
+                    let keys = (&section.connect, &section.resume, &section.framing);
+                    let protocol = Websocket::new(section)?;
+                    let feed = Feed::new(&name, keys, protocol, metrics, connection);
+                    sources.spawn(feed.run(intake, resume, stop));
                 }
             }
         }

@@ -13,7 +13,7 @@ mod framing;
 mod source;
 
 pub use framing::Framing;
-pub use source::{FirstMessages, Kind, Resume, Source, Sources};
+pub use source::{Common, Connect, FirstMessages, Resume, Source, Sources, Transport, Websocket};
 
 /// The collector's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -169,7 +169,10 @@ mod tests {
     fn the_defaults_are_a_valid_configuration() {
         let config: Config =
             common::config::load("collector", &Flags::default(), &Environment::new()).unwrap();
-        assert_eq!(config.source.iter().collect::<Vec<_>>(), [("rsvps", &Source::rsvps())]);
+        assert_eq!(
+            config.source.iter().collect::<Vec<_>>(),
+            [("rsvps", &Websocket::rsvps().into())]
+        );
     }
 
     #[test]
@@ -186,10 +189,11 @@ mod tests {
             .collect();
         let config: Config =
             common::config::load("collector", &Flags::default(), &environment).unwrap();
-        let [(name, source)] = config.source.iter().collect::<Vec<_>>()[..] else {
+        let [(name, Source::Websocket(source))] = config.source.iter().collect::<Vec<_>>()[..]
+        else {
             panic!("{config:?}")
         };
-        assert_eq!((name, source.url.reveal()), ("wiki", "wss://feed/a"));
+        assert_eq!((name, source.connect.url.reveal()), ("wiki", "wss://feed/a"));
         assert_eq!(source.resume, Resume::Query("since".to_owned()));
         assert_eq!(source.framing, Framing::Lines);
         assert_eq!(source.first_message.0[0].reveal(), r#"{"subscribe":"all"}"#);

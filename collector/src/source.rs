@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use crate::intake::{Cursor, Intake};
 
 pub mod connection;
+pub mod feed;
 pub mod framing;
 pub mod resume_point;
 pub mod websocket;

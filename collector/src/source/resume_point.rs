@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::feed::Begin;
 use crate::config::Resume;
 use crate::intake::Cursor;
 
@@ -40,8 +41,8 @@ impl ResumePoint {
         }
     }
 
-    /// Takes in a message that is about to be pushed.
-    pub fn observe(&mut self, received_ms: i64, time_ms: Option<i64>) {
+    /// Takes in a message that is about to be pushed. `given` is the cursor that the feed gave with it.
+    pub fn observe(&mut self, received_ms: i64, time_ms: Option<i64>, _given: Option<Bytes>) {
         match (self, time_ms) {
             (Self::EventTime(recent), Some(time)) => {
                 let time = time.clamp(0, received_ms.max(0));
@@ -55,6 +56,19 @@ impl ResumePoint {
         }
     }
 
+    /// From where the feed is asked to begin; [`Begin::Now`] if it cannot be asked for what was missed.
+    pub fn begin(&self) -> Begin {
+        match self {
+            Self::EventTime(_) => Begin::At(self.position()),
+            Self::Received(_) => Begin::Now,
+        }
+    }
+
+    /// Whether messages since `earlier` have moved it on.
+    pub fn is_after(&self, earlier: &Self) -> bool {
+        self.position() > earlier.position()
+    }
+
     /// The cursor that is stored: the position as a big-endian i64.
     pub fn cursor(&self) -> Cursor {
         Cursor(Bytes::copy_from_slice(&self.position().to_be_bytes()))
@@ -65,6 +79,14 @@ impl ResumePoint {
         match self {
             Self::EventTime(recent) => recent.iter().min().copied().unwrap_or_default(),
             Self::Received(last) => *last,
+        }
+    }
+
+    /// When the last message was received, in milliseconds since 1970, if that is known.
+    pub fn received_ms(&self) -> Option<i64> {
+        match self {
+            Self::EventTime(_) => None,
+            Self::Received(last) => Some(*last).filter(|&last| last > 0),
         }
     }
 }
@@ -99,11 +121,11 @@ mod tests {
         let mut cursor = by_time(0);
         for time in 1..=RECENT as i64 {
             assert_eq!(cursor.position(), 0, "a few events do not move it yet");
-            cursor.observe(NOW, Some(time));
+            cursor.observe(NOW, Some(time), None);
         }
         assert_eq!(cursor.position(), 1);
-        cursor.observe(NOW, None);
-        cursor.observe(NOW, Some(100));
+        cursor.observe(NOW, None, None);
+        cursor.observe(NOW, Some(100), None);
         assert_eq!(cursor.position(), 2);
     }
 
@@ -111,7 +133,7 @@ mod tests {
     fn a_feed_that_cannot_resume_has_the_time_of_its_last_message() {
         let mut cursor = ResumePoint::new(&Resume::None, Some(&stored(5)));
         assert_eq!(cursor.position(), 5);
-        cursor.observe(NOW, Some(i64::MAX));
+        cursor.observe(NOW, Some(i64::MAX), None);
         assert_eq!(cursor.position(), NOW);
     }
 
@@ -124,15 +146,15 @@ mod tests {
             let mut cursor = by_time(position);
             let mut highest = position;
             for &time in &before {
-                cursor.observe(NOW, Some(time));
+                cursor.observe(NOW, Some(time), None);
                 highest = highest.max(time);
             }
             for _ in 0..copies {
-                cursor.observe(NOW, Some(wrong));
+                cursor.observe(NOW, Some(wrong), None);
                 prop_assert!((0..=highest).contains(&cursor.position()));
             }
             for &time in &after {
-                cursor.observe(NOW, Some(time));
+                cursor.observe(NOW, Some(time), None);
                 highest = highest.max(time);
                 prop_assert!((0..=highest).contains(&cursor.position()));
             }
@@ -142,7 +164,7 @@ mod tests {
         fn it_is_never_ahead_of_the_clock(times in prop::collection::vec(any::<i64>(), 0..30), now in 0..NOW) {
             let mut cursor = by_time(0);
             for time in times {
-                cursor.observe(now, Some(time));
+                cursor.observe(now, Some(time), None);
                 prop_assert!((0..=now).contains(&cursor.position()));
             }
         }

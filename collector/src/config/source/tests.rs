@@ -1,17 +1,26 @@
+use std::time::Duration;
+
 use super::*;
 
 fn sources(text: &str) -> Result<Sources, String> {
     toml::from_str(text).map_err(|error: toml::de::Error| error.to_string())
 }
 
+fn websocket(sources: &Sources) -> (&str, &Websocket) {
+    let Some((name, Source::Websocket(source))) = sources.iter().next() else {
+        panic!("{sources:?}")
+    };
+    (name, source)
+}
+
 #[test]
 fn without_a_section_there_is_the_default_source_and_with_one_there_is_no_other() {
     let none = sources("").unwrap();
-    assert_eq!(none.iter().collect::<Vec<_>>(), [("rsvps", &Source::rsvps())]);
+    assert_eq!(none.iter().collect::<Vec<_>>(), [("rsvps", &Websocket::rsvps().into())]);
     assert_eq!(none.problems(), Vec::<String>::new());
     let one = sources("[wiki]\nurl = 'wss://feed/a'").unwrap();
-    let (name, source) = one.iter().next().unwrap();
-    assert_eq!((name, source.url.reveal()), ("wiki", "wss://feed/a"));
+    let (name, source) = websocket(&one);
+    assert_eq!((name, source.connect.url.reveal()), ("wiki", "wss://feed/a"));
     assert_eq!(source.resume, Resume::None, "a feed cannot resume unless its section says so");
     assert_eq!(one.problems(), Vec::<String>::new());
 }
@@ -39,8 +48,8 @@ fn everything_reads_as_it_is_documented() {
     "#;
     let sources = sources(text).unwrap();
     assert_eq!(sources.problems(), Vec::<String>::new());
-    let (_, source) = sources.iter().next().unwrap();
-    assert_eq!(source.silence_timeout, Some(Duration::from_secs(30)));
+    let (_, source) = websocket(&sources);
+    assert_eq!(source.connect.silence_timeout, Some(Duration::from_secs(30)));
     assert_eq!(source.resume, Resume::Query("since".to_owned()));
     assert_eq!(source.first_message.0.len(), 2);
     for shown in [toml::to_string(&sources).unwrap(), format!("{sources:?}")] {
@@ -99,8 +108,33 @@ fn a_source_that_cannot_work_is_refused_with_its_key() {
         "silence_timeout = '5'",
         "kind = 'carrier_pigeon'",
         "framing = 'two'",
+        "kind = 1",
         "stream = 'a'",
+        "ping_interval_ms = 'a'",
+        "headers = { a = 1 }",
     ] {
-        sources(&format!("[x]\nurl = 'ws://a'\n{text}")).unwrap_err();
+        let why = sources(&format!("[x]\nurl = 'ws://a'\n{text}")).unwrap_err();
+        let (key, _) = text.split_once(' ').unwrap();
+        assert!(why.contains(&format!("source.x.{key}: ")), "{text}: {why}");
     }
+}
+
+#[test]
+fn a_key_that_another_kind_has_is_refused_with_those_that_this_kind_has() {
+    let why = sources("[x]\nurl = 'ws://a'\nlisten = '[::]:80'").unwrap_err();
+    assert!(
+        why.contains(r#"source.x.listen: a source of kind "websocket" has no such key"#),
+        "{why}"
+    );
+    for key in ["kind", "url", "ping_interval_ms", "max_event_bytes", "resume", "ca_file"] {
+        assert!(why.contains(&format!(" {key}")), "{key}: {why}");
+    }
+}
+
+#[test]
+fn what_is_dumped_is_read_back() {
+    let dumped =
+        toml::to_string(&sources("[x]\nurl = 'ws://a'\nframing = 'lines'").unwrap()).unwrap();
+    assert_eq!(toml::to_string(&sources(&dumped).unwrap()).unwrap(), dumped);
+    assert!(dumped.contains("kind = \"websocket\""), "{dumped}");
 }

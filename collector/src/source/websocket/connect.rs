@@ -19,8 +19,9 @@ use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
 use url::{Host, Url};
 
+use super::super::feed::Begin;
 use super::frames::{Frames, Seen};
-use crate::config::{Resume, Source};
+use crate::config::{Resume, Transport, Websocket as Section};
 use crate::error::Error;
 
 #[cfg(test)]
@@ -34,20 +35,9 @@ const MAX_REDIRECTS: usize = 5;
 /// The largest `headers_from_file`, in bytes. A server would hardly take more, and the file may be the wrong one.
 const MAX_HEADERS_BYTES: u64 = 64 << 10;
 
-/// From where the feed is asked to begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Begin {
-    /// Where the configured address says.
-    AsConfigured,
-    /// At this time, in milliseconds since 1970.
-    From(i64),
-    /// At the present: the parameter is left out.
-    Now,
-}
-
 /// Connects to one source.
 pub(super) struct Connector {
-    source: Source,
+    section: Section,
     url: Url,
     tls: TlsConnector,
 }
@@ -56,24 +46,24 @@ pub(super) struct Connector {
 type Refusal = String;
 
 impl Connector {
-    /// Prepares connections to `source`.
+    /// Prepares connections.
     ///
     /// # Errors
     /// When its address, `ca_file` or `headers_from_file` cannot be used.
-    pub(super) fn new(source: &Source) -> Result<Self, Error> {
-        let url = source.address().map_err(Error::Address)?;
-        let tls = TlsConnector::from(Arc::new(tls::client(&source.ca_file)?));
-        let connector = Self { source: source.clone(), url, tls };
+    pub(super) fn new(section: &Section) -> Result<Self, Error> {
+        let url = section.connect.address(Transport::Websocket).map_err(Error::Address)?;
+        let tls = TlsConnector::from(Arc::new(tls::client(&section.connect.ca_file)?));
+        let connector = Self { section: section.clone(), url, tls };
         connector.headers().map_err(Error::Headers)?;
         Ok(connector)
     }
 
     /// Connects, and sends the first messages.
-    pub(super) async fn connect(&self, begin: Begin) -> Result<(Socket, Arc<Seen>), Refusal> {
+    pub(super) async fn connect(&self, begin: &Begin) -> Result<(Socket, Arc<Seen>), Refusal> {
         let mut url = self.url.clone();
         let mut own = self.headers()?;
         for _ in 0..=MAX_REDIRECTS {
-            set_begin(&mut url, &self.source.resume, begin);
+            set_begin(&mut url, &self.section.resume, begin);
             let (mut socket, seen) = match self.open(&url, &own).await? {
                 Answer::Open(socket, seen) => (*socket, seen),
                 Answer::Elsewhere(location) => {
@@ -85,7 +75,7 @@ impl Connector {
                     continue;
                 }
             };
-            for text in &self.source.first_message.0 {
+            for text in &self.section.first_message.0 {
                 let message = Message::text(text.reveal());
                 socket.send(message).await.map_err(|error| format!("first_message: {error}"))?;
             }
@@ -96,7 +86,7 @@ impl Connector {
 
     async fn open(&self, url: &Url, headers: &HeaderMap) -> Result<Answer, Refusal> {
         let stream = self.stream(url).await?;
-        let (stream, seen) = Frames::new(stream, self.source.max_message_bytes);
+        let (stream, seen) = Frames::new(stream, self.section.connect.max_message_bytes);
         let mut plain = url.clone();
         // These fail only for an address without a host, and this one has a host.
         let _none = (plain.set_username(""), plain.set_password(None));
@@ -104,8 +94,8 @@ impl Connector {
         request.headers_mut().extend(headers.clone());
         let mut limits = WebSocketConfig::default();
         // Larger messages are cut before they get here, see `frames`; this limit is for other frames.
-        limits.max_message_size = Some(self.source.max_message_bytes);
-        limits.max_frame_size = Some(self.source.max_message_bytes);
+        limits.max_message_size = Some(self.section.connect.max_message_bytes);
+        limits.max_frame_size = Some(self.section.connect.max_message_bytes);
         match client_async_with_config(request, stream, Some(limits)).await {
             Ok((socket, _)) => Ok(Answer::Open(Box::new(socket), seen)),
             Err(WsError::Http(response)) if response.status().is_redirection() => {
@@ -156,10 +146,10 @@ impl Connector {
             let value = format!("Basic {}", STANDARD.encode(login));
             insert(&mut headers, AUTHORIZATION.as_str(), &value)?;
         }
-        for (name, value) in &self.source.headers {
+        for (name, value) in &self.section.connect.headers {
             insert(&mut headers, name, value.reveal())?;
         }
-        let path = &self.source.headers_from_file;
+        let path = &self.section.connect.headers_from_file;
         if !path.as_os_str().is_empty() {
             let failed =
                 |why: &str| format!("headers_from_file: cannot read {}: {why}", path.display());
@@ -174,7 +164,10 @@ impl Connector {
                 let header = line.split_once(':');
                 let (name, value) = header.ok_or_else(|| failed("write one Name: value a line"))?;
                 let (name, value) = (name.trim(), value.trim());
-                self.source.may_set(name).map_err(|why| failed(&format!("{name}: {why}")))?;
+                self.section
+                    .connect
+                    .may_set(name, Transport::Websocket)
+                    .map_err(|why| failed(&format!("{name}: {why}")))?;
                 insert(&mut headers, name, value).map_err(|why| failed(&why))?;
             }
         }
@@ -231,12 +224,13 @@ fn is_upgrade(one: &Url, other: &Url) -> bool {
 }
 
 /// Sets the parameter that says where the feed is to begin, and removes one that is there already.
-fn set_begin(url: &mut Url, resume: &Resume, begin: Begin) {
+fn set_begin(url: &mut Url, resume: &Resume, begin: &Begin) {
     let Resume::Query(parameter) = resume else { return };
     let since = match begin {
         Begin::AsConfigured => return,
-        Begin::From(since) => Some(format!("{parameter}={since}")),
-        Begin::Now => None,
+        Begin::At(since) => Some(format!("{parameter}={since}")),
+        // A feed that is asked by a time has no cursors of its own.
+        Begin::After(_) | Begin::Now => None,
     };
     let is_other = |pair: &&str| pair.split('=').next() != Some(parameter) && !pair.is_empty();
     let query = url.query().unwrap_or_default().to_owned();

@@ -16,11 +16,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 use super::*;
-use crate::config::FirstMessages;
-use crate::intake::{Queued, Queues};
-use crate::metrics::Metrics;
-use crate::source::Source as _;
+use common::event::Reason;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Connect, FirstMessages, Framing, Resume};
+use crate::intake::{Cursor, Message as Received, Queued, Queues};
+use crate::metrics::{Metrics, SourceMetrics};
 use crate::source::connection::Connections;
+use crate::source::feed::Feed;
+use crate::source::{End, Source as _};
 
 mod tls;
 
@@ -58,27 +62,31 @@ struct Following {
     metrics: SourceMetrics,
     readiness: Readiness,
     shutdown: CancellationToken,
-    task: JoinHandle<super::super::End>,
+    task: JoinHandle<End>,
 }
 
 fn follow(feed: &Feed, cursor: Option<i64>, change: impl FnOnce(&mut Section)) -> Following {
-    let mut config = Section {
+    let mut config = Section::rsvps();
+    config.connect = Connect {
         url: format!("ws://{}/2/rsvps", feed.address()).into(),
         reconnect_base_ms: 1,
         reconnect_cap_ms: 10,
         max_message_bytes: 1000,
-        ..Section::rsvps()
+        ..Connect::default()
     };
     change(&mut config);
     let metrics = Metrics::new(&Registry::new()).unwrap().of_source("rsvps");
     let mut queues = Queues::default();
     let (schema, clock) = (Schema::default(), common::clock::Clock::default());
-    let intake = queues.add("rsvps", &schema, config.max_event_bytes, clock, metrics.clone());
+    let intake =
+        queues.add("rsvps", &schema, config.common.max_event_bytes, clock, metrics.clone());
     let readiness = Readiness::default();
     let shutdown = CancellationToken::new();
     let name = Arc::from("rsvps");
     let connection = Connections::new(readiness.condition("source")).of(&name);
-    let source = Websocket::new(&name, &config, metrics.clone(), connection).unwrap();
+    let keys = (&config.connect, &config.resume, &config.framing);
+    let protocol = Websocket::new(&config).unwrap();
+    let source = Feed::new(&name, keys, protocol, metrics.clone(), connection);
     let resume = cursor.map(|cursor| Cursor(Bytes::copy_from_slice(&cursor.to_be_bytes())));
     let task = tokio::spawn(source.run(intake, resume, shutdown.clone()));
     let messages = queues.into_queues().remove(0).messages;
@@ -218,7 +226,7 @@ async fn text_that_is_not_utf_8_arrives_and_the_connection_stays() {
 async fn a_frame_that_breaks_the_protocol_is_asked_for_once_more_and_then_skipped() {
     let feed = Feed::listen().await;
     let mut source = follow(&feed, Some(5), |source| {
-        source.url = format!("{}?since_mtime=0", source.url.reveal()).into();
+        source.connect.url = format!("{}?since_mtime=0", source.connect.url.reveal()).into();
     });
     // An opcode that does not exist.
     let broken =
@@ -269,7 +277,7 @@ async fn a_feed_that_answers_pings_but_sends_no_message_is_not_ready_and_is_reco
     let mut source = follow(&feed, None, |source| {
         source.ping_interval_ms = 1;
         source.ping_timeout_ms = 60_000;
-        source.silence_timeout = Some(Duration::from_millis(20));
+        source.connect.silence_timeout = Some(Duration::from_millis(20));
     });
     let (mut socket, _) = feed.accept().await;
     // Reading answers the pings.
@@ -309,9 +317,9 @@ async fn a_frame_of_several_messages_is_divided_and_one_that_does_not_fit_is_one
 async fn headers_user_info_and_a_first_message_are_sent_and_shown_nowhere() {
     let feed = Feed::listen().await;
     let source = follow(&feed, None, |source| {
-        let url = source.url.reveal().replace("ws://", "ws://ada:s3cret@");
-        source.url = format!("{url}?token=s3cret").into();
-        source.headers.insert("X-Key".to_owned(), "s3cret".into());
+        let url = source.connect.url.reveal().replace("ws://", "ws://ada:s3cret@");
+        source.connect.url = format!("{url}?token=s3cret").into();
+        source.connect.headers.insert("X-Key".to_owned(), "s3cret".into());
         source.first_message = FirstMessages(vec!["s3cret one".into(), "two".into()]);
     });
     let (stream, _) = feed.listener.accept().await.unwrap();
@@ -352,7 +360,7 @@ async fn refuse(feed: &Feed, answer: &str) -> String {
 async fn redirects_are_followed_and_the_headers_stay_with_their_server() {
     let (feed, other) = (Feed::listen().await, Feed::listen().await);
     let mut source = follow(&feed, Some(5), |source| {
-        source.headers.insert("X-Key".to_owned(), "s3cret".into());
+        source.connect.headers.insert("X-Key".to_owned(), "s3cret".into());
     });
     let moved = |location: &str| {
         format!(
@@ -463,7 +471,7 @@ async fn shutdown_closes_with_1001_even_while_the_queue_is_full() {
         socket.send(Message::text("x")).await.unwrap();
     }
     source.shutdown.cancel();
-    assert_eq!(source.task.await.unwrap(), super::super::End::Stopped);
+    assert_eq!(source.task.await.unwrap(), End::Stopped);
     assert_eq!(close_code(socket.next().await), 1001);
     drop(source.messages);
 }
@@ -475,5 +483,5 @@ async fn a_source_whose_pipeline_is_gone_ends() {
     let (mut socket, _) = feed.accept().await;
     drop(source.messages);
     socket.send(Message::text("x")).await.unwrap();
-    assert_eq!(source.task.await.unwrap(), super::super::End::Closed);
+    assert_eq!(source.task.await.unwrap(), End::Closed);
 }

@@ -10,18 +10,18 @@ fn url(text: &str) -> Url {
 fn the_cursor_replaces_the_parameter_of_the_address() {
     let resume = Resume::Query("since".to_owned());
     for (address, begin, asked) in [
-        ("ws://feed/2/rsvps", Begin::From(7), "ws://feed/2/rsvps?since=7"),
-        ("ws://feed/2/rsvps?a=b", Begin::From(0), "ws://feed/2/rsvps?a=b&since=0"),
-        ("ws://feed/?since=0&a=%20b", Begin::From(7), "ws://feed/?a=%20b&since=7"),
+        ("ws://feed/2/rsvps", Begin::At(7), "ws://feed/2/rsvps?since=7"),
+        ("ws://feed/2/rsvps?a=b", Begin::At(0), "ws://feed/2/rsvps?a=b&since=0"),
+        ("ws://feed/?since=0&a=%20b", Begin::At(7), "ws://feed/?a=%20b&since=7"),
         ("ws://feed/?since=0", Begin::AsConfigured, "ws://feed/?since=0"),
         ("ws://feed/?since=0", Begin::Now, "ws://feed/"),
         ("ws://feed/?sincere=0", Begin::Now, "ws://feed/?sincere=0"),
     ] {
         let mut target = url(address);
-        set_begin(&mut target, &resume, begin);
+        set_begin(&mut target, &resume, &begin);
         assert_eq!(target.as_str(), asked, "{address}");
         let mut target = url(address);
-        set_begin(&mut target, &Resume::None, begin);
+        set_begin(&mut target, &Resume::None, &begin);
         assert_eq!(target, url(address), "a feed that cannot resume is asked nothing");
     }
 }
@@ -56,12 +56,10 @@ fn only_websocket_addresses_are_followed_and_no_secret_is_in_the_error() {
 fn user_info_and_files_become_headers() {
     let directory = tempfile::TempDir::new().unwrap();
     let file = directory.path().join("headers of mine");
-    let mut source = Source {
-        url: "ws://ada:p%40ss@feed/".into(),
-        headers_from_file: file.clone(),
-        ..Source::default()
-    };
-    source.headers.insert("X-One".to_owned(), "1".into());
+    let mut source = Section::default();
+    source.connect.url = "ws://ada:p%40ss@feed/".into();
+    source.connect.headers_from_file = file.clone();
+    source.connect.headers.insert("X-One".to_owned(), "1".into());
     let missing = Connector::new(&source).err().unwrap().to_string();
     assert!(
         missing.contains("headers_from_file") && missing.contains("headers of mine"),
