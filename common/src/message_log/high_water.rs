@@ -26,8 +26,9 @@ impl HighWater {
     /// The mark of the log in the directory `path`.
     pub(super) fn open(path: &Path) -> Self {
         let path = path.join(FILE);
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false);
-        let read = opened.open(path).and_then(|file| Ok((read(&file)?, file)));
+        let opened =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let read = opened.and_then(|file| Ok((read(&file)?, file)));
         match read {
             Ok((last, file)) => Self { file: Some(file), last },
             Err(error) => {
