@@ -17,6 +17,9 @@ use crate::pipeline::{Conditions, Pipeline};
 use crate::source::Source;
 use crate::source::connection::Connections;
 use crate::source::feed::Feed;
+use crate::source::http_stream::HttpStream;
+use crate::source::long_poll::LongPoll;
+use crate::source::sse::Sse;
 use crate::source::websocket::Websocket;
 
 #[cfg(test)]
@@ -63,11 +66,22 @@ impl Tier for Collector {
             let intake = queues.add(name, &config.event, limit, clock, metrics.clone());
             let (name, stop) = (name.into(), source_stop.clone());
             let connection = connections.of(&name);
+            // Each has a type of its own, so that there is no common value to spawn after the match.
             match section {
                 Section::Websocket(section) => {
-                    let keys = (&section.connect, &section.resume, &section.framing);
-                    let protocol = Websocket::new(section)?;
-                    let feed = Feed::new(&name, keys, protocol, metrics, connection);
+                    let feed = Feed::new(&name, Websocket::new(section)?, metrics, connection);
+                    sources.spawn(feed.run(intake, resume, stop));
+                }
+                Section::HttpStream(section) => {
+                    let feed = Feed::new(&name, HttpStream::new(section)?, metrics, connection);
+                    sources.spawn(feed.run(intake, resume, stop));
+                }
+                Section::Sse(section) => {
+                    let feed = Feed::new(&name, Sse::new(section)?, metrics, connection);
+                    sources.spawn(feed.run(intake, resume, stop));
+                }
+                Section::LongPoll(section) => {
+                    let feed = Feed::new(&name, LongPoll::new(section)?, metrics, connection);
                     sources.spawn(feed.run(intake, resume, stop));
                 }
             }

@@ -13,7 +13,10 @@ mod framing;
 mod source;
 
 pub use framing::Framing;
-pub use source::{Common, Connect, FirstMessages, Resume, Source, Sources, Transport, Websocket};
+pub use source::{
+    Common, Connect, FirstMessages, HttpStream, LongPoll, Resume, Source, Sources, Sse, Transport,
+    Websocket,
+};
 
 /// The collector's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -197,6 +200,32 @@ mod tests {
         assert_eq!(source.resume, Resume::Query("since".to_owned()));
         assert_eq!(source.framing, Framing::Lines);
         assert_eq!(source.first_message.0[0].reveal(), r#"{"subscribe":"all"}"#);
+    }
+
+    #[test]
+    fn the_kind_from_the_environment_is_known_before_the_keys_that_only_it_has() {
+        let environment = [
+            ("COLLECTOR__SOURCE__EDITS__EVENTS", r#"["message"]"#),
+            ("COLLECTOR__SOURCE__EDITS__IDLE_TIMEOUT", "30s"),
+            ("COLLECTOR__SOURCE__EDITS__KIND", "sse"),
+            ("COLLECTOR__SOURCE__EDITS__URL", "https://feed/a"),
+        ];
+        let environment: Environment = environment
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        let set = ["source.a.interval=1s", "source.a.url=http://a/", "source.a.kind=long_poll"];
+        let flags = Flags { set: set.map(str::to_owned).to_vec(), ..Flags::default() };
+        let config: Config = common::config::load("collector", &flags, &environment).unwrap();
+        let sources: Vec<_> = config.source.iter().collect();
+        let [("a", Source::LongPoll(poll)), ("edits", Source::Sse(edits))] = sources[..] else {
+            panic!("{config:?}")
+        };
+        assert_eq!(poll.interval.as_secs(), 1);
+        assert_eq!(
+            (edits.events.as_slice(), edits.connect.url.reveal()),
+            (&["message".to_owned()][..], "https://feed/a")
+        );
     }
 
     #[test]

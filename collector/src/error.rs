@@ -17,9 +17,9 @@ pub enum Error {
     /// The end of a topic could not be read back.
     #[error("cannot read back what reached Kafka: {0}")]
     ReadBack(#[from] kafka::reader::Error),
-    /// The authorities to trust could not be read.
-    #[error("source.ca_file: {0}")]
-    Authorities(#[from] tls::Unusable),
+    /// A file of certificates cannot be used.
+    #[error("source.NAME.ca_file, certificate_file or key_file: {0}")]
+    Certificates(#[from] tls::Unusable),
     /// The source's address cannot be used.
     #[error("source.NAME.url: {0}")]
     Address(String),
@@ -47,7 +47,7 @@ impl Error {
             Self::Topics(error) => error.retryable(),
             Self::ReadBack(error) => error.retryable(),
             Self::Producer(_)
-            | Self::Authorities(_)
+            | Self::Certificates(_)
             | Self::Address(_)
             | Self::Headers(_)
             | Self::Metrics(_)

@@ -5,9 +5,15 @@ use tokio_util::sync::CancellationToken;
 use crate::intake::{Cursor, Intake};
 
 pub mod connection;
+pub mod dial;
 pub mod feed;
 pub mod framing;
+pub mod http_client;
+pub mod http_stream;
+pub mod long_poll;
+pub mod request;
 pub mod resume_point;
+pub mod sse;
 pub mod websocket;
 
 /// Why a source has ended.

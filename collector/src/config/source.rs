@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -9,12 +10,18 @@ use serde::{Deserialize, Deserializer, Serialize};
 use keys::Keys;
 
 mod connect;
+mod http_stream;
 mod keys;
+mod long_poll;
 mod resume;
+mod sse;
 mod websocket;
 
 pub use connect::{Connect, Transport};
+pub use http_stream::HttpStream;
+pub use long_poll::LongPoll;
 pub use resume::Resume;
+pub use sse::Sse;
 pub use websocket::{FirstMessages, Websocket};
 
 /// The sources by their names. If the configuration names none there is one, `rsvps`, which expects Meetup's
@@ -29,6 +36,12 @@ pub struct Sources(BTreeMap<String, Source>);
 pub enum Source {
     /// A WebSocket server that sends messages. Also if the section does not say its kind.
     Websocket(Websocket),
+    /// An HTTP server that answers one request without end.
+    HttpStream(HttpStream),
+    /// An HTTP server that sends server-sent events.
+    Sse(Sse),
+    /// An HTTP server that is asked again and again.
+    LongPoll(LongPoll),
 }
 
 /// The keys that all kinds have.
@@ -122,6 +135,9 @@ impl Source {
     pub const fn common(&self) -> &Common {
         match self {
             Self::Websocket(source) => &source.common,
+            Self::HttpStream(source) => &source.common,
+            Self::Sse(source) => &source.common,
+            Self::LongPoll(source) => &source.common,
         }
     }
 
@@ -129,6 +145,9 @@ impl Source {
     pub fn cursor_of(&self) -> String {
         match self {
             Self::Websocket(source) => source.connect.cursor_of(&source.resume),
+            Self::HttpStream(source) => source.connect.cursor_of(&source.resume),
+            Self::Sse(source) => source.connect.cursor_of(&source.resume),
+            Self::LongPoll(source) => source.connect.cursor_of(&source.resume),
         }
     }
 
@@ -141,8 +160,15 @@ impl Source {
         };
         let mut keys = Keys::of(section);
         let source = match kind.as_str() {
-            "websocket" => Websocket::read(&mut keys)?.into(),
-            _ => return Err(format!(".kind: there is no kind \"{kind}\"; write \"websocket\"")),
+            "websocket" => Self::Websocket(Websocket::read(&mut keys)?),
+            "http_stream" => Self::HttpStream(HttpStream::read(&mut keys)?),
+            "sse" => Self::Sse(Sse::read(&mut keys)?),
+            "long_poll" => Self::LongPoll(LongPoll::read(&mut keys)?),
+            _ => {
+                return Err(format!(
+                    ".kind: there is no kind \"{kind}\"; write websocket, http_stream, sse or long_poll"
+                ));
+            }
         };
         keys.end(&kind)?;
         Ok(source)
@@ -151,6 +177,9 @@ impl Source {
     fn problems(&self) -> Vec<String> {
         match self {
             Self::Websocket(source) => source.problems(),
+            Self::HttpStream(source) => source.problems(),
+            Self::Sse(source) => source.problems(),
+            Self::LongPoll(source) => source.problems(),
         }
     }
 }
@@ -166,6 +195,13 @@ impl Default for Common {
         // Together with its key and headers, such a record is within Kafka's default limit.
         Self { max_event_bytes: 1_000_000 }
     }
+}
+
+/// The line about an `idle_timeout` that cannot be.
+fn idle_problem(idle_timeout: Option<Duration>) -> Option<String> {
+    (idle_timeout == Some(Duration::ZERO)).then(|| {
+        "idle_timeout: must be more than 0; remove it for a feed that may be quiet".to_owned()
+    })
 }
 
 /// A line for each of these keys that is 0.

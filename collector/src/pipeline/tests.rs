@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::config::Source;
+use crate::config::Websocket;
 use crate::intake::{Intake, Message};
 use crate::metrics::SourceMetrics;
 use crate::receipt::{Outcome, Receipt};
@@ -44,7 +44,7 @@ impl Bench {
         cluster.create_topic(DEAD_LETTERS, 1, 1).unwrap();
         let mut config = Config::default();
         config.kafka.brokers = cluster.bootstrap_servers();
-        config.source.insert("rsvps", Source { max_event_bytes: 1000, ..Source::rsvps() });
+        config.source.insert("rsvps", accepting(1000));
         Self { cluster, directory: TempDir::new().unwrap(), config }
     }
 
@@ -68,7 +68,7 @@ impl Bench {
         let intake = queues.add(
             "rsvps",
             &self.config.event,
-            source.max_event_bytes,
+            source.common().max_event_bytes,
             clock,
             of_source.clone(),
         );
@@ -194,6 +194,13 @@ struct Record {
 
 fn dead_letters(metrics: &Metrics, reason: Reason) -> u64 {
     metrics.dead_letters.with_label_values(&[reason.as_str()]).get()
+}
+
+/// The default source, for events of at most so many bytes.
+fn accepting(max_event_bytes: usize) -> Websocket {
+    let mut source = Websocket::rsvps();
+    source.common.max_event_bytes = max_event_bytes;
+    source
 }
 
 fn rsvp(id: u64) -> String {
@@ -430,7 +437,7 @@ async fn a_dead_letter_that_is_refused_too_stays_in_the_log_until_it_is_accepted
     let mut bench = Bench::new();
     // Exceeds the limit of the producer itself, whatever the topic.
     bench.config.kafka.properties.insert("message.max.bytes".to_owned(), "1000".to_owned());
-    bench.config.source.insert("rsvps", Source { max_event_bytes: 5000, ..Source::rsvps() });
+    bench.config.source.insert("rsvps", accepting(5000));
     let large = format!(r#"{{"rsvp_id":1,"response":"{}"}}"#, "x".repeat(1000));
     let mut running = bench.start();
     running.push(large.clone()).await;

@@ -33,14 +33,36 @@ use crate::config::{Connect, Framing, Resume};
 use crate::intake::{Closed, Cursor, Intake, Message};
 use crate::metrics::SourceMetrics;
 
+#[cfg(test)]
+pub(crate) mod following;
+
 /// How messages come from a feed.
 pub trait Protocol: Send + 'static {
     /// A connection to the feed.
     type Stream: Stream;
 
-    /// Connects. It is dropped if it takes longer than `connect_timeout_ms`.
+    /// What the configuration says of the feed, whatever its protocol is.
+    fn settings(&self) -> Settings;
+
+    /// How much longer than `connect_timeout_ms` connecting may take.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Connects.
     fn connect(&mut self, begin: &Begin)
     -> impl Future<Output = Result<Self::Stream, Lost>> + Send;
+}
+
+/// What the configuration says of a feed, whatever its protocol is.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which feed it is.
+    pub connect: Connect,
+    /// How it is asked for what was missed.
+    pub resume: Resume,
+    /// How many messages a frame holds.
+    pub framing: Framing,
 }
 
 /// What comes over one connection.
@@ -51,6 +73,9 @@ pub trait Stream: Send {
     /// Takes leave of the feed, if the protocol has a way to.
     fn close(self, closing: Closing) -> impl Future<Output = ()> + Send;
 }
+
+/// How many bytes are kept of a message that is too large.
+pub const CUT_BYTES: usize = 1024;
 
 /// One or more messages, as `framing` says.
 #[derive(Debug, Default)]
@@ -101,9 +126,7 @@ pub enum Closing {
 /// A source that follows a feed.
 pub struct Feed<P> {
     name: Arc<str>,
-    connect: Connect,
-    resume: Resume,
-    framing: Framing,
+    settings: Settings,
     protocol: P,
     metrics: SourceMetrics,
     connection: Connection,
@@ -151,6 +174,15 @@ impl From<Closed> for Ended {
     }
 }
 
+// === impl Frame ===
+
+impl Frame {
+    /// A copy of `payload`, which was not cut.
+    pub fn whole(payload: &[u8]) -> Self {
+        Self { payload: Bytes::copy_from_slice(payload), ..Self::default() }
+    }
+}
+
 // === impl Lost ===
 
 impl Lost {
@@ -182,26 +214,18 @@ impl<P: Protocol> Feed<P> {
     /// Prepares to follow the feed of the source of this name.
     pub fn new(
         name: &Arc<str>,
-        (connect, resume, framing): (&Connect, &Resume, &Framing),
         protocol: P,
         metrics: SourceMetrics,
         connection: Connection,
     ) -> Self {
-        Self {
-            name: Arc::clone(name),
-            connect: connect.clone(),
-            resume: resume.clone(),
-            framing: framing.clone(),
-            protocol,
-            metrics,
-            connection,
-        }
+        let settings = protocol.settings();
+        Self { name: Arc::clone(name), settings, protocol, metrics, connection }
     }
 }
 
 impl<P: Protocol> Source for Feed<P> {
     async fn run(self, intake: Intake, resume: Option<Cursor>, stop: CancellationToken) -> End {
-        let point = ResumePoint::new(&self.resume, resume.as_ref());
+        let point = ResumePoint::new(&self.settings.resume, resume.as_ref());
         self.metrics.cursor.set(point.position());
         let follower = Follower {
             feed: self,
@@ -223,8 +247,8 @@ impl<P: Protocol> Follower<P> {
     /// Follows the feed. `connected_before` says that there was an earlier connection.
     async fn run(mut self, connected_before: bool) -> End {
         let mut backoff = Backoff::new(
-            Duration::from_millis(self.feed.connect.reconnect_base_ms),
-            Duration::from_millis(self.feed.connect.reconnect_cap_ms),
+            Duration::from_millis(self.feed.settings.connect.reconnect_base_ms),
+            Duration::from_millis(self.feed.settings.connect.reconnect_cap_ms),
         );
         let mut begin = Begin::AsConfigured;
         if connected_before {
@@ -254,7 +278,7 @@ impl<P: Protocol> Follower<P> {
             };
             let why = &*lost.why;
             self.feed.metrics.disconnects.inc();
-            self.feed.connection.unset(format!("{}: {why}", self.feed.connect.url));
+            self.feed.connection.unset(format!("{}: {why}", self.feed.settings.connect.url));
             if lost.unreadable {
                 begin = self.resume_or_skip();
             } else if connected {
@@ -329,7 +353,8 @@ impl<P: Protocol> Follower<P> {
     }
 
     async fn connect(&mut self, begin: &Begin) -> Result<P::Stream, Ended> {
-        let deadline = Duration::from_millis(self.feed.connect.connect_timeout_ms);
+        let deadline = Duration::from_millis(self.feed.settings.connect.connect_timeout_ms)
+            + self.feed.protocol.patience();
         let outcome = tokio::select! {
             () = self.shutdown.cancelled() => return Err(Ended::Stopping),
             () = self.intake.closed() => return Err(Ended::Stopping),
@@ -337,7 +362,7 @@ impl<P: Protocol> Follower<P> {
         };
         match outcome {
             Ok(Ok(stream)) => {
-                let url = &self.feed.connect.url;
+                let url = &self.feed.settings.connect.url;
                 tracing::info!(source = &*self.feed.name, %url, ?begin, "connected");
                 self.feed.metrics.connects.inc();
                 if !self.silent {
@@ -355,10 +380,10 @@ impl<P: Protocol> Follower<P> {
 
     /// Takes frames until the connection ends.
     async fn follow(&mut self, stream: &mut P::Stream) -> Ended {
-        let silence = self.feed.connect.silence_timeout.unwrap_or(Duration::MAX);
+        let silence = self.feed.settings.connect.silence_timeout.unwrap_or(Duration::MAX);
+        let mut message_at = Instant::now();
         loop {
-            // The clock starts only now, because nothing was read while the queue was full.
-            let silent_at = Instant::now().checked_add(silence);
+            let silent_at = message_at.checked_add(silence);
             let silent = async {
                 match silent_at {
                     Some(at) => sleep_until(at).await,
@@ -375,22 +400,20 @@ impl<P: Protocol> Follower<P> {
                 Ok(frame) => self.take(frame).await,
                 Err(lost) => Err(Ended::Lost(lost)),
             };
-            if let Err(ended) = taken {
-                return ended;
+            match taken {
+                // The clock starts only now, because nothing was read while the queue was full.
+                Ok(messages) if messages > 0 => message_at = Instant::now(),
+                Ok(_) => {}
+                Err(ended) => return ended,
             }
         }
     }
 
-    /// Hands the messages of a frame to the pipeline.
-    async fn take(&mut self, frame: Frame) -> Result<(), Ended> {
-        if self.silent {
-            self.silent = false;
-            self.feed.connection.set();
-        }
-        self.received(self.intake.now_ms());
+    /// Hands the messages of a frame to the pipeline. Returns how many there were.
+    async fn take(&mut self, frame: Frame) -> Result<usize, Ended> {
         let Frame { payload, cut, cursor } = frame;
         if let Some(bytes) = cut {
-            let (source, limit) = (&*self.feed.name, self.feed.connect.max_message_bytes);
+            let (source, limit) = (&*self.feed.name, self.feed.settings.connect.max_message_bytes);
             tracing::warn!(
                 source,
                 bytes,
@@ -399,31 +422,36 @@ impl<P: Protocol> Follower<P> {
             );
             return self.push(payload, Some(Reason::TooLarge), cursor).await;
         }
-        if self.feed.framing == Framing::One {
+        if self.feed.settings.framing == Framing::One {
             return self.push(payload, None, cursor).await;
         }
-        match split(&self.feed.framing, &payload) {
+        match split(&self.feed.settings.framing, &payload) {
             Err(reason) => self.push(payload.clone(), Some(reason), cursor).await,
             Ok(messages) => {
-                let mut messages = messages.peekable();
+                let (mut messages, mut count) = (messages.peekable(), 0);
                 while let Some(message) = messages.next() {
                     // Only after all of them may the feed resume after the frame.
                     let cursor = cursor.clone().filter(|_| messages.peek().is_none());
                     // Copied, because a slice would keep the whole frame in memory.
-                    self.push(Bytes::copy_from_slice(&message), None, cursor).await?;
+                    count += self.push(Bytes::copy_from_slice(&message), None, cursor).await?;
                 }
-                Ok(())
+                Ok(count)
             }
         }
     }
 
+    /// Hands one message to the pipeline, and returns that it was one.
     async fn push(
         &mut self,
         payload: Bytes,
         refused: Option<Reason>,
         given: Option<Bytes>,
-    ) -> Result<(), Ended> {
+    ) -> Result<usize, Ended> {
         let received_ms = self.intake.now_ms();
+        if std::mem::take(&mut self.silent) {
+            self.feed.connection.set();
+        }
+        self.received(received_ms);
         let identity = match refused {
             Some(reason) => Err(reason),
             None => self.intake.identify(&payload),
@@ -438,7 +466,8 @@ impl<P: Protocol> Follower<P> {
             () = self.shutdown.cancelled() => Err(Ended::Stopping),
             pushed = self.intake.push(message) => {
                 self.feed.metrics.cursor.set(self.point.position());
-                Ok(pushed?)
+                pushed?;
+                Ok(1)
             }
         }
     }

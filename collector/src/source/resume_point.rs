@@ -7,7 +7,7 @@
 //! at which it was received counts as that moment.
 //!
 //! For a feed that cannot resume, the cursor is the time at which its last message was received, which is
-//! where a gap begins.
+//! where a gap begins. For a feed that gives cursors of its own, it is that time and what the feed gave last.
 
 use std::collections::VecDeque;
 
@@ -27,22 +27,28 @@ pub enum ResumePoint {
     EventTime(VecDeque<i64>),
     /// When the last message was received.
     Received(i64),
+    /// When the last message was received, and the last cursor that the feed gave; empty if it has given none.
+    Given(i64, Bytes),
 }
 
 impl ResumePoint {
     /// Continues from a stored cursor.
     pub fn new(resume: &Resume, stored: Option<&Cursor>) -> Self {
+        let stored = stored.map_or(&[][..], |cursor| &cursor.0);
+        let (position, given) = stored.split_first_chunk().unwrap_or((&[0; 8], &[]));
         // A source that has sent nothing yet begins at 0.
-        let stored = stored.and_then(|cursor| (&*cursor.0).try_into().ok());
-        let stored = stored.map_or(0, i64::from_be_bytes);
+        let position = i64::from_be_bytes(*position);
         match resume {
-            Resume::Query(_) => Self::EventTime(VecDeque::from([stored.max(0); RECENT])),
-            Resume::None => Self::Received(stored),
+            Resume::Query(_) => Self::EventTime(VecDeque::from([position.max(0); RECENT])),
+            Resume::None => Self::Received(position),
+            Resume::LastEventId | Resume::Answer(..) | Resume::Highest(..) => {
+                Self::Given(position, Bytes::copy_from_slice(given))
+            }
         }
     }
 
     /// Takes in a message that is about to be pushed. `given` is the cursor that the feed gave with it.
-    pub fn observe(&mut self, received_ms: i64, time_ms: Option<i64>, _given: Option<Bytes>) {
+    pub fn observe(&mut self, received_ms: i64, time_ms: Option<i64>, given: Option<Bytes>) {
         match (self, time_ms) {
             (Self::EventTime(recent), Some(time)) => {
                 let time = time.clamp(0, received_ms.max(0));
@@ -53,6 +59,12 @@ impl ResumePoint {
             }
             (Self::EventTime(_), None) => {}
             (Self::Received(last), _) => *last = received_ms,
+            (Self::Given(last, cursor), _) => {
+                *last = received_ms;
+                if let Some(given) = given {
+                    *cursor = given;
+                }
+            }
         }
     }
 
@@ -60,25 +72,33 @@ impl ResumePoint {
     pub fn begin(&self) -> Begin {
         match self {
             Self::EventTime(_) => Begin::At(self.position()),
-            Self::Received(_) => Begin::Now,
+            Self::Given(_, cursor) if !cursor.is_empty() => Begin::After(cursor.clone()),
+            Self::Received(_) | Self::Given(..) => Begin::Now,
         }
     }
 
     /// Whether messages since `earlier` have moved it on.
     pub fn is_after(&self, earlier: &Self) -> bool {
-        self.position() > earlier.position()
+        match (self, earlier) {
+            (Self::Given(_, cursor), Self::Given(_, earlier)) => cursor != earlier,
+            _ => self.position() > earlier.position(),
+        }
     }
 
-    /// The cursor that is stored: the position as a big-endian i64.
+    /// The cursor that is stored: the position as a big-endian i64, and what the feed gave.
     pub fn cursor(&self) -> Cursor {
-        Cursor(Bytes::copy_from_slice(&self.position().to_be_bytes()))
+        let position = self.position().to_be_bytes();
+        match self {
+            Self::Given(_, cursor) => Cursor([&position, &cursor[..]].concat().into()),
+            Self::EventTime(_) | Self::Received(_) => Cursor(Bytes::copy_from_slice(&position)),
+        }
     }
 
     /// Its value, in milliseconds since 1970.
     pub fn position(&self) -> i64 {
         match self {
             Self::EventTime(recent) => recent.iter().min().copied().unwrap_or_default(),
-            Self::Received(last) => *last,
+            Self::Received(last) | Self::Given(last, _) => *last,
         }
     }
 
@@ -86,7 +106,7 @@ impl ResumePoint {
     pub fn received_ms(&self) -> Option<i64> {
         match self {
             Self::EventTime(_) => None,
-            Self::Received(last) => Some(*last).filter(|&last| last > 0),
+            Self::Received(last) | Self::Given(last, _) => Some(*last).filter(|&last| last > 0),
         }
     }
 }
@@ -135,6 +155,25 @@ mod tests {
         assert_eq!(cursor.position(), 5);
         cursor.observe(NOW, Some(i64::MAX), None);
         assert_eq!(cursor.position(), NOW);
+    }
+
+    #[test]
+    fn a_feed_that_gives_cursors_has_the_last_one_that_it_gave() {
+        let new = |stored: Option<&Cursor>| ResumePoint::new(&Resume::LastEventId, stored);
+        let mut point = new(None);
+        assert_eq!(point.begin(), Begin::Now, "it has given none");
+        point.observe(NOW, None, Some("a-1".into()));
+        point.observe(NOW + 1, None, None);
+        let continued = new(Some(&point.cursor()));
+        assert_eq!(
+            (continued.begin(), continued.position()),
+            (Begin::After("a-1".into()), NOW + 1)
+        );
+        assert!(!continued.is_after(&point));
+        point.observe(NOW, None, Some("a-2".into()));
+        assert!(point.is_after(&continued));
+        point.observe(NOW, None, Some(Bytes::new()));
+        assert_eq!(point.begin(), Begin::Now, "it has taken it back");
     }
 
     proptest! {

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 
-use super::feed::{Begin, Closing, Frame, Lost, Protocol, Stream};
+use super::feed::{Begin, Closing, Frame, Lost, Protocol, Settings, Stream};
 use crate::config::Websocket as Section;
 use crate::error::Error;
 use connect::{Connector, Socket};
@@ -66,6 +66,11 @@ impl Websocket {
 
 impl Protocol for Websocket {
     type Stream = Connected;
+
+    fn settings(&self) -> Settings {
+        let Section { connect, resume, framing, .. } = self.connector.section();
+        Settings { connect: connect.clone(), resume: resume.clone(), framing: framing.clone() }
+    }
 
     async fn connect(&mut self, begin: &Begin) -> Result<Connected, Lost> {
         let (socket, seen) = self.connector.connect(begin).await?;

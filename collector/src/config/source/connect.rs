@@ -25,12 +25,19 @@ pub struct Connect {
     pub headers: BTreeMap<String, Secret>,
     /// A file of further headers, one `Name: value` a line, read at every connect; empty for none.
     pub headers_from_file: PathBuf,
+    /// A file with nothing but a token, which is sent as `Authorization: Bearer` and read at every connect; empty for none.
+    pub bearer_token_file: PathBuf,
     /// If the feed sends no message for this long, the collector is not ready and reconnects. Absent for a feed
     /// that may be silent for any time.
     #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
     pub silence_timeout: Option<Duration>,
     /// A file of PEM certificates to trust instead of the public authorities; empty to trust those.
     pub ca_file: PathBuf,
+    /// A file with the PEM certificate that the collector identifies itself by, and those that it was issued by; empty for
+    /// none. Read at every connect, as `ca_file` and `key_file` are.
+    pub certificate_file: PathBuf,
+    /// A file with the PEM key of that certificate.
+    pub key_file: PathBuf,
     /// How long connecting may take, handshakes and redirects included, in milliseconds.
     pub connect_timeout_ms: u64,
     /// The upper bound of the first random wait before a reconnect, in milliseconds. It doubles each time.
@@ -47,6 +54,8 @@ pub struct Connect {
 pub enum Transport {
     /// The handshake of a WebSocket: `ws://` and `wss://`.
     Websocket,
+    /// A request for a resource: `http://` and `https://`.
+    Http,
 }
 
 /// The largest message that still fits into a record of the dead-letter topic, headers included.
@@ -66,10 +75,7 @@ impl Connect {
             }
             Ok(_) | Err(_) => self.feed.clone(),
         };
-        match resume {
-            Resume::None => format!("{feed} received"),
-            Resume::Query(_) => feed,
-        }
+        feed + &resume.way()
     }
 
     /// Checks the name of a configured header.
@@ -79,13 +85,20 @@ impl Connect {
     pub fn may_set(&self, name: &str, transport: Transport) -> Result<(), String> {
         let lower = name.to_lowercase();
         if transport.own_headers().contains(&lower.as_str()) {
-            return Err("the handshake sets it itself; remove it".to_owned());
+            return Err("the collector sets it itself; remove it".to_owned());
         }
-        let has_user = |url: Url| !url.username().is_empty() || url.password().is_some();
-        if lower == "authorization" && self.address(transport).is_ok_and(has_user) {
+        if lower == "authorization" && self.has_user_info(transport) {
             return Err("url has user info, which is sent as the same header; keep one".to_owned());
         }
+        if lower == "authorization" && !self.bearer_token_file.as_os_str().is_empty() {
+            return Err("bearer_token_file is sent as the same header; keep one".to_owned());
+        }
         Ok(())
+    }
+
+    fn has_user_info(&self, transport: Transport) -> bool {
+        self.address(transport)
+            .is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
     }
 
     /// Its address, checked.
@@ -133,6 +146,22 @@ impl Connect {
                     .push(format!("headers.{name}: the name or the value is not valid in HTTP"));
             }
         }
+        let is_set = |path: &PathBuf| !path.as_os_str().is_empty();
+        if is_set(&self.bearer_token_file) && self.has_user_info(transport) {
+            problems.push(
+                "bearer_token_file: url has user info, which is sent as the same header; keep one"
+                    .to_owned(),
+            );
+        }
+        match (is_set(&self.certificate_file), is_set(&self.key_file)) {
+            (true, false) => {
+                problems.push("key_file: must be set with certificate_file".to_owned())
+            }
+            (false, true) => {
+                problems.push("certificate_file: must be set with key_file".to_owned())
+            }
+            (true, true) | (false, false) => {}
+        }
         problems.extend(zeros([
             ("connect_timeout_ms", self.connect_timeout_ms),
             ("reconnect_base_ms", self.reconnect_base_ms),
@@ -165,8 +194,11 @@ impl Default for Connect {
             feed: String::new(),
             headers: BTreeMap::new(),
             headers_from_file: PathBuf::new(),
+            bearer_token_file: PathBuf::new(),
             silence_timeout: None,
             ca_file: PathBuf::new(),
+            certificate_file: PathBuf::new(),
+            key_file: PathBuf::new(),
             connect_timeout_ms: 10_000,
             reconnect_base_ms: 200,
             reconnect_cap_ms: 10_000,
@@ -182,12 +214,14 @@ impl Transport {
     pub const fn schemes(self) -> [&'static str; 2] {
         match self {
             Self::Websocket => ["ws", "wss"],
+            Self::Http => ["http", "https"],
         }
     }
 
     const fn an_address(self) -> &'static str {
         match self {
             Self::Websocket => "a WebSocket address",
+            Self::Http => "an HTTP address",
         }
     }
 
@@ -202,6 +236,16 @@ impl Transport {
                 "sec-websocket-version",
                 "sec-websocket-accept",
                 "sec-websocket-extensions",
+            ],
+            Self::Http => &[
+                "host",
+                "connection",
+                "upgrade",
+                "content-length",
+                "transfer-encoding",
+                "last-event-id",
+                "if-none-match",
+                "if-modified-since",
             ],
         }
     }

@@ -1,5 +1,6 @@
 //! How a feed is asked for what was missed: the key `resume` of a source.
 
+use common::event::{Pointer, Step};
 use serde::{Deserialize, Serialize};
 
 /// How a feed is asked for the messages that were missed during an interruption.
@@ -12,33 +13,73 @@ pub enum Resume {
     /// By a query parameter of the address with this name. Its value is the event time to begin with, in
     /// milliseconds since 1970.
     Query(String),
+    /// By the header `Last-Event-ID`, if the feed's events have ids.
+    LastEventId,
+    /// By a query parameter with this name. Its value is at this place in the answer before.
+    Answer(String, Pointer),
+    /// By a query parameter with this name. Its value is the highest one at this place in the messages before.
+    Highest(String, Pointer),
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 enum Written {
     Word(String),
-    Query(ByQuery),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ByQuery {
-    query: String,
-    from: Value,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Value {
-    Time,
+    From { query: String, from: String },
+    Highest { query: String, highest: Pointer },
 }
 
 impl Resume {
-    /// What is wrong with it.
-    pub(super) fn problem(&self) -> Option<String> {
-        matches!(self, Self::Query(name) if name.is_empty())
-            .then(|| "resume.query: must name the parameter, such as since".to_owned())
+    /// The query parameter.
+    pub fn parameter(&self) -> Option<&str> {
+        match self {
+            Self::None | Self::LastEventId => None,
+            Self::Query(name) | Self::Answer(name, _) | Self::Highest(name, _) => Some(name),
+        }
+    }
+
+    /// Stored cursors of one way mean nothing to another one; this tells the ways apart.
+    pub(super) fn way(&self) -> String {
+        match self {
+            Self::None => " received".to_owned(),
+            Self::Query(_) => String::new(),
+            Self::LastEventId => " last_event_id".to_owned(),
+            Self::Answer(name, place) => format!(" {name} from {place}"),
+            Self::Highest(name, place) => format!(" {name} highest {place}"),
+        }
+    }
+
+    /// What is wrong with it for a source of this kind.
+    pub(super) fn problem(&self, kind: &str) -> Option<String> {
+        let fits = match self {
+            Self::None => true,
+            Self::Query(_) => kind != "long_poll",
+            Self::LastEventId => kind == "sse",
+            Self::Answer(..) | Self::Highest(..) => kind == "long_poll",
+        };
+        if !fits {
+            let ways = match kind {
+                "long_poll" => {
+                    "\"none\", { query = \"PARAMETER\", from = \"/next\" } or { query = \"PARAMETER\", highest = \"/id\" }"
+                }
+                "sse" => {
+                    "\"last_event_id\", \"none\" or { query = \"PARAMETER\", from = \"time\" }"
+                }
+                _ => "\"none\" or { query = \"PARAMETER\", from = \"time\" }",
+            };
+            return Some(format!("resume: a source of kind \"{kind}\" has {ways}"));
+        }
+        if self.parameter() == Some("") {
+            return Some("resume.query: must name the parameter, such as since".to_owned());
+        }
+        match self {
+            Self::Answer(_, place) | Self::Highest(_, place)
+                if place.steps().contains(&Step::Every) =>
+            {
+                Some(format!("resume: {place} may mean several values; name one, without *"))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -47,8 +88,16 @@ impl TryFrom<Written> for Resume {
 
     fn try_from(written: Written) -> Result<Self, String> {
         match written {
-            Written::Query(ByQuery { query, from: Value::Time }) => Ok(Self::Query(query)),
+            Written::From { query, from } if from == "time" => Ok(Self::Query(query)),
+            Written::From { query, from } => match from.parse() {
+                Ok(place) => Ok(Self::Answer(query, place)),
+                Err(_) => {
+                    Err(format!("'{from}': write from = \"time\" or a path such as \"/next\""))
+                }
+            },
+            Written::Highest { query, highest } => Ok(Self::Highest(query, highest)),
             Written::Word(word) if word == "none" => Ok(Self::None),
+            Written::Word(word) if word == "last_event_id" => Ok(Self::LastEventId),
             Written::Word(word) => Err(format!(
                 "'{word}': write \"none\" or {{ query = \"PARAMETER\", from = \"time\" }}"
             )),
@@ -60,7 +109,10 @@ impl From<Resume> for Written {
     fn from(resume: Resume) -> Self {
         match resume {
             Resume::None => Self::Word("none".to_owned()),
-            Resume::Query(query) => Self::Query(ByQuery { query, from: Value::Time }),
+            Resume::LastEventId => Self::Word("last_event_id".to_owned()),
+            Resume::Query(query) => Self::From { query, from: "time".to_owned() },
+            Resume::Answer(query, place) => Self::From { query, from: place.to_string() },
+            Resume::Highest(query, highest) => Self::Highest { query, highest },
         }
     }
 }

@@ -132,6 +132,88 @@ fn a_key_that_another_kind_has_is_refused_with_those_that_this_kind_has() {
 }
 
 #[test]
+fn each_kind_has_its_keys() {
+    let text = r#"
+        [stream]
+        kind = "http_stream"
+        url = "https://feed/a"
+        framing = "concatenated"
+        idle_timeout = "30s"
+        bearer_token_file = "/run/secrets/token"
+        [edits]
+        kind = "sse"
+        url = "https://feed/b"
+        events = ["update"]
+        certificate_file = "/run/secrets/tls.crt"
+        key_file = "/run/secrets/tls.key"
+        [commits]
+        kind = "long_poll"
+        url = "https://feed/c"
+        interval = "60s"
+        answer_timeout = "2m"
+        resume = { query = "since", highest = "/id" }
+        [pages]
+        kind = "long_poll"
+        url = "https://feed/d"
+        framing = { array = "/items" }
+        resume = { query = "after", from = "/next" }
+    "#;
+    let sources = sources(text).unwrap();
+    assert_eq!(sources.problems(), Vec::<String>::new());
+    let of = |name: &str| sources.iter().find(|(other, _)| *other == name).unwrap().1;
+    let Source::Sse(edits) = of("edits") else { panic!("{sources:?}") };
+    assert_eq!(edits.resume, Resume::LastEventId, "its default");
+    let Source::LongPoll(commits) = of("commits") else { panic!("{sources:?}") };
+    assert_eq!(commits.resume, Resume::Highest("since".to_owned(), "/id".parse().unwrap()));
+    let Source::LongPoll(pages) = of("pages") else { panic!("{sources:?}") };
+    assert_eq!(pages.resume, Resume::Answer("after".to_owned(), "/next".parse().unwrap()));
+    let cursors: std::collections::BTreeSet<_> =
+        sources.iter().map(|(_, source)| source.cursor_of()).collect();
+    assert_eq!(cursors.len(), 4);
+}
+
+#[test]
+fn a_key_that_its_kind_cannot_follow_is_refused() {
+    for (text, key) in [
+        ("kind = 'http_stream'\nurl = 'ws://a'", "source.x.url"),
+        ("kind = 'http_stream'\nurl = 'http://a'\nframing = 'array'", "source.x.framing"),
+        ("kind = 'http_stream'\nurl = 'http://a'\nidle_timeout = '0s'", "source.x.idle_timeout"),
+        ("kind = 'http_stream'\nurl = 'http://a'\nresume = 'last_event_id'", "source.x.resume"),
+        (
+            "kind = 'sse'\nurl = 'http://a'\nheaders = { Last-Event-ID = '1' }",
+            "source.x.headers.Last",
+        ),
+        (
+            "kind = 'sse'\nurl = 'http://a'\nresume = { query = 'a', from = '/b' }",
+            "source.x.resume",
+        ),
+        ("kind = 'long_poll'\nurl = 'http://a'\ninterval = '0s'", "source.x.interval"),
+        (
+            "kind = 'long_poll'\nurl = 'http://a'\nresume = { query = 'a', from = 'time' }",
+            "source.x.resume",
+        ),
+        (
+            "kind = 'long_poll'\nurl = 'http://a'\nresume = { query = '', from = '/b' }",
+            "source.x.resume",
+        ),
+        (
+            "kind = 'long_poll'\nurl = 'http://a'\nresume = { query = 'a', highest = '/*/b' }",
+            "source.x.resume",
+        ),
+        ("url = 'ws://a'\nkey_file = 'k'", "source.x.certificate_file"),
+        ("url = 'ws://a'\ncertificate_file = 'c'", "source.x.key_file"),
+        ("url = 'ws://u:p@a'\nbearer_token_file = 't'", "source.x.bearer_token_file"),
+        (
+            "url = 'ws://a'\nbearer_token_file = 't'\nheaders = { Authorization = 'x' }",
+            "source.x.headers.Auth",
+        ),
+    ] {
+        let problems = sources(&format!("[x]\n{text}")).unwrap().problems();
+        assert!(matches!(&problems[..], [one] if one.starts_with(key)), "{text}: {problems:?}");
+    }
+}
+
+#[test]
 fn what_is_dumped_is_read_back() {
     let dumped =
         toml::to_string(&sources("[x]\nurl = 'ws://a'\nframing = 'lines'").unwrap()).unwrap();

@@ -57,7 +57,7 @@ impl Websocket {
 
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = self.connect.problems(&self.common, Transport::Websocket);
-        problems.extend(self.resume.problem());
+        problems.extend(self.resume.problem("websocket"));
         problems.extend(zeros([
             ("ping_interval_ms", self.ping_interval_ms),
             ("ping_timeout_ms", self.ping_timeout_ms),

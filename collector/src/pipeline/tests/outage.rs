@@ -107,7 +107,7 @@ async fn at_a_start_a_partition_without_a_leader_keeps_no_other_waiting() {
 async fn a_log_at_its_limit_slows_the_source_down_and_says_so() {
     let mut bench = Bench::new();
     bench.config.log.max_bytes = Some(4 << 20);
-    bench.config.source.insert("rsvps", Source { max_event_bytes: 200_000, ..Source::rsvps() });
+    bench.config.source.insert("rsvps", accepting(200_000));
     let mut running = bench.start();
     running.push(rsvp(1)).await;
     running.is_ready("kafka", true).await;
@@ -227,7 +227,7 @@ async fn above_the_limit_the_oldest_refused_entry_is_dropped_and_counted() {
     let mut bench = Bench::new();
     // Exceeds the limit of the producer itself, whatever the topic.
     bench.config.kafka.properties.insert("message.max.bytes".to_owned(), "1000".to_owned());
-    bench.config.source.insert("rsvps", Source { max_event_bytes: 5000, ..Source::rsvps() });
+    bench.config.source.insert("rsvps", accepting(5000));
     bench.config.log.max_failed = 2;
     let mut running = bench.start();
     for id in 1..=3 {

@@ -1,30 +1,20 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::admin::Readiness;
-use common::event::Schema;
-use prometheus::Registry;
+use common::event::Reason;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 use super::*;
-use common::event::Reason;
-use tokio_util::sync::CancellationToken;
-
 use crate::config::{Connect, FirstMessages, Framing, Resume};
-use crate::intake::{Cursor, Message as Received, Queued, Queues};
-use crate::metrics::{Metrics, SourceMetrics};
-use crate::source::connection::Connections;
-use crate::source::feed::Feed;
-use crate::source::{End, Source as _};
+use crate::source::End;
+use crate::source::feed::following::{self, Following};
 
 mod tls;
 
@@ -56,15 +46,6 @@ impl Feed {
     }
 }
 
-/// A source that follows a feed.
-struct Following {
-    messages: mpsc::Receiver<Queued>,
-    metrics: SourceMetrics,
-    readiness: Readiness,
-    shutdown: CancellationToken,
-    task: JoinHandle<End>,
-}
-
 fn follow(feed: &Feed, cursor: Option<i64>, change: impl FnOnce(&mut Section)) -> Following {
     let mut config = Section::rsvps();
     config.connect = Connect {
@@ -75,33 +56,11 @@ fn follow(feed: &Feed, cursor: Option<i64>, change: impl FnOnce(&mut Section)) -
         ..Connect::default()
     };
     change(&mut config);
-    let metrics = Metrics::new(&Registry::new()).unwrap().of_source("rsvps");
-    let mut queues = Queues::default();
-    let (schema, clock) = (Schema::default(), common::clock::Clock::default());
-    let intake =
-        queues.add("rsvps", &schema, config.common.max_event_bytes, clock, metrics.clone());
-    let readiness = Readiness::default();
-    let shutdown = CancellationToken::new();
-    let name = Arc::from("rsvps");
-    let connection = Connections::new(readiness.condition("source")).of(&name);
-    let keys = (&config.connect, &config.resume, &config.framing);
-    let protocol = Websocket::new(&config).unwrap();
-    let source = Feed::new(&name, keys, protocol, metrics.clone(), connection);
-    let resume = cursor.map(|cursor| Cursor(Bytes::copy_from_slice(&cursor.to_be_bytes())));
-    let task = tokio::spawn(source.run(intake, resume, shutdown.clone()));
-    let messages = queues.into_queues().remove(0).messages;
-    Following { messages, metrics, readiness, shutdown, task }
+    let cursor = cursor.map(|cursor| Bytes::copy_from_slice(&cursor.to_be_bytes()));
+    following::follow(Websocket::new(&config).unwrap(), cursor)
 }
 
 impl Following {
-    async fn next(&mut self) -> Received {
-        self.messages.recv().await.unwrap().message
-    }
-
-    async fn payload(&mut self) -> Bytes {
-        self.next().await.payload
-    }
-
     /// Sends so many events from this time on that the feed would be asked for what came since the first of them.
     async fn receive_since(&mut self, socket: &mut WebSocketStream<TcpStream>, time: i64) {
         for time in time..time + 8 {

@@ -1,4 +1,4 @@
-use std::path::Path;
+use common::tls;
 
 use super::*;
 
@@ -35,19 +35,33 @@ fn headers_for_one_server_are_not_sent_to_another() {
         ("wss://feed/a", "wss://feed:444/a", true),
         ("wss://feed/a", "wss://other/a", true),
         ("ws://feed:8080/a", "wss://feed/a", true),
+        ("http://feed/a", "https://feed/a", false),
+        ("https://feed/a", "http://feed/a", true),
+        ("https://feed/a", "https://feed:8443/a", true),
     ] {
         assert_eq!(is_other_server(&url(one), &url(other)), is_other, "{one} {other}");
     }
 }
 
 #[test]
-fn only_websocket_addresses_are_followed_and_no_secret_is_in_the_error() {
-    assert_eq!(follow(&url("ws://feed/a/b"), "../c?d"), Ok(url("ws://feed/c?d")));
-    assert_eq!(follow(&url("ws://feed/a"), "wss://other/b"), Ok(url("wss://other/b")));
+fn only_addresses_of_the_same_kind_are_followed_and_no_secret_is_in_the_error() {
+    assert_eq!(
+        follow(&url("ws://feed/a/b"), "../c?d", Transport::Websocket),
+        Ok(url("ws://feed/c?d"))
+    );
+    assert_eq!(
+        follow(&url("ws://feed/a"), "wss://other/b", Transport::Websocket),
+        Ok(url("wss://other/b"))
+    );
+    assert_eq!(
+        follow(&url("http://feed/a"), "https://other/b", Transport::Http),
+        Ok(url("https://other/b"))
+    );
+    follow(&url("http://feed/a"), "ws://feed/", Transport::Http).unwrap_err();
     for location in
         ["https://feed/a?token=s3cret", "//[", "file:///etc/passwd", "http://u:s3cret@feed/"]
     {
-        let why = follow(&url("ws://feed/a"), location).unwrap_err();
+        let why = follow(&url("ws://feed/a"), location, Transport::Websocket).unwrap_err();
         assert!(!why.contains("s3cret"), "{why}");
     }
 }
@@ -56,17 +70,20 @@ fn only_websocket_addresses_are_followed_and_no_secret_is_in_the_error() {
 fn user_info_and_files_become_headers() {
     let directory = tempfile::TempDir::new().unwrap();
     let file = directory.path().join("headers of mine");
-    let mut source = Section::default();
-    source.connect.url = "ws://ada:p%40ss@feed/".into();
-    source.connect.headers_from_file = file.clone();
-    source.connect.headers.insert("X-One".to_owned(), "1".into());
-    let missing = Connector::new(&source).err().unwrap().to_string();
+    let mut connect = Connect {
+        url: "ws://ada:p%40ss@feed/".into(),
+        headers_from_file: file.clone(),
+        ..Connect::default()
+    };
+    let request = |connect: &Connect| Request::new(connect, Transport::Websocket);
+    connect.headers.insert("X-One".to_owned(), "1".into());
+    let missing = request(&connect).err().unwrap().to_string();
     assert!(
         missing.contains("headers_from_file") && missing.contains("headers of mine"),
         "{missing}"
     );
     std::fs::write(&file, "X-Two: a: b\r\n\n").unwrap();
-    let headers = Connector::new(&source).unwrap().headers().unwrap();
+    let headers = request(&connect).unwrap().headers().unwrap();
     assert_eq!(headers["authorization"], format!("Basic {}", STANDARD.encode("ada:p@ss")));
     assert_eq!(
         (&headers["x-one"], &headers["x-two"]),
@@ -80,9 +97,39 @@ fn user_info_and_files_become_headers() {
         (long.as_str(), "more than 64 KiB"),
     ] {
         std::fs::write(&file, content).unwrap();
-        let wrong = Connector::new(&source).err().unwrap().to_string();
+        let wrong = request(&connect).err().unwrap().to_string();
         assert!(wrong.contains(why) && !wrong.contains("s3cret"), "{wrong}");
     }
+}
+
+#[test]
+fn a_token_is_read_from_its_file_at_every_connect() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let bearer_token_file = directory.path().join("token");
+    std::fs::write(&bearer_token_file, "one\n").unwrap();
+    let url = "https://feed/".into();
+    let connect =
+        Connect { url, bearer_token_file: bearer_token_file.clone(), ..Connect::default() };
+    let request = Request::new(&connect, Transport::Http).unwrap();
+    for token in ["one", "two"] {
+        std::fs::write(&bearer_token_file, format!("{token}\n")).unwrap();
+        let headers = request.target().unwrap().headers;
+        assert_eq!(headers["authorization"], format!("Bearer {token}"));
+        assert!(headers["authorization"].is_sensitive());
+    }
+    std::fs::write(&bearer_token_file, "\n").unwrap();
+    let why = request.target().err().unwrap();
+    assert!(why.contains("bearer_token_file") && why.contains("empty"), "{why}");
+}
+
+#[test]
+fn a_cursor_is_a_query_parameter_whatever_its_bytes_are() {
+    let resume = Resume::Answer("after".to_owned(), "/next".parse().unwrap());
+    let mut target = url("http://feed/?a=b");
+    set_begin(&mut target, &resume, &Begin::After("x&y=z ü".into()));
+    let pairs: Vec<_> = target.query_pairs().into_owned().collect();
+    assert_eq!(pairs[1], ("after".to_owned(), "x&y=z ü".to_owned()));
+    assert_eq!(pairs.len(), 2);
 }
 
 #[test]
@@ -94,7 +141,7 @@ fn a_file_without_certificates_is_refused_with_its_name() {
     std::fs::write(&path, "not a certificate").unwrap();
     let empty = refused();
     for error in [missing, empty] {
-        assert!(error.starts_with("source.ca_file: ") && error.contains("ca.pem"), "{error}");
+        assert!(error.contains(".ca_file") && error.contains("ca.pem"), "{error}");
     }
     tls::client(Path::new("")).unwrap();
 }
