@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBIterator,
-    DBRecoveryMode, Direction, ErrorKind, IteratorMode, WriteBatch, WriteOptions,
+    DBRecoveryMode, Direction, ErrorKind, FlushOptions, IteratorMode, WriteBatch, WriteOptions,
 };
 
 use super::key::Span;
@@ -251,21 +251,27 @@ impl Store {
         Ok(sizes)
     }
 
-    /// A page of the entries that a log of the format before holds in `transient`, one a key, from `from` on.
+    /// A page of the entries that a log of the format before holds in `transient`, one a key, from `from` on. Damaged blocks
+    /// are skipped; if nothing more can be read, what comes next is a group.
     pub(super) fn old_entries(
         &self,
         from: Sequence,
         limit: usize,
     ) -> Result<Vec<(Sequence, Bytes)>, Error> {
-        let start = from.key();
-        let records = self
-            .db
-            .iterator_cf(&self.handle(TRANSIENT), IteratorMode::From(&start, Direction::Forward));
+        let keys = Keys { from: Sequence::key, sequence: Sequence::from_key };
         let mut page = Vec::new();
-        for record in records.take(limit) {
-            let (key, value) = record.map_err(Error::Read)?;
+        for record in Records::new(self, TRANSIENT, keys, from) {
+            let (key, value) = match record {
+                Ok(Record::Whole(key, value)) => (key, value),
+                Ok(Record::Unreadable) => continue,
+                Err(Error::Read(error)) if error.kind() == ErrorKind::Corruption => break,
+                Err(error) => return Err(error),
+            };
             let Some(sequence) = Sequence::from_key(&key) else { break };
             page.push((sequence, Bytes::from(value)));
+            if page.len() == limit {
+                break;
+            }
         }
         Ok(page)
     }
@@ -362,12 +368,16 @@ impl Store {
     }
 
     /// Writes one of the log's own values, and flushes it into a table file so that it survives damage to the
-    /// write-ahead log.
+    /// write-ahead log. All families are flushed together, see [`open`](Self::open).
     pub(super) fn put_for_good(&self, name: &'static str, value: &[u8]) -> Result<(), Error> {
         let mut batch = Batch::default();
         batch.0.put(name, value);
         self.write(batch, true)?;
-        self.db.flush().map_err(Error::Write)
+        let families = [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, TRANSIENT].into_iter();
+        let families = families.chain(Family::ALL.map(Family::name));
+        let families: Vec<_> = families.map(|name| self.handle(name)).collect();
+        let families: Vec<_> = families.iter().collect();
+        self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(Error::Write)
     }
 }
 
