@@ -332,8 +332,10 @@ impl World {
         }
     }
 
-    /// The producer is lost. A partition has got some of what it was sent.
+    /// The producer is lost. A partition has got some of what it was sent, unless it refuses that for its place.
     fn lose_producer(&mut self, partition: u64, records: usize) {
+        let is_refused = self.broker.out_of_order.contains(&partition);
+        let records = if is_refused { 0 } else { records };
         self.broker.out_of_order.clear();
         self.broker.taken_back = false;
         let mut queues = std::mem::take(&mut self.broker.queues);
