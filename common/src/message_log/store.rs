@@ -1,4 +1,4 @@
-//! The database under the log, RocksDB. No other module uses it, apart from its error type.
+//! The database under the log, RocksDB. No other module writes to it.
 
 use std::path::Path;
 
@@ -9,7 +9,6 @@ use rocksdb::{
 };
 
 use super::key::Span;
-use super::records::{Keys, Record, Records};
 use super::{Entry, Error, Ranges, Sequence};
 
 const CURSOR_PREFIX: &str = "cursor:";
@@ -53,12 +52,12 @@ pub enum Family {
 }
 
 /// The family of the groups.
-const TRANSIENT: &str = "transient";
+pub(super) const TRANSIENT: &str = "transient";
 
 impl Family {
     pub(super) const ALL: [Self; 2] = [Self::Deferred, Self::Failed];
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Deferred => "deferred",
             Self::Failed => "failed",
@@ -165,22 +164,6 @@ impl Store {
         self.db.delete_file_in_range_cf(&self.handle(TRANSIENT), from, to).map_err(Error::Write)
     }
 
-    /// The groups that end at `from` or later, in order.
-    pub(super) fn groups(
-        &self,
-        from: Sequence,
-    ) -> impl Iterator<Item = Result<(Span, Bytes), Error>> {
-        let sequence = |key: &[u8]| Span::from_key(key).map(|span| span.last);
-        let keys = Keys { from: Sequence::groups_from, sequence };
-        Records::new(self, TRANSIENT, keys, from).filter_map(|record| match record {
-            Ok(Record::Whole(key, value)) => {
-                Span::from_key(&key).map(|span| Ok((span, Bytes::from(value))))
-            }
-            Ok(Record::Unreadable) => None,
-            Err(error) => Some(Err(error)),
-        })
-    }
-
     /// The records of a family from this key on.
     pub(super) fn iterator(&self, family: &str, from: &[u8]) -> DBIterator<'_> {
         self.db.iterator_cf(&self.handle(family), IteratorMode::From(from, Direction::Forward))
@@ -251,31 +234,6 @@ impl Store {
         Ok(sizes)
     }
 
-    /// A page of the entries that a log of the format before holds in `transient`, one a key, from `from` on. Damaged blocks
-    /// are skipped; if nothing more can be read, what comes next is a group.
-    pub(super) fn old_entries(
-        &self,
-        from: Sequence,
-        limit: usize,
-    ) -> Result<Vec<(Sequence, Bytes)>, Error> {
-        let keys = Keys { from: Sequence::key, sequence: Sequence::from_key };
-        let mut page = Vec::new();
-        for record in Records::new(self, TRANSIENT, keys, from) {
-            let (key, value) = match record {
-                Ok(Record::Whole(key, value)) => (key, value),
-                Ok(Record::Unreadable) => continue,
-                Err(Error::Read(error)) if error.kind() == ErrorKind::Corruption => break,
-                Err(error) => return Err(error),
-            };
-            let Some(sequence) = Sequence::from_key(&key) else { break };
-            page.push((sequence, Bytes::from(value)));
-            if page.len() == limit {
-                break;
-            }
-        }
-        Ok(page)
-    }
-
     /// Deletes all entries of the format before.
     pub(super) fn delete_old_entries(&self, batch: &mut Batch) {
         let (from, to) = (Sequence::ZERO.key(), Sequence::ZERO.groups_from());
@@ -343,18 +301,6 @@ impl Store {
         })?;
         let Some(record) = record else { return Ok(None) };
         Entry::decode(record.into()).map(Some).ok_or(Error::Damaged { sequence })
-    }
-
-    /// The entries of a family in order.
-    pub(super) fn scan(&self, family: Family) -> impl Iterator<Item = Result<Found, Error>> {
-        let keys = Keys { from: Sequence::key, sequence: Sequence::from_key };
-        Records::new(self, family.name(), keys, Sequence::ZERO).filter_map(|record| match record {
-            Ok(Record::Whole(key, value)) => Sequence::from_key(&key)
-                .map(|sequence| Ok((sequence, Entry::decode(Bytes::from(value))))),
-            // Nobody knows how many they were.
-            Ok(Record::Unreadable) => Some(Ok((Sequence::ZERO, None))),
-            Err(error) => Some(Err(error)),
-        })
     }
 
     pub(super) fn number(&self, name: &'static str) -> Result<Option<[u8; 8]>, Error> {
