@@ -244,12 +244,14 @@ impl Outbox {
     }
 
     /// Entries that were sent at `before_ms` or earlier, while others behind them are settled: they keep their groups in
-    /// the log.
+    /// the log. None while the rest is awaited after a refusal: what is set apart is sent first, and the refused entries
+    /// that come before it are not in flight.
     pub(super) fn stuck(&self, before_ms: u64) -> impl Iterator<Item = Sequence> {
+        let is_draining = self.is_draining();
         self.in_flight
             .range(..self.settled.high())
             .filter(move |(sequence, sent_ms)| {
-                **sent_ms <= before_ms && !self.aside.contains_key(sequence)
+                !is_draining && **sent_ms <= before_ms && !self.aside.contains_key(sequence)
             })
             .map(|(sequence, _)| *sequence)
     }

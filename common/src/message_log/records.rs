@@ -1,22 +1,24 @@
 //! The records of a family in order. What is on damaged blocks of the disk is skipped, so that it does not keep what is
 //! behind it.
 
+use bytes::Bytes;
 use rocksdb::{DBIterator, ErrorKind};
 
-use super::store::Store;
-use super::{Error, Sequence, quarantine};
+use super::key::Span;
+use super::store::{Family, Found, Store, TRANSIENT};
+use super::{Entry, Error, Sequence, quarantine};
 
 /// How a family's keys hold sequences.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Keys {
+struct Keys {
     /// A key that is not above those of this sequence and later ones, and above all others.
-    pub(super) from: fn(Sequence) -> [u8; 9],
-    pub(super) sequence: fn(&[u8]) -> Option<Sequence>,
+    from: fn(Sequence) -> [u8; 9],
+    sequence: fn(&[u8]) -> Option<Sequence>,
 }
 
 /// What comes next.
 #[derive(Debug)]
-pub(super) enum Record {
+enum Record {
     /// A key and a value.
     Whole(Box<[u8]>, Box<[u8]>),
     /// Something that cannot be read.
@@ -24,7 +26,7 @@ pub(super) enum Record {
 }
 
 /// See the [module](self).
-pub(super) struct Records<'s> {
+struct Records<'s> {
     store: &'s Store,
     family: &'static str,
     keys: Keys,
@@ -33,8 +35,63 @@ pub(super) struct Records<'s> {
     inner: DBIterator<'s>,
 }
 
+impl Store {
+    /// The groups that end at `from` or later, in order.
+    pub(super) fn groups(
+        &self,
+        from: Sequence,
+    ) -> impl Iterator<Item = Result<(Span, Bytes), Error>> {
+        let sequence = |key: &[u8]| Span::from_key(key).map(|span| span.last);
+        let keys = Keys { from: Sequence::groups_from, sequence };
+        Records::new(self, TRANSIENT, keys, from).filter_map(|record| match record {
+            Ok(Record::Whole(key, value)) => {
+                Span::from_key(&key).map(|span| Ok((span, Bytes::from(value))))
+            }
+            Ok(Record::Unreadable) => None,
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    /// The entries of a family in order.
+    pub(super) fn scan(&self, family: Family) -> impl Iterator<Item = Result<Found, Error>> {
+        let keys = Keys { from: Sequence::key, sequence: Sequence::from_key };
+        Records::new(self, family.name(), keys, Sequence::ZERO).filter_map(|record| match record {
+            Ok(Record::Whole(key, value)) => Sequence::from_key(&key)
+                .map(|sequence| Ok((sequence, Entry::decode(Bytes::from(value))))),
+            // Nobody knows how many they were.
+            Ok(Record::Unreadable) => Some(Ok((Sequence::ZERO, None))),
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    /// A page of the entries that a log of the format before holds in `transient`, one a key, from `from` on. Damaged blocks
+    /// are skipped; if nothing more can be read, what comes next is a group.
+    pub(super) fn old_entries(
+        &self,
+        from: Sequence,
+        limit: usize,
+    ) -> Result<Vec<(Sequence, Bytes)>, Error> {
+        let keys = Keys { from: Sequence::key, sequence: Sequence::from_key };
+        let mut page = Vec::new();
+        for record in Records::new(self, TRANSIENT, keys, from) {
+            let (key, value) = match record {
+                Ok(Record::Whole(key, value)) => (key, value),
+                Ok(Record::Unreadable) => continue,
+                Err(Error::Read(error)) if error.kind() == ErrorKind::Corruption => break,
+                Err(error) => return Err(error),
+            };
+            let Some(sequence) = Sequence::from_key(&key) else { break };
+            page.push((sequence, Bytes::from(value)));
+            if page.len() == limit {
+                break;
+            }
+        }
+        Ok(page)
+    }
+}
+
 impl<'s> Records<'s> {
-    pub(super) fn new(store: &'s Store, family: &'static str, keys: Keys, from: Sequence) -> Self {
+    fn new(store: &'s Store, family: &'static str, keys: Keys, from: Sequence) -> Self {
         let inner = store.iterator(family, &(keys.from)(from));
         Self { store, family, keys, at: from, inner }
     }

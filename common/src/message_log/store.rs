@@ -1,15 +1,14 @@
-//! The database under the log, RocksDB. No other module uses it, apart from its error type.
+//! The database under the log, RocksDB. No other module writes to it.
 
 use std::path::Path;
 
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBIterator,
-    DBRecoveryMode, Direction, ErrorKind, IteratorMode, WriteBatch, WriteOptions,
+    DBRecoveryMode, Direction, ErrorKind, FlushOptions, IteratorMode, WriteBatch, WriteOptions,
 };
 
 use super::key::Span;
-use super::records::{Keys, Record, Records};
 use super::{Entry, Error, Ranges, Sequence};
 
 const CURSOR_PREFIX: &str = "cursor:";
@@ -53,12 +52,12 @@ pub enum Family {
 }
 
 /// The family of the groups.
-const TRANSIENT: &str = "transient";
+pub(super) const TRANSIENT: &str = "transient";
 
 impl Family {
     pub(super) const ALL: [Self; 2] = [Self::Deferred, Self::Failed];
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Deferred => "deferred",
             Self::Failed => "failed",
@@ -165,22 +164,6 @@ impl Store {
         self.db.delete_file_in_range_cf(&self.handle(TRANSIENT), from, to).map_err(Error::Write)
     }
 
-    /// The groups that end at `from` or later, in order.
-    pub(super) fn groups(
-        &self,
-        from: Sequence,
-    ) -> impl Iterator<Item = Result<(Span, Bytes), Error>> {
-        let sequence = |key: &[u8]| Span::from_key(key).map(|span| span.last);
-        let keys = Keys { from: Sequence::groups_from, sequence };
-        Records::new(self, TRANSIENT, keys, from).filter_map(|record| match record {
-            Ok(Record::Whole(key, value)) => {
-                Span::from_key(&key).map(|span| Ok((span, Bytes::from(value))))
-            }
-            Ok(Record::Unreadable) => None,
-            Err(error) => Some(Err(error)),
-        })
-    }
-
     /// The records of a family from this key on.
     pub(super) fn iterator(&self, family: &str, from: &[u8]) -> DBIterator<'_> {
         self.db.iterator_cf(&self.handle(family), IteratorMode::From(from, Direction::Forward))
@@ -249,25 +232,6 @@ impl Store {
             .collect();
         sizes.sort_unstable();
         Ok(sizes)
-    }
-
-    /// A page of the entries that a log of the format before holds in `transient`, one a key, from `from` on.
-    pub(super) fn old_entries(
-        &self,
-        from: Sequence,
-        limit: usize,
-    ) -> Result<Vec<(Sequence, Bytes)>, Error> {
-        let start = from.key();
-        let records = self
-            .db
-            .iterator_cf(&self.handle(TRANSIENT), IteratorMode::From(&start, Direction::Forward));
-        let mut page = Vec::new();
-        for record in records.take(limit) {
-            let (key, value) = record.map_err(Error::Read)?;
-            let Some(sequence) = Sequence::from_key(&key) else { break };
-            page.push((sequence, Bytes::from(value)));
-        }
-        Ok(page)
     }
 
     /// Deletes all entries of the format before.
@@ -339,18 +303,6 @@ impl Store {
         Entry::decode(record.into()).map(Some).ok_or(Error::Damaged { sequence })
     }
 
-    /// The entries of a family in order.
-    pub(super) fn scan(&self, family: Family) -> impl Iterator<Item = Result<Found, Error>> {
-        let keys = Keys { from: Sequence::key, sequence: Sequence::from_key };
-        Records::new(self, family.name(), keys, Sequence::ZERO).filter_map(|record| match record {
-            Ok(Record::Whole(key, value)) => Sequence::from_key(&key)
-                .map(|sequence| Ok((sequence, Entry::decode(Bytes::from(value))))),
-            // Nobody knows how many they were.
-            Ok(Record::Unreadable) => Some(Ok((Sequence::ZERO, None))),
-            Err(error) => Some(Err(error)),
-        })
-    }
-
     pub(super) fn number(&self, name: &'static str) -> Result<Option<[u8; 8]>, Error> {
         let Some(bytes) = self.db.get(name).map_err(Error::Read)? else { return Ok(None) };
         bytes.try_into().map(Some).map_err(|_| Error::Metadata { name })
@@ -362,12 +314,16 @@ impl Store {
     }
 
     /// Writes one of the log's own values, and flushes it into a table file so that it survives damage to the
-    /// write-ahead log.
+    /// write-ahead log. All families are flushed together, see [`open`](Self::open).
     pub(super) fn put_for_good(&self, name: &'static str, value: &[u8]) -> Result<(), Error> {
         let mut batch = Batch::default();
         batch.0.put(name, value);
         self.write(batch, true)?;
-        self.db.flush().map_err(Error::Write)
+        let families = [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, TRANSIENT].into_iter();
+        let families = families.chain(Family::ALL.map(Family::name));
+        let families: Vec<_> = families.map(|name| self.handle(name)).collect();
+        let families: Vec<_> = families.iter().collect();
+        self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(Error::Write)
     }
 }
 

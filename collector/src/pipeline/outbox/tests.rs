@@ -128,6 +128,22 @@ fn what_keeps_others_in_the_log_for_long_is_set_apart_and_stays_in_order() {
 }
 
 #[test]
+fn nothing_is_set_apart_after_a_refusal_because_it_would_come_before_what_was_refused() {
+    let mut outbox = empty(false);
+    outbox.arrived(at(4));
+    assert_eq!(send(&mut outbox, 100), [0, 1, 2, 3]);
+    outbox.delivered(at(3));
+    assert_eq!(outbox.refused(at(0), true), Verdict::Again);
+    assert_eq!(outbox.stuck(100).count(), 0, "1 and 2 come after 0");
+    outbox.returned(at(1));
+    outbox.returned(at(2));
+    assert_eq!(send(&mut outbox, 200), [0], "alone");
+    outbox.delivered(at(0));
+    assert_eq!(send(&mut outbox, 200), [1, 2]);
+    assert_eq!(outbox.stuck(200).collect::<Vec<_>>(), [at(1), at(2)], "now they may be");
+}
+
+#[test]
 fn only_what_was_sent_may_be_in_kafka() {
     let mut outbox = empty(false);
     outbox.arrived(at(3));
@@ -332,8 +348,10 @@ impl World {
         }
     }
 
-    /// The producer is lost. A partition has got some of what it was sent.
+    /// The producer is lost. A partition has got some of what it was sent, unless it refuses that for its place.
     fn lose_producer(&mut self, partition: u64, records: usize) {
+        let is_refused = self.broker.out_of_order.contains(&partition);
+        let records = if is_refused { 0 } else { records };
         self.broker.out_of_order.clear();
         self.broker.taken_back = false;
         let mut queues = std::mem::take(&mut self.broker.queues);
