@@ -12,6 +12,9 @@
 //! | [`tier`] | the life of a tier's process, from flags to drain |
 //! | [`admin`] | `/live`, `/ready`, `/metrics` |
 //! | [`accept`] | accepting connections, even after the process ran out of file descriptors |
+//! | [`http_server`] | the bounds of an HTTP connection, and answers to those without a place |
+//! | [`descriptors`] | how many descriptors the system grants |
+//! | [`watched`] | values that are read from files again when these change |
 //! | [`secret`] | passwords, tokens and addresses that may hold one: masked wherever they are shown |
 //! | [`backoff`] | full-jitter retry delays |
 //! | [`clock`] | the time of day |
@@ -19,7 +22,7 @@
 //! | [`metrics`] | how metrics are named and made |
 //! | [`telemetry`] | log output |
 //! | [`trace`] | traces of events and results, for OpenTelemetry; off by default |
-//! | [`tls`] | TLS of the connections that the tiers open themselves |
+//! | [`tls`] | TLS of the connections that the tiers open or accept themselves |
 //! | [`output`] | standard output |
 //! | `message_log` | the hybrid message log (feature `message-log`) |
 
@@ -28,8 +31,10 @@ pub mod admin;
 pub mod backoff;
 pub mod clock;
 pub mod config;
+pub mod descriptors;
 pub mod disk;
 pub mod event;
+pub mod http_server;
 pub mod kafka;
 #[cfg(feature = "message-log")]
 pub mod message_log;
@@ -42,3 +47,4 @@ pub mod telemetry;
 pub mod tier;
 pub mod tls;
 pub mod trace;
+pub mod watched;

@@ -1,4 +1,4 @@
-//! TLS of the connections that the tiers open themselves; that of Kafka is librdkafka's.
+//! TLS of the connections that the tiers open or accept themselves; that of Kafka is librdkafka's.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, ServerConfig};
 
 /// A file of certificates or of a key cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,4 +68,20 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
         return Err(failed("it holds no certificate".to_owned()));
     }
     Ok(certificates)
+}
+
+/// The settings of a server that shows the certificates in `certificate_file`, its own first, whose key is in `key_file` (PEM
+/// both).
+///
+/// # Errors
+/// When a file cannot be read, or the two do not belong together.
+pub fn server(certificate_file: &Path, key_file: &Path) -> Result<ServerConfig, Unusable> {
+    let certificates = certificates(certificate_file)?;
+    let failed = |why: String| Unusable { path: key_file.to_owned(), why };
+    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|error| failed(error.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, key))
+        .map_err(|error| failed(error.to_string()))
 }

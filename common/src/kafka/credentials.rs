@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -14,14 +14,11 @@ use rdkafka::producer::Producer as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use xxhash_rust::xxh3::Xxh3Default;
 
 use super::heard::list_topics;
 use super::properties::is_secret;
 use super::{ClientError, Heard, Kafka, Properties};
-
-/// How often the files are looked at. Kubernetes takes about a minute to bring a changed Secret to a pod.
-const EVERY: Duration = Duration::from_secs(2);
+use crate::watched::{EVERY, digest};
 
 /// How long Kafka may take to answer a client with new credentials.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -179,27 +176,6 @@ impl Watched {
         let answer = list_topics(&client, ANSWER_DEADLINE);
         answer.map(drop).map_err(|error| client.context().explain(&error, &self.kafka))
     }
-}
-
-/// A hash of the contents of the files; a file that cannot be read is as an empty one, and a folder as the files in it.
-fn digest(files: &[PathBuf]) -> u64 {
-    let mut hash = Xxh3Default::new();
-    for file in files {
-        for contents in contents(file) {
-            hash.update(&contents.len().to_le_bytes());
-            hash.update(&contents);
-        }
-    }
-    hash.digest()
-}
-
-fn contents(path: &Path) -> Vec<Vec<u8>> {
-    let Ok(folder) = std::fs::read_dir(path) else {
-        return vec![std::fs::read(path).unwrap_or_default()];
-    };
-    let mut files: Vec<_> = folder.flatten().map(|entry| entry.path()).collect();
-    files.sort();
-    files.iter().map(|file| std::fs::read(file).unwrap_or_default()).collect()
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
