@@ -84,6 +84,8 @@ impl Pipeline {
     ) -> Result<Self, Error> {
         let waiter = Waiter::new(Handle::current(), deadline.clone());
         let (arrivals, receipts) = (Arc::<Arrivals>::default(), Arc::<Receipts>::default());
+        let acks = queues.acks().clone();
+        acks.begin(log.instance(), &found);
         let traces = Traces::new(tracer);
         let mode = config.log.mode;
         let room = Room {
@@ -97,6 +99,7 @@ impl Pipeline {
             log: log.clone(),
             arrivals: Arc::clone(&arrivals),
             receipts: Arc::clone(&receipts),
+            acks,
             outbox: Outbox::new(&found, mode == Mode::Pessimistic),
             backlog: match mode {
                 Mode::Hybrid | Mode::Pessimistic => Backlog::of(log.clone()),

@@ -10,19 +10,19 @@
 
 use std::collections::HashMap;
 
-use common::event::Reason;
 use common::kafka::{Kafka, Reader, Topic, header, reader};
 use common::message_log::Sequence;
 use rdkafka::message::BorrowedMessage;
 use tokio_util::sync::CancellationToken;
 
+use crate::acks::DeadLetter;
 use crate::publisher::{reason_of, sequence_of};
 
 #[cfg(test)]
 mod tests;
 
-/// The entries that were found in Kafka; those among the dead letters have their reason.
-pub type Arrived = HashMap<Sequence, Option<Reason>>;
+/// The entries that were found in Kafka, and which of them are dead letters.
+pub type Arrived = HashMap<Sequence, Option<DeadLetter>>;
 
 /// Since when each topic is read, in milliseconds since 1970; `None` for a topic that is not read.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,10 @@ pub fn read_back(
     Ok(arrived)
 }
 
-fn own(record: &BorrowedMessage<'_>, instance: &str) -> Option<(Sequence, Option<Reason>)> {
+fn own(record: &BorrowedMessage<'_>, instance: &str) -> Option<(Sequence, Option<DeadLetter>)> {
     let sequence = sequence_of(header::value(record, header::SEQ)?, instance)?;
-    Some((sequence, header::value(record, header::REASON).and_then(reason_of)))
+    let reason = header::value(record, header::REASON).and_then(reason_of);
+    let source =
+        || String::from_utf8_lossy(header::value(record, header::SOURCE).unwrap_or_default());
+    Some((sequence, reason.map(|reason| (reason, (&*source()).into()))))
 }

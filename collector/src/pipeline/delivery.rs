@@ -37,6 +37,7 @@ use super::arrivals::{Arrivals, News};
 use super::backlog::{Backlog, Found};
 use super::outbox::{Due, Outbox, Place, Verdict};
 use super::wait::{Halt, Step, Waiter};
+use crate::acks::{Acks, DeadLetter};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::publisher::{Publisher, Report, Reports, Unsent};
@@ -69,8 +70,8 @@ pub(super) struct Delivery {
     ledger: Ledger,
     publisher: Publisher,
     reports: Arc<Reports>,
-    /// The reasons of the dead letters that are in flight.
-    dead_letters: HashMap<Sequence, Reason>,
+    /// The dead letters that are in flight.
+    dead_letters: HashMap<Sequence, DeadLetter>,
     /// The producer lost a record or takes none.
     broken: Option<String>,
     /// The producer with the new credentials, which waits for the answers of the old one.
@@ -106,6 +107,7 @@ pub(super) struct Parts {
     pub(super) log: MessageLog,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) receipts: Arc<Receipts>,
+    pub(super) acks: Acks,
     pub(super) outbox: Outbox,
     pub(super) backlog: Backlog,
     pub(super) clock: Clock,
@@ -130,13 +132,13 @@ impl Delivery {
     /// # Errors
     /// When the settings cannot be used.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
-        let Parts { kafka, log, arrivals, receipts, outbox, backlog, clock, .. } = parts;
+        let Parts { kafka, log, arrivals, receipts, acks, outbox, backlog, clock, .. } = parts;
         let Parts { reachable, metrics, waiter, traces, .. } = parts;
         let rotation = kafka.watch_credentials(waiter.deadline().child_token());
         let publisher =
             Publisher::new(&kafka, log.instance(), None, reachable.clone(), traces.clone())?;
         Ok(Self {
-            ledger: Ledger::new(log.clone(), clock, metrics.clone()),
+            ledger: Ledger::new(log.clone(), clock, metrics.clone(), acks),
             kafka,
             log,
             arrivals,
@@ -259,13 +261,13 @@ impl Delivery {
             self.silence.broken(Instant::now());
         }
         for (sequence, report) in reports {
-            let reason = self.dead_letters.remove(&sequence);
+            let dead_letter = self.dead_letters.remove(&sequence);
             match report {
                 Report::Delivered => {
-                    if reason.is_none() {
+                    if dead_letter.is_none() {
                         self.rebuild_backoff.reset();
                     }
-                    self.delivered(sequence, reason);
+                    self.delivered(sequence, dead_letter.as_ref());
                 }
                 Report::Refused(code) | Report::Unknown(code) => refused.push((sequence, code)),
                 Report::Returned => {
@@ -294,18 +296,20 @@ impl Delivery {
         Ok(())
     }
 
-    /// Kafka has an entry, as a dead letter if there is a `reason`.
-    fn delivered(&mut self, sequence: Sequence, reason: Option<Reason>) {
+    /// Kafka has an entry.
+    fn delivered(&mut self, sequence: Sequence, dead_letter: Option<&DeadLetter>) {
         let Some(place) = self.outbox.delivered(sequence) else { return };
         self.backlog.settle(sequence);
         if let Place::Aside(family) = place {
             self.ledger.removed.push((family, sequence));
+            self.ledger.acks.taken_back(sequence);
         }
         self.ledger.settled += 1;
-        match reason {
+        match dead_letter {
             None => self.metrics.published.inc(),
-            Some(reason) => {
-                self.metrics.dead_letters.with_label_values(&[reason.as_str()]).inc();
+            Some(dead_letter) => {
+                self.ledger.acks.dead_letter(sequence, dead_letter);
+                self.metrics.dead_letters.with_label_values(&[dead_letter.0.as_str()]).inc();
             }
         }
         self.receipts.release(sequence);
@@ -373,7 +377,7 @@ impl Delivery {
                     tracing::error!(%sequence, ?family, "an entry of the message log is damaged, and is lost");
                     self.metrics.damaged.inc();
                     self.outbox.forget(sequence);
-                    self.ledger.removed.push((family, sequence));
+                    self.ledger.lost(family, sequence);
                     Ok(None)
                 }
             },
@@ -385,6 +389,7 @@ impl Delivery {
         for &(start, end) in ranges {
             let entries = self.outbox.lost(start, end);
             if entries > 0 {
+                self.ledger.acks.lost(start, end);
                 tracing::error!(%start, %end, entries, "entries of the message log are damaged, and are lost");
                 self.metrics.damaged.inc_by(entries);
             }
@@ -397,7 +402,7 @@ impl Delivery {
         let now_ms = if entry.reason.is_some() { self.clock.now_ms() } else { entry.received_ms };
         self.publisher.send(sequence, entry, now_ms.saturating_sub(self.back_ms))?;
         if let Some(reason) = entry.reason {
-            self.dead_letters.insert(sequence, reason);
+            self.dead_letters.insert(sequence, (reason, Arc::clone(&entry.source)));
         }
         Ok(())
     }
@@ -449,12 +454,12 @@ impl Delivery {
             && let Some(evicted) = self.outbox.oldest(Family::Failed)
         {
             self.outbox.forget(evicted);
-            self.ledger.removed.push((Family::Failed, evicted));
+            self.ledger.lost(Family::Failed, evicted);
             self.metrics.evicted.inc();
             tracing::error!(sequence = %evicted, "a refused entry is lost, because more than log.max_failed of them wait");
         }
         self.backlog.settle(sequence);
-        self.ledger.moved.push((Family::Failed, sequence, entry));
+        self.ledger.move_to(Family::Failed, sequence, entry);
         self.write_moves()
     }
 
@@ -483,7 +488,7 @@ impl Delivery {
         );
         for (sequence, entry) in entries {
             self.outbox.deferred(sequence);
-            self.ledger.moved.push((Family::Deferred, sequence, entry));
+            self.ledger.move_to(Family::Deferred, sequence, entry);
         }
         self.write_moves()
     }

@@ -22,7 +22,7 @@ use super::*;
 use crate::config::Websocket;
 use crate::intake::{Intake, Message};
 use crate::metrics::SourceMetrics;
-use crate::receipt::{Outcome, Receipt};
+use crate::receipt::{Outcome, Receipt, Released};
 
 mod outage;
 
@@ -158,8 +158,8 @@ impl Running {
 
     /// Pushes a message, and waits until it is safe.
     async fn push_and_wait(&mut self, payload: impl Into<bytes::Bytes>) -> Outcome {
-        let (receipt, released) = Receipt::new();
-        self.push_with(payload, Some(receipt)).await;
+        let released = Released::default();
+        self.push_with(payload, Some(released.receipt())).await;
         released.outcome().await
     }
 

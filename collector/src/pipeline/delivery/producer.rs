@@ -44,8 +44,8 @@ impl Delivery {
         self.publisher.give_up();
         for (sequence, report) in self.reports.take() {
             if report == Report::Delivered {
-                let reason = self.dead_letters.get(&sequence).copied();
-                self.delivered(sequence, reason);
+                let dead_letter = self.dead_letters.remove(&sequence);
+                self.delivered(sequence, dead_letter.as_ref());
             }
         }
         let written = self.ledger.write(&self.outbox);
@@ -152,8 +152,8 @@ impl Delivery {
         drop(std::mem::replace(&mut self.publisher, publisher));
         for (sequence, report) in reports.take() {
             if report == Report::Delivered {
-                let reason = self.dead_letters.get(&sequence).copied();
-                self.delivered(sequence, reason);
+                let dead_letter = self.dead_letters.remove(&sequence);
+                self.delivered(sequence, dead_letter.as_ref());
             }
         }
         self.dead_letters.clear();
@@ -225,8 +225,8 @@ impl Delivery {
                 outcome => break outcome?,
             }
         };
-        for (&sequence, &reason) in &arrived {
-            self.delivered(sequence, reason);
+        for (&sequence, dead_letter) in &arrived {
+            self.delivered(sequence, dead_letter.as_ref());
         }
         self.metrics.read_back.inc_by(arrived.len() as u64);
         // So that the next start, should it come soon, need not look at them again.

@@ -1,6 +1,7 @@
 //! While Kafka takes nothing, and each mode of the log.
 
 use super::*;
+use crate::acks::{Span, State};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_producer_keeps_nobody_waiting_and_nothing_is_lost() {
@@ -191,7 +192,7 @@ async fn a_backlog_is_sent_first_when_the_log_is_switched_off_and_on_again() {
 async fn without_a_log_what_was_not_delivered_is_gone_and_the_sources_cursor_says_so() {
     let mut bench = Bench::new();
     bench.config.log.mode = Mode::Off;
-    let mut running = bench.start();
+    let running = bench.start();
     let message = |intake: &Intake, id: u64| {
         let payload: bytes::Bytes = rsvp(id).into();
         let cursor = Some(crate::intake::Cursor(bytes::Bytes::copy_from_slice(&id.to_be_bytes())));
@@ -252,4 +253,53 @@ async fn readiness_follows_kafka_even_while_no_message_comes() {
     bench.cluster.broker_up(1).unwrap();
     running.is_ready("kafka", true).await;
     assert_eq!(running.drain().await.published.get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_peer_has_given_up_is_not_taken_and_those_behind_it_are() {
+    let bench = Bench::new();
+    let mut running = bench.start();
+    let released = Released::default();
+    let receipts: Vec<_> = (0..2000).map(|_| released.receipt()).collect();
+    drop(released);
+    for (id, receipt) in (0..).zip(receipts) {
+        running.push_with(rsvp(id), Some(receipt)).await;
+    }
+    assert_eq!(running.push_and_wait(rsvp(3000)).await, Outcome::Released);
+    let metrics = running.drain().await;
+    assert_eq!((metrics.published.get(), bench.records(RAW).len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgement_survives_a_restart_and_knows_when_kafka_has_all_of_it() {
+    let bench = Bench::new();
+    let mut running = bench.start();
+    running.push(rsvp(1)).await;
+    running.is_ready("kafka", true).await;
+    bench.cluster.broker_down(1).unwrap();
+    let released = Released::default();
+    for payload in [rsvp(2), "{}".to_owned(), rsvp(3)] {
+        running.push_with(payload, Some(released.receipt())).await;
+    }
+    assert_eq!(released.outcome().await, Outcome::Refused(Reason::MissingId));
+    let (first, last) = released.range().unwrap();
+    let span = Span { first, last };
+    let acks = running.intake.acks().clone();
+    let ack = acks.give("rsvps", span);
+    assert_eq!(acks.find("rsvps", &ack).unwrap().state, State::Logged);
+    running.stop.cancel();
+    running.drain().await;
+
+    let running = bench.start();
+    let acks = running.intake.acks().clone();
+    acks.follow(&"rsvps".into());
+    assert_eq!(acks.find("rsvps", &ack).unwrap().state, State::Logged, "it is in the log");
+    bench.cluster.broker_up(1).unwrap();
+    acks.delivered(span).await;
+    let fate = acks.find("rsvps", &ack).unwrap();
+    let reasons: Vec<_> = fate.dead_letters.iter().map(|(_, reason)| *reason).collect();
+    assert_eq!((fate.state, reasons), (State::InKafka, vec![Reason::MissingId]));
+    let dead = &bench.records(DEAD_LETTERS)[0];
+    assert_eq!(dead.headers[header::SEQ], fate.dead_letters[0].0);
+    running.drain().await;
 }
