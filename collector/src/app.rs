@@ -17,9 +17,11 @@ use crate::pipeline::{Conditions, Pipeline};
 use crate::source::Source;
 use crate::source::connection::Connections;
 use crate::source::feed::Feed;
+use crate::source::http_push::HttpPush;
 use crate::source::http_stream::HttpStream;
 use crate::source::long_poll::LongPoll;
 use crate::source::sse::Sse;
+use crate::source::udp::Udp;
 use crate::source::websocket::Websocket;
 
 #[cfg(test)]
@@ -59,30 +61,44 @@ impl Tier for Collector {
         let mut queues = Queues::default();
         let (mut sources, source_stop) = (JoinSet::new(), host.shutdown.child_token());
         for (name, section) in config.source.iter() {
-            let metrics = metrics.of_source(name);
+            let source_metrics = metrics.of_source(name);
             let resume = log.begin_source(name, &section.cursor_of())?.map(Cursor);
             let clock = Clock::new(&config.service);
             let limit = section.common().max_event_bytes;
-            let intake = queues.add(name, &config.event, limit, clock, metrics.clone());
+            let intake = queues.add(name, &config.event, limit, clock, source_metrics.clone());
             let (name, stop) = (name.into(), source_stop.clone());
             let connection = connections.of(&name);
             // Each has a type of its own, so that there is no common value to spawn after the match.
             match section {
                 Section::Websocket(section) => {
-                    let feed = Feed::new(&name, Websocket::new(section)?, metrics, connection);
+                    let feed =
+                        Feed::new(&name, Websocket::new(section)?, source_metrics, connection);
                     sources.spawn(feed.run(intake, resume, stop));
                 }
                 Section::HttpStream(section) => {
-                    let feed = Feed::new(&name, HttpStream::new(section)?, metrics, connection);
+                    let feed =
+                        Feed::new(&name, HttpStream::new(section)?, source_metrics, connection);
                     sources.spawn(feed.run(intake, resume, stop));
                 }
                 Section::Sse(section) => {
-                    let feed = Feed::new(&name, Sse::new(section)?, metrics, connection);
+                    let feed = Feed::new(&name, Sse::new(section)?, source_metrics, connection);
                     sources.spawn(feed.run(intake, resume, stop));
                 }
                 Section::LongPoll(section) => {
-                    let feed = Feed::new(&name, LongPoll::new(section)?, metrics, connection);
+                    let feed =
+                        Feed::new(&name, LongPoll::new(section)?, source_metrics, connection);
                     sources.spawn(feed.run(intake, resume, stop));
+                }
+                Section::HttpPush(section) => {
+                    let metrics = metrics.of_push(&name);
+                    let push = HttpPush::new(&name, section, metrics, connection, &stop)?;
+                    queues.acks().follow(&name);
+                    sources.spawn(push.run(intake, resume, stop));
+                }
+                Section::Udp(section) => {
+                    let metrics = metrics.of_udp(&name);
+                    let udp = Udp::new(&name, section, metrics, connection)?;
+                    sources.spawn(udp.run(intake, resume, stop));
                 }
             }
         }

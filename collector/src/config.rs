@@ -14,8 +14,8 @@ mod source;
 
 pub use framing::Framing;
 pub use source::{
-    Common, Connect, FirstMessages, HttpStream, LongPoll, Resume, Source, Sources, Sse, Transport,
-    Websocket,
+    Common, Connect, FirstMessages, HttpPush, HttpStream, LongPoll, Resume, Source, Sources, Sse,
+    Transport, Udp, Websocket,
 };
 
 /// The collector's configuration.

@@ -23,6 +23,17 @@ pub enum Error {
     /// The source's address cannot be used.
     #[error("source.NAME.url: {0}")]
     Address(String),
+    /// The address of a source that is sent to cannot be bound.
+    #[error("source.NAME.listen: cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file of a source that is sent to cannot be used.
+    #[error("source.NAME: {0}")]
+    Push(String),
     /// The source's headers cannot be used.
     #[error("source.NAME: {0}")]
     Headers(String),
@@ -49,6 +60,8 @@ impl Error {
             Self::Producer(_)
             | Self::Certificates(_)
             | Self::Address(_)
+            | Self::Listen { .. }
+            | Self::Push(_)
             | Self::Headers(_)
             | Self::Metrics(_)
             | Self::Thread(_)

@@ -10,6 +10,12 @@ use common::event::Reason;
 use common::metrics::{Age, Factory, Timestamp, Timestamps};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
+mod push;
+mod udp;
+
+pub use push::PushMetrics;
+pub use udp::UdpMetrics;
+
 /// The collector's metrics; all start at 0 with the process.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -61,6 +67,8 @@ struct Sources {
     gaps: IntCounterVec,
     gap_ms: IntCounterVec,
     cursor: IntGaugeVec,
+    push: push::Push,
+    udp: udp::Udp,
 }
 
 /// The metrics of one source.
@@ -209,6 +217,8 @@ impl Metrics {
                     "source",
                     [],
                 )?,
+                push: push::Push::new(make)?,
+                udp: udp::Udp::new(make)?,
             },
         })
     }
@@ -231,6 +241,16 @@ impl Metrics {
             gap_ms: counter(&of.gap_ms),
             cursor: gauge(&of.cursor),
         }
+    }
+
+    /// The further metrics of the source of this name, which is of kind `http_push`.
+    pub fn of_push(&self, name: &str) -> PushMetrics {
+        self.sources.push.of_source(name)
+    }
+
+    /// The further metrics of the source of this name, which is of kind `udp`.
+    pub fn of_udp(&self, name: &str) -> UdpMetrics {
+        self.sources.udp.of_source(name)
     }
 }
 

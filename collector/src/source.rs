@@ -9,11 +9,13 @@ pub mod dial;
 pub mod feed;
 pub mod framing;
 pub mod http_client;
+pub mod http_push;
 pub mod http_stream;
 pub mod long_poll;
 pub mod request;
 pub mod resume_point;
 pub mod sse;
+pub mod udp;
 pub mod websocket;
 
 /// Why a source has ended.

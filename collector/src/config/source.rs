@@ -10,18 +10,22 @@ use serde::{Deserialize, Deserializer, Serialize};
 use keys::Keys;
 
 mod connect;
+mod http_push;
 mod http_stream;
 mod keys;
 mod long_poll;
 mod resume;
 mod sse;
+mod udp;
 mod websocket;
 
 pub use connect::{Connect, Transport};
+pub use http_push::HttpPush;
 pub use http_stream::HttpStream;
 pub use long_poll::LongPoll;
 pub use resume::Resume;
 pub use sse::Sse;
+pub use udp::Udp;
 pub use websocket::{FirstMessages, Websocket};
 
 /// The sources by their names. If the configuration names none there is one, `rsvps`, which expects Meetup's
@@ -42,6 +46,10 @@ pub enum Source {
     Sse(Sse),
     /// An HTTP server that is asked again and again.
     LongPoll(LongPoll),
+    /// A server to which events are sent.
+    HttpPush(HttpPush),
+    /// A socket to which datagrams are sent.
+    Udp(Udp),
 }
 
 /// The keys that all kinds have.
@@ -138,6 +146,8 @@ impl Source {
             Self::HttpStream(source) => &source.common,
             Self::Sse(source) => &source.common,
             Self::LongPoll(source) => &source.common,
+            Self::HttpPush(source) => &source.common,
+            Self::Udp(source) => &source.common,
         }
     }
 
@@ -148,6 +158,8 @@ impl Source {
             Self::HttpStream(source) => source.connect.cursor_of(&source.resume),
             Self::Sse(source) => source.connect.cursor_of(&source.resume),
             Self::LongPoll(source) => source.connect.cursor_of(&source.resume),
+            // They are not asked for anything, so that they have no cursor.
+            Self::HttpPush(_) | Self::Udp(_) => String::new(),
         }
     }
 
@@ -164,9 +176,11 @@ impl Source {
             "http_stream" => Self::HttpStream(HttpStream::read(&mut keys)?),
             "sse" => Self::Sse(Sse::read(&mut keys)?),
             "long_poll" => Self::LongPoll(LongPoll::read(&mut keys)?),
+            "http_push" => Self::HttpPush(HttpPush::read(&mut keys)?),
+            "udp" => Self::Udp(Udp::read(&mut keys)?),
             _ => {
                 return Err(format!(
-                    ".kind: there is no kind \"{kind}\"; write websocket, http_stream, sse or long_poll"
+                    ".kind: there is no kind \"{kind}\"; write websocket, http_stream, sse, long_poll, http_push or udp"
                 ));
             }
         };
@@ -180,6 +194,8 @@ impl Source {
             Self::HttpStream(source) => source.problems(),
             Self::Sse(source) => source.problems(),
             Self::LongPoll(source) => source.problems(),
+            Self::HttpPush(source) => source.problems(),
+            Self::Udp(source) => source.problems(),
         }
     }
 }

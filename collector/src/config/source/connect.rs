@@ -59,7 +59,7 @@ pub enum Transport {
 }
 
 /// The largest message that still fits into a record of the dead-letter topic, headers included.
-const MAX_MESSAGE_BYTES: usize = Kafka::MAX_RECORD_BYTES - (1 << 20);
+pub(super) const MAX_MESSAGE_BYTES: usize = Kafka::MAX_RECORD_BYTES - (1 << 20);
 
 // === impl Connect ===
 

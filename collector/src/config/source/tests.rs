@@ -220,3 +220,68 @@ fn what_is_dumped_is_read_back() {
     assert_eq!(toml::to_string(&sources(&dumped).unwrap()).unwrap(), dumped);
     assert!(dumped.contains("kind = \"websocket\""), "{dumped}");
 }
+
+fn problems(text: &str) -> Vec<String> {
+    sources(text).unwrap().problems()
+}
+
+#[test]
+fn a_source_that_is_sent_to_reads_as_it_is_documented() {
+    let text = r#"
+        [orders]
+        kind = "http_push"
+        listen = "0.0.0.0:8910"
+        token_file = "/run/secrets/tokens"
+        secret_file = "/run/secrets/secrets"
+        certificate_file = "/run/tls/tls.crt"
+        key_file = "/run/tls/tls.key"
+        max_body_bytes = 1000
+        max_events = 10
+        max_connections = 10
+        rate_limit = 5000
+        header_timeout_ms = 1
+        body_timeout_ms = 1
+        accept_timeout_ms = 1
+        max_event_bytes = 100
+
+        [sensors]
+        kind = "udp"
+        listen = "[::1]:8911"
+        framing = "lines"
+        receive_buffer_bytes = 1000000
+    "#;
+    let sources = sources(text).unwrap();
+    assert_eq!(sources.problems(), Vec::<String>::new());
+    let [("orders", Source::HttpPush(push)), ("sensors", Source::Udp(udp))] =
+        sources.iter().collect::<Vec<_>>()[..]
+    else {
+        panic!("{sources:?}")
+    };
+    assert_eq!((push.common.max_event_bytes, push.rate_limit), (100, Some(5000)));
+    assert_eq!(udp.framing, crate::config::Framing::Lines);
+    let again: Sources = toml::from_str(&toml::to_string(&sources).unwrap()).unwrap();
+    assert_eq!(again, sources);
+}
+
+#[test]
+fn beyond_this_machine_nobody_is_listened_to_without_tls_and_a_token_unless_that_is_said() {
+    let push = |keys: &str| {
+        let found = problems(&format!("[a]\nkind = 'http_push'\n{keys}"));
+        assert!(found.iter().all(|problem| problem.starts_with("source.a.")), "{found:?}");
+        found.len()
+    };
+    let (anywhere, tls) = ("listen = '[::]:8910'", "certificate_file = 'c'\nkey_file = 'k'");
+    assert_eq!(push(""), 0);
+    assert_eq!(push(anywhere), 2);
+    assert_eq!(push(&format!("{anywhere}\ninsecure = true")), 1);
+    assert_eq!(push(&format!("{anywhere}\n{tls}")), 1);
+    assert_eq!(push(&format!("{anywhere}\ninsecure = true\ntoken_file = 't'")), 0);
+    assert_eq!(push(&format!("{anywhere}\n{tls}\nsecret_file = 's'")), 0);
+    assert_eq!(push("certificate_file = 'c'"), 1);
+    assert_eq!(push("max_body_bytes = 100000000"), 1);
+    assert_eq!(push("rate_limit = 0\nmax_events = 0"), 2);
+    assert_eq!(problems("[a]\nkind = 'udp'"), Vec::<String>::new());
+    assert_eq!(problems("[a]\nkind = 'udp'\nlisten = '0.0.0.0:1'").len(), 1);
+    assert_eq!(problems("[a]\nkind = 'udp'\nlisten = '0.0.0.0:1'\ninsecure = true").len(), 0);
+    assert_eq!(problems("[a]\nkind = 'udp'\nreceive_buffer_bytes = 0").len(), 1);
+}
