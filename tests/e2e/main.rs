@@ -19,6 +19,7 @@ mod groups;
 mod lifecycle;
 mod metrics;
 mod presets;
+mod push;
 mod recordings;
 mod security;
 mod slow_client;

@@ -107,12 +107,16 @@ impl Settings {
         }
     }
 
-    /// Whether the address of a feed is configured. Then `up` serves no feed of its own.
+    /// Whether the address of a source is configured: where it is, or where it is sent to. Then `up` serves no feed of its
+    /// own.
     pub fn names_feed(&self) -> bool {
-        let variable =
-            |name: &String| name.starts_with("COLLECTOR__SOURCE__") && name.ends_with("URL");
-        self.environment.keys().any(variable)
-            || self.origin("collector", &self.source_key("url")).is_some()
+        ["url", "listen"].iter().any(|key| {
+            let end = format!("__{}", key.to_uppercase());
+            let variable =
+                |name: &String| name.starts_with("COLLECTOR__SOURCE__") && name.ends_with(&end);
+            self.environment.keys().any(variable)
+                || self.origin("collector", &self.source_key(key)).is_some()
+        })
     }
 
     /// The name of the source in the file: `[source.NAME]`.
@@ -168,6 +172,10 @@ mod tests {
         assert!(!shaped.names_feed());
         assert_eq!(shaped.source_key("url"), "source.wiki.url");
         assert!(settings("", &[("COLLECTOR__SOURCE__WIKI__URL", "ws://feed/")]).names_feed());
+        assert!(
+            settings("[source.orders]\nkind = 'http_push'\nlisten = '127.0.0.1:8910'", &[])
+                .names_feed()
+        );
         assert!(!settings("", &[("COLLECTOR__KAFKA__BROKERS", "a:1")]).names_feed());
     }
 }
