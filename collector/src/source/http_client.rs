@@ -38,7 +38,7 @@ pub(crate) mod server;
 mod tests;
 mod unpack;
 
-/// The largest head of an answer, in bytes, and how much of a body is read at once.
+/// How much is read at once, in bytes. The head of an answer is given up when this is not enough for it, give or take one read.
 const BUFFER_BYTES: usize = 64 << 10;
 /// The longest time for which a feed can ask to be left alone.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);

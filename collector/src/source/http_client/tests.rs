@@ -92,13 +92,13 @@ async fn what_is_no_feed_is_refused_with_a_sentence() {
         ("HTTP/1.1 200 OK\r\nA".to_owned(), "no answer"),
         ("ICY 200 OK\r\n\r\n".to_owned(), "no answer"),
         (String::new(), "no answer"),
-        (format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "a".repeat(BUFFER_BYTES)), "no answer"),
+        (format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "a".repeat(4 * BUFFER_BYTES)), "no answer"),
         (format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(1000)), "no answer"),
     ] {
         let feed = Server::listen().await;
         let client = client(&feed.connect());
         let (lost, _) = tokio::join!(get(&client), feed.answer(&answer));
-        let lost = lost.err().unwrap();
+        let Err(lost) = lost else { panic!("{answer:.60} was taken for a feed") };
         assert!(lost.why.contains(why) && !lost.unreadable, "{answer:.60}: {lost:?}");
     }
     let feed = Server::listen().await;

@@ -92,7 +92,7 @@ fn user_info_and_files_become_headers() {
     let long = "X-Two: s3cret\n".repeat(5_000);
     for (content, why) in [
         ("s3cret\n", "Name: value"),
-        ("Host: s3cret\n", "Host: the handshake sets it"),
+        ("Host: s3cret\n", "Host: the collector sets it"),
         ("Authorization: s3cret\n", "Authorization: url has user info"),
         (long.as_str(), "more than 64 KiB"),
     ] {
