@@ -1,4 +1,5 @@
-//! Finds out whether an object has a name twice, at any depth, without sorting the names of every object.
+//! Finds out whether an object has a name twice, at any depth, without sorting the names of every object: those names
+//! that its [shape](super::shape) does not tell apart.
 //!
 //! The names of all open objects are on one stack, as positions in the text. Each object has a set of 64 bits,
 //! of which a name sets one, chosen by its length and three of its bytes. Only if that bit is set already can
@@ -17,7 +18,8 @@ const FEW: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Names {
     open: Vec<Raw>,
-    duplicate: bool,
+    /// Whether an object of the event had a name twice.
+    pub(super) duplicate: bool,
 }
 
 /// An open object.
@@ -34,11 +36,6 @@ impl Names {
     pub(super) fn clear(&mut self) {
         self.open.clear();
         self.duplicate = false;
-    }
-
-    /// Whether an object of the event had a name twice.
-    pub(super) fn duplicate(&self) -> bool {
-        self.duplicate
     }
 
     /// Begins an object.
