@@ -209,8 +209,7 @@ impl Decoder {
         }
         match &self.id {
             IdRule::Slots(parts) => {
-                let parts: Vec<Option<Value<'_>>> = parts.iter().map(|&slot| value(slot)).collect();
-                Id::join(parts.iter().map(Option::as_ref), id)?;
+                Id::join(parts.iter().map(|&slot| value(slot)), id)?;
                 Ok((true, keyed.is_some()))
             }
             IdRule::Payload => {

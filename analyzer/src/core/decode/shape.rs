@@ -14,7 +14,7 @@ use common::event::json::Reader;
 use common::event::{Reason, Step};
 
 use super::escapes::resolve;
-use super::names::{self, Names};
+use super::names::{self, Names, fingerprint};
 
 /// How many members of an object have a bit. More than these are not learned.
 const MARKED: usize = u64::BITS as usize;
@@ -40,6 +40,8 @@ pub(super) struct Place {
 #[derive(Debug, Clone)]
 struct Member {
     name: Box<str>,
+    /// Of the name, so that most others are told apart without comparing texts.
+    fingerprint: u32,
     /// Its name and the colon, as in a text.
     written: Box<str>,
     /// The member that came after it lately; one that has a bit.
@@ -101,12 +103,13 @@ impl Place {
         room: &mut usize,
     ) -> Result<Option<&mut Self>, Reason> {
         let expected = self.members.get(object.expected);
-        let number = match expected.is_some_and(|member| reader.name_if(&member.written)) {
-            true => object.expected,
-            false => match self.other_member(object, reader, names, room)? {
+        let number = if expected.is_some_and(|member| reader.name_if(&member.written)) {
+            object.expected
+        } else {
+            match self.other_member(object, reader, names, room)? {
                 Some(number) => number,
                 None => return Ok(None),
-            },
+            }
         };
         let member = &mut self.members[number];
         let mark = 1_u64.checked_shl(number as u32).unwrap_or(0);
@@ -147,7 +150,9 @@ impl Place {
     }
 
     fn number_of(&self, name: &str) -> Option<usize> {
-        self.members.iter().position(|member| *member.name == *name)
+        let fingerprint = fingerprint(name.as_bytes());
+        let is_same = |member: &Member| member.fingerprint == fingerprint && *member.name == *name;
+        self.members.iter().position(is_same)
     }
 
     fn push(&mut self, name: &str, written: String) -> usize {
@@ -155,6 +160,7 @@ impl Place {
         let next = (number + 1) % MARKED;
         self.members.push(Member {
             name: name.into(),
+            fingerprint: fingerprint(name.as_bytes()),
             written: written.into(),
             next,
             place: Self::default(),
