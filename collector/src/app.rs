@@ -1,21 +1,22 @@
 //! Builds a collector from its configuration, runs it, and drains it.
 
-use std::thread;
 use std::time::Duration;
 
 use common::admin::Condition;
 use common::clock::Clock;
-use common::message_log::{self, MessageLog, Recovered};
+use common::message_log::{self, Appender, MessageLog, Recovered};
 use common::tier::{Host, Tier};
-use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Log};
+use crate::config::{Config, Kind, Log};
 use crate::error::Error;
+use crate::intake::{Cursor, Queues};
 use crate::metrics::{self, Metrics};
 use crate::pipeline::{Conditions, Pipeline};
+use crate::source::Source;
+use crate::source::connection::Connections;
 use crate::source::websocket::Websocket;
-use crate::source::{Intake, Logged};
 
 #[cfg(test)]
 mod tests;
@@ -38,53 +39,59 @@ impl Tier for Collector {
             log: host.readiness.condition("message_log"),
             kafka: host.readiness.condition("kafka"),
         };
-        let connected = host.readiness.condition("source");
+        let connections = Connections::new(host.readiness.condition("source"));
         let metrics = Metrics::new(&host.registry)?;
         metrics::watch_log(&host.registry, &config.log.path)?;
 
         let opened = open(&config.log, &conditions.log, &host.shutdown).await?;
-        let Some((mut log, recovered)) = opened else { return Ok(()) };
-        metrics.recovered.inc_by((recovered.pending + recovered.failed) as u64);
-        metrics.damaged.inc_by(recovered.damaged as u64);
-        let (name, source) = config.source.only().map_err(Error::Address)?;
-        let cursor = log.begin_source(name, &source.cursor_of())?;
+        let Some((log, appender, found)) = opened else { return Ok(()) };
+        metrics.recovered.inc_by(found.pending() + (found.failed.len() + found.damaged) as u64);
+        metrics.damaged.inc_by(found.damaged as u64);
         tracing::info!(
-            path = %config.log.path.display(), instance = log.instance(), pending = recovered.pending,
-            failed = recovered.failed, damaged = recovered.damaged, cursor, "message log open"
+            path = %config.log.path.display(), instance = log.instance(), pending = found.pending(),
+            failed = found.failed.len(), damaged = found.damaged, "message log open"
         );
 
-        let (logged, whenever_logged) = watch::channel(Logged::default());
-        let (intake, messages) = Intake::new(whenever_logged, Clock::new(&config.service));
-        let source_stop = host.shutdown.child_token();
-        let source =
-            Websocket::new(name, source, intake, metrics.clone(), connected, source_stop.clone())?;
+        let mut queues = Queues::default();
+        let (mut sources, source_stop) = (JoinSet::new(), host.shutdown.child_token());
+        for (name, section) in config.source.iter() {
+            let metrics = metrics.of_source(name);
+            let resume = log.begin_source(name, &section.cursor_of())?.map(Cursor);
+            let clock = Clock::new(&config.service);
+            let intake =
+                queues.add(name, &config.event, section.max_event_bytes, clock, metrics.clone());
+            let (name, stop) = (name.into(), source_stop.clone());
+            let connection = connections.of(&name);
+            match section.kind {
+                Kind::Websocket => {
+                    let source = Websocket::new(&name, section, metrics, connection)?;
+                    sources.spawn(source.run(intake, resume, stop));
+                }
+            }
+        }
 
         // This leaves some time to close the log after the producer was given up.
         let drain = Duration::from_millis(config.service.drain_deadline_ms).mul_f64(0.8);
         let stop = CancellationToken::new();
+        let opened = (log, appender, found);
         let pipeline =
-            Pipeline::new(&config, log, logged, metrics, conditions, stop.clone(), host.tracer)?;
-        let (done, finished) = oneshot::channel();
-        thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(move || {
-                // Sending fails only if the process has given up waiting for the writer.
-                let _unheard = done.send(pipeline.run(messages));
-            })
-            .map_err(Error::Thread)?;
-
-        let writer = async {
-            let outcome = finished.await;
+            Pipeline::new(&config, opened, queues, metrics, conditions, stop.clone(), host.tracer)?;
+        let pipeline = async {
+            let outcome = pipeline.run().await;
             source_stop.cancel();
-            outcome.unwrap_or(Err(Error::Writer))
+            outcome
         };
+        let sources = ended(&mut sources, &source_stop);
         let deadline = async {
-            host.shutdown.cancelled().await;
+            source_stop.cancelled().await;
             tokio::time::sleep(drain).await;
             stop.cancel();
         };
-        // At the deadline the writer is told to end, and its own outcome is still awaited.
-        let work = async { tokio::join!(writer, source.run(cursor)).0 };
+        // At the deadline the threads are told to end, and their own outcome is still awaited.
+        let work = async {
+            let (pipeline, sources) = tokio::join!(pipeline, sources);
+            pipeline.and(sources)
+        };
         tokio::pin!(work);
         tokio::select! {
             outcome = &mut work => outcome,
@@ -93,19 +100,36 @@ impl Tier for Collector {
     }
 }
 
+/// Waits until all sources have ended. If one panics, the others are told to end, because a collector that goes on without
+/// one of its sources looks healthy and is not.
+async fn ended<T: std::fmt::Debug + 'static>(
+    sources: &mut JoinSet<T>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    while let Some(ended) = sources.join_next().await {
+        tracing::debug!(?ended, "a source has ended");
+        if ended.is_err() {
+            stop.cancel();
+            outcome = Err(Error::Panicked);
+        }
+    }
+    outcome
+}
+
 /// Opens the log, and waits while another process has it: when Kubernetes replaces a pod by force, the former one may
 /// still run for a while. `None` if `stop` is cancelled before that.
 async fn open(
     log: &Log,
     condition: &Condition,
     stop: &CancellationToken,
-) -> Result<Option<(MessageLog, Recovered)>, Error> {
+) -> Result<Option<(MessageLog, Appender, Recovered)>, Error> {
     let mut told = false;
     loop {
         let (path, options) = (log.path.clone(), log.options());
         // A recovery may take long, and the admin port is to answer meanwhile.
         let opened = tokio::task::spawn_blocking(move || MessageLog::open(&path, options)).await;
-        match opened.map_err(|_| Error::Writer)? {
+        match opened.map_err(|_| Error::Panicked)? {
             Err(error @ message_log::Error::Locked { .. }) => {
                 if !told {
                     tracing::warn!(%error, "waiting until that process ends");

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use common::config::{Invalid, Service, TierConfig};
+use common::disk;
 use common::event::Schema;
 use common::kafka::Kafka;
 use common::trace::Trace;
@@ -41,12 +42,32 @@ pub struct Config {
 pub struct Log {
     /// Its directory, which is created if it does not exist. Two collectors cannot share one.
     pub path: PathBuf,
+    /// When a message is sent, and whether it is written at all.
+    pub mode: Mode,
+    /// How many bytes may wait for Kafka in the log, roughly. If there are more, the sources are read no faster than Kafka
+    /// takes events. Absent for half of what the disk has for the log at the start. While the disk has less than
+    /// `write_ahead_bytes` left, no more than 64 MiB may wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
     /// See [`write_buffer_bytes`](common::message_log::Options::write_buffer_bytes).
     pub write_buffer_bytes: usize,
     /// See [`write_ahead_bytes`](common::message_log::Options::write_ahead_bytes).
     pub write_ahead_bytes: u64,
     /// How many refused entries are kept whose dead letters Kafka has not acknowledged either.
     pub max_failed: usize,
+}
+
+/// What the log is for. A message is safe when it is on disk or when Kafka has it, whichever comes first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// A message is sent at once, while it is being written.
+    #[default]
+    Hybrid,
+    /// A message is sent when it is on disk.
+    Pessimistic,
+    /// Messages are not written: what Kafka has not acknowledged is lost with the process.
+    Off,
 }
 
 impl TierConfig for Config {
@@ -75,6 +96,7 @@ impl TierConfig for Config {
             ("log.write_buffer_bytes", self.log.write_buffer_bytes as u64),
             ("log.write_ahead_bytes", self.log.write_ahead_bytes),
             ("log.max_failed", self.log.max_failed as u64),
+            ("log.max_bytes", self.log.max_bytes.unwrap_or(1)),
         ];
         for (key, _) in positive.into_iter().filter(|(_, value)| *value == 0) {
             problems.push(format!("{key}: must be more than 0"));
@@ -108,6 +130,8 @@ impl Default for Log {
         let options = common::message_log::Options::default();
         Self {
             path: PathBuf::from("data/collector"),
+            mode: Mode::default(),
+            max_bytes: None,
             write_buffer_bytes: options.write_buffer_bytes,
             write_ahead_bytes: options.write_ahead_bytes,
             max_failed: options.max_failed,
@@ -116,6 +140,14 @@ impl Default for Log {
 }
 
 impl Log {
+    /// How many bytes may wait for Kafka.
+    pub fn limit(&self) -> u64 {
+        self.max_bytes.unwrap_or_else(|| {
+            let free = disk::free(&self.path).unwrap_or(u64::MAX);
+            (free.saturating_add(disk::size(&self.path)) / 2).max(1)
+        })
+    }
+
     /// The options of the message log.
     pub fn options(&self) -> common::message_log::Options {
         common::message_log::Options {
@@ -137,7 +169,7 @@ mod tests {
     fn the_defaults_are_a_valid_configuration() {
         let config: Config =
             common::config::load("collector", &Flags::default(), &Environment::new()).unwrap();
-        assert_eq!(config.source.only(), Ok(("rsvps", &Source::rsvps())));
+        assert_eq!(config.source.iter().collect::<Vec<_>>(), [("rsvps", &Source::rsvps())]);
     }
 
     #[test]
@@ -154,7 +186,9 @@ mod tests {
             .collect();
         let config: Config =
             common::config::load("collector", &Flags::default(), &environment).unwrap();
-        let (name, source) = config.source.only().unwrap();
+        let [(name, source)] = config.source.iter().collect::<Vec<_>>()[..] else {
+            panic!("{config:?}")
+        };
         assert_eq!((name, source.url.reveal()), ("wiki", "wss://feed/a"));
         assert_eq!(source.resume, Resume::Query("since".to_owned()));
         assert_eq!(source.framing, Framing::Lines);

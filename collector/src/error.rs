@@ -29,12 +29,14 @@ pub enum Error {
     /// A metric is registered twice.
     #[error("cannot register the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The operating system could not start the writer thread.
-    #[error("cannot start the writer thread: {0}")]
+    /// The operating system could not start a thread.
+    #[error("cannot start a thread of the pipeline: {0}")]
     Thread(#[source] std::io::Error),
-    /// The thread of the message log panicked.
-    #[error("the thread of the message log ended unexpectedly; its panic is in the log above")]
-    Writer,
+    /// A thread or a source panicked.
+    #[error(
+        "a thread of the pipeline or a source ended unexpectedly; its panic is in the log above"
+    )]
+    Panicked,
 }
 
 impl Error {
@@ -50,7 +52,7 @@ impl Error {
             | Self::Headers(_)
             | Self::Metrics(_)
             | Self::Thread(_)
-            | Self::Writer => false,
+            | Self::Panicked => false,
         }
     }
 }

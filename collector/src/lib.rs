@@ -1,21 +1,23 @@
 //! The collector: takes messages from a feed, logs them, publishes them to Kafka, forgets them.
 //!
 //! ```text
-//!             1,024 messages,                  librdkafka's queue:
-//!              64 MiB, waits                  100,000 records, waits
-//!  websocket ───────────────▶ writer thread ─────────────────────────▶ raw-rsvps
-//!     ▲   source::websocket      │  ▲  │      publisher                raw-rsvps-dlq
-//!     │                    append│  │  └─────────── in parallel
-//!     └── cursor ◀── message log ◀┘  └──── outcomes (at most what is in flight)
+//!               1,024 messages,
+//!           64 MiB a source, waits                                librdkafka's queue: 100,000 records, waits
+//!  source ──┐                     ┌─▶ message log ─┐ pages
+//!  source ──┼─▶ journal thread ───┤                ├─▶ delivery thread ──▶ raw-rsvps
+//!  source ──┘                     └─▶ arrivals ────┘         ▲   │         raw-rsvps-dlq
+//!                                   8 MiB, drops             └───┘ answers
 //! ```
 //!
-//! Nothing is dropped when a queue is full: the writer stops taking messages, the source stops reading, and
-//! TCP slows the feed down.
+//! Nothing is lost when a queue is full: what the delivery has no room for is read from the log, and when the log
+//! has reached `log.max_bytes`, the journal stops taking messages, the sources stop reading, and TCP slows the feeds down.
 //!
 //! | module | what is in it |
 //! |---|---|
-//! | [`source`] | how a message gets from a source into the pipeline; the sources |
-//! | [`pipeline`] | the writer thread: it logs and publishes messages, and acts on Kafka's answers |
+//! | [`source`] | the sources: how messages are taken in, and from where a feed resumes |
+//! | [`intake`] | the queues between the sources and the journal |
+//! | [`receipt`] | how a source learns that a message is safe |
+//! | [`pipeline`] | the journal thread, which logs messages, and the delivery thread, which publishes them |
 //! | [`publisher`] | the Kafka producer, what a record looks like, which refusals are final |
 //! | [`read_back`] | which of the log's entries reached Kafka before a crash |
 //! | [`traces`] | what is told to OpenTelemetry of sampled events; nothing by default |
@@ -24,10 +26,12 @@
 pub mod app;
 pub mod config;
 pub mod error;
+pub mod intake;
 pub mod metrics;
 pub mod pipeline;
 pub mod publisher;
 pub mod read_back;
+pub mod receipt;
 pub mod source;
 pub mod traces;
 

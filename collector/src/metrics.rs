@@ -1,29 +1,23 @@
 //! What the collector counts.
 //!
 //! When no message is between the queue and the log, received + recovered = published + dead letters +
-//! pending + failed + evicted.
+//! pending + failed + evicted + damaged.
 
 use std::path::Path;
 
 use common::disk;
 use common::event::Reason;
-use common::metrics::{Age, Factory, Timestamp};
+use common::metrics::{Age, Factory, Timestamp, Timestamps};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 /// The collector's metrics; all start at 0 with the process.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Messages taken from the source.
-    pub received: IntCounter,
-    /// Bytes of those messages.
-    pub received_bytes: IntCounter,
-    /// When the last of them was received.
-    pub last_received: Timestamp,
     /// Entries that the log held at the start.
     pub recovered: IntCounter,
     /// Of those, the ones that had reached Kafka.
     pub read_back: IntCounter,
-    /// Entries of the log that could not be read at the start.
+    /// Entries of the log that could not be read.
     pub damaged: IntCounter,
     /// Events that Kafka acknowledged.
     pub published: IntCounter,
@@ -37,27 +31,59 @@ pub struct Metrics {
     pub failed: IntGauge,
     /// Refused entries that were removed because too many were kept.
     pub evicted: IntCounter,
-    /// Writes of the log, fsync included.
+    /// Durations of the log's fsyncs.
     pub log_sync: Histogram,
+    /// Bytes of the groups in the log that are not settled.
+    pub log_held: IntGauge,
+    /// How many of them there may be.
+    pub log_limit: IntGauge,
     /// Errors of the log, each failed attempt to reopen it included.
     pub log_errors: IntCounter,
     /// Producers that were given up for a new one.
     pub producer_rebuilds: IntCounter,
-    /// Times that the writer waited because librdkafka's queue was full.
+    /// Times that librdkafka's queue was full.
     pub queue_full: IntCounter,
     /// How far records are dated back because Kafka's clock is behind, in milliseconds.
     pub dated_back: IntGauge,
-    /// 1 while a connection to the source stands, by source.
-    pub connected: IntGaugeVec,
-    /// Established connections to the source.
+    /// What is counted for each source.
+    sources: Sources,
+}
+
+/// The metrics with a label `source`.
+#[derive(Debug, Clone)]
+struct Sources {
+    received: IntCounterVec,
+    received_bytes: IntCounterVec,
+    last_received: Timestamps,
+    connected: IntGaugeVec,
+    connects: IntCounterVec,
+    disconnects: IntCounterVec,
+    gaps: IntCounterVec,
+    gap_ms: IntCounterVec,
+    cursor: IntGaugeVec,
+}
+
+/// The metrics of one source.
+#[derive(Debug, Clone)]
+pub struct SourceMetrics {
+    /// Messages taken from it that are in the log.
+    pub received: IntCounter,
+    /// Bytes of those messages.
+    pub received_bytes: IntCounter,
+    /// When the last of them was received.
+    pub last_received: Timestamp,
+    /// 1 while a connection stands.
+    pub connected: IntGauge,
+    /// Established connections.
     pub connects: IntCounter,
     /// Connections that ended, and attempts that failed.
     pub disconnects: IntCounter,
-    /// Interruptions of the source whose messages are missing.
+    /// Interruptions whose messages are missing.
     pub gaps: IntCounter,
     /// How long those interruptions were, from the last message before to the first one after, in milliseconds.
     pub gap_ms: IntCounter,
-    /// Where the source would resume, see [`Cursor`](crate::source::cursor::Cursor); in milliseconds since 1970.
+    /// Where the source would resume, see [`ResumePoint`](crate::source::resume_point::ResumePoint); in milliseconds
+    /// since 1970.
     pub cursor: IntGauge,
 }
 
@@ -69,11 +95,6 @@ impl Metrics {
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let make = Factory::new(registry, "collector");
         Ok(Self {
-            received: make.counter("received_messages", "Messages taken from the source")?,
-            received_bytes: make
-                .counter("received_bytes", "Bytes of the messages taken from the source")?,
-            last_received: make
-                .timestamp("last_received", "When the last message was taken from the source")?,
             recovered: make
                 .counter("recovered_entries", "Entries that the message log held at the start")?,
             read_back: make.counter(
@@ -82,7 +103,7 @@ impl Metrics {
             )?,
             damaged: make.counter(
                 "damaged_entries",
-                "Entries of the message log that could not be read at the start",
+                "Entries of the message log that could not be read",
             )?,
             published: make.counter("published_events", "Events that Kafka acknowledged")?,
             dead_letters: make.counters(
@@ -109,12 +130,17 @@ impl Metrics {
             )?,
             log_sync: make.seconds(
                 "log_sync",
-                "Duration of a write of the message log, fsync included",
+                "Duration of an fsync of the message log",
                 &[
                     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
                     0.5, 1.0, 2.5,
                 ],
             )?,
+            log_held: make.gauge(
+                "log_held_bytes",
+                "Bytes in the message log that Kafka has not acknowledged",
+            )?,
+            log_limit: make.gauge("log_limit_bytes", "How many of them there may be: log.max_bytes")?,
             log_errors: make.counter(
                 "log_errors",
                 "Errors of the message log, each failed attempt to reopen it included",
@@ -123,33 +149,88 @@ impl Metrics {
                 .counter("producer_rebuilds", "Kafka producers that were given up for a new one")?,
             queue_full: make.counter(
                 "queue_full_waits",
-                "Times the writer waited because the producer's queue was full",
+                "Times the producer's queue was full",
             )?,
             dated_back: make.gauge(
                 "records_dated_back_milliseconds",
                 "How far records are dated back because this clock is ahead of Kafka's",
             )?,
-            connected: make.gauges(
-                "source_connected",
-                "1 while a connection to this source stands, else 0",
-                "source",
-                [],
-            )?,
-            connects: make.counter("source_connects", "Established connections to the source")?,
-            disconnects: make.counter(
-                "source_disconnects",
-                "Connections to the source that ended, and attempts that failed",
-            )?,
-            gaps: make.counter("source_gaps", "Interruptions of the source whose messages are missing")?,
-            gap_ms: make.counter(
-                "source_gap_milliseconds",
-                "Length of those interruptions, from the last message before to the first one after",
-            )?,
-            cursor: make.gauge(
-                "source_cursor_milliseconds",
-                "Where the source would resume: an event time, or when its last message came; since 1970",
-            )?,
+            sources: Sources {
+                received: make.counters(
+                    "received_messages",
+                    "Messages taken from the source",
+                    "source",
+                    [],
+                )?,
+                received_bytes: make.counters(
+                    "received_bytes",
+                    "Bytes of the messages taken from the source",
+                    "source",
+                    [],
+                )?,
+                last_received: make.timestamps(
+                    "last_received",
+                    "When the last message was taken from the source",
+                    "source",
+                )?,
+                connected: make.gauges(
+                    "source_connected",
+                    "1 while a connection to this source stands, else 0",
+                    "source",
+                    [],
+                )?,
+                connects: make.counters(
+                    "source_connects",
+                    "Established connections to the source",
+                    "source",
+                    [],
+                )?,
+                disconnects: make.counters(
+                    "source_disconnects",
+                    "Connections to the source that ended, and attempts that failed",
+                    "source",
+                    [],
+                )?,
+                gaps: make.counters(
+                    "source_gaps",
+                    "Interruptions of the source whose messages are missing",
+                    "source",
+                    [],
+                )?,
+                gap_ms: make.counters(
+                    "source_gap_milliseconds",
+                    "Length of those interruptions, from the last message before to the first one after",
+                    "source",
+                    [],
+                )?,
+                cursor: make.gauges(
+                    "source_cursor_milliseconds",
+                    "Where the source would resume: an event time, or when its last message came; since 1970",
+                    "source",
+                    [],
+                )?,
+            },
         })
+    }
+
+    /// The metrics of the source of this name, which are there from then on.
+    pub fn of_source(&self, name: &str) -> SourceMetrics {
+        let of = &self.sources;
+        let (counter, gauge) = (
+            |counters: &IntCounterVec| counters.with_label_values(&[name]),
+            |gauges: &IntGaugeVec| gauges.with_label_values(&[name]),
+        );
+        SourceMetrics {
+            received: counter(&of.received),
+            received_bytes: counter(&of.received_bytes),
+            last_received: of.last_received.with_label_value(name),
+            connected: gauge(&of.connected),
+            connects: counter(&of.connects),
+            disconnects: counter(&of.disconnects),
+            gaps: counter(&of.gaps),
+            gap_ms: counter(&of.gap_ms),
+            cursor: gauge(&of.cursor),
+        }
     }
 }
 

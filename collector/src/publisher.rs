@@ -13,7 +13,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
 use tokio::sync::Notify;
 
 use crate::error::Error;
@@ -26,6 +26,9 @@ pub use error_codes::Report;
 /// How long a broker that did not answer may take when asked again.
 const PROBE_DEADLINE: Duration = Duration::from_millis(200);
 
+/// How long a producer may take to answer for what it gives up.
+const GIVE_UP_DEADLINE: Duration = Duration::from_millis(500);
+
 /// Why a record was not taken.
 #[derive(Debug)]
 pub enum Unsent {
@@ -37,7 +40,7 @@ pub enum Unsent {
     Broken(KafkaError),
 }
 
-/// Reports on their way from librdkafka's thread to the writer thread; at most one for every record
+/// Reports on their way from librdkafka's thread to the delivery thread; at most one for every record
 /// in flight, which librdkafka's queue bounds.
 #[derive(Debug, Default)]
 pub struct Reports {
@@ -123,6 +126,19 @@ impl Publisher {
         })
     }
 
+    /// Takes back what is not on its way to a broker; it is reported as [`Report::Returned`].
+    pub fn take_back(&self) {
+        self.producer.purge(PurgeConfig::default().queue());
+    }
+
+    /// Gives up what it has not delivered. What it did deliver is reported when this returns.
+    pub fn give_up(&self) {
+        self.producer.purge(PurgeConfig::default().queue().inflight());
+        if let Err(error) = self.producer.flush(GIVE_UP_DEADLINE) {
+            tracing::debug!(%error, "the producer has not answered for all that it gave up");
+        }
+    }
+
     /// What became of the records of this producer.
     pub fn reports(&self) -> Arc<Reports> {
         Arc::clone(&self.reports)
@@ -137,6 +153,11 @@ impl Publisher {
         {
             client.context().answered();
         }
+    }
+
+    /// Whether a broker answers now, whatever it answers. Blocks for a moment.
+    pub fn answers(&self) -> bool {
+        self.producer.client().fetch_metadata(Some(&self.raw), PROBE_DEADLINE).is_ok()
     }
 
     /// Gives an entry to the producer with this time in milliseconds since 1970: an event to the topic of
@@ -234,10 +255,7 @@ impl ClientContext for Deliveries {
             tracing::warn!(%error, reason, "kafka");
         } else if !self.down.swap(true, Ordering::Relaxed) {
             // Told once: librdkafka repeats it with every attempt.
-            tracing::warn!(
-                reason,
-                "kafka does not answer; what comes is logged until the queue is full"
-            );
+            tracing::warn!(reason, "kafka does not answer; what comes is logged");
             self.reachable.unset("no broker answers");
         }
     }

@@ -14,7 +14,7 @@ use rdkafka::message::BorrowedMessage;
 /// How many sampled events may be on their way at once; the spans of further ones are dropped and counted.
 const MAX_OPEN: usize = 1024;
 
-/// The sampled events that Kafka has not acknowledged. Shared by the writer thread and librdkafka's.
+/// The sampled events that Kafka has not acknowledged. Shared by the journal, the delivery and librdkafka's threads.
 #[derive(Debug, Clone, Default)]
 pub struct Traces {
     tracer: Tracer,
@@ -25,6 +25,8 @@ pub struct Traces {
 struct Open {
     /// The number of `events`, so that an answer for any other record costs no lock.
     count: AtomicUsize,
+    /// Everything before this sequence is on disk.
+    logged: AtomicUsize,
     events: Mutex<HashMap<Sequence, Event>>,
 }
 
@@ -67,6 +69,7 @@ impl Traces {
         }
         let trace = TraceId::of_event(id);
         let receipt = Context { trace, span: SpanId::of_receipt(trace, seq) };
+        let sent_ns = self.tracer.now_ns();
         let event = Event {
             receipt,
             id: id.to_owned(),
@@ -74,12 +77,14 @@ impl Traces {
             seq: seq.to_owned(),
             received_ns: u64::try_from(entry.received_ms).unwrap_or(0).saturating_mul(1_000_000),
             logged_ns: None,
-            sent_ns: self.tracer.now_ns(),
+            sent_ns,
             outcome: entry.reason.map_or("published", |reason| reason.as_str()),
         };
         let mut events = self.lock();
-        // One that is sent again was logged before.
-        let logged_ns = events.get(&sequence).and_then(|before| before.logged_ns);
+        // One that is sent again, or late, was logged before.
+        let is_logged = sequence.to_opaque() < self.open.logged.load(Ordering::Relaxed);
+        let before = events.get(&sequence).and_then(|before| before.logged_ns);
+        let logged_ns = before.or(is_logged.then_some(sent_ns));
         if events.len() < MAX_OPEN || events.contains_key(&sequence) {
             events.insert(sequence, Event { logged_ns, ..event });
             self.open.count.store(events.len(), Ordering::Relaxed);
@@ -89,12 +94,15 @@ impl Traces {
         Some(receipt)
     }
 
-    /// All entries that were sent so far are in the log.
-    pub fn logged(&self) {
+    /// Everything before `end` is on disk.
+    pub fn logged(&self, end: Sequence) {
+        self.open.logged.fetch_max(end.to_opaque(), Ordering::Relaxed);
         if self.open.count.load(Ordering::Relaxed) > 0 {
             let now_ns = self.tracer.now_ns();
-            for event in self.lock().values_mut() {
-                event.logged_ns.get_or_insert(now_ns);
+            for (sequence, event) in self.lock().iter_mut() {
+                if *sequence < end {
+                    event.logged_ns.get_or_insert(now_ns);
+                }
             }
         }
     }

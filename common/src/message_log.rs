@@ -2,110 +2,154 @@
 //!
 //! It is *hybrid* because one store serves as two logs (Meyer, Rexachs, Luque, Procedia Computer Science
 //! 2014; Psaltis, *Streaming Data*, chapter 2): as the receiver-based log it holds what came in until it is
-//! safe, as the sender-based log it holds what was sent until it is acknowledged. The write to Kafka goes
-//! out in parallel with the fsync; the source's cursor moves when the fsync is done.
+//! safe, as the sender-based log it holds what was sent until it is acknowledged. A message is safe as soon as one of
+//! the two has happened: its fsync, or Kafka's acknowledgement.
+//!
+//! Two threads use it. One has the [`Appender`]: it writes groups of entries and makes them durable. The other has the
+//! [`MessageLog`]: it says what is settled, and reads what has to be sent from the disk.
 //!
 //! # States of an entry
 //!
 //! ```text
-//!            append                 acknowledge
-//! (received) ──────▶ transient ───────────────────▶ (gone)
-//!                        │ fail                        ▲
-//!                        ▼                             │ acknowledge (its dead letter)
-//!                     failed ──────────────────────────┘
+//!            append            settle
+//! (received) ──────▶ a group ─────────────────────▶ (gone)
+//!                      │  │                            ▲  ▲
+//!                      │  └──▶ deferred ───────────────┘  │ remove (its dead letter
+//!                      └─────▶ failed ────────────────────┘ is acknowledged)
 //! ```
 //!
 //! # Invariants
 //!
-//! - An entry for which [`MessageLog::append`] returned `Ok` survives any crash, power loss included, until
-//!   it is [acknowledged](MessageLog::acknowledge), or is the oldest of too many failed ones.
-//! - An entry is in one family: the move to `failed` is one batch.
+//! - An entry that was there when [`Appender::sync`] returned `Ok` survives any crash, power loss included, until it is
+//!   [settled](MessageLog::settle). One for which [`Appender::append`] returned survives a kill of the process.
+//! - The move of an entry to another family is one batch, which is on disk when [`MessageLog::settle`] returns.
 //! - A [`Sequence`] is never used twice, not even if its entry was never written: every opening starts an
 //!   epoch of its own, which is on disk before the first sequence is given out.
-//! - Nothing below the watermark is pending. The watermark only grows.
-//! - A source's cursor covers written entries only, because it is written in the same batch as the entries
-//!   that moved it.
-//! - Memory: the sequences of the entries that are pending or failed; their payloads stay on disk.
+//! - Sequences follow each other without holes within an epoch. The watermark only grows.
+//! - A source's cursor covers written entries only, because it is written in the same batch as they.
+//! - Memory: the ranges that are settled above the watermark, and the sequences of deferred and failed entries.
 //!
 //! # On disk
 //!
-//! A RocksDB database of three column families, written by one thread.
+//! A RocksDB database of four column families.
 //!
 //! | family | key | value |
 //! |---|---|---|
-//! | `transient` | format byte 1, sequence (big-endian u64) | format byte 2 (1 is still read), header (postcard), payload |
+//! | `transient` | format byte 2, last sequence of the group, its first sequence (big-endian u64) | format byte 3, CRC32C of the key and what follows, then each entry after its length (u32) |
+//! | `deferred` | format byte 1, sequence (big-endian u64) | an entry: format byte 2 (1 is still read), header (postcard), payload |
 //! | `failed` | the same | the same, the header with a reason |
 //! | `default` | `instance` | random id of this log, 16 hex digits |
 //! | | `epoch` | number of openings (big-endian u64) |
-//! | | `watermark` | everything below this sequence is done (big-endian u64) |
-//! | | `cursor:` source | the time at which the source resumes, ms since 1970 (big-endian i64) |
+//! | | `watermark` | everything below this sequence is settled (big-endian u64) |
+//! | | `settled` | the ranges above it that are settled too (postcard) |
+//! | | `cursor:` source | where the source resumes; only the source knows what it means |
 //! | | `feed:` source | which feed that cursor belongs to |
 //!
+//! Beside it are the file `high-water`, the last sequence that was on disk, and the folder `damaged`.
+//!
 //! A sequence is the epoch (24 bits) and a count (40 bits), so that a scan is in the order of arrival, which
-//! random keys would not give. Of entries, only appends are synced: losing a removal or a move makes the
-//! collector repeat work, but losing an append would lose the event.
+//! random keys would not give. Logs of the format before have entries in `transient`, one a key; they are moved to
+//! `deferred` when the log is opened.
 //!
 //! # Recovery
 //!
 //! | found | done |
 //! |---|---|
 //! | no database | one is created, with a new instance id |
-//! | write-ahead log ends in a torn record | cut off there (`kPointInTimeRecovery`): its append never returned |
-//! | entries from the watermark on | pending again; the caller finds out which of them reached Kafka |
-//! | removal or watermark not on disk yet | those entries are pending again, likewise |
-//! | an entry that cannot be decoded | skipped, counted in [`Recovered::damaged`]; in `transient` a removal deletes it later |
-//! | write error | the log refuses everything that needs the database until [`MessageLog::reopen`] has succeeded |
+//! | write-ahead log ends in a torn record | cut off there (`kPointInTimeRecovery`): it was not synced |
+//! | a write-ahead log that is damaged before its end | RocksDB cuts it off there too; what the high-water mark says was on disk is told as a group whose checksum is wrong |
+//! | groups from the watermark on | pending again, except for what is settled; the caller finds out which entries reached Kafka |
+//! | the last settlement not on disk yet | those entries are pending again, likewise |
+//! | a damaged block of a table file | skipped, and its file is kept in the folder `damaged`; the groups in it are told as those whose checksum is wrong |
+//! | a group whose checksum is wrong | told when it is read, see [`Page::damaged`] |
+//! | an entry of another family that cannot be decoded | skipped, counted in [`Recovered::damaged`] |
+//! | write error | the log refuses everything that needs the database until [`Appender::reopen`] has succeeded |
+//! | used by another process after a write error here | [`Error::Superseded`] |
 //! | locked by another process | [`Error::Locked`]: two collectors must not share a log |
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::event::Reason;
+use bytes::Bytes;
 
+mod appender;
 mod error;
+mod group;
+mod high_water;
 mod key;
+mod quarantine;
+mod ranges;
 mod record;
+mod records;
 mod recovery;
 mod store;
 #[cfg(test)]
 mod tests;
 
+pub use appender::Appender;
 pub use error::Error;
+use high_water::HighWater;
 pub use key::Sequence;
+pub use ranges::Ranges;
 pub use record::Entry;
 pub use recovery::Recovered;
 use store::{Batch, Store};
 pub use store::{Family, Options};
 
-/// A removal writes a range tombstone, and many tombstones make every scan slow. So there is one removal for
-/// this many entries, or earlier if this much time has passed since the last one.
-const TRUNCATE_ENTRIES: u64 = 64 * 1024;
-const TRUNCATE_INTERVAL: Duration = Duration::from_secs(1);
+/// When groups of so many bytes were removed, their files are deleted without waiting for a compaction.
+const DELETE_FILES_BYTES: u64 = 64 << 20;
 
-/// The log, see the [module](self). One thread owns it.
+/// The log, see the [module](self). Clones are the same log.
+#[derive(Debug, Clone)]
+pub struct MessageLog(Arc<Shared>);
+
 #[derive(Debug)]
-pub struct MessageLog {
+struct Shared {
     path: PathBuf,
     options: Options,
-    /// `None` after a write error, until reopened.
-    store: Option<Store>,
     instance: String,
-    next: Sequence,
-    pending: BTreeSet<Sequence>,
-    failed: BTreeSet<Sequence>,
-    cursors: BTreeMap<String, i64>,
-    truncated: Truncated,
+    /// The number of the opening that gave out the sequences.
+    epoch: u64,
+    /// `None` after a write error, until reopened.
+    store: RwLock<Option<Store>>,
+    removed: Mutex<Removed>,
 }
 
-/// The state of the last removal.
+/// What was removed from `transient`.
+#[derive(Debug, Default, Clone, Copy)]
+struct Removed {
+    /// No group ends below.
+    low: Sequence,
+    /// Groups that end below are not counted as held. Other than `low` it only grows.
+    settled: Sequence,
+    /// Files with nothing but groups that end below are deleted.
+    files: Sequence,
+    /// Bytes of groups that were removed since then.
+    bytes: u64,
+}
+
+/// Entries that follow each other.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// The entries in order.
+    pub entries: Vec<(Sequence, Entry)>,
+    /// The sequence after everything that was looked at.
+    pub end: Sequence,
+    /// Ranges (start, and end without itself) of what was looked at and cannot be read.
+    pub damaged: Vec<(Sequence, Sequence)>,
+}
+
+/// What became of entries.
 #[derive(Debug)]
-struct Truncated {
-    watermark: Sequence,
-    /// How many pending entries were acknowledged since then.
-    settled: u64,
-    at: Option<Instant>,
+pub struct Settlement<'a> {
+    /// All that is settled.
+    pub settled: &'a Ranges,
+    /// Entries that are to be in this family from now on.
+    pub moved: &'a [(Family, Sequence, Entry)],
+    /// Entries that are not to be in this family any more.
+    pub removed: &'a [(Family, Sequence)],
+    /// Cursors of sources, for a collector that writes no groups.
+    pub cursors: &'a [(Arc<str>, Bytes)],
 }
 
 impl MessageLog {
@@ -113,285 +157,209 @@ impl MessageLog {
     ///
     /// # Errors
     /// When the directory cannot be used, is locked by another process, or cannot be read.
-    pub fn open(path: &Path, options: Options) -> Result<(Self, Recovered), Error> {
+    pub fn open(path: &Path, options: Options) -> Result<(Self, Appender, Recovered), Error> {
         let store = Store::open(path, &options)?;
-        let state = recovery::run(&store)?;
-        let recovered = state.summary();
-        let log = Self {
+        let high_water = HighWater::open(path);
+        let (instance, recovered) = recovery::run(&store, high_water.last())?;
+        let low = recovered.settled.low();
+        let files = store.group_files()?;
+        let shared = Shared {
             path: path.to_owned(),
             options,
-            store: Some(store),
-            instance: state.instance,
-            next: state.next,
-            pending: state.pending,
-            failed: state.failed,
-            cursors: state.cursors,
-            truncated: Truncated { watermark: state.watermark, settled: 0, at: None },
+            instance,
+            epoch: recovered.end.epoch(),
+            store: RwLock::new(Some(store)),
+            removed: Mutex::new(Removed {
+                low: Sequence::ZERO,
+                settled: low,
+                files: low,
+                bytes: 0,
+            }),
         };
-        Ok((log, recovered))
-    }
-
-    /// Opens the database again after a write error. Pending entries and the sequences that were given out
-    /// stay as they are; new sequences belong to a new epoch.
-    ///
-    /// # Errors
-    /// As for [`open`](Self::open); the log then keeps refusing, and this may be tried again.
-    pub fn reopen(&mut self) -> Result<(), Error> {
-        // Closes the old handle, because it holds the lock of the directory.
-        self.store = None;
-        let store = Store::open(&self.path, &self.options)?;
-        self.next = recovery::begin_epoch(&store)?;
-        self.store = Some(store);
-        Ok(())
+        let log = Self(Arc::new(shared));
+        let appender = Appender::new(log.clone(), high_water, recovered.end, low, files);
+        Ok((log, appender, recovered))
     }
 
     /// The id of this log, which never changes.
     pub fn instance(&self) -> &str {
-        &self.instance
+        &self.0.instance
     }
 
-    /// Gives out the next sequence. Whether an entry is then written with it or not, no other entry
-    /// will ever have it.
-    pub fn allot(&mut self) -> Sequence {
-        let sequence = self.next;
-        self.next = sequence.next();
-        sequence
+    /// How many refused entries are kept, see [`Options::max_failed`].
+    pub fn max_failed(&self) -> usize {
+        self.0.options.max_failed
     }
 
-    /// Writes `entries` and the cursor of the source that they came from in one batch, and returns when the
-    /// batch is on disk. Writing an entry again is harmless.
-    ///
-    /// # Errors
-    /// When the write or the fsync fails. Then `entries` may be on disk or not, and the log refuses
-    /// everything until [`reopen`](Self::reopen).
-    pub fn append(
-        &mut self,
-        entries: &[(Sequence, Entry)],
-        cursor: Option<(&str, i64)>,
-    ) -> Result<(), Error> {
-        let mut batch = Batch::default();
-        let store = self.store()?;
-        for (sequence, entry) in entries {
-            store.put(&mut batch, Family::Transient, *sequence, &entry.encode());
-        }
-        if let Some((source, cursor)) = cursor {
-            store.put_cursor(&mut batch, source, cursor);
-        }
-        self.commit(batch, true)?;
-        if let Some((source, cursor)) = cursor {
-            self.cursors.insert(source.to_owned(), cursor);
-        }
-        self.pending.extend(entries.iter().map(|(sequence, _)| *sequence));
-        Ok(())
+    /// Whether a write has failed, and the log was not reopened since.
+    pub fn is_latched(&self) -> bool {
+        self.0.store.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
-    /// Notes that a source is being connected to and which feed it gives. Returns the cursor to resume at, in
-    /// milliseconds since 1970; `None` if this is the first connection, or the last one was to another feed.
+    /// Notes that a source is being connected to and which feed it gives. Returns the cursor to resume at;
+    /// `None` if this is the first connection, or the last one was to another feed.
     ///
     /// A cursor is valid for one feed only, because the cursor of an old feed may be newer than everything in
     /// the new one. So it is forgotten when the feed changes. From the first connection on, and until an
-    /// event arrives, the cursor is 0; this tells an interruption apart from a first connection.
+    /// event arrives, the cursor is empty; this tells an interruption apart from a first connection.
     ///
     /// # Errors
-    /// As for [`append`](Self::append).
-    pub fn begin_source(&mut self, source: &str, feed: &str) -> Result<Option<i64>, Error> {
-        let same = self.store()?.feed(source)? == feed;
-        let cursor = self.cursor(source).filter(|_| same);
+    /// When the database cannot be read or written.
+    pub fn begin_source(&self, source: &str, feed: &str) -> Result<Option<Bytes>, Error> {
+        let (same, cursor) =
+            self.read(|store| Ok((store.feed(source)? == feed, store.cursor(source)?)))?;
+        let cursor = cursor.filter(|_| same);
         if cursor.is_none() {
-            let mut batch = Batch::default();
-            let store = self.store()?;
-            store.put_feed(&mut batch, source, feed);
-            store.put_cursor(&mut batch, source, 0);
-            self.commit(batch, true)?;
-            self.cursors.insert(source.to_owned(), 0);
+            self.write(true, |store, batch| {
+                store.put_feed(batch, source, feed);
+                store.put_cursor(batch, source, b"");
+            })?;
         }
         Ok(cursor)
     }
 
-    /// The last cursor that was written of a source, in milliseconds since 1970; `None` if the source was
-    /// never connected to.
-    pub fn cursor(&self, source: &str) -> Option<i64> {
-        self.cursors.get(source).copied()
-    }
-
-    /// Forgets an entry, because Kafka has acknowledged it as an event or as a dead letter. Returns the family
-    /// that it was in; `None` if it is not in the log.
-    ///
-    /// # Errors
-    /// As for [`append`](Self::append), and only for an entry of `failed`.
-    pub fn acknowledge(&mut self, sequence: Sequence) -> Result<Option<Family>, Error> {
-        if self.pending.remove(&sequence) {
-            self.truncated.settled += 1;
-            return Ok(Some(Family::Transient));
-        }
-        if self.failed.contains(&sequence) {
-            let mut batch = Batch::default();
-            self.store()?.delete(&mut batch, Family::Failed, sequence);
-            self.commit(batch, false)?;
-            self.failed.remove(&sequence);
-            return Ok(Some(Family::Failed));
-        }
-        Ok(None)
-    }
-
-    /// Moves an entry to `failed`, because Kafka has refused it for good, and gives it `reason` unless it has
-    /// one already. Returns the entry, for its dead letter; `None` if it is not pending.
-    ///
-    /// At most [`Options::max_failed`] entries are kept. If there are more, the oldest is removed, and its
-    /// sequence is the second value returned.
-    ///
-    /// # Errors
-    /// As for [`append`](Self::append), and when the entry cannot be read.
-    pub fn fail(
-        &mut self,
-        sequence: Sequence,
-        reason: Reason,
-    ) -> Result<Option<(Entry, Option<Sequence>)>, Error> {
-        if !self.pending.contains(&sequence) {
-            return Ok(None);
-        }
-        let store = self.store()?;
-        let mut entry = store.get(Family::Transient, sequence)?;
-        entry.reason.get_or_insert(reason);
-        let mut batch = Batch::default();
-        store.put(&mut batch, Family::Failed, sequence, &entry.encode());
-        store.delete(&mut batch, Family::Transient, sequence);
-        let full = self.failed.len() >= self.options.max_failed;
-        let evicted = if full { self.failed.first().copied() } else { None };
-        if let Some(oldest) = evicted {
-            store.delete(&mut batch, Family::Failed, oldest);
-        }
-        self.commit(batch, false)?;
-        if let Some(oldest) = evicted {
-            self.failed.remove(&oldest);
-        }
-        self.pending.remove(&sequence);
-        self.failed.insert(sequence);
-        Ok(Some((entry, evicted)))
-    }
-
-    /// The entry of this sequence, if it is pending or failed.
+    /// The last cursor that was written of a source; `None` if the source was never connected to.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn get(&self, sequence: Sequence) -> Result<Option<Entry>, Error> {
-        let family = if self.pending.contains(&sequence) {
-            Family::Transient
-        } else if self.failed.contains(&sequence) {
-            Family::Failed
+    pub fn cursor(&self, source: &str) -> Result<Option<Bytes>, Error> {
+        self.read(|store| store.cursor(source))
+    }
+
+    /// The entries of groups from `from` up to `to`, without `to`, as many as have about `bytes` together, and one at
+    /// least. It also returns those that are settled.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn page(&self, from: Sequence, to: Sequence, bytes: usize) -> Result<Page, Error> {
+        self.read(|store| {
+            let mut page = Page { end: from, ..Page::default() };
+            let mut size = 0;
+            for group in store.groups(from) {
+                let (span, record) = group?;
+                if span.first >= to || size >= bytes {
+                    break;
+                }
+                if span.first > page.end {
+                    page.damaged.push((page.end, span.first));
+                }
+                let end = span.last.next().min(to);
+                let start = span.first.max(page.end);
+                match group::decode(span, &record) {
+                    None => page.damaged.push((start, end)),
+                    Some(entries) => {
+                        size += record.len();
+                        for (sequence, entry) in entries {
+                            match entry {
+                                _ if sequence < start || sequence >= end => {}
+                                Some(entry) => page.entries.push((sequence, entry)),
+                                None => page.damaged.push((sequence, sequence.next())),
+                            }
+                        }
+                    }
+                }
+                page.end = end;
+            }
+            if size == 0 && page.end < to {
+                // Nothing was found up to the end.
+                page.damaged.push((page.end, to));
+                page.end = to;
+            }
+            Ok(page)
+        })
+    }
+
+    /// An entry outside of the groups; `None` if it is not there.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the entry is damaged.
+    pub fn get(&self, family: Family, sequence: Sequence) -> Result<Option<Entry>, Error> {
+        self.read(|store| store.get(family, sequence))
+    }
+
+    /// Writes what became of entries, all of it or nothing, and removes the groups that are settled. It is on disk when
+    /// this returns if entries were moved; otherwise losing it makes the next start look at some entries again.
+    ///
+    /// # Errors
+    /// When the write fails. Then it may be on disk or not, and the log refuses everything until
+    /// [`Appender::reopen`].
+    pub fn settle(&self, change: &Settlement<'_>) -> Result<(), Error> {
+        let mut removed = *self.removed();
+        let low = change.settled.low();
+        self.write(!change.moved.is_empty(), |store, batch| {
+            for (family, sequence, entry) in change.moved {
+                store.put(batch, *family, *sequence, &entry.encode());
+            }
+            for (family, sequence) in change.removed {
+                store.delete(batch, *family, *sequence);
+            }
+            for (source, cursor) in change.cursors {
+                store.put_cursor(batch, source, cursor);
+            }
+            store.put_settled(batch, change.settled);
+            store.delete_groups(batch, removed.low, low);
+        })?;
+        removed = *self.removed();
+        if removed.bytes >= DELETE_FILES_BYTES {
+            self.sync()?;
+            self.read(|store| store.delete_files(removed.files, low))?;
+            *self.removed() = Removed { low, settled: low, files: low, bytes: 0 };
         } else {
-            return Ok(None);
-        };
-        self.store()?.get(family, sequence).map(Some)
-    }
-
-    /// Whether the entry is pending or failed.
-    pub fn holds(&self, sequence: Sequence) -> bool {
-        self.pending.contains(&sequence) || self.failed.contains(&sequence)
-    }
-
-    /// The sequence below which no entry is pending.
-    pub fn watermark(&self) -> Sequence {
-        self.oldest_pending().unwrap_or(self.next)
-    }
-
-    /// Removes the entries below the watermark if any entry was acknowledged since the last removal and a
-    /// removal is due: the first one after an opening at once, later ones after 64 Ki acknowledged entries or
-    /// a second. Returns whether it was due.
-    ///
-    /// # Errors
-    /// As for [`append`](Self::append).
-    pub fn truncate(&mut self, now: Instant) -> Result<bool, Error> {
-        let settled = self.truncated.settled;
-        let soon = self
-            .truncated
-            .at
-            .is_some_and(|at| now.saturating_duration_since(at) < TRUNCATE_INTERVAL);
-        if settled == 0 || (settled < TRUNCATE_ENTRIES && soon) {
-            return Ok(false);
+            let mut removed = self.removed();
+            (removed.low, removed.settled) = (low, low);
         }
-        self.remove_done()?;
-        self.truncated.at = Some(now);
-        Ok(true)
-    }
-
-    /// Removes the entries below the watermark and closes the log. Dropping the log closes it too, but leaves
-    /// more entries for the next start to look at.
-    ///
-    /// # Errors
-    /// As for [`append`](Self::append).
-    pub fn close(mut self) -> Result<(), Error> {
-        self.remove_done()
-    }
-
-    fn remove_done(&mut self) -> Result<(), Error> {
-        let watermark = self.watermark();
-        let mut batch = Batch::default();
-        let store = self.store()?;
-        store.delete_range(&mut batch, Family::Transient, self.truncated.watermark, watermark);
-        store.put_watermark(&mut batch, watermark);
-        self.commit(batch, false)?;
-        self.truncated.watermark = watermark;
-        self.truncated.settled = 0;
         Ok(())
     }
 
-    /// Up to `limit` entries of a family after `after`, oldest first.
-    ///
-    /// # Errors
-    /// When the database cannot be read, or an entry is damaged.
-    pub fn read(
-        &self,
-        family: Family,
-        after: Option<Sequence>,
-        limit: usize,
-    ) -> Result<Vec<(Sequence, Entry)>, Error> {
-        let own = match family {
-            Family::Transient => &self.pending,
-            Family::Failed => &self.failed,
-        };
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let Some(first) = own.range((from, Bound::Unbounded)).next() else { return Ok(Vec::new()) };
-        let mut entries = Vec::new();
-        for item in self.store()?.scan(family, *first) {
-            let (sequence, entry) = item?;
-            // An acknowledged entry stays on disk until it is truncated.
-            if own.contains(&sequence) {
-                entries.push((sequence, entry.ok_or(Error::Damaged { sequence })?));
-                if entries.len() == limit {
-                    break;
-                }
-            }
-        }
-        Ok(entries)
+    fn removed(&self) -> MutexGuard<'_, Removed> {
+        self.0.removed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The oldest entry that waits for Kafka's acknowledgement.
-    pub fn oldest_pending(&self) -> Option<Sequence> {
-        self.pending.first().copied()
+    fn store(&self) -> RwLockReadGuard<'_, Option<Store>> {
+        self.0.store.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many entries wait for Kafka's acknowledgement.
-    pub fn pending(&self) -> usize {
-        self.pending.len()
+    fn read<T>(&self, act: impl FnOnce(&Store) -> Result<T, Error>) -> Result<T, Error> {
+        act(self.store().as_ref().ok_or(Error::Latched)?)
     }
 
-    /// How many entries were refused and wait for the acknowledgement of their dead letter.
-    pub fn failures(&self) -> usize {
-        self.failed.len()
+    fn write(&self, sync: bool, fill: impl FnOnce(&Store, &mut Batch)) -> Result<(), Error> {
+        let written = self.read(|store| {
+            let mut batch = Batch::default();
+            fill(store, &mut batch);
+            store.write(batch, sync)
+        });
+        self.latch_unless(written)
     }
 
-    fn store(&self) -> Result<&Store, Error> {
-        self.store.as_ref().ok_or(Error::Latched)
+    fn sync(&self) -> Result<(), Error> {
+        let synced = self.read(Store::sync);
+        self.latch_unless(synced)
     }
 
-    fn commit(&mut self, batch: Batch, sync: bool) -> Result<(), Error> {
-        let written = self.store()?.write(batch, sync);
+    /// A failed fsync must not be repeated on the same file: the kernel may have dropped the pages that it could not
+    /// write, so that the second fsync would succeed without them.
+    fn latch_unless(&self, written: Result<(), Error>) -> Result<(), Error> {
         if written.is_err() {
-            // A failed fsync must not be repeated on the same file: the kernel may have dropped the pages
-            // that it could not write, so that the second fsync would succeed without them.
-            self.store = None;
+            *self.0.store.write().unwrap_or_else(PoisonError::into_inner) = None;
         }
         written
+    }
+
+    /// Opens the database again, and writes `again` before anybody else reads or writes.
+    fn reopen(&self, again: impl FnOnce(&Store) -> Result<(), Error>) -> Result<(), Error> {
+        let mut there = self.0.store.write().unwrap_or_else(PoisonError::into_inner);
+        // Closes the old handle, because it holds the lock of the directory.
+        *there = None;
+        let store = Store::open(&self.0.path, &self.0.options)?;
+        // Whoever had the directory meanwhile has sent what was in it, and may have written more.
+        if recovery::epoch(&store)? != self.0.epoch {
+            return Err(Error::Superseded);
+        }
+        again(&store)?;
+        *there = Some(store);
+        // Groups that are written again may be below what was removed.
+        self.removed().low = Sequence::ZERO;
+        Ok(())
     }
 }

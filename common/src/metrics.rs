@@ -7,13 +7,13 @@
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, Result,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, Result,
 };
 
 mod time;
 
-pub use time::{Age, Timestamp};
+pub use time::{Age, Timestamp, Timestamps};
 
 /// Creates the metrics of one tier.
 ///
@@ -157,6 +157,15 @@ impl<'a> Factory<'a> {
     pub fn timestamp(self, name: &str, help: &str) -> Result<Timestamp> {
         let options = self.options(&format!("{name}_timestamp_seconds"), help);
         Ok(Timestamp::new(self.registered(Gauge::with_opts(options)?)?))
+    }
+
+    /// Moments distinguished by a label; `_timestamp_seconds` is added to their name.
+    ///
+    /// # Errors
+    /// See [`Factory`].
+    pub fn timestamps(self, name: &str, help: &str, label: &str) -> Result<Timestamps> {
+        let options = self.options(&format!("{name}_timestamp_seconds"), help);
+        Ok(Timestamps::new(self.registered(GaugeVec::new(options, &[label])?)?))
     }
 
     /// How long ago something was; `_age_seconds` is added to its name.

@@ -1,17 +1,29 @@
 //! The answer stays exact when any process is killed in mid-stream.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeSet,
+    ops::Range,
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 use pipeline_tests::{
-    Sandbox, eventually,
+    Sandbox,
+    broker::Broker,
+    eventually,
+    feed::Feed,
     oracle::Oracle,
     process::Process,
     recording,
     sandbox::{Builder, scratch},
     times,
+    topics::Topics,
+    within,
 };
 use tempfile::TempDir;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::exact::assert_results;
 
@@ -98,6 +110,86 @@ fn when_the_broker_is_killed_in_mid_stream_nothing_is_lost() {
     sandbox.await_total("topics", stream.part(30));
     sandbox.kill9("java");
     stream.assert_exact_end(sandbox);
+}
+
+/// The producer has room for a thousand records, so that the log is the only place for what comes while Kafka stands still.
+#[test]
+fn when_the_broker_stands_still_the_collector_goes_on_and_nothing_is_lost() {
+    let stream = Stream::of(LINES, 17);
+    let small = r#"{ "queue.buffering.max.messages" = "1000" }"#;
+    let mut sandbox = stream
+        .start(Sandbox::builder().rate(RATE).environment("COLLECTOR__KAFKA__PROPERTIES", small));
+    sandbox.await_total("topics", stream.part(20));
+    let broker = sandbox.process("java");
+    broker.signal(Signal::SIGSTOP);
+    await_received(&mut sandbox, 10_000.0);
+    let killed = sandbox.kill9("collector");
+    await_recovery(&mut sandbox, &killed);
+    // Without Kafka it cannot find out what arrived, and takes messages in all the same.
+    await_received(&mut sandbox, 5_000.0);
+    broker.signal(Signal::SIGCONT);
+    stream.assert_exact_end(sandbox);
+}
+
+/// Waits until the collector has taken in so many messages more, and has at least as many pending.
+fn await_received(sandbox: &mut Sandbox, more: f64) {
+    let received = "millrace_collector_received_messages_total";
+    let mut before = None;
+    eventually("the collector receives while kafka stands still", || {
+        let metrics = sandbox.metrics("collector")?;
+        let now = metrics.sum(received);
+        let enough = now >= *before.get_or_insert(now) + more;
+        (enough && metrics.sum("millrace_collector_pending_entries") >= more).then_some(())
+    });
+}
+
+/// As when the volume of the only broker is lost: other topics, another cluster's id, offsets from 0 on.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_an_empty_broker_takes_the_place_of_the_former_one_the_collector_goes_on_by_itself() {
+    let (_directory, path) = scratch();
+    let feed = Feed::listen().await;
+    let send = |ids: Range<u64>| {
+        let event = |id| format!(r#"{{"rsvp_id":{id},"response":"yes","mtime":{}}}"#, 1_000 + id);
+        let events: BTreeSet<String> = ids.map(event).collect();
+        feed.send(events.iter().map(|event| Message::text(event.clone())));
+        events
+    };
+    let mut broker = Broker::start();
+    let mut collector = Command::new(pipeline_tests::binaries().join("collector"))
+        .args(["--brokers", &broker.address(), "--set", "service.admin=127.0.0.1:0"])
+        .args(["--set", &format!("log.path={}", path.join("log").display())])
+        .args(["--set", &format!("source.rsvps.url={}", feed.url())])
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("a collector");
+    tokio::task::block_in_place(|| {
+        await_raw(&broker, &send(0..100));
+        broker.kill();
+        let mut events = send(100..200);
+        broker.start_empty();
+        events.extend(send(200..300));
+        await_raw(&broker, &events);
+        events.extend(send(300..400));
+        await_raw(&broker, &events);
+    });
+    assert_eq!(collector.try_wait().expect("its state"), None, "it was never restarted");
+    collector.kill().expect("killing it");
+    collector.wait().expect("its end");
+}
+
+/// Waits until all these payloads are in `raw-rsvps`.
+fn await_raw(broker: &Broker, events: &BTreeSet<String>) {
+    let topics = Topics::at(&broker.address());
+    within(Duration::from_secs(240), "events in raw-rsvps", || {
+        let ends = topics.ends("raw-rsvps")?;
+        if ends.values().sum::<i64>() < events.len() as i64 {
+            return None;
+        }
+        let records = topics.read("raw-rsvps").into_iter();
+        let there: BTreeSet<_> =
+            records.map(|one| String::from_utf8(one.payload).expect("text")).collect();
+        events.is_subset(&there).then_some(())
+    });
 }
 
 #[test]

@@ -69,6 +69,12 @@ impl Broker {
         self.await_answer();
     }
 
+    /// Starts an empty one in its place after [`Broker::kill`]: another cluster, on the same port, without any topic.
+    pub fn start_empty(&mut self) {
+        std::fs::remove_dir_all(self.setup.data()).expect("removing its data");
+        self.start_again();
+    }
+
     fn await_answer(&self) {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", self.address())
@@ -158,12 +164,16 @@ impl Setup {
         self.directory.path().join("files")
     }
 
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("kafka")
+    }
+
     fn spawn(&self) -> Child {
         let listeners = self.listeners.iter().flat_map(|listener| ["--listener", listener]);
         Command::new("bash")
             .arg(self.files().join("run"))
             .arg("--data")
-            .arg(self.directory.path().join("kafka"))
+            .arg(self.data())
             .args(["--port", &self.port.to_string()])
             .args(listeners)
             .stdin(Stdio::null())

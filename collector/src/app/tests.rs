@@ -10,7 +10,7 @@ use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
-use crate::config::Source;
+use crate::config::Source as Section;
 
 /// The value of a counter or gauge with one label value or none.
 fn value(registry: &Registry, name: &str, label: Option<&str>) -> u64 {
@@ -36,15 +36,25 @@ fn run(
     cluster: &MockCluster<'_, rdkafka::producer::DefaultProducerContext>,
     log: &TempDir,
 ) -> Sandbox {
+    run_with(listener, cluster, log, |_| {})
+}
+
+fn run_with(
+    listener: &TcpListener,
+    cluster: &MockCluster<'_, rdkafka::producer::DefaultProducerContext>,
+    log: &TempDir,
+    change: impl FnOnce(&mut Config),
+) -> Sandbox {
     let mut config = Config::default();
     config.kafka.brokers = cluster.bootstrap_servers();
-    let source = Source {
+    let source = Section {
         url: format!("ws://{}/2/rsvps", listener.local_addr().unwrap()).into(),
         reconnect_base_ms: 1,
-        ..Source::rsvps()
+        ..Section::rsvps()
     };
     config.source.insert("rsvps", source);
     config.log.path = log.path().to_owned();
+    change(&mut config);
     config.validate().unwrap();
     let (registry, readiness, shutdown) =
         (Registry::new(), Readiness::default(), CancellationToken::new());
@@ -64,6 +74,17 @@ impl Sandbox {
             tokio::task::yield_now().await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_source_that_panics_ends_the_others_and_is_an_error() {
+    let (mut sources, stop) = (JoinSet::new(), CancellationToken::new());
+    sources.spawn(stop.clone().cancelled_owned());
+    sources.spawn(async { panic!("a source has a defect") });
+    assert!(matches!(ended(&mut sources, &stop).await, Err(Error::Panicked)));
+    let (mut sources, stop) = (JoinSet::new(), CancellationToken::new());
+    sources.spawn(async {});
+    assert!(ended(&mut sources, &stop).await.is_ok() && !stop.is_cancelled());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,8 +132,9 @@ async fn poison_becomes_dead_letters_and_the_stream_goes_on() {
         matches!(feed.next().await, Some(Ok(Message::Close(Some(frame)))) if u16::from(frame.code) == 1001)
     );
     collector.running.await.unwrap().unwrap();
-    let (_, left) = MessageLog::open(log.path(), common::message_log::Options::default()).unwrap();
-    assert_eq!((left.pending, left.failed), (0, 0));
+    let (_, _, left) =
+        MessageLog::open(log.path(), common::message_log::Options::default()).unwrap();
+    assert_eq!((left.pending(), left.failed), (0, vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,6 +167,57 @@ async fn a_restarted_collector_asks_for_what_came_after_its_log() {
         collector.running.await.unwrap().unwrap();
     }
     assert_eq!(queries, ["", "since_mtime=0", "since_mtime=62"], "all of the last eight are older");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sources_have_a_connection_a_cursor_and_metrics_each() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("raw-rsvps", 4, 1).unwrap();
+    cluster.create_topic("raw-rsvps-dlq", 1, 1).unwrap();
+    let (a, b) = (
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    );
+    let log = TempDir::new().unwrap();
+    let collector = run_with(&a, &cluster, &log, |config| {
+        let url = format!("ws://{}/2/rsvps", b.local_addr().unwrap()).into();
+        config.source.insert("second", Section { url, reconnect_base_ms: 1, ..Section::rsvps() });
+    });
+    let mut feeds = Vec::new();
+    let connects = |source| {
+        value(&collector.registry, "millrace_collector_source_connects_total", Some(source))
+    };
+    for (listener, source) in [(&a, "rsvps"), (&b, "second")] {
+        feeds.push(accept_async(listener.accept().await.unwrap().0).await.unwrap());
+        while connects(source) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let is_missing = collector.readiness.unmet().contains_key("source");
+        assert!(is_missing || source == "second", "the other one is not connected");
+    }
+    while collector.readiness.unmet().contains_key("source") {
+        tokio::task::yield_now().await;
+    }
+    for (number, feed) in feeds.iter_mut().enumerate() {
+        for id in 0..=number {
+            let event = format!(r#"{{"rsvp_id":"{number}-{id}","response":"yes"}}"#);
+            feed.send(Message::text(event)).await.unwrap();
+        }
+    }
+    collector.until("millrace_collector_published_events_total", 3).await;
+    let received = |source| {
+        value(&collector.registry, "millrace_collector_received_messages_total", Some(source))
+    };
+    assert_eq!((received("rsvps"), received("second")), (1, 2));
+    drop(feeds.remove(0));
+    let reconnected = a.accept().await.unwrap().0;
+    let _feed = accept_async(reconnected).await.unwrap();
+    while connects("rsvps") < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(connects("second"), 1, "the other one stays");
+    collector.shutdown.cancel();
+    collector.running.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -132,24 +132,9 @@ const OWN_HEADERS: [&str; 7] = [
 // === impl Sources ===
 
 impl Sources {
-    /// The one source that is followed.
-    ///
-    /// # Errors
-    /// A message for the user, when there is not exactly one.
-    pub fn only(&self) -> Result<(&str, &Source), String> {
-        let mut sources = self.0.iter();
-        match (sources.next(), sources.next()) {
-            (Some((name, source)), None) => Ok((name, source)),
-            (None, _) => Err("source: write a section [source.NAME] with its url".to_owned()),
-            (Some(_), Some(_)) => {
-                let names: Vec<_> = self.0.keys().map(String::as_str).collect();
-                Err(format!(
-                    "source: one collector follows one source, but there are {}: {}; start a collector for each",
-                    names.len(),
-                    names.join(", ")
-                ))
-            }
-        }
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Source)> {
+        self.0.iter().map(|(name, source)| (name.as_str(), source))
     }
 
     /// Adds a source, or replaces the one of this name.
@@ -159,7 +144,10 @@ impl Sources {
 
     /// What is wrong, one line for each fault, which begins with the key.
     pub(super) fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<_> = self.only().err().into_iter().collect();
+        let mut problems = Vec::new();
+        if self.0.is_empty() {
+            problems.push("source: write a section [source.NAME] with its url".to_owned());
+        }
         for (name, source) in &self.0 {
             let plain =
                 |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';

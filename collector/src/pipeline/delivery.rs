@@ -1,73 +1,88 @@
-//! Entries on their way to Kafka, and what follows from its answers: forget, dead-letter, or send again.
+//! The delivery thread: it sends what is in the log to Kafka, and does what follows from the answers.
 //!
-//! librdkafka fails a whole batch for one record that Kafka does not want. So only a record that is
-//! refused when it is sent *alone* is condemned: after a refusal everything in flight is awaited, then the
-//! refused records are sent one by one, in their order.
+//! It pulls: what has just arrived comes from memory, what is behind from the log, page by page. While Kafka takes nothing,
+//! whatever the reason, the journal goes on. [`Outbox`] says what is due; a restart, an outage and a refusal differ only in
+//! where it begins again.
+//!
+//! | Kafka's answer | done |
+//! |---|---|
+//! | acknowledged | settled |
+//! | refused for the record's time | a new producer; records are dated back until they are taken: this clock is ahead of Kafka's |
+//! | refused for its size, the first time | a new producer, whose batches are no larger than what the topics take |
+//! | refused, or an unknown answer | what is not on its way is taken back, and again until the rest is answered for; what was taken back is looked for in Kafka; all is sent again in its order, the refused records alone |
+//! | refused alone, or three times an unknown answer | moved to `failed`, sent to the dead letters |
+//! | a dead letter refused | it stays in `failed`, tried again at the next start |
+//! | lost, or the producer is broken | a new producer; topics that are missing are made; what is pending is read back and sent again |
+//! | none for 30 s, while Kafka answers other requests | the same |
 //!
 //! When batches of several partitions are refused at once, an idempotent producer of librdkafka may send one of
 //! them again for ever. So after a refusal that concerns all records (their time, a batch's size) the producer is
 //! given up at once, and after any other one when it does not answer within [`ANSWER_DEADLINE`].
 //!
-//! | Kafka's answer | done |
-//! |---|---|
-//! | acknowledged | forgotten |
-//! | refused for the record's time | a new producer; records are dated back until they are taken: this clock is ahead of Kafka's |
-//! | refused for its size, the first time | a new producer, whose batches are no larger than what the topics take |
-//! | refused, or an unknown answer [`ATTEMPTS`] times, alone | moved to `failed`, sent to the dead letters |
-//! | a dead letter refused | it stays in `failed`, tried again at the next start |
-//! | lost, or the producer is broken | a new producer; what is pending is read back and sent again |
-//!
 //! When the credentials for Kafka change there is a new producer too.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::admin::Condition;
 use common::backoff::Backoff;
 use common::clock::Clock;
 use common::event::Reason;
-use common::kafka::{Kafka, Rotation, Topic, reader};
-use common::message_log::{Entry, Family, Sequence};
+use common::kafka::{Kafka, Rotation};
+use common::message_log::{Entry, Error as LogError, Family, MessageLog, Sequence};
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::journal::{Journal, Refused};
+use super::arrivals::{Arrivals, News};
+use super::backlog::{Backlog, Found};
+use super::outbox::{Due, Outbox, Place, Verdict};
 use super::wait::{Halt, Step, Waiter};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::publisher::{Publisher, Report, Reports, Unsent};
-use crate::read_back::{Arrived, read_back};
+use crate::receipt::Receipts;
 use crate::traces::Traces;
+use ledger::Ledger;
+use silence::Silence;
 
-/// Entries that are read from the log at once when it is sent again.
-const PAGE: usize = 256;
-/// What librdkafka sends together at most, unless it is told otherwise.
-const BATCH_BYTES: usize = 1_000_000;
+mod ledger;
+mod producer;
+mod silence;
+
 /// How long a producer that was refused something may be silent about the rest.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
-/// How often a record is sent alone that Kafka answers with an error we do not know.
-const ATTEMPTS: u32 = 3;
-/// How far records are dated back at first: Kafka takes what is an hour ahead of its clock.
-const HOUR_MS: i64 = 3_600_000;
-/// A clock further ahead than so is not what a refusal for the time is about.
-const MAX_BACK_MS: i64 = 100 * 366 * 24 * HOUR_MS;
+/// How long the thread sleeps when nothing happens; then it looks after the producer and the log.
+const TICK: Duration = Duration::from_secs(1);
+/// How often a producer that was refused something is asked to give back what it has not sent.
+const TAKE_BACK: Duration = Duration::from_millis(20);
+/// How many entries are sent before answers are looked at.
+const TURN: usize = 1024;
 
-/// The producer, and what it has not answered for.
+/// The state of the delivery thread.
 pub(super) struct Delivery {
     kafka: Kafka,
+    log: MessageLog,
+    arrivals: Arc<Arrivals>,
+    receipts: Arc<Receipts>,
+    outbox: Outbox,
+    backlog: Backlog,
+    ledger: Ledger,
     publisher: Publisher,
     reports: Arc<Reports>,
-    /// How many entries were sent and are not answered.
-    in_flight: usize,
-    /// Those of them that went to the dead letters.
+    /// The reasons of the dead letters that are in flight.
     dead_letters: HashMap<Sequence, Reason>,
-    /// Entries that were refused, not necessarily alone.
-    refused: BTreeMap<Sequence, RDKafkaErrorCode>,
-    /// How often each entry got an unknown answer.
-    unknown: HashMap<Sequence, u32>,
     /// The producer lost a record or takes none.
     broken: Option<String>,
+    /// The producer with the new credentials, which waits for the answers of the old one.
+    renewal: Option<Publisher>,
+    /// Since when answers are awaited before anything more is sent.
+    draining: Option<Instant>,
+    /// Since a refusal: how many records the producer gave back.
+    taken_back: Option<usize>,
+    silence: Silence,
     rebuild_backoff: Backoff,
+    /// Whether the producer's queue was full when an entry was to be sent.
+    is_full: bool,
     /// What is sent together at most, if it is less than usual.
     batch_bytes: Option<usize>,
     /// Whether the topics' limits were asked for since a producer broke.
@@ -75,417 +90,405 @@ pub(super) struct Delivery {
     /// How far records are dated back.
     back_ms: i64,
     clock: Clock,
+    /// What times of the outbox count from.
+    began: Instant,
     reachable: Condition,
     metrics: Metrics,
     waiter: Waiter,
     rotation: Rotation,
     traces: Traces,
+    closed: bool,
+}
+
+/// What the delivery shares with the journal, and what it works with.
+pub(super) struct Parts {
+    pub(super) kafka: Kafka,
+    pub(super) log: MessageLog,
+    pub(super) arrivals: Arc<Arrivals>,
+    pub(super) receipts: Arc<Receipts>,
+    pub(super) outbox: Outbox,
+    pub(super) backlog: Backlog,
+    pub(super) clock: Clock,
+    pub(super) reachable: Condition,
+    pub(super) metrics: Metrics,
+    pub(super) waiter: Waiter,
+    pub(super) traces: Traces,
+}
+
+/// Why no more is sent now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    /// There is more: it was the turn of the answers.
+    Turn,
+    /// Nothing is due, or it cannot be sent.
+    Nothing,
 }
 
 impl Delivery {
-    /// Builds the producer for the log of this instance, inside a runtime.
+    /// Builds the producer, inside a runtime.
     ///
     /// # Errors
     /// When the settings cannot be used.
-    pub(super) fn new(
-        kafka: &Kafka,
-        instance: &str,
-        clock: Clock,
-        reachable: Condition,
-        metrics: Metrics,
-        waiter: Waiter,
-        traces: Traces,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(parts: Parts) -> Result<Self, Error> {
+        let Parts { kafka, log, arrivals, receipts, outbox, backlog, clock, .. } = parts;
+        let Parts { reachable, metrics, waiter, traces, .. } = parts;
         let rotation = kafka.watch_credentials(waiter.deadline().child_token());
-        let publisher = Publisher::new(kafka, instance, None, reachable.clone(), traces.clone())?;
+        let publisher =
+            Publisher::new(&kafka, log.instance(), None, reachable.clone(), traces.clone())?;
         Ok(Self {
-            kafka: kafka.clone(),
+            ledger: Ledger::new(log.clone(), clock, metrics.clone()),
+            kafka,
+            log,
+            arrivals,
+            receipts,
+            outbox,
+            backlog,
             reports: publisher.reports(),
             publisher,
-            in_flight: 0,
             dead_letters: HashMap::new(),
-            refused: BTreeMap::new(),
-            unknown: HashMap::new(),
             broken: None,
+            renewal: None,
+            draining: None,
+            taken_back: None,
+            silence: Silence::new(Instant::now()),
             rebuild_backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(30)),
+            is_full: false,
             batch_bytes: None,
             fitted: false,
             back_ms: 0,
             clock,
+            began: Instant::now(),
             reachable,
             metrics,
             waiter,
             rotation,
             traces,
+            closed: false,
         })
     }
 
-    /// Makes the topics ready, and sends what the log holds.
-    pub(super) fn start(&mut self, journal: &mut Journal) -> Step {
-        let kafka = self.kafka.clone();
-        let topics = [Topic::Raw, Topic::DeadLetters];
-        let reachable = self.reachable.clone();
-        self.waiter.wait(async move { kafka.ensure_topics(&topics, Some(&reachable)).await })??;
-        self.resend(journal)?;
-        self.reachable.set();
-        Ok(())
+    /// Works until the journal has ended and everything is delivered, or until the drain deadline. Blocks.
+    ///
+    /// # Errors
+    /// An error that trying again cannot solve. Logged entries that are not delivered stay in the log.
+    pub(super) fn run(mut self) -> Result<(), Error> {
+        match self.work() {
+            Err(Halt::Failed(error)) => return Err(error),
+            Err(Halt::Deadline) => {
+                self.take_news();
+                tracing::warn!(
+                    pending = self.outbox.pending(),
+                    "drain deadline reached; the rest is in the log and will be sent at the next start"
+                );
+            }
+            Ok(()) => tracing::info!(failed = self.outbox.failures(), "drained"),
+        }
+        self.close()
     }
 
-    /// Whether answers are outstanding.
-    pub(super) fn is_idle(&self) -> bool {
-        self.in_flight == 0 && self.refused.is_empty()
-    }
-
-    /// Resolves when Kafka has answered something, or a new producer is due.
-    pub(super) fn answered(&self) -> impl Future<Output = ()> {
-        let (reports, rotation) = (Arc::clone(&self.reports), self.rotation.clone());
-        async move {
-            tokio::select! {
-                () = reports.some() => {}
-                () = rotation.due() => {}
+    fn work(&mut self) -> Step {
+        self.ledger.count(&self.outbox, &self.backlog);
+        self.start()?;
+        loop {
+            self.waiter.check()?;
+            self.take_reports()?;
+            self.take_news();
+            self.mend_producer()?;
+            self.take_back()?;
+            let pause = self.send_due()?;
+            self.defer_stuck()?;
+            self.ledger.record(&self.outbox)?;
+            self.ledger.count(&self.outbox, &self.backlog);
+            if self.closed && self.outbox.is_done() {
+                return Ok(());
+            }
+            if pause == Pause::Nothing {
+                self.wait()?;
             }
         }
     }
 
-    /// All entries that were handed to the producer so far are in the log.
-    pub(super) fn logged(&self) {
-        self.traces.logged();
+    /// Waits until something happens.
+    fn wait(&mut self) -> Step {
+        let (reports, rotation) = (Arc::clone(&self.reports), self.rotation.clone());
+        let (arrivals, renews) = (Arc::clone(&self.arrivals), self.renewal.is_some());
+        let tick = if self.taken_back.is_some() { TAKE_BACK } else { TICK };
+        let idle = self.waiter.wait(async {
+            tokio::select! {
+                () = reports.some() => false,
+                () = rotation.due(), if !renews => false,
+                () = arrivals.some() => false,
+                () = tokio::time::sleep(tick) => true,
+            }
+        })?;
+        if idle && tick == TICK {
+            self.publisher.probe();
+        }
+        Ok(())
     }
 
-    /// Looks whether a Kafka that did not answer does so now.
-    pub(super) fn probe(&self) {
-        self.publisher.probe();
+    /// Waits for `future`, and keeps the books meanwhile.
+    fn await_with_books<T>(&mut self, future: impl Future<Output = T>) -> Step<T> {
+        let mut future = std::pin::pin!(future);
+        loop {
+            // A timer can only be made inside the runtime.
+            let waiting = async { tokio::time::timeout(TICK, future.as_mut()).await };
+            if let Ok(output) = self.waiter.wait(waiting)? {
+                return Ok(output);
+            }
+            self.take_news();
+            self.ledger.record(&self.outbox)?;
+            self.ledger.count(&self.outbox, &self.backlog);
+        }
+    }
+
+    /// Takes in what the journal has written.
+    fn take_news(&mut self) {
+        let News { entries, end, synced, cursors, closed, .. } = self.arrivals.take();
+        self.outbox.arrived(end);
+        self.outbox.synced(synced);
+        self.backlog.add(entries);
+        self.ledger.cursors.extend(cursors);
+        self.closed = closed;
+    }
+
+    /// Does what follows from Kafka's answers.
+    fn take_reports(&mut self) -> Step {
+        let (mut refused, reports) = (Vec::new(), self.reports.take());
+        if !reports.is_empty() {
+            self.silence.broken(Instant::now());
+        }
+        for (sequence, report) in reports {
+            let reason = self.dead_letters.remove(&sequence);
+            match report {
+                Report::Delivered => {
+                    if reason.is_none() {
+                        self.rebuild_backoff.reset();
+                    }
+                    self.delivered(sequence, reason);
+                }
+                Report::Refused(code) | Report::Unknown(code) => refused.push((sequence, code)),
+                Report::Returned => {
+                    *self.taken_back.get_or_insert_default() += 1;
+                    self.outbox.returned(sequence);
+                }
+                Report::Lost(code) => self.broken = Some(code.to_string()),
+            }
+        }
+        if refused.is_empty() {
+            return Ok(());
+        }
+        if let Some(why) = self.adapt(&refused)? {
+            tracing::info!(why, "a new kafka producer sends what the log holds");
+            return self.replace_producer();
+        }
+        for (sequence, code) in refused {
+            let verdict = self.outbox.refused(sequence, Report::is_refusal(code));
+            if verdict == Verdict::Condemned {
+                self.condemn(sequence, code)?;
+            }
+        }
+        if self.outbox.is_draining() {
+            self.taken_back.get_or_insert_default();
+        }
+        Ok(())
+    }
+
+    /// Kafka has an entry, as a dead letter if there is a `reason`.
+    fn delivered(&mut self, sequence: Sequence, reason: Option<Reason>) {
+        let Some(place) = self.outbox.delivered(sequence) else { return };
+        self.backlog.settle(sequence);
+        if let Place::Aside(family) = place {
+            self.ledger.removed.push((family, sequence));
+        }
+        self.ledger.settled += 1;
+        match reason {
+            None => self.metrics.published.inc(),
+            Some(reason) => {
+                self.metrics.dead_letters.with_label_values(&[reason.as_str()]).inc();
+            }
+        }
+        self.receipts.release(sequence);
+    }
+
+    /// Sends what is due, as far as the producer takes it.
+    fn send_due(&mut self) -> Step<Pause> {
+        for _ in 0..TURN {
+            if self.broken.is_some() {
+                return Ok(Pause::Turn);
+            }
+            let Some(due) = self.outbox.due() else { return Ok(Pause::Nothing) };
+            let entry = match self.entry(due) {
+                Ok(Some(entry)) => entry,
+                Ok(None) => continue,
+                Err(error) if error.retryable() => {
+                    tracing::warn!(%error, "what is behind cannot be read now");
+                    return Ok(Pause::Nothing);
+                }
+                Err(error) => return Err(error.into()),
+            };
+            match self.try_send(due.sequence, &entry) {
+                Ok(()) => {
+                    self.is_full = false;
+                    self.outbox.sent(due, self.now_ms());
+                }
+                Err(Unsent::Full) => {
+                    if !self.is_full {
+                        self.metrics.queue_full.inc();
+                    }
+                    self.is_full = true;
+                    if due.place == Place::Group {
+                        self.backlog.put_back(due.sequence, entry);
+                    }
+                    return Ok(Pause::Nothing);
+                }
+                // It did not leave this process, so that it is this record alone that is refused.
+                Err(Unsent::Refused(code)) => self.condemn_entry(due.sequence, entry, code)?,
+                Err(Unsent::Broken(error)) => self.broken = Some(error.to_string()),
+            }
+        }
+        Ok(Pause::Turn)
+    }
+
+    /// Times of the outbox.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Takes the entry that is due; `None` if it cannot be read, and never will be.
+    fn entry(&mut self, due: Due) -> Result<Option<Entry>, LogError> {
+        match due.place {
+            Place::Group => match self.backlog.take(due.sequence, self.outbox.end())? {
+                Found::Entry(entry) => Ok(Some(entry)),
+                Found::Damaged(ranges) => {
+                    self.lose(&ranges);
+                    Ok(None)
+                }
+            },
+            Place::Aside(family) => match self.log.get(family, due.sequence) {
+                Ok(Some(entry)) => Ok(Some(entry)),
+                Err(error) if error.retryable() => Err(error),
+                Ok(None) | Err(_) => {
+                    let sequence = due.sequence;
+                    tracing::error!(%sequence, ?family, "an entry of the message log is damaged, and is lost");
+                    self.metrics.damaged.inc();
+                    self.outbox.forget(sequence);
+                    self.ledger.removed.push((family, sequence));
+                    Ok(None)
+                }
+            },
+        }
+    }
+
+    /// These ranges of the groups cannot be read.
+    fn lose(&mut self, ranges: &[(Sequence, Sequence)]) {
+        for &(start, end) in ranges {
+            let entries = self.outbox.lost(start, end);
+            if entries > 0 {
+                tracing::error!(%start, %end, entries, "entries of the message log are damaged, and are lost");
+                self.metrics.damaged.inc_by(entries);
+            }
+        }
     }
 
     /// Hands an entry to the producer, which may not take it now.
-    pub(super) fn try_send(&mut self, sequence: Sequence, entry: &Entry) -> Result<(), Unsent> {
+    fn try_send(&mut self, sequence: Sequence, entry: &Entry) -> Result<(), Unsent> {
         // A dead letter has the time at which it is written: its event may be older than the topic keeps.
         let now_ms = if entry.reason.is_some() { self.clock.now_ms() } else { entry.received_ms };
         self.publisher.send(sequence, entry, now_ms.saturating_sub(self.back_ms))?;
-        self.in_flight += 1;
         if let Some(reason) = entry.reason {
             self.dead_letters.insert(sequence, reason);
         }
         Ok(())
     }
 
-    /// Hands a logged entry to the producer, waiting while it is full. A broken producer, and one whose credentials have
-    /// changed, is left to [`settle`](Self::settle), which sends all that is pending again.
-    pub(super) fn send(
-        &mut self,
-        journal: &mut Journal,
-        sequence: Sequence,
-        entry: &Entry,
-    ) -> Step {
-        while self.broken.is_none() && !self.rotation.is_due() {
-            match self.try_send(sequence, entry) {
-                Ok(()) => return Ok(()),
-                Err(Unsent::Full) => {
-                    self.metrics.queue_full.inc();
-                    self.waiter.wait(self.answered())?;
-                    self.take_reports(journal)?;
-                }
-                // It did not leave this process, so that it is this record alone that is refused.
-                Err(Unsent::Refused(code)) => return self.condemn(journal, sequence, code),
-                Err(Unsent::Broken(error)) => self.broken = Some(error.to_string()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Does what follows from Kafka's answers, and mends the producer if it broke.
-    pub(super) fn settle(&mut self, journal: &mut Journal) -> Step {
-        self.take_reports(journal)?;
+    /// Moves an entry that Kafka does not want to `failed`, and sends an event to the dead letters.
+    fn condemn(&mut self, sequence: Sequence, code: RDKafkaErrorCode) -> Step {
+        let place = self.outbox.place(sequence);
         loop {
-            if self.rotation.is_due() {
-                self.renew(journal)?;
-            } else if let Some(why) = self.broken.take() {
-                self.rebuild(journal, &why)?;
-            } else if self.refused.is_empty() {
-                return Ok(());
-            } else if let Some(why) = self.adapt()? {
-                self.refused.clear();
-                tracing::info!(why, "a new kafka producer sends what the log holds");
-                self.replace_producer(journal)?;
-            } else {
-                self.send_refused_alone(journal)?;
-            }
-        }
-    }
-
-    /// Gives the producer up and takes in what it still delivered, so that it is not sent again.
-    pub(super) fn close(self, journal: &mut Journal) -> Step {
-        drop(self.publisher);
-        for (sequence, report) in self.reports.take() {
-            if report == Report::Delivered {
-                journal.acknowledge(sequence, self.dead_letters.get(&sequence).copied())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn take_reports(&mut self, journal: &mut Journal) -> Step {
-        for (sequence, report) in self.reports.take() {
-            self.in_flight = self.in_flight.saturating_sub(1);
-            let reason = self.dead_letters.remove(&sequence);
-            match report {
-                Report::Delivered => {
-                    self.unknown.remove(&sequence);
-                    if reason.is_none() {
-                        self.rebuild_backoff.reset();
-                    }
-                    journal.acknowledge(sequence, reason)?;
+            let entry = match place {
+                Place::Group => self.backlog.read(sequence),
+                Place::Aside(family) => self.log.get(family, sequence),
+            };
+            match entry {
+                Ok(Some(entry)) => return self.condemn_entry(sequence, entry, code),
+                // It is met again when it is to be sent, and counted as damaged.
+                Ok(None) => {
+                    self.outbox.rewind();
+                    return Ok(());
                 }
-                Report::Refused(code) | Report::Unknown(code) => {
-                    self.refused.insert(sequence, code);
-                }
-                Report::Lost(code) => self.broken = Some(code.to_string()),
+                Err(error) if error.retryable() => self.pause(TICK)?,
+                Err(error) => return Err(error.into()),
             }
         }
-        journal.count();
-        Ok(())
     }
 
-    /// Changes how all records are sent, when that is what a refusal was about; gives the reason.
-    fn adapt(&mut self) -> Step<Option<&'static str>> {
-        if self.refused.values().any(is_time) && self.date_back() {
-            return Ok(Some("records are dated back"));
-        }
-        if self.fitted || !self.refused.values().any(is_size) {
-            return Ok(None);
-        }
-        self.fitted = true;
-        for topic in [Topic::Raw, Topic::DeadLetters] {
-            let kafka = self.kafka.clone();
-            let limit = self.waiter.wait(async move { kafka.max_message_bytes(topic).await })?;
-            // A broker that does not say so for one topic does not for the other.
-            let Some(limit) = limit else { break };
-            if limit < self.batch_bytes.unwrap_or(BATCH_BYTES) {
-                self.batch_bytes = Some(limit);
-            }
-        }
-        Ok(self.batch_bytes.map(|_limit| "a topic takes smaller batches than usual"))
-    }
-
-    /// Finds out which of the refused entries it is that Kafka does not want.
-    fn send_refused_alone(&mut self, journal: &mut Journal) -> Step {
-        self.await_answers(journal)?;
-        let mut suspects = std::mem::take(&mut self.refused);
-        while self.broken.is_none()
-            && let Some((sequence, _)) = suspects.pop_first()
-        {
-            self.send_alone(journal, sequence)?;
-        }
-        self.refused.append(&mut suspects);
-        Ok(())
-    }
-
-    /// Waits until nothing is in flight, or the producer is broken (also by being silent), or a new one is due.
-    fn await_answers(&mut self, journal: &mut Journal) -> Step {
-        while self.in_flight > 0 && self.broken.is_none() && !self.rotation.is_due() {
-            let answered = self.answered();
-            // A timer can only be made inside the runtime.
-            let answered = async { tokio::time::timeout(ANSWER_DEADLINE, answered).await };
-            match self.waiter.wait(answered)? {
-                Ok(()) => self.take_reports(journal)?,
-                Err(_) => self.broken = Some("no answer after a refusal".to_owned()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends an entry and awaits the answer, until there is one that says what to do with it.
-    fn send_alone(&mut self, journal: &mut Journal, sequence: Sequence) -> Step {
-        let Some(entry) = journal.entry(sequence)? else { return Ok(()) };
-        loop {
-            self.send(journal, sequence, &entry)?;
-            self.await_answers(journal)?;
-            let Some(code) = self.refused.remove(&sequence) else { return Ok(()) };
-            if is_time(&code) && self.back_ms < MAX_BACK_MS {
-                self.refused.insert(sequence, code);
-                return Ok(());
-            }
-            let unknown = self.unknown.entry(sequence).or_default();
-            *unknown += 1;
-            if !Report::is_refusal(code) && *unknown < ATTEMPTS {
-                let delay = self.rebuild_backoff.next_delay(&mut rand::rng());
-                tracing::warn!(%sequence, %code, "kafka answers with an error that is not known, sending again");
-                self.waiter.pause(delay)?;
-                continue;
-            }
-            self.unknown.remove(&sequence);
-            return self.condemn(journal, sequence, code);
-        }
-    }
-
-    /// Dates records back, twice as far as before; false when it is not the clock.
-    fn date_back(&mut self) -> bool {
-        if self.back_ms >= MAX_BACK_MS {
-            return false;
-        }
-        let back_ms = (2 * self.back_ms).max(HOUR_MS);
-        self.back_ms = back_ms;
-        self.metrics.dated_back.set(back_ms);
-        tracing::warn!(
-            back_ms,
-            "kafka refuses the records' time: this clock is ahead of kafka's, or kafka's is behind; records are dated back"
-        );
-        true
-    }
-
-    /// Moves an entry that Kafka does not want to `failed`, and an event to the dead letters.
-    fn condemn(
+    fn condemn_entry(
         &mut self,
-        journal: &mut Journal,
         sequence: Sequence,
+        mut entry: Entry,
         code: RDKafkaErrorCode,
     ) -> Step {
-        match journal.refuse(sequence)? {
-            Refused::DeadLetter(entry) => {
-                let bytes = entry.payload.len();
-                tracing::warn!(%sequence, %code, bytes, "kafka refuses an event, sending it to the dead letters");
-                self.send(journal, sequence, &entry)
-            }
-            Refused::Kept => {
-                tracing::error!(%sequence, %code, "kafka refuses a dead letter; it stays in the log until the topic takes it");
-                Ok(())
-            }
-        }
-    }
-
-    /// A new producer, and everything again that the old one did not get an answer for.
-    fn rebuild(&mut self, journal: &mut Journal, why: &str) -> Step {
-        let delay = self.rebuild_backoff.next_delay(&mut rand::rng());
-        tracing::error!(
-            why,
-            pending = journal.log().pending(),
-            delay_ms = delay.as_millis(),
-            "the kafka producer is given up for a new one"
-        );
-        self.metrics.producer_rebuilds.inc();
-        self.reachable.unset(format!("building a new producer: {why}"));
-        self.waiter.pause(delay)?;
-        (self.batch_bytes, self.fitted) = (None, false);
-        self.replace_producer(journal)
-    }
-
-    /// A new producer with the changed credentials. The old one answers first for what it has, unless it is silent, because
-    /// Kafka does not take the former credentials any more.
-    fn renew(&mut self, journal: &mut Journal) -> Step {
-        self.rotation.acknowledge();
-        let publisher = match self.new_publisher(journal) {
-            Ok(publisher) => publisher,
-            // If the files have changed once more and do not fit together, the watch tells when they do again.
-            Err(error) => {
-                tracing::warn!(%error, "the former producer stays");
+        let is_dead_letter = entry.reason.is_some();
+        let place = self.outbox.place(sequence);
+        self.outbox.condemned(sequence, is_dead_letter);
+        if is_dead_letter {
+            tracing::error!(%sequence, %code, "kafka refuses a dead letter; it stays in the log until the topic takes it");
+            if place == Place::Aside(Family::Failed) {
                 return Ok(());
             }
-        };
-        self.await_answers(journal)?;
-        self.broken = None;
-        self.refused.clear();
-        self.take_over(publisher, journal)
+        } else {
+            let bytes = entry.payload.len();
+            tracing::warn!(%sequence, %code, bytes, "kafka refuses an event, sending it to the dead letters");
+        }
+        entry.reason.get_or_insert(Reason::RefusedByKafka);
+        if let Place::Aside(family) = place {
+            self.ledger.removed.push((family, sequence));
+        }
+        if self.outbox.failures() > self.log.max_failed()
+            && let Some(evicted) = self.outbox.oldest(Family::Failed)
+        {
+            self.outbox.forget(evicted);
+            self.ledger.removed.push((Family::Failed, evicted));
+            self.metrics.evicted.inc();
+            tracing::error!(sequence = %evicted, "a refused entry is lost, because more than log.max_failed of them wait");
+        }
+        self.backlog.settle(sequence);
+        self.ledger.moved.push((Family::Failed, sequence, entry));
+        self.write_moves()
     }
 
-    fn replace_producer(&mut self, journal: &mut Journal) -> Step {
-        let publisher = self.new_publisher(journal)?;
-        self.take_over(publisher, journal)
-    }
-
-    fn new_publisher(&self, journal: &Journal) -> Result<Publisher, Error> {
-        Publisher::new(
-            &self.kafka,
-            journal.log().instance(),
-            self.batch_bytes,
-            self.reachable.clone(),
-            self.traces.clone(),
-        )
-    }
-
-    fn take_over(&mut self, publisher: Publisher, journal: &mut Journal) -> Step {
-        let reports = std::mem::replace(&mut self.reports, publisher.reports());
-        // Dropping the old producer makes it answer for all that it holds. Only what it delivered counts:
-        // the rest is sent again in any case.
-        drop(std::mem::replace(&mut self.publisher, publisher));
-        for (sequence, report) in reports.take() {
-            if report == Report::Delivered {
-                journal.acknowledge(sequence, self.dead_letters.get(&sequence).copied())?;
-            }
+    /// Writes entries to the families that they belong to now, and tries until that has succeeded.
+    fn write_moves(&mut self) -> Step {
+        while !self.ledger.moved.is_empty() && !self.ledger.write(&self.outbox)? {
+            self.pause(TICK)?;
         }
-        self.in_flight = 0;
-        self.dead_letters.clear();
-        self.start(journal)
-    }
-
-    /// Finds out which entries of the log reached Kafka, and sends the others.
-    fn resend(&mut self, journal: &mut Journal) -> Step {
-        let (pending, failed) = (journal.log().pending(), journal.log().failures());
-        if pending + failed == 0 {
-            return Ok(());
-        }
-        let arrived = self.arrived(journal)?;
-        for (&sequence, &reason) in &arrived {
-            journal.acknowledge(sequence, reason)?;
-        }
-        self.metrics.read_back.inc_by(arrived.len() as u64);
-        // So that the next start, should it come soon, need not look at them again.
-        journal.truncate()?;
-        self.send_refused_alone(journal)?;
-        let mut sent = 0;
-        for family in [Family::Transient, Family::Failed] {
-            let mut after = None;
-            loop {
-                let page = journal.page(family, after, PAGE)?;
-                let Some((last, _)) = page.last() else { break };
-                after = Some(*last);
-                for (sequence, entry) in &page {
-                    self.send(journal, *sequence, entry)?;
-                    sent += 1;
-                }
-            }
-        }
-        tracing::info!(
-            pending,
-            failed,
-            in_kafka = arrived.len(),
-            sent,
-            "entries of the log that were not acknowledged"
-        );
         Ok(())
     }
 
-    fn arrived(&mut self, journal: &mut Journal) -> Step<Arrived> {
-        let mut oldest = i64::MAX;
-        for family in [Family::Transient, Family::Failed] {
-            for (_, entry) in journal.page(family, None, 1)? {
-                oldest = oldest.min(entry.received_ms);
-            }
+    /// Copies entries out of their groups that Kafka does not answer for, so that the groups can go.
+    fn defer_stuck(&mut self) -> Step {
+        if matches!(self.backlog, Backlog::Memory(_)) {
+            return Ok(());
         }
-        let since = oldest.saturating_sub(self.back_ms);
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        loop {
-            match read_back(&self.kafka, journal.log(), since, self.waiter.deadline()) {
-                Err(reader::Error::Stopped(_)) => return Err(Halt::Deadline),
-                Err(error) if error.retryable() => {
-                    tracing::warn!(%error, "reading back again");
-                    self.waiter.pause(backoff.next_delay(&mut rand::rng()))?;
-                }
-                outcome => return Ok(outcome?),
-            }
+        let Some(stuck) = self.ledger.stuck(&self.outbox, self.now_ms()) else { return Ok(()) };
+        let entries = match self.backlog.read_all(&stuck) {
+            Ok(entries) => entries,
+            Err(error) if error.retryable() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        tracing::info!(
+            entries = entries.len(),
+            "kafka does not answer for entries; they are kept apart in the log"
+        );
+        for (sequence, entry) in entries {
+            self.outbox.deferred(sequence);
+            self.ledger.moved.push((Family::Deferred, sequence, entry));
         }
+        self.write_moves()
     }
-}
 
-/// Whether it was for the record's time.
-fn is_time(code: &RDKafkaErrorCode) -> bool {
-    *code == RDKafkaErrorCode::InvalidTimestamp
-}
-
-/// Whether the batch may have been too large, not the record.
-const fn is_size(code: &RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        code,
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize
-    )
+    fn pause(&mut self, delay: Duration) -> Step {
+        self.await_with_books(async move { tokio::time::sleep(delay).await })
+    }
 }

@@ -1,199 +1,230 @@
-//! The message log as the writer thread uses it: an operation is repeated until it succeeds.
+//! The journal thread: it writes what the sources bring into the log.
 //!
-//! After an error the collector is not ready, and the log is reopened with backoff until it can be written
-//! again. Meanwhile the writer thread waits in here, so that it takes nothing from the source.
+//! What has arrived during the last write is written together, as one group. A write ends in the page cache, so that a kill
+//! of the process takes only what was not read from a queue. The fsync may wait for [`LINGER`], so that it is shared by
+//! several groups, unless the peer of a source waits for it. The delivery gets each group when it is written, and
+//! sends it while the fsync runs.
+//!
+//! | what happens | what is done |
+//! |---|---|
+//! | the log cannot be written | it is reopened with backoff; meanwhile nothing is taken from the sources, and the collector is not ready |
+//! | more waits for Kafka than `log.max_bytes`, or than the disk has room for | the same, until there is room |
+//! | all sources have ended | the rest is written, and the thread ends |
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::admin::Condition;
 use common::backoff::Backoff;
-use common::clock::Clock;
-use common::event::Reason;
-use common::message_log::{self, Entry, Family, MessageLog, Sequence};
+use common::message_log::{Appender, Entry, Error as LogError, MessageLog, Sequence};
 
-use super::wait::{Step, Waiter};
+use super::arrivals::{Arrivals, Arrived};
+use super::room::Room;
+use super::wait::{Halt, Step, Waiter};
+use crate::config::Mode;
 use crate::error::Error;
-use crate::metrics::Metrics;
-use crate::source::cursor::Cursor;
+use crate::intake::{Cursor, Queued, Queues};
+use crate::metrics::{Metrics, SourceMetrics};
+use crate::receipt::Receipts;
+use crate::traces::Traces;
 
-/// How often at most the oldest pending entry is read for its age, as long as there are some all the time.
-const OLDEST_INTERVAL: Duration = Duration::from_secs(1);
+/// A group that reaches one of these limits is full. The last message may take it above the number of bytes.
+const GROUP_MESSAGES: usize = 1024;
+const GROUP_BYTES: usize = 8 << 20;
+/// How long an fsync may wait for further groups, and after how many bytes it does not wait any more.
+const LINGER: Duration = Duration::from_millis(2);
+const UNSYNCED_BYTES: usize = 8 << 20;
+/// How often a log is looked at that waits for room, or that the delivery may have found broken.
+const TICK: Duration = Duration::from_millis(50);
+const IDLE: Duration = Duration::from_secs(1);
 
-/// A source's entries on their way to Kafka, and where the source would resume.
+/// The state of the journal thread.
 pub(super) struct Journal {
-    log: MessageLog,
-    source: Arc<str>,
-    cursor: Cursor,
-    clock: Clock,
-    /// The entry whose age is shown, and since when.
-    oldest: Option<(Sequence, Instant)>,
-    writable: Condition,
-    metrics: Metrics,
-    waiter: Waiter,
+    pub(super) log: MessageLog,
+    pub(super) appender: Appender,
+    pub(super) queues: Queues,
+    pub(super) arrivals: Arc<Arrivals>,
+    pub(super) receipts: Arc<Receipts>,
+    pub(super) traces: Traces,
+    pub(super) mode: Mode,
+    pub(super) room: Room,
+    pub(super) writable: Condition,
+    pub(super) metrics: Metrics,
+    pub(super) waiter: Waiter,
+    /// When the oldest group was written that is not known to be on disk.
+    pub(super) unsynced: Option<Instant>,
+    /// Whether a peer waits for a message in those groups.
+    pub(super) is_urgent: bool,
+    /// Why nothing is taken although the log can be written.
+    pub(super) full: Option<String>,
 }
 
-/// What to do about an entry that was refused.
-pub(super) enum Refused {
-    /// The entry is an event: this is its dead letter, to be sent.
-    DeadLetter(Entry),
-    /// Nothing: the entry is a dead letter already, or is not pending.
-    Kept,
+/// Messages of a source that are written together.
+struct Counted {
+    source: Arc<str>,
+    metrics: SourceMetrics,
+    messages: u64,
+    bytes: u64,
+    received_ms: i64,
 }
 
 impl Journal {
-    pub(super) const fn new(
-        log: MessageLog,
-        source: Arc<str>,
-        cursor: Cursor,
-        clock: Clock,
-        writable: Condition,
-        metrics: Metrics,
-        waiter: Waiter,
-    ) -> Self {
-        Self { log, source, cursor, clock, oldest: None, writable, metrics, waiter }
-    }
-
-    /// The log itself, for reading.
-    pub(super) const fn log(&self) -> &MessageLog {
-        &self.log
-    }
-
-    /// Where the source would resume after what is written, in milliseconds since 1970.
-    pub(super) fn cursor(&self) -> i64 {
-        self.cursor.position()
-    }
-
-    /// Gives out the next sequence.
-    pub(super) fn allot(&mut self) -> Sequence {
-        self.log.allot()
-    }
-
-    /// Reports to `/ready` that the log can be written.
-    pub(super) fn ready(&self) {
+    /// Works until all sources have ended, or until the drain deadline. Blocks.
+    ///
+    /// # Errors
+    /// An error that trying again cannot solve.
+    pub(super) fn run(mut self) -> Result<(), Error> {
         self.writable.set();
-    }
-
-    /// Writes entries, which must be in the order of their arrival, and the cursor that follows from them.
-    pub(super) fn append(&mut self, entries: &[(Sequence, Entry)]) -> Step {
-        for (_, entry) in entries {
-            let time_ms = entry.identity.as_ref().and_then(|identity| identity.time_ms);
-            self.cursor.observe(entry.received_ms, time_ms);
-        }
-        let (source, cursor) = (Arc::clone(&self.source), self.cursor.position());
-        let duration = self.metrics.log_sync.clone();
-        self.retry(|log| {
-            let began = Instant::now();
-            log.append(entries, Some((&source, cursor)))?;
-            duration.observe(began.elapsed().as_secs_f64());
-            Ok(())
-        })?;
-        self.metrics.cursor.set(cursor);
-        self.count();
-        Ok(())
-    }
-
-    /// Forgets an entry, because Kafka has acknowledged it: as a dead letter if there is a `reason`.
-    pub(super) fn acknowledge(&mut self, sequence: Sequence, reason: Option<Reason>) -> Step {
-        if self.retry(|log| log.acknowledge(sequence))?.is_some() {
-            match reason {
-                None => self.metrics.published.inc(),
-                Some(reason) => {
-                    self.metrics.dead_letters.with_label_values(&[reason.as_str()]).inc();
-                }
+        let ended = self.work();
+        let ended = match ended {
+            Err(Halt::Failed(error)) => Err(error),
+            // What is left in the queues is lost with this process; a source that can asks for it again.
+            Err(Halt::Deadline) if self.unsynced.is_some() => {
+                self.appender.sync().map(|_end| ()).map_err(Error::from)
             }
-        }
-        Ok(())
-    }
-
-    /// Moves an entry to the failed ones, because Kafka refuses it. Returns its dead letter if it is an event.
-    pub(super) fn refuse(&mut self, sequence: Sequence) -> Step<Refused> {
-        let Some((entry, evicted)) =
-            self.retry(|log| log.fail(sequence, Reason::RefusedByKafka))?
-        else {
-            return Ok(Refused::Kept);
+            Ok(()) | Err(Halt::Deadline) => Ok(()),
         };
-        if let Some(evicted) = evicted {
-            self.metrics.evicted.inc();
-            tracing::error!(sequence = %evicted, "a refused entry is lost, because more than log.max_failed of them wait");
-        }
-        // An entry with another reason was sent as a dead letter in the first place.
-        let was_event = entry.reason == Some(Reason::RefusedByKafka);
-        Ok(if was_event { Refused::DeadLetter(entry) } else { Refused::Kept })
+        self.arrivals.close();
+        ended
     }
 
-    /// The entry of this sequence, if it is in the log.
-    pub(super) fn entry(&mut self, sequence: Sequence) -> Step<Option<Entry>> {
-        self.retry(|log| log.get(sequence))
-    }
-
-    /// A page of a family, oldest first.
-    pub(super) fn page(
-        &mut self,
-        family: Family,
-        after: Option<Sequence>,
-        limit: usize,
-    ) -> Step<Vec<(Sequence, Entry)>> {
-        self.retry(|log| log.read(family, after, limit))
-    }
-
-    /// Removes entries that are done from the disk, if a removal is due.
-    pub(super) fn truncate(&mut self) -> Step {
-        self.retry(|log| log.truncate(Instant::now())).map(|_truncated| ())
-    }
-
-    /// Sets the metrics that show how much is in the log, and since when.
-    pub(super) fn count(&mut self) {
-        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        self.metrics.pending.set(gauge(self.log.pending()));
-        self.metrics.failed.set(gauge(self.log.failures()));
-        let (first, now) = (self.log.oldest_pending(), Instant::now());
-        let is_current = |&(sequence, since): &(Sequence, Instant)| {
-            Some(sequence) == first || now.duration_since(since) < OLDEST_INTERVAL
-        };
-        if first.is_none() {
-            self.oldest = None;
-            self.metrics.oldest_pending.count_from(None);
-        } else if !self.oldest.as_ref().is_some_and(is_current)
-            && let Some(sequence) = first
-            // One that cannot be read now is met again when it is to be sent, and that is when it matters.
-            && let Ok(Some(entry)) = self.log.get(sequence)
-        {
-            self.oldest = Some((sequence, now));
-            let age_ms = self.clock.now_ms().saturating_sub(entry.received_ms);
-            let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
-            self.metrics.oldest_pending.count_from(now.checked_sub(age));
-        }
-    }
-
-    /// Closes the log.
-    pub(super) fn close(self) -> Result<(), Error> {
-        Ok(self.log.close()?)
-    }
-
-    /// Repeats `act` until it succeeds, and reopens the log after each failure.
-    fn retry<T>(
-        &mut self,
-        act: impl Fn(&mut MessageLog) -> Result<T, message_log::Error>,
-    ) -> Step<T> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-        let mut latched = false;
+    fn work(&mut self) -> Step {
         loop {
-            match act(&mut self.log) {
-                Ok(done) => {
-                    if latched {
-                        self.writable.set();
-                    }
-                    return Ok(done);
+            self.waiter.check()?;
+            self.await_room()?;
+            if self.write_arrived()? {
+                if self.is_sync_due(Instant::now()) {
+                    self.sync()?;
                 }
-                Err(error) => self.reopen(error, &mut backoff)?,
+                continue;
             }
-            latched = true;
+            let Some(since) = self.unsynced else {
+                if self.queues.are_closed() {
+                    return Ok(());
+                }
+                self.wait_for_messages(IDLE)?;
+                if self.log.is_latched() {
+                    self.mend(LogError::Latched)?;
+                }
+                continue;
+            };
+            let left = LINGER.saturating_sub(since.elapsed());
+            if self.is_urgent || left.is_zero() || self.queues.are_closed() {
+                self.sync()?;
+            } else {
+                self.wait_for_messages(left)?;
+            }
         }
+    }
+
+    fn wait_for_messages(&self, at_most: Duration) -> Step {
+        let arrived = self.queues.some();
+        let waiting = async { tokio::time::timeout(at_most, arrived).await };
+        self.waiter.wait(waiting).map(|_in_time| ())
+    }
+
+    fn is_sync_due(&self, now: Instant) -> bool {
+        self.unsynced.is_some_and(|since| {
+            self.is_urgent
+                || now.duration_since(since) >= LINGER
+                || self.appender.unsynced_bytes() >= UNSYNCED_BYTES
+        })
+    }
+
+    /// Writes what has arrived as one group, and hands it on. Returns whether there was something.
+    fn write_arrived(&mut self) -> Step<bool> {
+        let mut entries: Vec<(Sequence, Entry)> = Vec::new();
+        let mut shares = Vec::new();
+        let mut cursors: BTreeMap<Arc<str>, Cursor> = BTreeMap::new();
+        let mut counted: Vec<Counted> = Vec::new();
+        let (appender, receipts, is_urgent) =
+            (&mut self.appender, &self.receipts, &mut self.is_urgent);
+        self.queues.take(GROUP_MESSAGES, GROUP_BYTES, |queue, Queued { message, share }| {
+            let sequence = appender.allot();
+            let (identity, reason) = match message.identity {
+                Ok(identity) => (Some(identity), None),
+                Err(reason) => (None, Some(reason)),
+            };
+            if let Some(receipt) = message.receipt {
+                receipts.add(sequence, receipt, reason);
+                *is_urgent = true;
+            }
+            if let Some(cursor) = message.cursor {
+                cursors.insert(Arc::clone(&queue.source), cursor);
+            }
+            let bytes = message.payload.len() as u64;
+            match counted.last_mut() {
+                Some(last) if Arc::ptr_eq(&last.source, &queue.source) => {
+                    last.messages += 1;
+                    last.bytes += bytes;
+                    last.received_ms = message.received_ms;
+                }
+                _ => counted.push(Counted {
+                    source: Arc::clone(&queue.source),
+                    metrics: queue.metrics.clone(),
+                    messages: 1,
+                    bytes,
+                    received_ms: message.received_ms,
+                }),
+            }
+            let source = Arc::clone(&queue.source);
+            let received_ms = message.received_ms;
+            let entry = Entry { source, received_ms, identity, reason, payload: message.payload };
+            entries.push((sequence, entry));
+            shares.push(share);
+        });
+        let Some((last, _)) = entries.last() else { return Ok(false) };
+        let last = *last;
+        let is_off = self.mode == Mode::Off;
+        if !is_off {
+            let own: Vec<_> =
+                cursors.iter().map(|(source, cursor)| (&**source, &*cursor.0)).collect();
+            self.unsynced.get_or_insert_with(Instant::now);
+            if let Err(error) = self.appender.append(&entries, &own) {
+                self.mend(error)?;
+            }
+        }
+        // Counted when they are in the log, so that the collector's books balance at any moment.
+        for Counted { metrics, messages, bytes, received_ms, .. } in counted {
+            metrics.received.inc_by(messages);
+            metrics.received_bytes.inc_by(bytes);
+            metrics.last_received.set_ms(received_ms);
+        }
+        let kept = shares.into_iter().map(|share| is_off.then_some(share));
+        let arrived = entries.into_iter().zip(kept).map(|((sequence, entry), share)| Arrived {
+            sequence,
+            entry,
+            share,
+        });
+        let cursors = cursors.into_iter().map(|(source, cursor)| (last.next(), source, cursor));
+        self.arrivals.push(arrived.collect(), if is_off { cursors.collect() } else { Vec::new() });
+        Ok(true)
+    }
+
+    fn sync(&mut self) -> Step {
+        let began = Instant::now();
+        match self.appender.sync() {
+            Ok(end) => {
+                self.metrics.log_sync.observe(began.elapsed().as_secs_f64());
+                self.synced(end);
+                Ok(())
+            }
+            Err(error) => self.mend(error),
+        }
+    }
+
+    /// Everything before `end` is on disk.
+    fn synced(&mut self, end: Sequence) {
+        (self.unsynced, self.is_urgent) = (None, false);
+        self.receipts.release_before(end);
+        self.traces.logged(end);
+        self.arrivals.synced(end, self.mode == Mode::Pessimistic);
     }
 
     /// Reports that the log cannot be written, and reopens it with backoff until that succeeds.
-    fn reopen(&mut self, error: message_log::Error, backoff: &mut Backoff) -> Step {
+    fn mend(&mut self, error: LogError) -> Step {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         let mut error = error;
         while error.retryable() {
             self.metrics.log_errors.inc();
@@ -201,11 +232,112 @@ impl Journal {
             tracing::error!(%error, delay_ms = delay.as_millis(), "intake paused until the message log can be written");
             self.writable.unset(error.to_string());
             self.waiter.pause(delay)?;
-            match self.log.reopen() {
-                Ok(()) => return Ok(()),
+            match self.appender.reopen() {
+                Ok(end) => {
+                    match &self.full {
+                        None => self.writable.set(),
+                        Some(why) => self.writable.unset(why.clone()),
+                    }
+                    if self.mode != Mode::Off {
+                        self.synced(end);
+                    }
+                    return Ok(());
+                }
                 Err(again) => error = again,
             }
         }
         Err(error.into())
+    }
+
+    /// Waits while more is in the log than may wait for Kafka.
+    fn await_room(&mut self) -> Step {
+        let held = self.held_bytes();
+        let Some(why) = self.room.lack(held) else { return Ok(()) };
+        tracing::warn!(why, "the log is full");
+        self.writable.unset(why.clone());
+        self.full = Some(why);
+        if self.unsynced.is_some() {
+            self.sync()?;
+        }
+        loop {
+            let held = self.held_bytes();
+            if self.room.is_made(held) {
+                break;
+            }
+            self.waiter.pause(TICK)?;
+            if self.log.is_latched() {
+                self.mend(LogError::Latched)?;
+            }
+        }
+        self.full = None;
+        self.writable.set();
+        Ok(())
+    }
+
+    /// How many bytes wait for Kafka.
+    fn held_bytes(&mut self) -> u64 {
+        let held = self.appender.held_bytes();
+        self.metrics.log_held.set(i64::try_from(held).unwrap_or(i64::MAX));
+        held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::thread;
+
+    use common::admin::Readiness;
+    use common::message_log::Options;
+    use common::trace::Tracer;
+    use prometheus::Registry;
+    use tempfile::TempDir;
+    use tokio::runtime::Handle;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_log_that_was_reopened_is_still_not_ready() {
+        let directory = TempDir::new().unwrap();
+        let (path, away) = (directory.path().join("log"), directory.path().join("away"));
+        let (log, mut appender, _) = MessageLog::open(&path, Options::default()).unwrap();
+        let (reason, payload) = (None, vec![7; 3 << 20].into());
+        let entry =
+            Entry { source: "feed".into(), received_ms: 0, identity: None, reason, payload };
+        let sequence = appender.allot();
+        appender.append(&[(sequence, entry)], &[]).unwrap();
+        appender.sync().unwrap();
+        fs::rename(&path, &away).unwrap();
+        fs::write(&path, "in its way").unwrap();
+        appender.reopen().unwrap_err();
+        fs::remove_file(&path).unwrap();
+        fs::rename(&away, &path).unwrap();
+
+        let (readiness, deadline) = (Readiness::default(), CancellationToken::new());
+        let journal = Journal {
+            log: log.clone(),
+            appender,
+            queues: Queues::default(),
+            arrivals: Arc::default(),
+            receipts: Arc::default(),
+            traces: Traces::new(Tracer::off()),
+            mode: Mode::Hybrid,
+            room: Room { max_bytes: 1 << 20, path: path.clone(), spare_bytes: 0 },
+            writable: readiness.condition("log"),
+            metrics: Metrics::new(&Registry::new()).unwrap(),
+            waiter: Waiter::new(Handle::current(), deadline.clone()),
+            unsynced: None,
+            is_urgent: false,
+            full: None,
+        };
+        let running = thread::spawn(move || journal.run());
+        while log.is_latched() {
+            tokio::task::yield_now().await;
+        }
+        deadline.cancel();
+        running.join().unwrap().unwrap();
+        let why = readiness.unmet()["log"].clone();
+        assert!(why.contains("log.max_bytes"), "{why}");
     }
 }

@@ -1,14 +1,15 @@
-//! How the writer thread waits, and why it ends.
+//! How the threads of the pipeline wait, and why they end.
 
 use std::future::Future;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 
-/// Why the writer thread ends.
+/// Why a thread ends.
 #[derive(Debug)]
 pub(super) enum Halt {
     /// The drain deadline came: what is not delivered stays in the log.
@@ -17,7 +18,7 @@ pub(super) enum Halt {
     Failed(Error),
 }
 
-/// The result of a step of the writer thread.
+/// The result of a step of a thread.
 pub(super) type Step<T = ()> = Result<T, Halt>;
 
 /// Lets a thread outside the runtime block on futures.
@@ -42,6 +43,19 @@ impl Waiter {
     /// A token that is cancelled at the drain deadline.
     pub(super) const fn deadline(&self) -> &CancellationToken {
         &self.deadline
+    }
+
+    /// Ends a thread that does not wait, once `deadline` is cancelled.
+    pub(super) fn check(&self) -> Step {
+        if self.deadline.is_cancelled() { Err(Halt::Deadline) } else { Ok(()) }
+    }
+
+    /// Runs `work` on a thread of its own.
+    pub(super) fn spawn_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.runtime.spawn_blocking(work)
     }
 
     /// Blocks this thread until `future` is ready or the drain deadline comes.

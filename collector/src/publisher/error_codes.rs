@@ -9,6 +9,8 @@ pub enum Report {
     Delivered,
     /// Kafka does not want it, or another record of its batch.
     Refused(RDKafkaErrorCode),
+    /// It was taken back before it was sent.
+    Returned,
     /// Kafka's answer is one that we know nothing about.
     Unknown(RDKafkaErrorCode),
     /// It may or may not have arrived, and this producer will not find out.
@@ -62,7 +64,6 @@ impl Report {
             | Code::OutOfOrderSequenceNumber
             | Code::ProducerFenced
             | Code::PurgeInflight
-            | Code::PurgeQueue
             | Code::QueueFull
             | Code::ReplicaNotAvailable
             | Code::RequestTimedOut
@@ -76,6 +77,7 @@ impl Report {
             | Code::UnknownProducerId
             | Code::UnknownTopic
             | Code::UnknownTopicOrPartition => Self::Lost(code),
+            Code::PurgeQueue => Self::Returned,
             _ => Self::Unknown(code),
         }
     }

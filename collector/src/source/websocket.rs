@@ -1,7 +1,7 @@
 //! A WebSocket feed.
 //!
 //! On every connect except the first ever, a feed that can resume is asked for everything since the cursor of
-//! what is logged. So it sends again what was lost in a socket, a queue or a killed process. Events that come
+//! what was received, after a restart of what was logged. So it sends again what was lost in a socket or a killed process. Events that come
 //! twice are recognised by their id later. A feed that cannot resume has a gap at every interruption, from
 //! the last message before it to the first one after it. A gap is counted and logged when it ends.
 //!
@@ -23,22 +23,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::admin::Condition;
 use common::backoff::Backoff;
 use common::event::Reason;
 use futures_util::{SinkExt, StreamExt};
-use prometheus::IntGauge;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 use tokio_util::sync::CancellationToken;
 
+use super::connection::Connection;
 use super::framing::split;
-use super::{Closed, Intake};
-use crate::config::{Framing, Resume, Source};
+use super::resume_point::ResumePoint;
+use crate::config::{Framing, Resume, Source as Section};
 use crate::error::Error;
-use crate::metrics::Metrics;
+use crate::intake::{Closed, Cursor, Intake, Message as Received};
+use crate::metrics::SourceMetrics;
 use connect::{Begin, Connector, Socket};
 use frames::Seen;
 
@@ -50,17 +50,26 @@ mod tests;
 /// How long sending a close frame may take; after that the connection is given up.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// A feed and what is needed to follow it.
+/// A feed.
 pub struct Websocket {
-    name: String,
-    source: Source,
+    name: Arc<str>,
+    source: Section,
+    connector: Connector,
+    metrics: SourceMetrics,
+    connection: Connection,
+}
+
+/// What is needed to follow a feed.
+struct Follower {
+    name: Arc<str>,
+    source: Section,
     connector: Connector,
     intake: Intake,
-    metrics: Metrics,
-    /// 1 while a connection stands.
-    connection: IntGauge,
-    connected: Condition,
+    metrics: SourceMetrics,
+    connection: Connection,
     shutdown: CancellationToken,
+    /// Where the feed resumes after what was pushed.
+    resume: ResumePoint,
     /// The gap that is open, until the next message comes.
     gap: Option<Gap>,
     /// When the last message came, in milliseconds since 1970.
@@ -106,68 +115,91 @@ impl Websocket {
     /// # Errors
     /// When its address, its headers or its `ca_file` cannot be used.
     pub fn new(
-        name: &str,
-        source: &Source,
-        intake: Intake,
-        metrics: Metrics,
-        connected: Condition,
-        shutdown: CancellationToken,
+        name: &Arc<str>,
+        source: &Section,
+        metrics: SourceMetrics,
+        connection: Connection,
     ) -> Result<Self, Error> {
         Ok(Self {
-            name: name.to_owned(),
+            name: Arc::clone(name),
             connector: Connector::new(source)?,
             source: source.clone(),
-            intake,
-            connection: metrics.connected.with_label_values(&[name]),
             metrics,
-            connected,
-            shutdown,
+            connection,
+        })
+    }
+}
+
+impl super::Source for Websocket {
+    async fn run(
+        self,
+        intake: Intake,
+        resume: Option<Cursor>,
+        stop: CancellationToken,
+    ) -> super::End {
+        let Self { name, source, connector, metrics, connection } = self;
+        let point = ResumePoint::new(&source.resume, resume.as_ref());
+        metrics.cursor.set(point.position());
+        let follower = Follower {
+            name,
+            source,
+            connector,
+            intake,
+            metrics,
+            connection,
+            shutdown: stop,
+            resume: point,
             gap: None,
             received_ms: None,
             unreadable: None,
             silent: false,
-        })
+        };
+        follower.run(resume.is_some()).await
     }
+}
 
-    /// Follows the feed until shutdown, or until the pipeline ends. `stored` is the cursor of an earlier
-    /// connection, if there was one.
-    pub async fn run(mut self, stored: Option<i64>) {
+// === impl Follower ===
+
+impl Follower {
+    /// Follows the feed. `connected_before` says that there was an earlier connection.
+    async fn run(mut self, connected_before: bool) -> super::End {
         let mut backoff = Backoff::new(
             Duration::from_millis(self.source.reconnect_base_ms),
             Duration::from_millis(self.source.reconnect_cap_ms),
         );
-        let mut begin = stored.map_or(Begin::AsConfigured, Begin::From);
-        if let Some(received_ms) = stored.filter(|_| self.source.resume == Resume::None) {
-            self.received_ms = Some(received_ms).filter(|&received_ms| received_ms > 0);
-            self.open_gap("the source cannot resume");
+        let mut begin = Begin::AsConfigured;
+        if connected_before {
+            begin = Begin::From(self.resume.position());
+            if self.source.resume == Resume::None {
+                self.received_ms = Some(self.resume.position()).filter(|&position| position > 0);
+                self.open_gap("the source cannot resume");
+            }
         }
         loop {
             let before = self.received_ms;
             let (connected, end) = match self.connect(begin).await {
                 Ok((mut socket, seen)) => {
-                    self.connection.set(1);
+                    self.metrics.connected.set(1);
                     let end = self.follow(&mut socket, &seen).await;
-                    self.connection.set(0);
+                    self.metrics.connected.set(0);
                     close(&mut socket, &end).await;
                     (true, end)
                 }
                 Err(end) => (false, end),
             };
             self.silent = matches!(end, End::Silent(_));
-            let Some(why) = end.why() else { return };
+            let Some(why) = end.why() else { return self.ended() };
             self.metrics.disconnects.inc();
-            self.connected.unset(format!("{}: {why}", self.source.url));
+            self.connection.unset(format!("{}: {why}", self.source.url));
             if connected {
-                // Waits until the queue is logged. Otherwise the feed would be asked again for what is in it.
-                let Ok(cursor) = self.intake.logged().await else { return };
-                begin = self.next(cursor, &end);
+                begin = self.next(&end);
             }
             let received = self.received_ms != before;
             if received && !matches!(end, End::Unreadable { .. }) {
                 backoff.reset();
             }
             let delay = backoff.next_delay(&mut rand::rng());
-            let (source, delay_ms) = (&self.name, delay.as_millis());
+            let (source, delay_ms) = (&*self.name, delay.as_millis());
             tracing::warn!(
                 source,
                 why,
@@ -176,15 +208,21 @@ impl Websocket {
                 "no connection to the source, trying again"
             );
             tokio::select! {
-                () = self.shutdown.cancelled() => return,
-                () = self.intake.closed() => return,
+                () = self.shutdown.cancelled() => return self.ended(),
+                () = self.intake.closed() => return self.ended(),
                 () = tokio::time::sleep(delay) => {}
             }
         }
     }
 
+    fn ended(&self) -> super::End {
+        if self.shutdown.is_cancelled() { super::End::Stopped } else { super::End::Closed }
+    }
+
     /// From where the feed is asked to begin after a connection that ended with `end`.
-    fn next(&mut self, cursor: i64, end: &End) -> Begin {
+    fn next(&mut self, end: &End) -> Begin {
+        // All that was received is in the queue, and nothing but the end of this process keeps it from the log.
+        let cursor = self.resume.position();
         if self.source.resume == Resume::None {
             self.open_gap("the source cannot resume");
             return Begin::From(cursor);
@@ -213,7 +251,7 @@ impl Websocket {
         let length_ms = gap.after_ms.map(|after_ms| now_ms.saturating_sub(after_ms).max(0));
         self.metrics.gap_ms.inc_by(length_ms.unwrap_or_default().unsigned_abs());
         tracing::warn!(
-            source = self.name,
+            source = &*self.name,
             from_ms = gap.after_ms,
             to_ms = now_ms,
             length_ms,
@@ -231,10 +269,10 @@ impl Websocket {
         };
         match outcome {
             Ok(Ok(connection)) => {
-                tracing::info!(source = self.name, url = %self.source.url, ?begin, "connected");
+                tracing::info!(source = &*self.name, url = %self.source.url, ?begin, "connected");
                 self.metrics.connects.inc();
                 if !self.silent {
-                    self.connected.set();
+                    self.connection.set();
                 }
                 Ok(connection)
             }
@@ -319,11 +357,11 @@ impl Websocket {
     async fn take(&mut self, payload: Bytes, cut: Option<u64>) -> Result<(), End> {
         if self.silent {
             self.silent = false;
-            self.connected.set();
+            self.connection.set();
         }
         self.received(self.intake.now_ms());
         if let Some(bytes) = cut {
-            let (source, limit) = (&self.name, self.source.max_message_bytes);
+            let (source, limit) = (&*self.name, self.source.max_message_bytes);
             tracing::warn!(
                 source,
                 bytes,
@@ -348,10 +386,23 @@ impl Websocket {
     }
 
     async fn push(&mut self, payload: Bytes, refused: Option<Reason>) -> Result<(), End> {
+        let received_ms = self.intake.now_ms();
+        let identity = match refused {
+            Some(reason) => Err(reason),
+            None => self.intake.identify(&payload),
+        };
+        let before = self.resume.position();
+        self.resume.observe(received_ms, identity.as_ref().ok().and_then(|event| event.time_ms));
+        let position = self.resume.position();
+        let cursor = (position != before).then(|| self.resume.cursor());
+        let message = Received { payload, received_ms, identity, cursor, receipt: None };
         tokio::select! {
             // A full queue must not delay a shutdown. The feed will send again what is not taken now.
             () = self.shutdown.cancelled() => Err(End::Shutdown),
-            pushed = self.intake.push(payload, refused) => Ok(pushed?),
+            pushed = self.intake.push(message) => {
+                self.metrics.cursor.set(position);
+                Ok(pushed?)
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::metadata::Metadata;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
@@ -182,10 +183,7 @@ impl<C: ConsumerContext + 'static> Reader<C> {
     /// # Errors
     /// When Kafka does not answer, or there is no such topic.
     pub fn partitions(&self, topic: &str) -> Result<Vec<i32>, Error> {
-        let metadata = self
-            .consumer
-            .fetch_metadata(Some(topic), ANSWER_DEADLINE)
-            .map_err(unanswered("the partitions", topic))?;
+        let metadata = self.metadata(topic)?;
         let partitions: Vec<i32> = metadata
             .topics()
             .iter()
@@ -196,6 +194,28 @@ impl<C: ConsumerContext + 'static> Reader<C> {
             return Err(Error::NoTopic(topic.to_owned()));
         }
         Ok(partitions)
+    }
+
+    /// The partitions of a topic that have a leader.
+    fn led_partitions(&self, topic: &str) -> Result<Vec<i32>, Error> {
+        let metadata = self.metadata(topic)?;
+        let partitions = || metadata.topics().iter().flat_map(|topic| topic.partitions());
+        if partitions().next().is_none() {
+            return Err(Error::NoTopic(topic.to_owned()));
+        }
+        let (led, unled): (Vec<_>, Vec<_>) =
+            partitions().partition(|partition| partition.leader() >= 0);
+        if !unled.is_empty() {
+            let unled: Vec<_> = unled.iter().map(|partition| partition.id()).collect();
+            tracing::warn!(topic, ?unled, "partitions have no leader, and are not read");
+        }
+        Ok(led.iter().map(|partition| partition.id()).collect())
+    }
+
+    fn metadata(&self, topic: &str) -> Result<Metadata, Error> {
+        self.consumer
+            .fetch_metadata(Some(topic), ANSWER_DEADLINE)
+            .map_err(unanswered("the partitions", topic))
     }
 
     /// What a partition holds now.
@@ -218,17 +238,22 @@ impl<C: ConsumerContext + 'static> Reader<C> {
     }
 
     /// What each partition holds that was written since `time_ms`, in milliseconds since 1970, or a little
-    /// before it. Partitions that hold nothing since then are left out.
+    /// before it. Partitions that hold nothing since then are left out, and so are those that have no leader: nobody
+    /// knows how long that lasts.
     ///
     /// # Errors
     /// When Kafka does not answer, or there is no such topic.
     pub fn spans_since(&self, topic: &str, time_ms: i64) -> Result<BTreeMap<i32, Span>, Error> {
         let mut times = TopicPartitionList::new();
-        for partition in self.partitions(topic)? {
+        for partition in self.led_partitions(topic)? {
             // The "offset" of the request is a time, and librdkafka takes none below 0.
             times
                 .add_partition_offset(topic, partition, Offset::Offset(time_ms.max(0)))
                 .map_err(unanswered("the offsets by time", topic))?;
+        }
+        if times.count() == 0 {
+            // librdkafka takes no empty list.
+            return Ok(BTreeMap::new());
         }
         let found = self
             .consumer

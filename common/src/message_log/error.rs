@@ -30,6 +30,11 @@ pub enum Error {
     /// A write failed before, and the log has not been reopened.
     #[error("the message log is closed after a write error until it is reopened")]
     Latched,
+    /// Another process opened the log after this one had closed it because of a write error.
+    #[error(
+        "another process has used the message log meanwhile; it is opened anew at the next start"
+    )]
+    Superseded,
     /// An entry is missing or not in a known format.
     #[error("the entry {sequence} of the message log is damaged; it is skipped at the next start")]
     Damaged {
@@ -60,7 +65,9 @@ impl Error {
             | Self::Write(_)
             | Self::Read(_)
             | Self::Latched => true,
-            Self::Damaged { .. } | Self::Metadata { .. } | Self::Exhausted => false,
+            Self::Superseded | Self::Damaged { .. } | Self::Metadata { .. } | Self::Exhausted => {
+                false
+            }
         }
     }
 }

@@ -38,7 +38,23 @@ struct Header<'a, Name> {
 }
 
 impl Entry {
+    /// Roughly what an entry takes in memory besides its texts and its payload, in bytes.
+    pub const OVERHEAD_BYTES: usize = 256;
+
+    /// Roughly what the entry takes in memory, in bytes: a queue of entries without a payload is bounded too.
+    pub fn memory_bytes(&self) -> usize {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let identity = self.identity.as_ref().map_or(0, |one| length(&one.key) + length(&one.id));
+        self.payload.len() + identity + Self::OVERHEAD_BYTES
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.payload.len() + self.source.len() + 96);
+        self.encode_into(&mut bytes);
+        bytes
+    }
+
+    pub(super) fn encode_into(&self, bytes: &mut Vec<u8>) {
         let identity = self
             .identity
             .as_ref()
@@ -46,15 +62,13 @@ impl Entry {
         let reason = self.reason.map(Reason::as_str);
         let header =
             Header { source: &self.source, received_ms: self.received_ms, identity, reason };
-        let mut bytes = Vec::with_capacity(self.payload.len() + self.source.len() + 96);
         bytes.push(FORMAT);
         #[expect(
             clippy::expect_used,
             reason = "a growing buffer cannot overflow, and the header has no sequence of unknown length"
         )]
-        let mut bytes = postcard::to_extend(&header, bytes).expect("every header can be written");
+        postcard::to_io(&header, &mut *bytes).expect("every header can be written");
         bytes.extend_from_slice(&self.payload);
-        bytes
     }
 
     /// `None` if `bytes` are in neither format.

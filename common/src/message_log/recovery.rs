@@ -1,49 +1,42 @@
 //! What the log finds when it is opened.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use super::store::{Family, Store};
-use super::{Error, Sequence};
+use super::key::Span;
+use super::store::{Batch, Family, Store};
+use super::{Error, Ranges, Sequence};
 
 const INSTANCE: &str = "instance";
 const EPOCH: &str = "epoch";
+/// How many entries of the format before are moved at once.
+const OLD_PAGE: usize = 1024;
 
 /// What was found when the log was opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Entries that wait for Kafka.
-    pub pending: usize,
+    /// Which sequences are settled. All others before [`end`](Self::end) are entries that wait for Kafka, or are missing
+    /// because a group is damaged.
+    pub settled: Ranges,
+    /// The first sequence that will be given out: everything before it is old.
+    pub end: Sequence,
+    /// Entries that wait for Kafka outside of their group.
+    pub deferred: Vec<Sequence>,
     /// Entries that Kafka refused and whose dead letters are not acknowledged.
-    pub failed: usize,
-    /// Entries that could not be decoded and are skipped.
+    pub failed: Vec<Sequence>,
+    /// Entries outside of the groups that could not be decoded. They are skipped.
     pub damaged: usize,
-    /// When the oldest of pending and failed entries was received, in milliseconds since 1970.
-    pub oldest_received_ms: Option<i64>,
 }
 
-pub(super) struct State {
-    pub(super) instance: String,
-    pub(super) next: Sequence,
-    pub(super) watermark: Sequence,
-    pub(super) pending: BTreeSet<Sequence>,
-    pub(super) failed: BTreeSet<Sequence>,
-    pub(super) cursors: BTreeMap<String, i64>,
-    damaged: usize,
-    oldest_received_ms: Option<i64>,
-}
-
-impl State {
-    pub(super) fn summary(&self) -> Recovered {
-        Recovered {
-            pending: self.pending.len(),
-            failed: self.failed.len(),
-            damaged: self.damaged,
-            oldest_received_ms: self.oldest_received_ms,
-        }
+impl Recovered {
+    /// How many entries wait for Kafka.
+    pub fn pending(&self) -> u64 {
+        self.end.since(self.settled.low()) - self.settled.count_above() + self.deferred.len() as u64
     }
 }
 
-pub(super) fn run(store: &Store) -> Result<State, Error> {
+/// Returns the log's instance and what is in it. `high_water` is the last sequence that was on disk, if that is known.
+pub(super) fn run(
+    store: &Store,
+    high_water: Option<Sequence>,
+) -> Result<(String, Recovered), Error> {
     let instance = match store.text(INSTANCE)? {
         Some(instance) => instance,
         None => {
@@ -52,42 +45,95 @@ pub(super) fn run(store: &Store) -> Result<State, Error> {
             instance
         }
     };
-    let watermark = store.watermark()?;
-    let mut state = State {
-        instance,
-        next: Sequence::ZERO,
-        watermark,
-        pending: BTreeSet::new(),
-        failed: BTreeSet::new(),
-        cursors: store.cursors()?.into_iter().collect(),
-        damaged: 0,
-        oldest_received_ms: None,
-    };
-    // Scanning over deleted entries is slow, so the scan of `transient` starts where the last removal ended.
-    for (family, from) in [(Family::Transient, watermark), (Family::Failed, Sequence::ZERO)] {
-        for found in store.scan(family, from) {
-            let (sequence, entry) = found?;
-            let Some(entry) = entry else {
-                state.damaged += 1;
-                continue;
-            };
-            let oldest = state.oldest_received_ms.get_or_insert(entry.received_ms);
-            *oldest = entry.received_ms.min(*oldest);
-            match family {
-                Family::Transient => state.pending.insert(sequence),
-                Family::Failed => state.failed.insert(sequence),
-            };
+    migrate(store)?;
+    let mut found = Recovered { settled: store.settled()?, ..Recovered::default() };
+    let mut after_groups = skip_between_groups(store, &mut found.settled)?;
+    if let Some(last) = high_water.filter(|last| *last >= after_groups) {
+        note_missing(store, after_groups, last)?;
+        after_groups = skip_between_groups(store, &mut found.settled)?;
+    }
+    for family in Family::ALL {
+        for entry in store.scan(family) {
+            match (entry?, family) {
+                ((_, None), _) => found.damaged += 1,
+                ((sequence, Some(_)), Family::Deferred) => found.deferred.push(sequence),
+                ((sequence, Some(_)), Family::Failed) => found.failed.push(sequence),
+            }
         }
     }
-    state.next = begin_epoch(store)?;
-    Ok(state)
+    found.end = begin_epoch(store, after_groups)?;
+    found.settled.insert(after_groups, found.end);
+    Ok((instance, found))
+}
+
+/// Makes entries of a log of the format before deferred ones: one entry a key is what both are. After a crash in
+/// between it begins again.
+fn migrate(store: &Store) -> Result<(), Error> {
+    let mut from = store.settled()?.low();
+    let mut moved = 0;
+    loop {
+        let page = store.old_entries(from, OLD_PAGE)?;
+        let Some((last, _)) = page.last() else { break };
+        from = last.next();
+        moved += page.len();
+        let mut batch = Batch::default();
+        for (sequence, record) in &page {
+            store.put(&mut batch, Family::Deferred, *sequence, record);
+        }
+        store.write(batch, true)?;
+    }
+    if !store.old_entries(Sequence::ZERO, 1)?.is_empty() {
+        let mut batch = Batch::default();
+        store.delete_old_entries(&mut batch);
+        store.write(batch, true)?;
+        tracing::info!(
+            entries = moved,
+            "the message log was in the format before, and is converted"
+        );
+    }
+    Ok(())
+}
+
+/// Adds the sequences to `settled` that no entry has, because an epoch ended before them. Returns the sequence after the
+/// last group. It looks at the first and the last group of each epoch only, so that a large log is opened as fast as a
+/// small one. A group that is missing before the last one of its epoch is found when it is to be read.
+fn skip_between_groups(store: &Store, settled: &mut Ranges) -> Result<Sequence, Error> {
+    let mut from = settled.low();
+    while let Some(group) = store.groups(from).next() {
+        let (first, _) = group?;
+        if first.first.epoch() != from.epoch() {
+            settled.insert(from, first.first.first_of_epoch());
+        }
+        let last = store.last_group(first.last.last_of_epoch())?;
+        from = last.unwrap_or(first.last).next();
+    }
+    Ok(from)
+}
+
+/// Writes a group that cannot be read in the place of what was on disk from `from` to `last` and is not there: it is told
+/// like any other damage, also after further starts. What is missing of earlier epochs is not known.
+fn note_missing(store: &Store, from: Sequence, last: Sequence) -> Result<(), Error> {
+    let missing = Span { first: from.max(last.first_of_epoch()), last };
+    tracing::error!(
+        from = %missing.first,
+        to = %last,
+        "the end of the message log is missing, although it was on disk"
+    );
+    let mut batch = Batch::default();
+    store.put_group(&mut batch, missing, &[]);
+    store.write(batch, true)
+}
+
+/// How often the log was opened.
+pub(super) fn epoch(store: &Store) -> Result<u64, Error> {
+    Ok(store.number(EPOCH)?.map_or(0, u64::from_be_bytes))
 }
 
 /// Starts a new epoch, on disk, and returns its first sequence.
-pub(super) fn begin_epoch(store: &Store) -> Result<Sequence, Error> {
-    let known = store.number(EPOCH)?.map_or(0, u64::from_be_bytes);
+fn begin_epoch(store: &Store, used: Sequence) -> Result<Sequence, Error> {
+    let known = epoch(store)?;
     // The count of an epoch of more than 2⁴⁰ entries has overflowed into the next epochs.
-    let epoch = known.max(store.watermark()?.epoch()) + 1;
+    let epoch = known.max(used.epoch()) + 1;
     let first = Sequence::first_of(epoch).ok_or(Error::Exhausted)?;
     store.put_for_good(EPOCH, &epoch.to_be_bytes())?;
     Ok(first)

@@ -1,18 +1,20 @@
-//! The database under the log, RocksDB. No other module uses it, apart from its error type.
+//! The database under the log, RocksDB. No other module writes to it.
 
 use std::path::Path;
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    Direction, IteratorMode, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBIterator,
+    DBRecoveryMode, Direction, ErrorKind, FlushOptions, IteratorMode, WriteBatch, WriteOptions,
 };
 
-use super::{Entry, Error, Sequence};
+use super::key::Span;
+use super::{Entry, Error, Ranges, Sequence};
 
 const CURSOR_PREFIX: &str = "cursor:";
 const FEED_PREFIX: &str = "feed:";
 const WATERMARK: &str = "watermark";
+const SETTLED: &str = "settled";
 
 /// Bounds of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,19 +42,24 @@ impl Default for Options {
     }
 }
 
-/// Where an entry is.
+/// Where an entry is that is not in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
-    /// Waiting for Kafka.
-    Transient,
+    /// Waiting for Kafka for so long that it was taken out of its group.
+    Deferred,
     /// Refused by Kafka for good, waiting for the acknowledgement of the dead letter.
     Failed,
 }
 
+/// The family of the groups.
+pub(super) const TRANSIENT: &str = "transient";
+
 impl Family {
-    const fn name(self) -> &'static str {
+    pub(super) const ALL: [Self; 2] = [Self::Deferred, Self::Failed];
+
+    pub(super) const fn name(self) -> &'static str {
         match self {
-            Self::Transient => "transient",
+            Self::Deferred => "deferred",
             Self::Failed => "failed",
         }
     }
@@ -67,6 +74,9 @@ pub(super) type Found = (Sequence, Option<Entry>);
 
 pub(super) struct Store {
     db: DB,
+    /// Has the counters of RocksDB.
+    #[cfg(test)]
+    database: rocksdb::Options,
 }
 
 impl std::fmt::Debug for Store {
@@ -85,9 +95,14 @@ impl Store {
         // that grows must have its metadata written too.
         database.set_recycle_log_file_num(4);
         database.set_max_total_wal_size(options.write_ahead_bytes);
+        // No family is ahead of the others on disk. Otherwise RocksDB would not open a write-ahead log that is damaged before
+        // what one of them has.
+        database.set_atomic_flush(true);
         database.set_max_open_files(256);
         database.set_keep_log_file_num(4);
         database.set_max_log_file_size(4 << 20);
+        #[cfg(test)]
+        database.enable_statistics();
 
         let cache = Cache::new_lru_cache(options.block_cache_bytes);
         let mut tables = BlockBasedOptions::default();
@@ -103,43 +118,143 @@ impl Store {
         // more than it saves.
         let families = [
             family(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, 1 << 20, DBCompressionType::None),
-            family(Family::Transient.name(), options.write_buffer_bytes, DBCompressionType::None),
+            family(TRANSIENT, options.write_buffer_bytes, DBCompressionType::None),
+            family(Family::Deferred.name(), 4 << 20, DBCompressionType::None),
             family(Family::Failed.name(), 4 << 20, DBCompressionType::Lz4),
         ];
-        DB::open_cf_descriptors(&database, path, families).map(|db| Self { db }).map_err(|source| {
+        let opened = DB::open_cf_descriptors(&database, path, families);
+        let db = opened.map_err(|source| {
             let path = path.to_owned();
             if is_lock(&source) { Error::Locked { path } } else { Error::Open { path, source } }
+        })?;
+        Ok(Self {
+            db,
+            #[cfg(test)]
+            database,
         })
     }
 
-    fn family(&self, family: Family) -> impl rocksdb::AsColumnFamilyRef {
+    /// How often the write-ahead log was synced.
+    #[cfg(test)]
+    pub(super) fn syncs(&self) -> u64 {
+        self.database.get_ticker_count(rocksdb::statistics::Ticker::WalFileSynced)
+    }
+
+    fn handle(&self, name: &str) -> impl rocksdb::AsColumnFamilyRef {
         #[expect(clippy::expect_used, reason = "opening creates every family")]
-        self.db.cf_handle(family.name()).expect("the family was opened")
+        self.db.cf_handle(name).expect("the family was opened")
     }
 
-    pub(super) fn put(&self, batch: &mut Batch, family: Family, sequence: Sequence, record: &[u8]) {
-        batch.0.put_cf(&self.family(family), sequence.key(), record);
+    pub(super) fn put_group(&self, batch: &mut Batch, span: Span, record: &[u8]) {
+        batch.0.put_cf(&self.handle(TRANSIENT), span.key(), record);
     }
 
-    pub(super) fn delete(&self, batch: &mut Batch, family: Family, sequence: Sequence) {
-        batch.0.delete_cf(&self.family(family), sequence.key());
-    }
-
-    /// Deletes the entries from `from` up to `to`, without `to` itself.
-    pub(super) fn delete_range(
-        &self,
-        batch: &mut Batch,
-        family: Family,
-        from: Sequence,
-        to: Sequence,
-    ) {
+    /// Deletes the groups that end from `from` on and before `to`.
+    pub(super) fn delete_groups(&self, batch: &mut Batch, from: Sequence, to: Sequence) {
         if from < to {
-            batch.0.delete_range_cf(&self.family(family), from.key(), to.key());
+            let (from, to) = (from.groups_from(), to.groups_from());
+            batch.0.delete_range_cf(&self.handle(TRANSIENT), from, to);
         }
     }
 
-    pub(super) fn put_cursor(&self, batch: &mut Batch, source: &str, time_ms: i64) {
-        batch.0.put(format!("{CURSOR_PREFIX}{source}"), time_ms.to_be_bytes());
+    /// Removes the files that hold nothing but groups which end from `from` on and before `to`. What is removed must
+    /// have been deleted on disk before, because this is not undone by a crash.
+    pub(super) fn delete_files(&self, from: Sequence, to: Sequence) -> Result<(), Error> {
+        let (from, to) = (from.groups_from(), to.groups_from());
+        self.db.delete_file_in_range_cf(&self.handle(TRANSIENT), from, to).map_err(Error::Write)
+    }
+
+    /// The records of a family from this key on.
+    pub(super) fn iterator(&self, family: &str, from: &[u8]) -> DBIterator<'_> {
+        self.db.iterator_cf(&self.handle(family), IteratorMode::From(from, Direction::Forward))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.db.path()
+    }
+
+    /// The names of the files of a family that may have keys between these two.
+    pub(super) fn files_with(&self, family: &str, first: &[u8], last: &[u8]) -> Vec<String> {
+        let files = self.db.live_files().unwrap_or_default().into_iter();
+        files
+            .filter(|file| {
+                let starts = file.start_key.as_deref().is_some_and(|start| start <= last);
+                let ends = file.end_key.as_deref().is_some_and(|end| end >= first);
+                file.column_family_name == family && starts && ends
+            })
+            .map(|file| file.name)
+            .collect()
+    }
+
+    /// Whether what is at this key, or comes after it, can be read.
+    pub(super) fn can_seek(&self, family: &str, to: &[u8]) -> bool {
+        let mut records = self.db.raw_iterator_cf(&self.handle(family));
+        records.seek(to);
+        records.status().is_ok()
+    }
+
+    /// Where the last group ends that ends at `to` or before. If that group is on a damaged block, this is known only if
+    /// it is the last one in its file.
+    pub(super) fn last_group(&self, to: Sequence) -> Result<Option<Sequence>, Error> {
+        let end = to.next().groups_from();
+        let mut records = self
+            .db
+            .iterator_cf(&self.handle(TRANSIENT), IteratorMode::From(&end, Direction::Reverse));
+        match records.next() {
+            None => Ok(None),
+            Some(Ok((key, _))) => Ok(Span::from_key(&key).map(|span| span.last)),
+            Some(Err(error)) if error.kind() == ErrorKind::Corruption => {
+                let ends = self.group_files()?.into_iter().map(|(last, _)| last);
+                let mut known = ends.filter(|last| *last <= to).max();
+                for group in self.groups(known.map_or(Sequence::ZERO, Sequence::next)) {
+                    let (span, _) = group?;
+                    if span.last > to {
+                        break;
+                    }
+                    known = Some(span.last);
+                }
+                Ok(known)
+            }
+            Some(Err(error)) => Err(Error::Read(error)),
+        }
+    }
+
+    /// How many bytes each file of groups has, by the last sequence in it.
+    pub(super) fn group_files(&self) -> Result<Vec<(Sequence, u64)>, Error> {
+        let files = self.db.live_files().map_err(Error::Read)?;
+        let mut sizes: Vec<_> = files
+            .iter()
+            .filter(|file| file.column_family_name == TRANSIENT)
+            .filter_map(|file| {
+                let last = Span::from_key(file.end_key.as_deref()?)?.last;
+                Some((last, file.size as u64))
+            })
+            .collect();
+        sizes.sort_unstable();
+        Ok(sizes)
+    }
+
+    /// Deletes all entries of the format before.
+    pub(super) fn delete_old_entries(&self, batch: &mut Batch) {
+        let (from, to) = (Sequence::ZERO.key(), Sequence::ZERO.groups_from());
+        batch.0.delete_range_cf(&self.handle(TRANSIENT), from, to);
+    }
+
+    pub(super) fn put(&self, batch: &mut Batch, family: Family, sequence: Sequence, record: &[u8]) {
+        batch.0.put_cf(&self.handle(family.name()), sequence.key(), record);
+    }
+
+    pub(super) fn delete(&self, batch: &mut Batch, family: Family, sequence: Sequence) {
+        batch.0.delete_cf(&self.handle(family.name()), sequence.key());
+    }
+
+    pub(super) fn put_cursor(&self, batch: &mut Batch, source: &str, cursor: &[u8]) {
+        batch.0.put(format!("{CURSOR_PREFIX}{source}"), cursor);
+    }
+
+    pub(super) fn cursor(&self, source: &str) -> Result<Option<Bytes>, Error> {
+        let cursor = self.db.get(format!("{CURSOR_PREFIX}{source}")).map_err(Error::Read)?;
+        Ok(cursor.map(Bytes::from))
     }
 
     pub(super) fn put_feed(&self, batch: &mut Batch, source: &str, feed: &str) {
@@ -152,8 +267,18 @@ impl Store {
         String::from_utf8(bytes.unwrap_or_default()).map_err(|_| Error::Metadata { name: "feed" })
     }
 
-    pub(super) fn put_watermark(&self, batch: &mut Batch, watermark: Sequence) {
-        batch.0.put(WATERMARK, watermark.to_be_bytes());
+    pub(super) fn put_settled(&self, batch: &mut Batch, settled: &Ranges) {
+        batch.0.put(WATERMARK, settled.low().to_be_bytes());
+        batch.0.put(SETTLED, settled.encode());
+    }
+
+    /// What is settled. The format before has a watermark alone.
+    pub(super) fn settled(&self) -> Result<Ranges, Error> {
+        let low = Sequence::from_be_bytes(self.number(WATERMARK)?.unwrap_or_default());
+        match self.db.get(SETTLED).map_err(Error::Read)? {
+            None => Ok(Ranges::below(low)),
+            Some(bytes) => Ranges::decode(low, &bytes).ok_or(Error::Metadata { name: SETTLED }),
+        }
     }
 
     pub(super) fn write(&self, batch: Batch, sync: bool) -> Result<(), Error> {
@@ -162,30 +287,20 @@ impl Store {
         self.db.write_opt(batch.0, &options).map_err(Error::Write)
     }
 
-    pub(super) fn get(&self, family: Family, sequence: Sequence) -> Result<Entry, Error> {
-        let record = self.db.get_cf(&self.family(family), sequence.key()).map_err(Error::Read)?;
-        record.and_then(|bytes| Entry::decode(bytes.into())).ok_or(Error::Damaged { sequence })
+    /// Returns when everything that was written is on disk.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.db.flush_wal(true).map_err(Error::Write)
     }
 
-    /// The entries of a family from `from` on, in order. Keys of another format are skipped.
-    pub(super) fn scan(
-        &self,
-        family: Family,
-        from: Sequence,
-    ) -> impl Iterator<Item = Result<Found, Error>> {
-        let start = from.key();
-        let records = self
-            .db
-            .iterator_cf(&self.family(family), IteratorMode::From(&start, Direction::Forward));
-        records.filter_map(|record| match record {
-            Ok((key, value)) => Sequence::from_key(&key)
-                .map(|sequence| Ok((sequence, Entry::decode(Bytes::from(value))))),
-            Err(error) => Some(Err(Error::Read(error))),
-        })
-    }
-
-    pub(super) fn watermark(&self) -> Result<Sequence, Error> {
-        Ok(Sequence::from_be_bytes(self.number(WATERMARK)?.unwrap_or_default()))
+    /// An entry outside of the groups; `None` if it is not there.
+    pub(super) fn get(&self, family: Family, sequence: Sequence) -> Result<Option<Entry>, Error> {
+        let record = self.db.get_cf(&self.handle(family.name()), sequence.key());
+        let record = record.map_err(|error| match error.kind() {
+            ErrorKind::Corruption => Error::Damaged { sequence },
+            _ => Error::Read(error),
+        })?;
+        let Some(record) = record else { return Ok(None) };
+        Entry::decode(record.into()).map(Some).ok_or(Error::Damaged { sequence })
     }
 
     pub(super) fn number(&self, name: &'static str) -> Result<Option<[u8; 8]>, Error> {
@@ -199,30 +314,16 @@ impl Store {
     }
 
     /// Writes one of the log's own values, and flushes it into a table file so that it survives damage to the
-    /// write-ahead log.
+    /// write-ahead log. All families are flushed together, see [`open`](Self::open).
     pub(super) fn put_for_good(&self, name: &'static str, value: &[u8]) -> Result<(), Error> {
         let mut batch = Batch::default();
         batch.0.put(name, value);
         self.write(batch, true)?;
-        self.db.flush().map_err(Error::Write)
-    }
-
-    pub(super) fn cursors(&self) -> Result<Vec<(String, i64)>, Error> {
-        let records =
-            self.db.iterator(IteratorMode::From(CURSOR_PREFIX.as_bytes(), Direction::Forward));
-        let mut cursors = Vec::new();
-        for record in records {
-            let (key, value) = record.map_err(Error::Read)?;
-            let Some(source) = key.strip_prefix(CURSOR_PREFIX.as_bytes()) else { break };
-            let damaged = Error::Metadata { name: "cursor" };
-            match (std::str::from_utf8(source), <[u8; 8]>::try_from(&*value)) {
-                (Ok(source), Ok(time)) => {
-                    cursors.push((source.to_owned(), i64::from_be_bytes(time)))
-                }
-                _ => return Err(damaged),
-            }
-        }
-        Ok(cursors)
+        let families = [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, TRANSIENT].into_iter();
+        let families = families.chain(Family::ALL.map(Family::name));
+        let families: Vec<_> = families.map(|name| self.handle(name)).collect();
+        let families: Vec<_> = families.iter().collect();
+        self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(Error::Write)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use prometheus::Gauge;
+use prometheus::{Gauge, GaugeVec};
 
 /// A gauge that holds a moment, in seconds since 1970; 0 before the first.
 #[derive(Debug, Clone)]
@@ -19,6 +19,21 @@ impl Timestamp {
     #[expect(clippy::cast_precision_loss, reason = "milliseconds need 41 of the 53 bits")]
     pub fn set_ms(&self, time_ms: i64) {
         self.0.set(time_ms as f64 / 1_000.0);
+    }
+}
+
+/// Gauges that hold a moment for each value of a label.
+#[derive(Debug, Clone)]
+pub struct Timestamps(GaugeVec);
+
+impl Timestamps {
+    pub(super) const fn new(gauges: GaugeVec) -> Self {
+        Self(gauges)
+    }
+
+    /// The gauge of this value of the label.
+    pub fn with_label_value(&self, value: &str) -> Timestamp {
+        Timestamp(self.0.with_label_values(&[value]))
     }
 }
 

@@ -2,12 +2,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::admin::Readiness;
+use common::event::Schema;
 use prometheus::Registry;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -16,7 +17,10 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 use super::*;
 use crate::config::FirstMessages;
-use crate::source::{Logged, Message as Received};
+use crate::intake::{Queued, Queues};
+use crate::metrics::Metrics;
+use crate::source::Source as _;
+use crate::source::connection::Connections;
 
 mod tls;
 
@@ -50,45 +54,53 @@ impl Feed {
 
 /// A source that follows a feed.
 struct Following {
-    messages: mpsc::Receiver<Received>,
-    progress: watch::Sender<Logged>,
-    metrics: Metrics,
+    messages: mpsc::Receiver<Queued>,
+    metrics: SourceMetrics,
     readiness: Readiness,
     shutdown: CancellationToken,
-    task: JoinHandle<()>,
+    task: JoinHandle<super::super::End>,
 }
 
-fn follow(feed: &Feed, cursor: Option<i64>, change: impl FnOnce(&mut Source)) -> Following {
-    let mut config = Source {
+fn follow(feed: &Feed, cursor: Option<i64>, change: impl FnOnce(&mut Section)) -> Following {
+    let mut config = Section {
         url: format!("ws://{}/2/rsvps", feed.address()).into(),
         reconnect_base_ms: 1,
         reconnect_cap_ms: 10,
         max_message_bytes: 1000,
-        ..Source::rsvps()
+        ..Section::rsvps()
     };
     change(&mut config);
-    let (progress, whenever_logged) =
-        watch::channel(Logged { messages: 0, cursor: cursor.unwrap_or_default() });
-    let (intake, messages) = Intake::new(whenever_logged, common::clock::Clock::default());
-    let metrics = Metrics::new(&Registry::new()).unwrap();
+    let metrics = Metrics::new(&Registry::new()).unwrap().of_source("rsvps");
+    let mut queues = Queues::default();
+    let (schema, clock) = (Schema::default(), common::clock::Clock::default());
+    let intake = queues.add("rsvps", &schema, config.max_event_bytes, clock, metrics.clone());
     let readiness = Readiness::default();
     let shutdown = CancellationToken::new();
-    let connected = readiness.condition("source");
-    let source =
-        Websocket::new("rsvps", &config, intake, metrics.clone(), connected, shutdown.clone())
-            .unwrap();
-    let task = tokio::spawn(source.run(cursor));
-    Following { messages, progress, metrics, readiness, shutdown, task }
+    let name = Arc::from("rsvps");
+    let connection = Connections::new(readiness.condition("source")).of(&name);
+    let source = Websocket::new(&name, &config, metrics.clone(), connection).unwrap();
+    let resume = cursor.map(|cursor| Cursor(Bytes::copy_from_slice(&cursor.to_be_bytes())));
+    let task = tokio::spawn(source.run(intake, resume, shutdown.clone()));
+    let messages = queues.into_queues().remove(0).messages;
+    Following { messages, metrics, readiness, shutdown, task }
 }
 
 impl Following {
-    async fn payload(&mut self) -> Bytes {
-        self.messages.recv().await.unwrap().payload
+    async fn next(&mut self) -> Received {
+        self.messages.recv().await.unwrap().message
     }
 
-    /// Says that `logged` messages are logged, and what the cursor is then.
-    fn logged(&self, logged: u64, cursor: i64) {
-        self.progress.send_replace(Logged { messages: logged, cursor });
+    async fn payload(&mut self) -> Bytes {
+        self.next().await.payload
+    }
+
+    /// Sends so many events from this time on that the feed would be asked for what came since the first of them.
+    async fn receive_since(&mut self, socket: &mut WebSocketStream<TcpStream>, time: i64) {
+        for time in time..time + 8 {
+            let event = format!(r#"{{"rsvp_id":1,"response":"yes","mtime":{time}}}"#);
+            socket.send(Message::text(event.clone())).await.unwrap();
+            assert_eq!(self.payload().await, event);
+        }
     }
 }
 
@@ -115,25 +127,34 @@ async fn messages_arrive_byte_for_byte_and_in_order() {
 }
 
 #[tokio::test]
-async fn after_a_break_the_source_resumes_after_what_is_logged() {
+async fn after_a_break_the_source_resumes_after_what_it_has_received() {
     let feed = Feed::listen().await;
     let mut source = follow(&feed, Some(5), |_| {});
     let (mut socket, query) = feed.accept().await;
     assert_eq!(query, "since_mtime=5");
-    for text in ["one", "two"] {
-        socket.send(Message::text(text)).await.unwrap();
-        assert_eq!(source.payload().await, text);
-    }
+    source.receive_since(&mut socket, 7).await;
+    assert_eq!(source.metrics.cursor.get(), 7);
     // A break without a close frame.
     drop(socket);
-    source.logged(1, 6);
-    // It does not reconnect before both are logged; else it would ask for the second one again.
-    source.logged(2, 7);
     let (mut socket, query) = feed.accept().await;
     assert_eq!(query, "since_mtime=7");
     socket.send(Message::text("three")).await.unwrap();
     assert_eq!(source.payload().await, "three");
     assert_eq!((source.metrics.connects.get(), source.metrics.gaps.get()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_message_has_the_cursor_after_it_if_that_has_moved() {
+    let feed = Feed::listen().await;
+    let mut source = follow(&feed, Some(5), |_| {});
+    let (mut socket, _) = feed.accept().await;
+    source.receive_since(&mut socket, 7).await;
+    for (time, cursor) in [(15, Some(8_i64)), (15, None), (16, Some(9))] {
+        let event = format!(r#"{{"rsvp_id":1,"response":"yes","mtime":{time}}}"#);
+        socket.send(Message::text(event)).await.unwrap();
+        let bytes = cursor.map(|cursor| Bytes::copy_from_slice(&cursor.to_be_bytes()));
+        assert_eq!(source.next().await.cursor.map(|cursor| cursor.0), bytes);
+    }
 }
 
 #[tokio::test]
@@ -143,7 +164,7 @@ async fn a_server_that_closes_is_connected_to_again() {
     let (mut socket, _) = feed.accept().await;
     socket.send(Message::text(r#"{"type":"bye"}"#)).await.unwrap();
     assert_eq!(source.payload().await, r#"{"type":"bye"}"#);
-    let connected = source.metrics.connected.with_label_values(&["rsvps"]);
+    let connected = source.metrics.connected.clone();
     assert_eq!(connected.get(), 1);
     socket
         .close(Some(CloseFrame { code: CloseCode::Restart, reason: "restarting".into() }))
@@ -153,7 +174,6 @@ async fn a_server_that_closes_is_connected_to_again() {
     while connected.get() == 1 {
         tokio::task::yield_now().await;
     }
-    source.logged(1, 5);
     let (_socket, query) = feed.accept().await;
     assert_eq!(query, "since_mtime=5");
     while connected.get() == 0 {
@@ -169,15 +189,15 @@ async fn a_message_above_the_limit_is_a_dead_letter_and_the_connection_stays() {
     for text in ["x".repeat(1000), "y".repeat(1001), "z".to_owned()] {
         socket.send(Message::text(text)).await.unwrap();
     }
-    let whole = source.messages.recv().await.unwrap();
-    assert_eq!((whole.payload.len(), whole.refused), (1000, None));
-    let cut = source.messages.recv().await.unwrap();
+    let whole = source.next().await;
+    assert_eq!((whole.payload.len(), whole.identity), (1000, Err(Reason::NotJson)));
+    let cut = source.next().await;
     assert_eq!(
-        (&cut.payload[..], cut.refused),
-        ("y".repeat(1000).as_bytes(), Some(Reason::TooLarge))
+        (&cut.payload[..], cut.identity),
+        ("y".repeat(1000).as_bytes(), Err(Reason::TooLarge))
     );
-    let next = source.messages.recv().await.unwrap();
-    assert_eq!((&next.payload[..], next.refused), (&b"z"[..], None));
+    let next = source.next().await;
+    assert_eq!((&next.payload[..], next.identity), (&b"z"[..], Err(Reason::NotJson)));
     assert_eq!((source.metrics.connects.get(), source.metrics.gaps.get()), (1, 0));
 }
 
@@ -205,9 +225,7 @@ async fn a_frame_that_breaks_the_protocol_is_asked_for_once_more_and_then_skippe
         || Message::Frame(Frame::message(&b"x"[..], OpCode::Data(Data::Reserved(3)), true));
     let (mut socket, query) = feed.accept().await;
     assert_eq!(query, "since_mtime=5");
-    socket.send(Message::text("one")).await.unwrap();
-    assert_eq!(source.payload().await, "one");
-    source.logged(1, 6);
+    source.receive_since(&mut socket, 6).await;
     socket.send(broken()).await.unwrap();
     assert_eq!(close_code(socket.next().await), 1002);
     let (mut socket, query) = feed.accept().await;
@@ -216,10 +234,8 @@ async fn a_frame_that_breaks_the_protocol_is_asked_for_once_more_and_then_skippe
     let (mut socket, query) = feed.accept().await;
     assert_eq!(query, "", "not even where the address says to begin");
     assert_eq!(source.metrics.gaps.get(), 0, "it lasts until a message comes");
-    socket.send(Message::text("two")).await.unwrap();
-    assert_eq!(source.payload().await, "two");
+    source.receive_since(&mut socket, 9).await;
     assert_eq!(source.metrics.gaps.get(), 1);
-    source.logged(2, 9);
     drop(socket);
     let (_socket, query) = feed.accept().await;
     assert_eq!(query, "since_mtime=9", "the connection after that resumes as usual");
@@ -237,7 +253,6 @@ async fn a_feed_that_cannot_resume_has_a_gap_at_each_reconnect() {
     assert_eq!(source.metrics.gaps.get(), 1, "since the process before this one");
     let day_ms = 86_400_000;
     assert!(source.metrics.gap_ms.get() > day_ms, "{}", source.metrics.gap_ms.get());
-    source.logged(1, long_ago);
     drop(socket);
     let (mut socket, query) = feed.accept().await;
     assert_eq!(query, "");
@@ -283,8 +298,8 @@ async fn a_frame_of_several_messages_is_divided_and_one_that_does_not_fit_is_one
         .send(Message::binary(&br#"{"params":{"message":[{"a":1},{"a":2}]}}"#[..]))
         .await
         .unwrap();
-    let acknowledgement = source.messages.recv().await.unwrap();
-    assert_eq!(acknowledgement.refused, Some(Reason::BadFraming));
+    let acknowledgement = source.next().await;
+    assert_eq!(acknowledgement.identity, Err(Reason::BadFraming));
     assert_eq!(acknowledgement.payload, r#"{"id":1,"result":true}"#);
     assert_eq!(source.payload().await, r#"{"a":1}"#);
     assert_eq!(source.payload().await, r#"{"a":2}"#);
@@ -400,8 +415,8 @@ async fn a_quiet_feed_is_pinged_and_the_connection_stays_if_it_answers() {
     }
     socket.send(Message::text("still here")).await.unwrap();
     while let Some(Ok(Message::Ping(_))) = socket.next().await {
-        if let Ok(message) = source.messages.try_recv() {
-            assert_eq!(message.payload, "still here");
+        if let Ok(queued) = source.messages.try_recv() {
+            assert_eq!(queued.message.payload, "still here");
             break;
         }
     }
@@ -448,7 +463,7 @@ async fn shutdown_closes_with_1001_even_while_the_queue_is_full() {
         socket.send(Message::text("x")).await.unwrap();
     }
     source.shutdown.cancel();
-    source.task.await.unwrap();
+    assert_eq!(source.task.await.unwrap(), super::super::End::Stopped);
     assert_eq!(close_code(socket.next().await), 1001);
     drop(source.messages);
 }
@@ -460,5 +475,5 @@ async fn a_source_whose_pipeline_is_gone_ends() {
     let (mut socket, _) = feed.accept().await;
     drop(source.messages);
     socket.send(Message::text("x")).await.unwrap();
-    source.task.await.unwrap();
+    assert_eq!(source.task.await.unwrap(), super::super::End::Closed);
 }

@@ -11,30 +11,36 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use crate::config::Resume;
+use crate::intake::Cursor;
 
 /// How many wrong event times in a row it takes to move the cursor to a wrong place.
 const RECENT: usize = 8;
 
-/// The cursor of one source, computed from what is logged.
+/// Where one source resumes, computed from its messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cursor {
+pub enum ResumePoint {
     /// The last different event times, oldest first.
     EventTime(VecDeque<i64>),
     /// When the last message was received.
     Received(i64),
 }
 
-impl Cursor {
-    /// Continues from a stored cursor; 0 is the cursor of a source that has sent nothing yet.
-    pub fn new(resume: &Resume, stored: i64) -> Self {
+impl ResumePoint {
+    /// Continues from a stored cursor.
+    pub fn new(resume: &Resume, stored: Option<&Cursor>) -> Self {
+        // A source that has sent nothing yet begins at 0.
+        let stored = stored.and_then(|cursor| (&*cursor.0).try_into().ok());
+        let stored = stored.map_or(0, i64::from_be_bytes);
         match resume {
             Resume::Query(_) => Self::EventTime(VecDeque::from([stored.max(0); RECENT])),
             Resume::None => Self::Received(stored),
         }
     }
 
-    /// Takes in a message that is about to be logged.
+    /// Takes in a message that is about to be pushed.
     pub fn observe(&mut self, received_ms: i64, time_ms: Option<i64>) {
         match (self, time_ms) {
             (Self::EventTime(recent), Some(time)) => {
@@ -47,6 +53,11 @@ impl Cursor {
             (Self::EventTime(_), None) => {}
             (Self::Received(last), _) => *last = received_ms,
         }
+    }
+
+    /// The cursor that is stored: the position as a big-endian i64.
+    pub fn cursor(&self) -> Cursor {
+        Cursor(Bytes::copy_from_slice(&self.position().to_be_bytes()))
     }
 
     /// Its value, in milliseconds since 1970.
@@ -66,8 +77,21 @@ mod tests {
 
     const NOW: i64 = 1_700_000_000_000;
 
-    fn by_time(stored: i64) -> Cursor {
-        Cursor::new(&Resume::Query("since".to_owned()), stored)
+    fn stored(position: i64) -> Cursor {
+        Cursor(Bytes::copy_from_slice(&position.to_be_bytes()))
+    }
+
+    fn by_time(position: i64) -> ResumePoint {
+        ResumePoint::new(&Resume::Query("since".to_owned()), Some(&stored(position)))
+    }
+
+    #[test]
+    fn it_continues_from_its_own_cursor_and_begins_at_0() {
+        let resume = Resume::Query("since".to_owned());
+        for (cursor, position) in [(None, 0), (Some(Cursor::default()), 0), (Some(stored(7)), 7)] {
+            let point = ResumePoint::new(&resume, cursor.as_ref());
+            assert_eq!((point.position(), point.cursor()), (position, stored(position)));
+        }
     }
 
     #[test]
@@ -85,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_feed_that_cannot_resume_has_the_time_of_its_last_message() {
-        let mut cursor = Cursor::new(&Resume::None, 5);
+        let mut cursor = ResumePoint::new(&Resume::None, Some(&stored(5)));
         assert_eq!(cursor.position(), 5);
         cursor.observe(NOW, Some(i64::MAX));
         assert_eq!(cursor.position(), NOW);
@@ -94,11 +118,11 @@ mod tests {
     proptest! {
         #[test]
         fn one_event_never_makes_it_ask_for_too_little(
-            stored in 0..100_i64, before in prop::collection::vec(0..1000_i64, 0..20), copies in 1..9_usize,
+            position in 0..100_i64, before in prop::collection::vec(0..1000_i64, 0..20), copies in 1..9_usize,
             wrong in any::<i64>(), after in prop::collection::vec(0..1000_i64, 0..20),
         ) {
-            let mut cursor = by_time(stored);
-            let mut highest = stored;
+            let mut cursor = by_time(position);
+            let mut highest = position;
             for &time in &before {
                 cursor.observe(NOW, Some(time));
                 highest = highest.max(time);

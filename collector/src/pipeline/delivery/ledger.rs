@@ -1,0 +1,187 @@
+//! What the delivery writes to the log, and what it shows of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use common::clock::Clock;
+use common::message_log::{Entry, Family, MessageLog, Sequence, Settlement};
+
+use super::super::backlog::Backlog;
+use super::super::outbox::Outbox;
+use super::super::wait::Step;
+use crate::intake::Cursor;
+use crate::metrics::Metrics;
+
+/// A removal writes a range tombstone, and many tombstones make every scan slow. So what is settled is written once for
+/// this many entries, or earlier if this much time has passed since the last time.
+const ENTRIES: u64 = 64 * 1024;
+const INTERVAL: Duration = Duration::from_secs(1);
+/// When Kafka has not answered for an entry for this long, and it has for others behind it, the entry is copied out of
+/// its group: so many at once.
+const STUCK_MS: u64 = 10_000;
+const STUCK_ENTRIES: usize = 1024;
+
+/// The delivery's books.
+pub(super) struct Ledger {
+    log: MessageLog,
+    clock: Clock,
+    metrics: Metrics,
+    /// How many entries were settled since it was written.
+    pub(super) settled: u64,
+    /// Entries that the outbox says are in this family, and the log does not yet: nothing is written as settled without
+    /// them.
+    pub(super) moved: Vec<(Family, Sequence, Entry)>,
+    /// Entries that are not in their family any more.
+    pub(super) removed: Vec<(Family, Sequence)>,
+    /// Without a log: where sources resume after what is before a sequence.
+    pub(super) cursors: Vec<(Sequence, Arc<str>, Cursor)>,
+    written: Option<Instant>,
+    /// When the age of the oldest entry was looked at, and stuck entries.
+    looked: Option<Instant>,
+    looked_stuck: Option<Instant>,
+    oldest: Option<Sequence>,
+}
+
+impl Ledger {
+    pub(super) const fn new(log: MessageLog, clock: Clock, metrics: Metrics) -> Self {
+        Self {
+            log,
+            clock,
+            metrics,
+            settled: 0,
+            moved: Vec::new(),
+            removed: Vec::new(),
+            cursors: Vec::new(),
+            written: None,
+            looked: None,
+            looked_stuck: None,
+            oldest: None,
+        }
+    }
+
+    /// Writes what is settled if that is due. What cannot be written now is written later.
+    pub(super) fn record(&mut self, outbox: &Outbox) -> Step {
+        let soon = self.written.is_some_and(|at| at.elapsed() < INTERVAL);
+        let is_written = self.settled == 0 && self.moved.is_empty() && self.removed.is_empty();
+        if is_written || (self.settled < ENTRIES && soon) {
+            return Ok(());
+        }
+        self.write(outbox).map(|_written| ())
+    }
+
+    /// Writes what is settled, moved and removed. Returns whether the log could be written.
+    pub(super) fn write(&mut self, outbox: &Outbox) -> Step<bool> {
+        let settled = outbox.settled();
+        let covered = self.cursors.iter().take_while(|(end, ..)| *end <= settled.low()).count();
+        let cursors: Vec<_> = self.cursors[..covered]
+            .iter()
+            .map(|(_, source, cursor)| (Arc::clone(source), cursor.0.clone()))
+            .collect();
+        let (moved, removed) = (&self.moved, &self.removed);
+        let change = Settlement { settled, moved, removed, cursors: &cursors };
+        self.written = Some(Instant::now());
+        match self.log.settle(&change) {
+            Ok(()) => {
+                self.settled = 0;
+                self.moved.clear();
+                self.removed.clear();
+                self.cursors.drain(..covered);
+                Ok(true)
+            }
+            Err(error) if error.retryable() => {
+                tracing::warn!(%error, "what kafka has acknowledged is noted later");
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The entries that are to be copied out of their groups now.
+    pub(super) fn stuck(&mut self, outbox: &Outbox, now_ms: u64) -> Option<Vec<Sequence>> {
+        if self.looked_stuck.is_some_and(|at| at.elapsed() < INTERVAL) {
+            return None;
+        }
+        let before_ms = now_ms.checked_sub(STUCK_MS)?;
+        let stuck: Vec<_> = outbox.stuck(before_ms).take(STUCK_ENTRIES).collect();
+        self.looked_stuck = Some(Instant::now());
+        (!stuck.is_empty()).then_some(stuck)
+    }
+
+    /// Sets the metrics that show how much is in the log, and since when.
+    pub(super) fn count(&mut self, outbox: &Outbox, backlog: &Backlog) {
+        let pending = outbox.pending();
+        self.metrics.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
+        self.metrics.failed.set(i64::try_from(outbox.failures()).unwrap_or(i64::MAX));
+        if pending == 0 {
+            (self.looked, self.oldest) = (None, None);
+            self.metrics.oldest_pending.count_from(None);
+            return;
+        }
+        let now = Instant::now();
+        if self.looked.is_some_and(|at| now.duration_since(at) < INTERVAL) {
+            return;
+        }
+        self.looked = Some(now);
+        let deferred = outbox.oldest(Family::Deferred);
+        let oldest = deferred.or_else(|| outbox.oldest_in_group());
+        if self.oldest == oldest {
+            return;
+        }
+        let entry = match (deferred, oldest) {
+            (Some(sequence), _) => self.log.get(Family::Deferred, sequence),
+            (None, Some(sequence)) => backlog.read(sequence),
+            (None, None) => return,
+        };
+        // One that cannot be read now is met again when it is to be sent, and that is when it matters.
+        let Ok(Some(entry)) = entry else { return };
+        self.oldest = oldest;
+        let age_ms = self.clock.now_ms().saturating_sub(entry.received_ms);
+        let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
+        self.metrics.oldest_pending.count_from(now.checked_sub(age));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use common::event::Reason;
+    use common::message_log::{Options, Recovered};
+    use prometheus::Registry;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_noted_as_settled_without_the_moves_that_made_it_so() {
+        let directory = TempDir::new().unwrap();
+        let (path, away) = (directory.path().join("log"), directory.path().join("away"));
+        let (log, mut appender, found) = MessageLog::open(&path, Options::default()).unwrap();
+        let (sequence, reason) = (appender.allot(), Some(Reason::RefusedByKafka));
+        let payload = "x".into();
+        let entry =
+            Entry { source: "feed".into(), received_ms: 0, identity: None, reason, payload };
+        appender.append(&[(sequence, entry.clone())], &[]).unwrap();
+        appender.sync().unwrap();
+        let mut outbox = Outbox::new(&Recovered { end: sequence.next(), ..found }, false);
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let mut ledger = Ledger::new(log.clone(), Clock::default(), metrics);
+
+        // The log cannot be written for a while.
+        fs::rename(&path, &away).unwrap();
+        fs::write(&path, "in its way").unwrap();
+        appender.reopen().unwrap_err();
+        outbox.condemned(sequence, false);
+        ledger.moved.push((Family::Failed, sequence, entry.clone()));
+        assert!(!ledger.write(&outbox).unwrap());
+        fs::remove_file(&path).unwrap();
+        fs::rename(&away, &path).unwrap();
+        appender.reopen().unwrap();
+        // As at the drain deadline: whoever moved it does not come back.
+        assert!(ledger.write(&outbox).unwrap());
+        assert_eq!(log.get(Family::Failed, sequence).unwrap(), Some(entry));
+        drop((log, ledger, appender));
+        let (_log, _appender, found) = MessageLog::open(&path, Options::default()).unwrap();
+        assert_eq!((found.pending(), found.failed), (0, vec![sequence]));
+    }
+}

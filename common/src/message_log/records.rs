@@ -1,0 +1,148 @@
+//! The records of a family in order. What is on damaged blocks of the disk is skipped, so that it does not keep what is
+//! behind it.
+
+use bytes::Bytes;
+use rocksdb::{DBIterator, ErrorKind};
+
+use super::key::Span;
+use super::store::{Family, Found, Store, TRANSIENT};
+use super::{Entry, Error, Sequence, quarantine};
+
+/// How a family's keys hold sequences.
+#[derive(Debug, Clone, Copy)]
+struct Keys {
+    /// A key that is not above those of this sequence and later ones, and above all others.
+    from: fn(Sequence) -> [u8; 9],
+    sequence: fn(&[u8]) -> Option<Sequence>,
+}
+
+/// What comes next.
+#[derive(Debug)]
+enum Record {
+    /// A key and a value.
+    Whole(Box<[u8]>, Box<[u8]>),
+    /// Something that cannot be read.
+    Unreadable,
+}
+
+/// See the [module](self).
+struct Records<'s> {
+    store: &'s Store,
+    family: &'static str,
+    keys: Keys,
+    /// All before was looked at.
+    at: Sequence,
+    inner: DBIterator<'s>,
+}
+
+impl Store {
+    /// The groups that end at `from` or later, in order.
+    pub(super) fn groups(
+        &self,
+        from: Sequence,
+    ) -> impl Iterator<Item = Result<(Span, Bytes), Error>> {
+        let sequence = |key: &[u8]| Span::from_key(key).map(|span| span.last);
+        let keys = Keys { from: Sequence::groups_from, sequence };
+        Records::new(self, TRANSIENT, keys, from).filter_map(|record| match record {
+            Ok(Record::Whole(key, value)) => {
+                Span::from_key(&key).map(|span| Ok((span, Bytes::from(value))))
+            }
+            Ok(Record::Unreadable) => None,
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    /// The entries of a family in order.
+    pub(super) fn scan(&self, family: Family) -> impl Iterator<Item = Result<Found, Error>> {
+        let keys = Keys { from: Sequence::key, sequence: Sequence::from_key };
+        Records::new(self, family.name(), keys, Sequence::ZERO).filter_map(|record| match record {
+            Ok(Record::Whole(key, value)) => Sequence::from_key(&key)
+                .map(|sequence| Ok((sequence, Entry::decode(Bytes::from(value))))),
+            // Nobody knows how many they were.
+            Ok(Record::Unreadable) => Some(Ok((Sequence::ZERO, None))),
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    /// A page of the entries that a log of the format before holds in `transient`, one a key, from `from` on. Damaged blocks
+    /// are skipped; if nothing more can be read, what comes next is a group.
+    pub(super) fn old_entries(
+        &self,
+        from: Sequence,
+        limit: usize,
+    ) -> Result<Vec<(Sequence, Bytes)>, Error> {
+        let keys = Keys { from: Sequence::key, sequence: Sequence::from_key };
+        let mut page = Vec::new();
+        for record in Records::new(self, TRANSIENT, keys, from) {
+            let (key, value) = match record {
+                Ok(Record::Whole(key, value)) => (key, value),
+                Ok(Record::Unreadable) => continue,
+                Err(Error::Read(error)) if error.kind() == ErrorKind::Corruption => break,
+                Err(error) => return Err(error),
+            };
+            let Some(sequence) = Sequence::from_key(&key) else { break };
+            page.push((sequence, Bytes::from(value)));
+            if page.len() == limit {
+                break;
+            }
+        }
+        Ok(page)
+    }
+}
+
+impl<'s> Records<'s> {
+    fn new(store: &'s Store, family: &'static str, keys: Keys, from: Sequence) -> Self {
+        let inner = store.iterator(family, &(keys.from)(from));
+        Self { store, family, keys, at: from, inner }
+    }
+
+    /// The first sequence from which on reading is possible again. Of two damaged blocks that are near to each other what
+    /// is between them may be skipped too. `None` if nothing can be read.
+    fn next_readable(&self) -> Option<Sequence> {
+        let is_readable = |from| self.store.can_seek(self.family, &(self.keys.from)(from));
+        let (mut bad, mut step) = (self.at, 1_u64);
+        let mut good = self.at.checked_after(step)?;
+        while !is_readable(good) {
+            bad = good;
+            step = step.checked_mul(2)?;
+            good = self.at.checked_after(step)?;
+        }
+        while good.since(bad) > 1 {
+            let middle = bad.after(good.since(bad) / 2);
+            if is_readable(middle) {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        Some(good)
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Record, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.inner.next()? {
+            Ok((key, value)) => {
+                if let Some(sequence) = (self.keys.sequence)(&key) {
+                    self.at = sequence.next();
+                }
+                Some(Ok(Record::Whole(key, value)))
+            }
+            Err(error) if error.kind() == ErrorKind::Corruption => {
+                let Some(next) = self.next_readable() else {
+                    return Some(Err(Error::Read(error)));
+                };
+                tracing::error!(%error, from = %self.at, to = %next, "a part of the message log cannot be read");
+                let (first, last) = ((self.keys.from)(self.at), (self.keys.from)(next));
+                let files = self.store.files_with(self.family, &first, &last);
+                quarantine::keep(self.store.path(), &files, self.at, next);
+                self.at = next;
+                self.inner = self.store.iterator(self.family, &(self.keys.from)(next));
+                Some(Ok(Record::Unreadable))
+            }
+            Err(error) => Some(Err(Error::Read(error))),
+        }
+    }
+}
