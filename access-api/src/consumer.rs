@@ -31,21 +31,21 @@ use crate::envelope::Envelope;
 use crate::hub::{Arrival, Dropped, Hub, Published};
 use crate::metrics::Metrics;
 pub use error::Error;
+use identity::Identity;
+use position::{Remedy, Silence};
 use record::Record;
 use topic::{Context, Topic, is_topic_gone, sequence};
 use traces::Showing;
 
 mod error;
+mod identity;
+mod position;
 mod record;
 mod topic;
 mod traces;
 
 /// How long one poll waits, and so how late the thread may notice that it is to stop.
 const POLL: Duration = Duration::from_millis(100);
-
-/// After this much silence Kafka is asked for the end of the topic. A client whose topic was deleted and made anew may
-/// stand still for ever without an error (librdkafka 3255).
-const SILENCE: Duration = Duration::from_secs(5);
 
 /// The readiness conditions that the consumer sets.
 #[derive(Debug, Clone)]
@@ -67,17 +67,6 @@ pub struct Consumer {
     shutdown: CancellationToken,
     backoff: Backoff,
     tracer: Tracer,
-}
-
-/// Which stream the consumer takes the topic for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Identity {
-    /// No analyzer has named it; the number distinguishes topics that were created one after the other.
-    Unnamed(u32),
-    /// It had this name when it was last read; the record with the name has not been read again yet.
-    Expected(StreamId),
-    /// Its record with this name has been read.
-    Named(StreamId),
 }
 
 /// How far reading has come.
@@ -131,7 +120,7 @@ impl Consumer {
             return Ok(());
         };
         let mut invalid: u64 = 0;
-        let mut silence = Silence::begin();
+        let mut silence = Silence::begin(Instant::now());
         while !self.shutdown.is_cancelled() {
             if self.rotation.is_due() && self.renew(&mut topic) {
                 topic.assign(progress.next)?;
@@ -144,10 +133,19 @@ impl Consumer {
             let mut again = None;
             match topic.reader.poll(POLL)? {
                 Polled::Nothing => {
-                    is_lost = silence.is_suspicious(progress.next, || topic.watermarks())
+                    is_lost = silence.is_due(Instant::now())
+                        && match topic.watermarks() {
+                            Ok((_, end)) => silence.is_suspicious(progress.next, end),
+                            // The client that reads may not notice for minutes.
+                            Err(Error::Read(reader::Error::Unanswered { source, .. })) => {
+                                is_topic_gone(&source)
+                            }
+                            // While Kafka does not answer, statistics and errors of the client say so.
+                            Err(_) => false,
+                        };
                 }
                 Polled::Record(record) => {
-                    silence = Silence::begin();
+                    silence = Silence::begin(Instant::now());
                     progress.next = sequence(record.offset()) + 1;
                     again = self.take(&record, &mut progress, &mut invalid);
                 }
@@ -174,7 +172,7 @@ impl Consumer {
             if let Some(identity) = again {
                 self.conditions.results.unset("reading the results again");
                 match self.begin(&mut topic, identity, progress.refuted)? {
-                    Some(begun) => (progress, silence) = (begun, Silence::begin()),
+                    Some(begun) => (progress, silence) = (begun, Silence::begin(Instant::now())),
                     None => return Ok(()),
                 }
             }
@@ -216,10 +214,7 @@ impl Consumer {
         refuted: Option<StreamId>,
     ) -> Result<Option<Progress>, Error> {
         let Some((next, end)) = self.watermarks(topic)? else { return Ok(None) };
-        let stream = match identity {
-            Identity::Expected(stream) | Identity::Named(stream) => stream,
-            Identity::Unnamed(number) => unnamed(&topic.cluster, &topic.name, number),
-        };
+        let stream = identity.stream(&topic.cluster, &topic.name);
         tracing::info!(topic = topic.name, %stream, from = next, to = end, "reading results");
         self.hub.begin(stream, next);
         topic.assign(next)?;
@@ -317,7 +312,7 @@ impl Consumer {
         match Record::read(record.key(), record.payload()) {
             Ok(Record::Stream(stream)) => {
                 self.hub.pass(seq);
-                return progress.named(stream);
+                return progress.identity.name(stream);
             }
             Ok(Record::Newest(result)) => {
                 if let Some(again) = self.refute(result.stream(), seq, progress) {
@@ -360,101 +355,6 @@ impl Consumer {
     fn drop_as(&self, dropped: Dropped) {
         self.metrics.results_dropped.with_label_values(&[dropped.as_str()]).inc();
     }
-}
-
-impl Identity {
-    /// The identity to assume after the topic was replaced by a new one of the same name.
-    const fn of_a_new_topic(self) -> Self {
-        match self {
-            Self::Unnamed(number) => Self::Unnamed(number.wrapping_add(1)),
-            // Never 0, the number with which every process begins, so that the stream differs from that one.
-            Self::Expected(StreamId(bits)) | Self::Named(StreamId(bits)) => {
-                Self::Unnamed((bits as u32) | 1)
-            }
-        }
-    }
-}
-
-impl Progress {
-    /// A record names the topic `stream`. Returns an identity when the topic has to be read again under it.
-    fn named(&mut self, stream: StreamId) -> Option<Identity> {
-        match self.identity {
-            // A later name of the same topic; the first one counts.
-            Identity::Named(_) => None,
-            Identity::Expected(expected) if expected == stream => {
-                self.identity = Identity::Named(stream);
-                None
-            }
-            Identity::Expected(_) | Identity::Unnamed(_) => Some(Identity::Expected(stream)),
-        }
-    }
-}
-
-/// How long nothing came.
-struct Silence {
-    asked: Instant,
-    /// The end of the topic that was not reached, and how often it was found.
-    missed: Option<(u64, u32)>,
-}
-
-impl Silence {
-    fn begin() -> Self {
-        Self { asked: Instant::now(), missed: None }
-    }
-
-    /// Whether there is no topic, or it has ended elsewhere than at `next` for a while, which is asked at times. The same
-    /// end is suspicious only once: there may be offsets without a record before it.
-    fn is_suspicious(
-        &mut self,
-        next: u64,
-        span: impl FnOnce() -> Result<(u64, u64), Error>,
-    ) -> bool {
-        if self.asked.elapsed() < SILENCE {
-            return false;
-        }
-        self.asked = Instant::now();
-        let end = match span() {
-            Ok((_, end)) => end,
-            // The client that reads may not notice for minutes.
-            Err(Error::Read(reader::Error::Unanswered { source, .. })) => {
-                return is_topic_gone(&source);
-            }
-            // While Kafka does not answer, statistics and errors of the client say so.
-            Err(_) => return false,
-        };
-        let before = self.missed.filter(|&(missed, _)| missed == end).map_or(0, |(_, times)| times);
-        self.missed = (end != next).then_some((end, before.saturating_add(1)));
-        self.missed.is_some_and(|(_, times)| times == 2)
-    }
-}
-
-/// What to do when Kafka says that the position does not exist.
-#[derive(Debug, PartialEq, Eq)]
-enum Remedy {
-    /// The position exists after all; ask again.
-    Retry,
-    /// Records were deleted before they were read; go on with the oldest one.
-    Skip,
-    /// The topic was replaced by a new one of the same name; read it from its beginning.
-    Begin,
-}
-
-impl Remedy {
-    const fn of(next: u64, low: u64, high: u64) -> Self {
-        if high < next {
-            Self::Begin
-        } else if low > next {
-            Self::Skip
-        } else {
-            Self::Retry
-        }
-    }
-}
-
-/// The identity of a topic that no analyzer has named.
-fn unnamed(cluster: &str, topic: &str, number: u32) -> StreamId {
-    let identity = format!("{cluster}\0{topic}\0{number}");
-    StreamId(xxhash_rust::xxh3::xxh3_64(identity.as_bytes()))
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use analyzer::core::decode::{Decoder, Found};
 use analyzer::core::hash::hash;
 use analyzer::core::merge::Merge;
 use analyzer::core::partial::Partial;
@@ -83,20 +82,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             .filter(|payload| sonic_rs::from_slice::<Rsvp<'_>>(black_box(payload)).is_ok())
             .count()
     });
-    let decoder = Decoder::new(queries.iter().map(|query| &query.item), &plan.settings().schema);
-    let mut found = Found::default();
+    let mut decoder = plan.decoder();
     report("decode", payloads.len(), || {
-        payloads
-            .iter()
-            .filter(|payload| decoder.decode(black_box(payload), &mut found).is_ok())
-            .count()
+        payloads.iter().filter(|payload| decoder.decode(black_box(payload)).is_ok()).count()
     });
 
     let mut mentions: Vec<(u64, String)> = Vec::new();
     for payload in &payloads {
-        let event = decoder.decode(payload, &mut found).map_err(|reason| reason.to_string())?;
-        mentions
-            .extend(event.mentions(decoder.pointer(0)).map(|(hash, item)| (hash, item.to_owned())));
+        let event = decoder.decode(payload).map_err(|reason| reason.to_string())?;
+        mentions.extend(event.mentions(0).map(|(hash, item)| (hash, item.to_owned())));
     }
     println!("{:.1} mentions a record", mentions.len() as f64 / payloads.len() as f64);
     report("hash, a mention", mentions.len(), || {

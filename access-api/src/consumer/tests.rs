@@ -205,35 +205,6 @@ async fn a_process_without_a_broker_waits_and_stops_when_told() {
     api.stop().await.unwrap();
 }
 
-#[test]
-fn the_remedy_for_a_lost_position_follows_from_the_offsets_of_the_topic() {
-    assert_eq!(Remedy::of(10, 0, 10), Remedy::Retry);
-    assert_eq!(Remedy::of(10, 0, 20), Remedy::Retry);
-    assert_eq!(Remedy::of(10, 12, 20), Remedy::Skip);
-    assert_eq!(Remedy::of(10, 0, 9), Remedy::Begin);
-    assert_eq!(Remedy::of(10, 0, 0), Remedy::Begin);
-}
-
-#[test]
-fn an_unnamed_topic_has_the_same_identity_in_every_process_and_one_of_its_own() {
-    assert_eq!(unnamed("c", "t", 0), unnamed("c", "t", 0));
-    let others =
-        [unnamed("d", "t", 0), unnamed("c", "u", 0), unnamed("c", "t", 1), unnamed("ct", "", 0)];
-    assert!(others.iter().all(|&other| other != unnamed("c", "t", 0)));
-}
-
-#[test]
-fn the_first_name_of_a_topic_holds() {
-    let begin = |identity| Progress { next: 0, end: 9, identity, refuted: None };
-    let (a, b) = (StreamId(1), StreamId(2));
-    let mut progress = begin(Identity::Unnamed(0));
-    assert_eq!(progress.named(a), Some(Identity::Expected(a)));
-    let mut progress = begin(Identity::Expected(a));
-    assert_eq!(progress.named(a), None);
-    assert_eq!((progress.identity, progress.named(b)), (Identity::Named(a), None));
-    assert_eq!(begin(Identity::Expected(a)).named(b), Some(Identity::Expected(b)));
-}
-
 #[tokio::test]
 async fn a_topic_that_was_made_anew_is_another_stream_also_across_a_restart() {
     let mut cursors = Vec::new();
@@ -310,18 +281,4 @@ async fn readiness_and_the_clients_status_follow_kafka() {
     assert_eq!(api.gauge("kafka_up"), 1.0);
     drop(client);
     api.stop().await.unwrap();
-}
-
-#[test]
-fn a_reader_that_stands_before_the_end_for_long_is_suspicious_once() {
-    let mut silence = Silence::begin();
-    let mut ask = |end| {
-        silence.asked -= SILENCE;
-        silence.is_suspicious(7, || Ok((0, end)))
-    };
-    assert_eq!([7, 9, 9, 9, 9].map(&mut ask), [false, false, true, false, false]);
-    // What was written meanwhile may be on its way.
-    assert_eq!([10, 11, 11].map(&mut ask), [false, false, true]);
-    assert_eq!([3, 3].map(&mut ask), [false, true]);
-    assert!(!silence.is_suspicious(7, || panic!("it was asked just now")));
 }

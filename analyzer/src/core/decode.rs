@@ -1,10 +1,11 @@
 //! Reads everything that a tally needs of an event, in one pass over its bytes: whether it is an event, its id
 //! and key, when it happened, and the items that the queries name.
 //!
-//! The pointers of the schema and of all queries form one trie, which is walked along with the text. Strings and
-//! numbers at the end of a query's pointer are *mentions*; values at the end of the schema's pointers go into
-//! numbered slots. Both are kept as positions in the payload. Where escapes had to be resolved, or a number is
-//! not written in its shortest form, a mention is a position in a buffer, which is reused for every event.
+//! The pointers of the schema and of all queries form one trie, which is walked along with the text; the decoder adds
+//! the other names of the events to it, see [`shape`]. Strings and numbers at the end of a query's pointer are
+//! *mentions*; values at the end of the schema's pointers go into numbered slots. Both are kept as positions in the
+//! payload. Where escapes had to be resolved, or a number is not written in its shortest form, a mention is a position
+//! in a buffer, which is reused for every event.
 //!
 //! A payload that is not an event is refused by the rules of [`identify`](common::event::identity::identify),
 //! so that a record of another producer counts exactly if the collector would have accepted it. A test compares
@@ -13,7 +14,7 @@
 use common::event::identity::fingerprint;
 use common::event::json::{Raw, Reader, unescape};
 use common::event::time::{self, Unit, Unreadable};
-use common::event::{Id, Pointer, Reason, Schema, Step, Value};
+use common::event::{Id, Pointer, Reason, Schema, Value};
 
 use crate::core::hash::hash;
 
@@ -21,6 +22,7 @@ mod escapes;
 mod long_items;
 mod names;
 mod number;
+mod shape;
 #[cfg(test)]
 mod tests;
 
@@ -28,19 +30,31 @@ use escapes::resolve;
 pub use long_items::MAX_ITEM_BYTES;
 use long_items::shorten;
 use names::Names;
+use shape::{Object, Place};
 
-/// What to look for in an event, compiled.
+/// What to look for in an event, compiled; what the events have been like so far; and the last one of them.
 #[derive(Debug)]
 pub struct Decoder {
-    root: Node,
+    /// What queries and the schema want.
+    wanted: Place,
+    /// The same, with what was learned of the events, and of how many.
+    root: Place,
+    learned_from: u32,
+    found: Found,
     /// For each query, the number of its pointer among the distinct ones.
     pointers: Vec<usize>,
     id: IdRule,
     /// The slot of the key that the schema names.
     key: Option<usize>,
     time: Option<(usize, Unit)>,
-    slots: usize,
 }
+
+/// How many places are learned, at most.
+const MAX_LEARNED: usize = 1_000;
+
+/// For how many events what was learned is used. Then it is learned anew, because a feed may change, and because strange
+/// events may have taken up all the room.
+const LEARNED_FOR: u32 = 100_000;
 
 /// Where the id comes from.
 #[derive(Debug)]
@@ -50,24 +64,15 @@ enum IdRule {
     None,
 }
 
-/// A node of the trie: a place in an event. Its children are the places below it.
-#[derive(Debug, Default)]
-struct Node {
-    keys: Vec<(Box<str>, Node)>,
-    every: Option<Box<Node>>,
-    /// The query pointer that ends here.
-    pointer: Option<u32>,
-    /// The slot that is filled from here.
-    slot: Option<usize>,
-}
-
-/// What was found in an event. One is created and reused for every event, to save allocations.
-#[derive(Debug, Default)]
-pub struct Found {
+/// What was found in an event. It is reused for every event, to save allocations.
+#[derive(Debug)]
+struct Found {
     mentions: Vec<Mention>,
     resolved: String,
     slots: Vec<Option<Slot>>,
     names: Names,
+    /// How many places may still be learned.
+    room: usize,
     id: String,
     key: String,
     shortened: u64,
@@ -96,7 +101,7 @@ enum Slot {
 #[derive(Debug, Clone, Copy)]
 pub struct Event<'a> {
     text: &'a str,
-    found: &'a Found,
+    decoder: &'a Decoder,
     has_id: bool,
     has_key: bool,
     time: Time<'a>,
@@ -118,7 +123,7 @@ pub enum Time<'a> {
 impl Decoder {
     /// A decoder for the items of the queries, in their order, and for events of this schema.
     pub fn new<'a>(items: impl IntoIterator<Item = &'a Pointer>, schema: &Schema) -> Self {
-        let mut root = Node::default();
+        let mut root = Place::default();
         let mut different: Vec<&Pointer> = Vec::new();
         let mut pointers = Vec::new();
         for item in items {
@@ -131,10 +136,11 @@ impl Decoder {
         }
         let mut slots = 0;
         let mut slot = |pointer: &Pointer| {
-            *root.descend(pointer.steps()).slot.get_or_insert_with(|| {
+            let slot = root.descend(pointer.steps()).slot.get_or_insert_with(|| {
                 slots += 1;
                 slots - 1
-            })
+            });
+            *slot as usize
         };
         let id = match &schema.id {
             Id::Fields(fields) => IdRule::Slots(fields.iter().map(&mut slot).collect()),
@@ -143,42 +149,55 @@ impl Decoder {
         };
         let key = schema.key.as_ref().map(&mut slot);
         let time = schema.time.as_ref().map(|time| (slot(&time.path), time.unit));
-        Self { root, pointers, id, key, time, slots }
+        let found = Found {
+            mentions: Vec::new(),
+            resolved: String::new(),
+            slots: vec![None; slots as usize],
+            names: Names::default(),
+            room: MAX_LEARNED,
+            id: String::new(),
+            key: String::new(),
+            shortened: 0,
+        };
+        let wanted = root.clone();
+        Self { wanted, root, learned_from: 0, found, pointers, id, key, time }
     }
 
     /// Finds the items that the queries ask for, and the event's key, id and time.
     ///
     /// # Errors
     /// Why the payload is not an event.
-    pub fn decode<'a>(&self, payload: &'a [u8], found: &'a mut Found) -> Result<Event<'a>, Reason> {
-        found.clear(self.slots);
+    pub fn decode<'a>(&'a mut self, payload: &'a [u8]) -> Result<Event<'a>, Reason> {
+        let Self { wanted, root, learned_from, found, .. } = self;
+        found.clear();
+        if *learned_from == LEARNED_FOR {
+            root.clone_from(wanted);
+            found.room = MAX_LEARNED;
+            *learned_from = 0;
+        }
+        *learned_from += 1;
         if u32::try_from(payload.len()).is_err() {
             return Err(Reason::TooLarge);
         }
         let mut reader = Reader::of_payload(payload)?;
         let is_object = reader.peek() == Some(b'{');
-        found.value(Some(&self.root), &mut reader)?;
+        found.value(Some(root), &mut reader)?;
         reader.end()?;
         if !is_object {
             return Err(Reason::NotObject);
         }
-        if found.names.duplicate() {
+        if found.names.duplicate {
             return Err(Reason::DuplicateKey);
         }
         let text = reader.text();
-        let (has_id, has_key) = self.identify(payload, text, found)?;
-        let time = self.time(text, &found.slots);
-        Ok(Event { text, found, has_id, has_key, time })
+        let (has_id, has_key) = self.identify(payload, text)?;
+        let time = self.time(text);
+        Ok(Event { text, decoder: self, has_id, has_key, time })
     }
 
-    /// Writes the id and the key into `found`. Returns whether there is an id, and whether there is a key.
-    fn identify(
-        &self,
-        payload: &[u8],
-        text: &str,
-        found: &mut Found,
-    ) -> Result<(bool, bool), Reason> {
-        let Found { slots, id, key, .. } = found;
+    /// Notes the id and the key. Returns whether there is an id, and whether there is a key.
+    fn identify(&mut self, payload: &[u8], text: &str) -> Result<(bool, bool), Reason> {
+        let Found { slots, id, key, .. } = &mut self.found;
         let value = |slot: usize| slots[slot].map(|slot| slot.value(text));
         let keyed = match (&self.id, self.key) {
             (_, Some(slot)) => Some(slot),
@@ -190,8 +209,7 @@ impl Decoder {
         }
         match &self.id {
             IdRule::Slots(parts) => {
-                let parts: Vec<Option<Value<'_>>> = parts.iter().map(|&slot| value(slot)).collect();
-                Id::join(parts.iter().map(Option::as_ref), id)?;
+                Id::join(parts.iter().map(|&slot| value(slot)), id)?;
                 Ok((true, keyed.is_some()))
             }
             IdRule::Payload => {
@@ -205,20 +223,14 @@ impl Decoder {
         }
     }
 
-    fn time<'a>(&self, text: &'a str, slots: &[Option<Slot>]) -> Time<'a> {
+    fn time<'a>(&self, text: &'a str) -> Time<'a> {
         let Some((slot, unit)) = self.time else { return Time::Missing };
-        let Some(slot) = slots[slot] else { return Time::Missing };
+        let Some(slot) = self.found.slots[slot] else { return Time::Missing };
         let written = slot.written(text);
         match time::milliseconds(&slot.value(text), unit) {
             Ok(time_ms) => Time::At(time_ms, written),
             Err(why) => Time::Unreadable(written, why),
         }
-    }
-
-    /// The number of the pointer that a query reads, see [`Event::mentions`]. `query` is its place in the order
-    /// of [`new`](Self::new).
-    pub fn pointer(&self, query: usize) -> usize {
-        self.pointers[query]
     }
 }
 
@@ -243,114 +255,89 @@ impl Slot {
     }
 }
 
-// === impl Node ===
-
-impl Node {
-    /// The node at the end of the steps, which is created if it does not exist.
-    fn descend(&mut self, steps: &[Step]) -> &mut Self {
-        let Some((step, rest)) = steps.split_first() else { return self };
-        let child = match step {
-            Step::Every => self.every.get_or_insert_default(),
-            Step::Key(key) => {
-                let known = self.keys.iter().position(|(known, _)| **known == **key);
-                let place = known.unwrap_or_else(|| {
-                    self.keys.push((key.as_str().into(), Self::default()));
-                    self.keys.len() - 1
-                });
-                &mut self.keys[place].1
-            }
-        };
-        child.descend(rest)
-    }
-
-    #[inline]
-    fn child(&self, text: &str, name: Raw) -> Option<&Self> {
-        let find = |name: &[u8]| {
-            self.keys.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, node)| node)
-        };
-        if name.escaped {
-            find(resolve(text, name).as_bytes())
-        } else {
-            find(&text.as_bytes()[name.start..name.end])
-        }
-    }
-}
-
 // === impl Found ===
 
 impl Found {
-    fn clear(&mut self, slots: usize) {
+    fn clear(&mut self) {
         self.mentions.clear();
         self.resolved.clear();
-        self.slots.clear();
-        self.slots.resize(slots, None);
+        self.slots.fill(None);
         self.names.clear();
         self.id.clear();
         self.key.clear();
         self.shortened = 0;
     }
 
-    /// Reads the value that comes next; `node` is its place in the trie, if it has one. The recursion is
-    /// bounded, because the reader refuses to open more than `MAX_DEPTH` brackets.
-    fn value(&mut self, node: Option<&Node>, reader: &mut Reader<'_>) -> Result<(), Reason> {
+    /// Reads the value that comes next; `place` is where it is, if that is known. The recursion is bounded, because
+    /// the reader refuses to open more than `MAX_DEPTH` brackets.
+    fn value(&mut self, place: Option<&mut Place>, reader: &mut Reader<'_>) -> Result<(), Reason> {
         match reader.peek() {
             Some(b'{') => {
-                self.fill(node, Slot::Other);
-                self.members(node.filter(|node| !node.keys.is_empty()), reader)
+                self.fill(place.as_deref(), Slot::Other);
+                self.members(place, reader)
             }
             Some(b'[') => {
-                self.fill(node, Slot::Other);
-                let element = node.and_then(|node| node.every.as_deref());
+                self.fill(place.as_deref(), Slot::Other);
+                let mut element = place.and_then(|place| place.element(&mut self.room));
                 reader.open(b'[')?;
                 let mut first = true;
                 while reader.element(first)? {
                     first = false;
-                    self.value(element, reader)?;
+                    self.value(element.as_deref_mut(), reader)?;
                 }
                 Ok(())
             }
-            _ => match node {
-                Some(node) if node.pointer.is_some() || node.slot.is_some() => {
-                    self.leaf(node, reader)
-                }
+            _ => match place {
+                Some(place) if place.is_wanted() => self.leaf(place, reader),
                 Some(_) | None => reader.skip(),
             },
         }
     }
 
-    fn members(&mut self, node: Option<&Node>, reader: &mut Reader<'_>) -> Result<(), Reason> {
+    fn members(
+        &mut self,
+        mut place: Option<&mut Place>,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), Reason> {
         reader.open(b'{')?;
-        let mut object = self.names.enter();
+        let mut object = Object::enter(place.as_deref(), &self.names);
         let mut first = true;
-        while let Some(name) = reader.name(first)? {
+        while reader.member(first)? {
             first = false;
-            self.names.add(&mut object, reader.text(), name);
-            let child = node.and_then(|node| node.child(reader.text(), name));
-            self.value(child, reader)?;
+            let below = match place.as_deref_mut() {
+                Some(place) => {
+                    place.member(&mut object, reader, &mut self.names, &mut self.room)?
+                }
+                None => {
+                    object.placeless_member(reader, &mut self.names)?;
+                    None
+                }
+            };
+            self.value(below, reader)?;
         }
-        self.names.leave(&object, reader.text());
+        object.leave(&mut self.names, reader.text());
         Ok(())
     }
 
     /// Reads a string, a number or a literal that a query or the schema names.
-    fn leaf(&mut self, node: &Node, reader: &mut Reader<'_>) -> Result<(), Reason> {
+    fn leaf(&mut self, place: &Place, reader: &mut Reader<'_>) -> Result<(), Reason> {
         if let Some(raw) = reader.open_string()? {
-            self.fill(Some(node), Slot::Text(raw));
-            if let Some(pointer) = node.pointer {
+            self.fill(Some(place), Slot::Text(raw));
+            if let Some(pointer) = place.pointer {
                 self.mention(pointer, reader.text(), raw);
             }
             return Ok(());
         }
         let scalar = reader.scalar()?;
         if !scalar.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
-            self.fill(Some(node), Slot::Other);
+            self.fill(Some(place), Slot::Other);
             return Ok(());
         }
         // `scalar` is a slice of the text, so the distance of the two pointers is its position.
         let start = scalar.as_ptr() as usize - reader.text().as_ptr() as usize;
         let end = start + scalar.len();
-        self.fill(Some(node), Slot::Number { start: start as u32, end: end as u32 });
-        if let Some(pointer) = node.pointer {
+        self.fill(Some(place), Slot::Number { start: start as u32, end: end as u32 });
+        if let Some(pointer) = place.pointer {
             if number::is_shortest(scalar) {
                 self.mention(pointer, reader.text(), Raw { start, end, escaped: false });
             } else {
@@ -364,9 +351,9 @@ impl Found {
     }
 
     #[inline]
-    fn fill(&mut self, node: Option<&Node>, slot: Slot) {
-        if let Some(place) = node.and_then(|node| node.slot) {
-            self.slots[place] = Some(slot);
+    fn fill(&mut self, place: Option<&Place>, value: Slot) {
+        if let Some(slot) = place.and_then(|place| place.slot) {
+            self.slots[slot as usize] = Some(value);
         }
     }
 
@@ -400,12 +387,12 @@ impl Found {
 impl<'a> Event<'a> {
     /// Its id; `None` if each record is an event of its own.
     pub fn id(&self) -> Option<&'a str> {
-        self.has_id.then_some(self.found.id.as_str())
+        self.has_id.then_some(self.decoder.found.id.as_str())
     }
 
     /// The key that its record should have; `None` if any key will do.
     pub fn key(&self) -> Option<&'a str> {
-        self.has_key.then_some(self.found.key.as_str())
+        self.has_key.then_some(self.decoder.found.key.as_str())
     }
 
     /// When it happened.
@@ -415,12 +402,14 @@ impl<'a> Event<'a> {
 
     /// How many of its mentions had to be shortened to [`MAX_ITEM_BYTES`].
     pub fn shortened(&self) -> u64 {
-        self.found.shortened
+        self.decoder.found.shortened
     }
 
-    /// The items at a pointer ([`Decoder::pointer`]), with their hashes, in the order of the text.
-    pub fn mentions(&self, pointer: usize) -> impl Iterator<Item = (u64, &'a str)> + use<'a> {
-        let Self { text, found, .. } = *self;
+    /// The items of a query, with their hashes, in the order of the text. `query` is its place in the order of
+    /// [`Decoder::new`].
+    pub fn mentions(&self, query: usize) -> impl Iterator<Item = (u64, &'a str)> + use<'a> {
+        let Self { text, decoder: Decoder { found, pointers, .. }, .. } = *self;
+        let pointer = pointers[query];
         let here = found.mentions.iter().filter(move |mention| mention.pointer as usize == pointer);
         here.map(move |mention| {
             let source = if mention.in_payload { text } else { found.resolved.as_str() };

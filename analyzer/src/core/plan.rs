@@ -62,12 +62,11 @@ pub struct QueryId {
     pub fingerprint: Fingerprint,
 }
 
-/// The queries, their settings and their decoder; shared by all tallies of a process.
+/// The queries and their settings; shared by all tallies of a process.
 #[derive(Debug)]
 pub struct Plan {
     queries: Vec<Planned>,
     settings: Settings,
-    decoder: Decoder,
 }
 
 // === impl Settings ===
@@ -143,9 +142,8 @@ impl Plan {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let decoder = Decoder::new(queries.iter().map(|query| &query.item), &settings.schema);
         let queries = queries.iter().map(|query| Planned::new(query, &settings)).collect();
-        Ok(Self { queries, settings, decoder })
+        Ok(Self { queries, settings })
     }
 
     /// The queries, in the configured order.
@@ -158,8 +156,10 @@ impl Plan {
         &self.settings
     }
 
-    pub(crate) fn decoder(&self) -> &Decoder {
-        &self.decoder
+    /// A decoder for the items of the queries, in their order.
+    pub fn decoder(&self) -> Decoder {
+        let items = self.queries.iter().map(|planned| &planned.query.item);
+        Decoder::new(items, &self.settings.schema)
     }
 }
 

@@ -82,8 +82,9 @@ fn walk(
         return Err(Reason::BadFraming);
     }
     let mut first = true;
-    while let Some(name) = reader.name(first)? {
+    while reader.member(first)? {
         first = false;
+        let name = reader.name()?;
         if reader.resolve(name) == wanted.as_str() {
             walk(reader, rest, skipped, spans)?;
         } else {

@@ -137,30 +137,24 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Reads the name of the next member of an object and the colon after it. Returns `None` at the object's
-    /// end and leaves the object. `first` says that no member was read before.
+    /// Whether another member of an object follows; if not, leaves the object. `first` says that no member
+    /// was read before.
     #[inline]
-    pub fn name(&mut self, first: bool) -> Result<Option<Raw>, Reason> {
-        match self.next()? {
-            b'}' => {
-                self.depth -= 1;
-                return Ok(None);
-            }
-            b'"' if first => {}
-            b',' if !first => self.expect(b'"')?,
-            _ => return Err(Reason::NotJson),
-        }
-        let name = self.string()?;
-        self.expect(b':')?;
-        Ok(Some(name))
+    pub fn member(&mut self, first: bool) -> Result<bool, Reason> {
+        self.follows(b'}', first)
     }
 
     /// Whether another element of an array follows; if not, leaves the array. `first` says that no element
     /// was read before.
     #[inline]
     pub fn element(&mut self, first: bool) -> Result<bool, Reason> {
+        self.follows(b']', first)
+    }
+
+    #[inline]
+    fn follows(&mut self, bracket: u8, first: bool) -> Result<bool, Reason> {
         match self.peek() {
-            Some(b']') => {
+            Some(byte) if byte == bracket => {
                 self.at += 1;
                 self.depth -= 1;
                 Ok(false)
@@ -172,6 +166,26 @@ impl<'a> Reader<'a> {
             }
             Some(_) | None => Err(Reason::NotJson),
         }
+    }
+
+    /// Reads the name of a member and the colon after it.
+    #[inline]
+    pub fn name(&mut self) -> Result<Raw, Reason> {
+        self.expect(b'"')?;
+        let name = self.string()?;
+        self.expect(b':')?;
+        Ok(name)
+    }
+
+    /// Reads the name of a member and the colon after it, if they come next and are written like this. Returns
+    /// whether they do.
+    #[inline]
+    pub fn name_if(&mut self, written: &str) -> bool {
+        self.peek();
+        let rest = self.bytes().get(self.at..).unwrap_or_default();
+        let is_next = rest.starts_with(written.as_bytes());
+        self.at += if is_next { written.len() } else { 0 };
+        is_next
     }
 
     /// Reads the string that comes next; `None` if something else does.
@@ -268,7 +282,11 @@ impl<'a> Reader<'a> {
     #[inline]
     fn enter(&mut self, first: bool) -> Result<bool, Reason> {
         if self.objects >> (self.depth - 1) & 1 == 1 {
-            Ok(self.name(first)?.is_some())
+            let follows = self.member(first)?;
+            if follows {
+                self.name()?;
+            }
+            Ok(follows)
         } else {
             self.element(first)
         }

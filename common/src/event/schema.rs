@@ -9,6 +9,7 @@
 //!
 //! A section that names no `id` takes the id and the time of Meetup's RSVPs.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::time::Duration;
 
@@ -188,13 +189,15 @@ impl Id {
     /// # Errors
     /// [`Reason::MissingId`] if a part is absent, [`Reason::BadId`] if one is neither a string nor an integer.
     /// `into` may have been appended to in both cases.
-    pub fn join<'a, 'v: 'a>(
-        parts: impl ExactSizeIterator<Item = Option<&'a Value<'v>>>,
+    pub fn join<'v>(
+        parts: impl ExactSizeIterator<Item = Option<impl Borrow<Value<'v>>>>,
         into: &mut String,
     ) -> Result<(), Reason> {
         let last = parts.len().saturating_sub(1);
         for (at, part) in parts.enumerate() {
-            let part = part.ok_or(Reason::MissingId)?.name()?;
+            let part = part.ok_or(Reason::MissingId)?;
+            let value: &Value<'v> = part.borrow();
+            let part = value.name()?;
             if at > 0 {
                 into.push(':');
             }

@@ -26,7 +26,11 @@ impl Value<'_> {
         match self {
             // The only integer that JSON can write in two ways.
             Self::Number("-0") => Ok("0"),
-            Self::Number(text) if !text.contains(['.', 'e', 'E']) => Ok(text),
+            Self::Number(text)
+                if text.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()) =>
+            {
+                Ok(text)
+            }
             Self::Text(text) => Ok(text),
             Self::Number(_) | Self::Other => Err(Reason::BadId),
         }

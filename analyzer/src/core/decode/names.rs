@@ -1,7 +1,8 @@
-//! Finds out whether an object has a name twice, at any depth, without sorting the names of every object.
+//! Finds out whether an object has a name twice, at any depth, without sorting the names of every object: those names
+//! that its [shape](super::shape) does not tell apart.
 //!
 //! The names of all open objects are on one stack, as positions in the text. Each object has a set of 64 bits,
-//! of which a name sets one, chosen by its length and three of its bytes. Only if that bit is set already can
+//! of which a name sets one, chosen by its [`fingerprint`]. Only if that bit is set already can
 //! the object have the name, and only then is the name compared with the others. The names of an object with
 //! more than [`FEW`] names, or with escapes in one, are sorted when the object ends, so that no payload makes
 //! this quadratic.
@@ -17,7 +18,8 @@ const FEW: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Names {
     open: Vec<Raw>,
-    duplicate: bool,
+    /// Whether an object of the event had a name twice.
+    pub(super) duplicate: bool,
 }
 
 /// An open object.
@@ -34,11 +36,6 @@ impl Names {
     pub(super) fn clear(&mut self) {
         self.open.clear();
         self.duplicate = false;
-    }
-
-    /// Whether an object of the event had a name twice.
-    pub(super) fn duplicate(&self) -> bool {
-        self.duplicate
     }
 
     /// Begins an object.
@@ -79,14 +76,19 @@ impl Names {
     }
 }
 
-/// One of 64 bits, chosen by the length and three bytes of a name.
+/// One of 64 bits, chosen by the fingerprint of a name.
 #[inline]
 fn bit(name: &[u8]) -> u64 {
+    1 << (fingerprint(name).wrapping_mul(0x9e37_79b9) >> 26)
+}
+
+/// A number made of the length and three bytes of a name. Different names may have the same.
+#[inline]
+pub(super) fn fingerprint(name: &[u8]) -> u32 {
     let byte = |place: usize| u32::from(name.get(place).copied().unwrap_or(0));
     let length = name.len();
-    let mixed = byte(0)
+    byte(0)
         ^ (byte(length / 2) << 8)
         ^ (byte(length.wrapping_sub(1)) << 16)
-        ^ ((length as u32) << 24);
-    1 << (mixed.wrapping_mul(0x9e37_79b9) >> 26)
+        ^ ((length as u32) << 24)
 }

@@ -9,7 +9,7 @@ use common::event::time::Unreadable;
 
 use crate::core::audit;
 use crate::core::block::Block;
-use crate::core::decode::{Found, Time};
+use crate::core::decode::{Decoder, Time};
 use crate::core::dedupe::Dedupe;
 use crate::core::hash::hash;
 use crate::core::ledger::{Entry, Ledger};
@@ -75,7 +75,7 @@ pub(super) struct Counting {
     /// The ledger that was published last is not the present one.
     ledger_due: bool,
     queries: Vec<Tallied>,
-    found: Found,
+    decoder: Decoder,
     notices: Notices,
 }
 
@@ -122,7 +122,7 @@ impl Counting {
             ledger: Ledger::default(),
             ledger_due: false,
             queries: queries.into_iter().map(tallied).collect(),
-            found: Found::default(),
+            decoder: plan.decoder(),
             notices: Notices::default(),
             plan: Arc::clone(plan),
         }
@@ -222,8 +222,7 @@ impl Counting {
     }
 
     fn count(&mut self, record: Record<'_>, timestamp_ms: Option<i64>) -> Outcome {
-        let decoder = self.plan.decoder();
-        let event = match decoder.decode(record.payload, &mut self.found) {
+        let event = match self.decoder.decode(record.payload) {
             Ok(event) => event,
             Err(reason) => return Outcome::Undecodable(reason),
         };
@@ -272,7 +271,7 @@ impl Counting {
         }
         self.notices.event(event.time(), is_ahead);
         for Tallied { at, panes, .. } in &mut self.queries {
-            if panes.add(dated, &self.event_time, event.mentions(decoder.pointer(*at))) {
+            if panes.add(dated, &self.event_time, event.mentions(*at)) {
                 self.notices.matched(*at);
             }
         }

@@ -77,8 +77,9 @@ impl<'p> Scan<'p, '_, '_> {
     fn members(&mut self, depth: usize, here: &[usize]) -> Result<(), Reason> {
         let outer = self.names.len();
         let mut first = true;
-        while let Some(raw) = self.reader.name(first)? {
+        while self.reader.member(first)? {
             first = false;
+            let raw = self.reader.name()?;
             let name = self.reader.resolve(raw);
             let leads = |field: &usize| matches!(self.fields[*field].steps.get(depth), Some(Step::Key(key)) if *key == name);
             // Nearly every member is on no path; the vector is empty then, and allocates nothing.
