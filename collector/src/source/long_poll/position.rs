@@ -67,8 +67,9 @@ fn walk(reader: &mut Reader<'_>, steps: &[Step]) -> Result<Option<String>, Reaso
         return Ok(None);
     }
     let mut first = true;
-    while let Some(name) = reader.name(first)? {
+    while reader.member(first)? {
         first = false;
+        let name = reader.name()?;
         if reader.resolve(name) == wanted.as_str() {
             return walk(reader, rest);
         }
