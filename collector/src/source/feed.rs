@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
 use super::framing::split;
-use super::resume_point::ResumePoint;
+use super::resume_point::{Begin, ResumePoint};
 use super::{End, Source};
 use crate::config::{Connect, Framing, Resume};
 use crate::intake::{Closed, Cursor, Intake, Message};
@@ -86,19 +86,6 @@ pub struct Frame {
     pub cut: Option<u64>,
     /// Where the feed resumes after it, if the protocol has cursors of its own.
     pub cursor: Option<Bytes>,
-}
-
-/// From where the feed is asked to begin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begin {
-    /// Where the configured address says.
-    AsConfigured,
-    /// At this event time, in milliseconds since 1970.
-    At(i64),
-    /// After the frame with this cursor.
-    After(Bytes),
-    /// At the present.
-    Now,
 }
 
 /// Why a connection ended, or could not be established.

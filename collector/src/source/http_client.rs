@@ -26,8 +26,9 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::dial::Dialer;
-use super::feed::{Begin, Lost};
+use super::feed::Lost;
 use super::request::{Request, Target, set_begin};
+use super::resume_point::Begin;
 use crate::config::{Connect, Resume, Transport};
 use crate::error::Error;
 use unpack::Unpacker;

@@ -52,8 +52,6 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
-/// When a request is to be sent again that was answered 503, in seconds.
-const RETRY_AFTER_S: u64 = 5;
 /// How long a client may not read its answer.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a stop waits for requests in hand. It leaves time to deliver what they brought.

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use super::feed::{Begin, Closing, Frame, Lost, Protocol, Settings, Stream};
+use super::feed::{Closing, Frame, Lost, Protocol, Settings, Stream};
 use super::http_client::{Body, HttpClient};
+use super::resume_point::Begin;
 use crate::config::{Framing, HttpStream as Section};
 use crate::error::Error;
 use splitter::Splitter;

@@ -19,8 +19,9 @@ use http::header::{
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::feed::{Begin, CUT_BYTES, Closing, Frame, Lost, Protocol, Settings, Stream};
+use super::feed::{CUT_BYTES, Closing, Frame, Lost, Protocol, Settings, Stream};
 use super::http_client::{Answer, HttpClient, LONGEST_WAIT};
+use super::resume_point::Begin;
 use crate::config::LongPoll as Section;
 use crate::error::Error;
 

@@ -10,7 +10,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::feed::Begin;
+use super::resume_point::Begin;
 use crate::config::{Connect, Resume, Transport};
 use crate::error::Error;
 

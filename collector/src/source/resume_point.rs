@@ -13,12 +13,24 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::feed::Begin;
 use crate::config::Resume;
 use crate::intake::Cursor;
 
 /// How many wrong event times in a row it takes to move the cursor to a wrong place.
 const RECENT: usize = 8;
+
+/// From where the feed is asked to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begin {
+    /// Where the configured address says.
+    AsConfigured,
+    /// At this event time, in milliseconds since 1970.
+    At(i64),
+    /// After the frame with this cursor.
+    After(Bytes),
+    /// At the present.
+    Now,
+}
 
 /// Where one source resumes, computed from its messages.
 #[derive(Debug, Clone, PartialEq, Eq)]

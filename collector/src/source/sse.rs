@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::feed::{Begin, Closing, Frame, Lost, Protocol, Settings, Stream};
+use super::feed::{Closing, Frame, Lost, Protocol, Settings, Stream};
 use super::http_client::{Body, HttpClient, media_type};
+use super::resume_point::Begin;
 use crate::config::{Resume, Sse as Section};
 use crate::error::Error;
 use events::Events;

@@ -17,7 +17,8 @@ use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 
-use super::feed::{Begin, Closing, Frame, Lost, Protocol, Settings, Stream};
+use super::feed::{Closing, Frame, Lost, Protocol, Settings, Stream};
+use super::resume_point::Begin;
 use crate::config::Websocket as Section;
 use crate::error::Error;
 use connect::{Connector, Socket};

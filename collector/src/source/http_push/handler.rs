@@ -14,12 +14,11 @@ use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::RETRY_AFTER_S;
 use super::asked::{Asked, Preferences};
 use super::auth::{Admitted, Auth};
 use super::body::{Form, Undivided};
 use super::idempotency::{Answered, Idempotency, Known};
-use super::problem::{self, BadEvent, Outcome, Problem, Sent};
+use super::problem::{self, BadEvent, Outcome, Problem, RETRY_AFTER_S, Sent};
 use super::rate::Rate;
 use super::reading::{Bodies, Held, discard};
 use crate::acks::{Span, State};

@@ -10,6 +10,9 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
 
+/// When a request is to be sent again that was answered 503, in seconds.
+pub const RETRY_AFTER_S: u64 = 5;
+
 /// How many bad events an answer lists.
 const LISTED: usize = 100;
 /// The reason of a problem that is about who asks.

@@ -12,9 +12,8 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::RETRY_AFTER_S;
 use super::asked::Encoding;
-use super::problem::{Outcome, Problem};
+use super::problem::{Outcome, Problem, RETRY_AFTER_S};
 
 /// How many bytes of bodies are held at the same time.
 pub const BODIES_BYTES: usize = 64 << 20;

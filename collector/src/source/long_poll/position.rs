@@ -6,8 +6,8 @@ use bytes::Bytes;
 use common::event::json::Reader;
 use common::event::{Pointer, Reason, Step};
 
-use super::super::feed::Begin;
 use super::super::framing::split;
+use super::super::resume_point::Begin;
 use crate::config::{Framing, Resume};
 
 /// The longest position that is sent back, in bytes; a longer one is not taken.

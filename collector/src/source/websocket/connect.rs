@@ -11,8 +11,8 @@ use tokio_tungstenite::tungstenite::protocol::{Message, WebSocketConfig};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
 
 use super::super::dial::Dialer;
-use super::super::feed::Begin;
 use super::super::request::{Refusal, Request, Target, set_begin};
+use super::super::resume_point::Begin;
 use super::frames::{Frames, Seen};
 use crate::config::{Transport, Websocket as Section};
 use crate::error::Error;
