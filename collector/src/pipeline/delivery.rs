@@ -42,11 +42,11 @@ use crate::metrics::Metrics;
 use crate::publisher::{Publisher, Report, Reports, Unsent};
 use crate::receipt::Receipts;
 use crate::traces::Traces;
-use ledger::Ledger;
+use settlements::Settlements;
 use silence::Silence;
 
-mod ledger;
 mod producer;
+mod settlements;
 mod silence;
 
 /// How long a producer that was refused something may be silent about the rest.
@@ -66,7 +66,7 @@ pub(super) struct Delivery {
     receipts: Arc<Receipts>,
     outbox: Outbox,
     backlog: Backlog,
-    ledger: Ledger,
+    settlements: Settlements,
     publisher: Publisher,
     reports: Arc<Reports>,
     /// The reasons of the dead letters that are in flight.
@@ -136,7 +136,7 @@ impl Delivery {
         let publisher =
             Publisher::new(&kafka, log.instance(), None, reachable.clone(), traces.clone())?;
         Ok(Self {
-            ledger: Ledger::new(log.clone(), clock, metrics.clone()),
+            settlements: Settlements::new(log.clone(), clock, metrics.clone()),
             kafka,
             log,
             arrivals,
@@ -187,7 +187,7 @@ impl Delivery {
     }
 
     fn work(&mut self) -> Step {
-        self.ledger.count(&self.outbox, &self.backlog);
+        self.settlements.count(&self.outbox, &self.backlog);
         self.start()?;
         loop {
             self.waiter.check()?;
@@ -197,8 +197,8 @@ impl Delivery {
             self.take_back()?;
             let pause = self.send_due()?;
             self.defer_stuck()?;
-            self.ledger.record(&self.outbox)?;
-            self.ledger.count(&self.outbox, &self.backlog);
+            self.settlements.record(&self.outbox)?;
+            self.settlements.count(&self.outbox, &self.backlog);
             if self.closed && self.outbox.is_done() {
                 return Ok(());
             }
@@ -227,8 +227,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Waits for `future`, and keeps the books meanwhile.
-    fn await_with_books<T>(&mut self, future: impl Future<Output = T>) -> Step<T> {
+    /// Waits for `future`, and notes meanwhile what the journal has written and what is settled.
+    fn await_and_settle<T>(&mut self, future: impl Future<Output = T>) -> Step<T> {
         let mut future = std::pin::pin!(future);
         loop {
             // A timer can only be made inside the runtime.
@@ -237,8 +237,8 @@ impl Delivery {
                 return Ok(output);
             }
             self.take_news();
-            self.ledger.record(&self.outbox)?;
-            self.ledger.count(&self.outbox, &self.backlog);
+            self.settlements.record(&self.outbox)?;
+            self.settlements.count(&self.outbox, &self.backlog);
         }
     }
 
@@ -248,7 +248,7 @@ impl Delivery {
         self.outbox.arrived(end);
         self.outbox.synced(synced);
         self.backlog.add(entries);
-        self.ledger.cursors.extend(cursors);
+        self.settlements.cursors.extend(cursors);
         self.closed = closed;
     }
 
@@ -299,9 +299,9 @@ impl Delivery {
         let Some(place) = self.outbox.delivered(sequence) else { return };
         self.backlog.settle(sequence);
         if let Place::Aside(family) = place {
-            self.ledger.removed.push((family, sequence));
+            self.settlements.removed.push((family, sequence));
         }
-        self.ledger.settled += 1;
+        self.settlements.settled += 1;
         match reason {
             None => self.metrics.published.inc(),
             Some(reason) => {
@@ -373,7 +373,7 @@ impl Delivery {
                     tracing::error!(%sequence, ?family, "an entry of the message log is damaged, and is lost");
                     self.metrics.damaged.inc();
                     self.outbox.forget(sequence);
-                    self.ledger.removed.push((family, sequence));
+                    self.settlements.removed.push((family, sequence));
                     Ok(None)
                 }
             },
@@ -443,24 +443,24 @@ impl Delivery {
         }
         entry.reason.get_or_insert(Reason::RefusedByKafka);
         if let Place::Aside(family) = place {
-            self.ledger.removed.push((family, sequence));
+            self.settlements.removed.push((family, sequence));
         }
         if self.outbox.failures() > self.log.max_failed()
             && let Some(evicted) = self.outbox.oldest(Family::Failed)
         {
             self.outbox.forget(evicted);
-            self.ledger.removed.push((Family::Failed, evicted));
+            self.settlements.removed.push((Family::Failed, evicted));
             self.metrics.evicted.inc();
             tracing::error!(sequence = %evicted, "a refused entry is lost, because more than log.max_failed of them wait");
         }
         self.backlog.settle(sequence);
-        self.ledger.moved.push((Family::Failed, sequence, entry));
+        self.settlements.moved.push((Family::Failed, sequence, entry));
         self.write_moves()
     }
 
     /// Writes entries to the families that they belong to now, and tries until that has succeeded.
     fn write_moves(&mut self) -> Step {
-        while !self.ledger.moved.is_empty() && !self.ledger.write(&self.outbox)? {
+        while !self.settlements.moved.is_empty() && !self.settlements.write(&self.outbox)? {
             self.pause(TICK)?;
         }
         Ok(())
@@ -471,7 +471,9 @@ impl Delivery {
         if matches!(self.backlog, Backlog::Memory(_)) {
             return Ok(());
         }
-        let Some(stuck) = self.ledger.stuck(&self.outbox, self.now_ms()) else { return Ok(()) };
+        let Some(stuck) = self.settlements.stuck(&self.outbox, self.now_ms()) else {
+            return Ok(());
+        };
         let entries = match self.backlog.read_all(&stuck) {
             Ok(entries) => entries,
             Err(error) if error.retryable() => return Ok(()),
@@ -483,12 +485,12 @@ impl Delivery {
         );
         for (sequence, entry) in entries {
             self.outbox.deferred(sequence);
-            self.ledger.moved.push((Family::Deferred, sequence, entry));
+            self.settlements.moved.push((Family::Deferred, sequence, entry));
         }
         self.write_moves()
     }
 
     fn pause(&mut self, delay: Duration) -> Step {
-        self.await_with_books(async move { tokio::time::sleep(delay).await })
+        self.await_and_settle(async move { tokio::time::sleep(delay).await })
     }
 }
