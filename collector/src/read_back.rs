@@ -22,7 +22,7 @@ use crate::publisher::{reason_of, sequence_of};
 mod tests;
 
 /// The entries that were found in Kafka, and which of them are dead letters.
-pub type Arrived = HashMap<Sequence, Option<DeadLetter>>;
+pub type InKafka = HashMap<Sequence, Option<DeadLetter>>;
 
 /// Since when each topic is read, in milliseconds since 1970; `None` for a topic that is not read.
 #[derive(Debug, Clone, Copy)]
@@ -43,8 +43,8 @@ pub fn read_back(
     since: Since,
     wanted: impl Fn(Sequence) -> bool,
     stop: &CancellationToken,
-) -> Result<Arrived, reader::Error> {
-    let mut arrived = Arrived::new();
+) -> Result<InKafka, reader::Error> {
+    let mut arrived = InKafka::new();
     for (topic, since_ms) in [(Topic::Raw, since.raw), (Topic::DeadLetters, since.dead_letters)] {
         let (topic, Some(since_ms)) = (kafka.name(topic), since_ms) else { continue };
         let reader = Reader::new(kafka)?;

@@ -77,7 +77,10 @@ impl Topics {
             })
         };
         eventually(&format!("all records of {topic}"), || {
-            while let Some(message) = self.consumer.poll(Duration::from_millis(100)) {
+            // A topic that is written to meanwhile has always another record.
+            while wanted(&self.consumer.position().expect("a position"))
+                && let Some(message) = self.consumer.poll(Duration::from_millis(100))
+            {
                 let message = match message {
                     Ok(message) => message,
                     // The client connects again by itself.

@@ -43,11 +43,11 @@ use crate::metrics::Metrics;
 use crate::publisher::{Publisher, Report, Reports, Unsent};
 use crate::receipt::Receipts;
 use crate::traces::Traces;
-use ledger::Ledger;
+use settlements::Settlements;
 use silence::Silence;
 
-mod ledger;
 mod producer;
+mod settlements;
 mod silence;
 
 /// How long a producer that was refused something may be silent about the rest.
@@ -67,7 +67,7 @@ pub(super) struct Delivery {
     receipts: Arc<Receipts>,
     outbox: Outbox,
     backlog: Backlog,
-    ledger: Ledger,
+    settlements: Settlements,
     publisher: Publisher,
     reports: Arc<Reports>,
     /// The dead letters that are in flight.
@@ -138,7 +138,7 @@ impl Delivery {
         let publisher =
             Publisher::new(&kafka, log.instance(), None, reachable.clone(), traces.clone())?;
         Ok(Self {
-            ledger: Ledger::new(log.clone(), clock, metrics.clone(), acks),
+            settlements: Settlements::new(log.clone(), clock, metrics.clone(), acks),
             kafka,
             log,
             arrivals,
@@ -189,7 +189,7 @@ impl Delivery {
     }
 
     fn work(&mut self) -> Step {
-        self.ledger.count(&self.outbox, &self.backlog);
+        self.settlements.count(&self.outbox, &self.backlog);
         self.start()?;
         loop {
             self.waiter.check()?;
@@ -199,8 +199,8 @@ impl Delivery {
             self.take_back()?;
             let pause = self.send_due()?;
             self.defer_stuck()?;
-            self.ledger.record(&self.outbox)?;
-            self.ledger.count(&self.outbox, &self.backlog);
+            self.settlements.record(&self.outbox)?;
+            self.settlements.count(&self.outbox, &self.backlog);
             if self.closed && self.outbox.is_done() {
                 return Ok(());
             }
@@ -229,8 +229,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Waits for `future`, and keeps the books meanwhile.
-    fn await_with_books<T>(&mut self, future: impl Future<Output = T>) -> Step<T> {
+    /// Waits for `future`, and notes meanwhile what the journal has written and what is settled.
+    fn await_and_settle<T>(&mut self, future: impl Future<Output = T>) -> Step<T> {
         let mut future = std::pin::pin!(future);
         loop {
             // A timer can only be made inside the runtime.
@@ -239,8 +239,8 @@ impl Delivery {
                 return Ok(output);
             }
             self.take_news();
-            self.ledger.record(&self.outbox)?;
-            self.ledger.count(&self.outbox, &self.backlog);
+            self.settlements.record(&self.outbox)?;
+            self.settlements.count(&self.outbox, &self.backlog);
         }
     }
 
@@ -250,7 +250,7 @@ impl Delivery {
         self.outbox.arrived(end);
         self.outbox.synced(synced);
         self.backlog.add(entries);
-        self.ledger.cursors.extend(cursors);
+        self.settlements.cursors.extend(cursors);
         self.closed = closed;
     }
 
@@ -301,14 +301,14 @@ impl Delivery {
         let Some(place) = self.outbox.delivered(sequence) else { return };
         self.backlog.settle(sequence);
         if let Place::Aside(family) = place {
-            self.ledger.removed.push((family, sequence));
-            self.ledger.acks.taken_back(sequence);
+            self.settlements.removed.push((family, sequence));
+            self.settlements.acks.taken_back(sequence);
         }
-        self.ledger.settled += 1;
+        self.settlements.settled += 1;
         match dead_letter {
             None => self.metrics.published.inc(),
             Some(dead_letter) => {
-                self.ledger.acks.dead_letter(sequence, dead_letter);
+                self.settlements.acks.dead_letter(sequence, dead_letter);
                 self.metrics.dead_letters.with_label_values(&[dead_letter.0.as_str()]).inc();
             }
         }
@@ -377,7 +377,7 @@ impl Delivery {
                     tracing::error!(%sequence, ?family, "an entry of the message log is damaged, and is lost");
                     self.metrics.damaged.inc();
                     self.outbox.forget(sequence);
-                    self.ledger.lost(family, sequence);
+                    self.settlements.lost(family, sequence);
                     Ok(None)
                 }
             },
@@ -389,7 +389,7 @@ impl Delivery {
         for &(start, end) in ranges {
             let entries = self.outbox.lost(start, end);
             if entries > 0 {
-                self.ledger.acks.lost(start, end);
+                self.settlements.acks.lost(start, end);
                 tracing::error!(%start, %end, entries, "entries of the message log are damaged, and are lost");
                 self.metrics.damaged.inc_by(entries);
             }
@@ -448,24 +448,24 @@ impl Delivery {
         }
         entry.reason.get_or_insert(Reason::RefusedByKafka);
         if let Place::Aside(family) = place {
-            self.ledger.removed.push((family, sequence));
+            self.settlements.removed.push((family, sequence));
         }
         if self.outbox.failures() > self.log.max_failed()
             && let Some(evicted) = self.outbox.oldest(Family::Failed)
         {
             self.outbox.forget(evicted);
-            self.ledger.lost(Family::Failed, evicted);
+            self.settlements.lost(Family::Failed, evicted);
             self.metrics.evicted.inc();
             tracing::error!(sequence = %evicted, "a refused entry is lost, because more than log.max_failed of them wait");
         }
         self.backlog.settle(sequence);
-        self.ledger.move_to(Family::Failed, sequence, entry);
+        self.settlements.move_to(Family::Failed, sequence, entry);
         self.write_moves()
     }
 
     /// Writes entries to the families that they belong to now, and tries until that has succeeded.
     fn write_moves(&mut self) -> Step {
-        while !self.ledger.moved.is_empty() && !self.ledger.write(&self.outbox)? {
+        while !self.settlements.moved.is_empty() && !self.settlements.write(&self.outbox)? {
             self.pause(TICK)?;
         }
         Ok(())
@@ -476,7 +476,9 @@ impl Delivery {
         if matches!(self.backlog, Backlog::Memory(_)) {
             return Ok(());
         }
-        let Some(stuck) = self.ledger.stuck(&self.outbox, self.now_ms()) else { return Ok(()) };
+        let Some(stuck) = self.settlements.stuck(&self.outbox, self.now_ms()) else {
+            return Ok(());
+        };
         let entries = match self.backlog.read_all(&stuck) {
             Ok(entries) => entries,
             Err(error) if error.retryable() => return Ok(()),
@@ -488,12 +490,12 @@ impl Delivery {
         );
         for (sequence, entry) in entries {
             self.outbox.deferred(sequence);
-            self.ledger.move_to(Family::Deferred, sequence, entry);
+            self.settlements.move_to(Family::Deferred, sequence, entry);
         }
         self.write_moves()
     }
 
     fn pause(&mut self, delay: Duration) -> Step {
-        self.await_with_books(async move { tokio::time::sleep(delay).await })
+        self.await_and_settle(async move { tokio::time::sleep(delay).await })
     }
 }

@@ -191,8 +191,7 @@ impl Outbox {
         self.in_flight.remove(&sequence);
         let attempts = self.suspects.entry(sequence).or_default();
         if self.flow != Flow::Alone(sequence) {
-            self.flow = Flow::Draining;
-            self.end_drain();
+            self.drain();
             return Verdict::Again;
         }
         *attempts += 1;
@@ -208,8 +207,7 @@ impl Outbox {
     /// The producer gives it back without having sent it.
     pub(super) fn returned(&mut self, sequence: Sequence) {
         self.in_flight.remove(&sequence);
-        self.flow = Flow::Draining;
-        self.end_drain();
+        self.drain();
     }
 
     /// Sends nothing more until nothing is in flight.

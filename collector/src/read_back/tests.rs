@@ -63,7 +63,7 @@ async fn entries_of_this_log_are_found_and_those_of_others_are_not() {
     publish(&kafka, "mine", &mine).await;
     publish(&kafka, "other", &[(sequence(2), entry(2, None)), (sequence(4), entry(4, None))]).await;
 
-    let mut arrived = Arrived::new();
+    let mut arrived = InKafka::new();
     let reader = Reader::new(&kafka).unwrap();
     for topic in ["raw", "dead"] {
         // Reads the whole topic, because librdkafka's mock broker cannot look up offsets by time.
@@ -73,7 +73,7 @@ async fn entries_of_this_log_are_found_and_those_of_others_are_not() {
         reader.read_to_end(topic, &spans, &CancellationToken::new(), look).unwrap();
     }
     let dead_letter = |entry: &Entry| entry.reason.map(|reason| (reason, entry.source.clone()));
-    let expected: Arrived =
+    let expected: InKafka =
         mine.iter().map(|(sequence, entry)| (*sequence, dead_letter(entry))).collect();
     assert_eq!(arrived, expected);
 }

@@ -1,5 +1,6 @@
 //! The life of the producer: its start, what makes a new one necessary, its end.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::backoff::Backoff;
@@ -11,8 +12,8 @@ use super::super::backlog::Found;
 use super::super::wait::{Halt, Step};
 use super::{ANSWER_DEADLINE, Delivery, Sequence, TICK};
 use crate::error::Error;
-use crate::publisher::{Publisher, Report};
-use crate::read_back::{Arrived, Since, read_back};
+use crate::publisher::{Publisher, Report, Reports};
+use crate::read_back::{InKafka, Since, read_back};
 
 /// What librdkafka sends together at most, unless it is told otherwise.
 const BATCH_BYTES: usize = 1_000_000;
@@ -31,7 +32,7 @@ impl Delivery {
         let kafka = self.kafka.clone();
         let topics = [Topic::Raw, Topic::DeadLetters];
         let reachable = self.reachable.clone();
-        self.await_with_books(
+        self.await_and_settle(
             async move { kafka.ensure_topics(&topics, Some(&reachable)).await },
         )??;
         self.settle_what_arrived(START_SLACK_MS)?;
@@ -42,14 +43,9 @@ impl Delivery {
     /// Gives the producer up and takes in what it still delivered, so that it is not sent again.
     pub(super) fn close(mut self) -> Result<(), Error> {
         self.publisher.give_up();
-        for (sequence, report) in self.reports.take() {
-            if report == Report::Delivered {
-                let dead_letter = self.dead_letters.remove(&sequence);
-                self.delivered(sequence, dead_letter.as_ref());
-            }
-        }
-        let written = self.ledger.write(&self.outbox);
-        self.ledger.count(&self.outbox, &self.backlog);
+        self.take_deliveries(&Arc::clone(&self.reports));
+        let written = self.settlements.write(&self.outbox);
+        self.settlements.count(&self.outbox, &self.backlog);
         match written {
             Err(Halt::Failed(error)) => Err(error),
             Ok(_) | Err(Halt::Deadline) => Ok(()),
@@ -150,18 +146,23 @@ impl Delivery {
         // Dropping the old producer makes it answer for all that it holds. Only what it delivered counts:
         // the rest is sent again in any case.
         drop(std::mem::replace(&mut self.publisher, publisher));
-        for (sequence, report) in reports.take() {
-            if report == Report::Delivered {
-                let dead_letter = self.dead_letters.remove(&sequence);
-                self.delivered(sequence, dead_letter.as_ref());
-            }
-        }
+        self.take_deliveries(&reports);
         self.dead_letters.clear();
         (self.draining, self.taken_back) = (None, None);
         self.is_full = false;
         self.outbox.rewind();
         self.backlog.rewind();
         self.start()
+    }
+
+    /// Takes in what a producer that is given up has delivered, and nothing else that it reports.
+    fn take_deliveries(&mut self, reports: &Reports) {
+        for (sequence, report) in reports.take() {
+            if report == Report::Delivered {
+                let dead_letter = self.dead_letters.remove(&sequence);
+                self.delivered(sequence, dead_letter.as_ref());
+            }
+        }
     }
 
     /// Changes how all records are sent, when that is what a refusal was about; gives the reason.
@@ -179,7 +180,7 @@ impl Delivery {
         for topic in [Topic::Raw, Topic::DeadLetters] {
             let kafka = self.kafka.clone();
             let limit =
-                self.await_with_books(async move { kafka.max_message_bytes(topic).await })?;
+                self.await_and_settle(async move { kafka.max_message_bytes(topic).await })?;
             // A broker that does not say so for one topic does not for the other.
             let Some(limit) = limit else { break };
             if limit < self.batch_bytes.unwrap_or(BATCH_BYTES) {
@@ -210,13 +211,13 @@ impl Delivery {
         let (pending, failed) = (self.outbox.pending(), self.outbox.failures());
         let since = self.since(slack_ms)?;
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        let arrived: Arrived = loop {
+        let arrived: InKafka = loop {
             let (kafka, instance) = (self.kafka.clone(), self.log.instance().to_owned());
             let (unknown, stop) = (unknown.clone(), self.waiter.deadline().clone());
             let reading = self.waiter.spawn_blocking(move || {
                 read_back(&kafka, &instance, since, |sequence| unknown.holds(sequence), &stop)
             });
-            match self.await_with_books(reading)?.map_err(|_panicked| Error::Panicked)? {
+            match self.await_and_settle(reading)?.map_err(|_panicked| Error::Panicked)? {
                 Err(reader::Error::Stopped(_)) => return Err(Halt::Deadline),
                 Err(error) if error.retryable() => {
                     tracing::warn!(%error, "reading back again");
@@ -230,7 +231,7 @@ impl Delivery {
         }
         self.metrics.read_back.inc_by(arrived.len() as u64);
         // So that the next start, should it come soon, need not look at them again.
-        self.ledger.write(&self.outbox)?;
+        self.settlements.write(&self.outbox)?;
         tracing::info!(
             pending,
             failed,

@@ -22,8 +22,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const STUCK_MS: u64 = 10_000;
 const STUCK_ENTRIES: usize = 1024;
 
-/// The delivery's books.
-pub(super) struct Ledger {
+/// What is settled and not written to the log yet.
+pub(super) struct Settlements {
     log: MessageLog,
     clock: Clock,
     metrics: Metrics,
@@ -45,7 +45,7 @@ pub(super) struct Ledger {
     pub(super) acks: Acks,
 }
 
-impl Ledger {
+impl Settlements {
     pub(super) const fn new(log: MessageLog, clock: Clock, metrics: Metrics, acks: Acks) -> Self {
         Self {
             log,
@@ -183,22 +183,23 @@ mod tests {
         appender.sync().unwrap();
         let mut outbox = Outbox::new(&Recovered { end: sequence.next(), ..found }, false);
         let metrics = Metrics::new(&Registry::new()).unwrap();
-        let mut ledger = Ledger::new(log.clone(), Clock::default(), metrics, Acks::default());
+        let mut settlements =
+            Settlements::new(log.clone(), Clock::default(), metrics, Acks::default());
 
         // The log cannot be written for a while.
         fs::rename(&path, &away).unwrap();
         fs::write(&path, "in its way").unwrap();
         appender.reopen().unwrap_err();
         outbox.condemned(sequence, false);
-        ledger.move_to(Family::Failed, sequence, entry.clone());
-        assert!(!ledger.write(&outbox).unwrap());
+        settlements.move_to(Family::Failed, sequence, entry.clone());
+        assert!(!settlements.write(&outbox).unwrap());
         fs::remove_file(&path).unwrap();
         fs::rename(&away, &path).unwrap();
         appender.reopen().unwrap();
         // As at the drain deadline: whoever moved it does not come back.
-        assert!(ledger.write(&outbox).unwrap());
+        assert!(settlements.write(&outbox).unwrap());
         assert_eq!(log.get(Family::Failed, sequence).unwrap(), Some(entry));
-        drop((log, ledger, appender));
+        drop((log, settlements, appender));
         let (_log, _appender, found) = MessageLog::open(&path, Options::default()).unwrap();
         assert_eq!((found.pending(), found.failed), (0, vec![sequence]));
     }
