@@ -31,6 +31,14 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The file of a source of kind `file` cannot be read.
+    #[error("source.NAME.path: cannot read {path}: {why}", path = path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
     /// A file of a source that is sent to cannot be used.
     #[error("source.NAME: {0}")]
     Push(String),
@@ -61,6 +69,7 @@ impl Error {
             | Self::Certificates(_)
             | Self::Address(_)
             | Self::Listen { .. }
+            | Self::File { .. }
             | Self::Push(_)
             | Self::Headers(_)
             | Self::Metrics(_)

@@ -14,11 +14,10 @@ use http::{HeaderMap, StatusCode};
 use super::feed::{Closing, Frame, Lost, Protocol, Settings, Stream};
 use super::http_client::{Body, HttpClient};
 use super::resume_point::Begin;
+use super::splitter::Splitter;
 use crate::config::{Framing, HttpStream as Section};
 use crate::error::Error;
-use splitter::Splitter;
 
-mod splitter;
 #[cfg(test)]
 mod tests;
 

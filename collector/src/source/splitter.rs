@@ -7,7 +7,7 @@ use crate::config::Framing;
 use crate::source::feed::{CUT_BYTES, Frame, Lost};
 
 /// Divides one stream.
-pub(super) struct Splitter {
+pub struct Splitter {
     texts: bool,
     limit: usize,
     /// What has arrived and was not looked at.
@@ -19,6 +19,10 @@ pub(super) struct Splitter {
     /// Where in a JSON text its next byte is.
     place: Place,
     ended: bool,
+    /// Whether it is a file. One cannot be asked for a part again, and a crash may have left blocks of NUL in it.
+    is_file: bool,
+    /// How many bytes have arrived.
+    arrived: u64,
 }
 
 /// A place in a sequence of JSON texts.
@@ -34,7 +38,7 @@ enum Place {
 
 impl Splitter {
     /// A stream at its beginning. Messages above `limit` bytes are cut.
-    pub(super) fn new(framing: &Framing, limit: usize) -> Self {
+    pub fn new(framing: &Framing, limit: usize) -> Self {
         Self {
             texts: *framing == Framing::Concatenated,
             limit,
@@ -43,16 +47,44 @@ impl Splitter {
             cutting: false,
             place: Place::Between,
             ended: false,
+            is_file: false,
+            arrived: 0,
         }
     }
 
+    /// A file from some place on. `cutting` says that a line that was cut goes on there. After a text that was cut the next one
+    /// is looked for, and NULs before a message are blank.
+    pub fn of_file(framing: &Framing, limit: usize, cutting: bool) -> Self {
+        Self { cutting, is_file: true, ..Self::new(framing, limit) }
+    }
+
     /// Takes what has arrived. All messages before must have been taken out.
-    pub(super) fn push(&mut self, chunk: Bytes) {
+    pub fn push(&mut self, chunk: Bytes) {
+        self.arrived += chunk.len() as u64;
         self.chunk = chunk;
     }
 
+    /// How many bytes there were up to the end of the message that was taken out last.
+    pub fn consumed(&self) -> u64 {
+        self.arrived - self.chunk.len() as u64
+    }
+
+    /// Whether the message that was taken out last goes on, and the rest of it is dropped.
+    pub const fn is_cutting(&self) -> bool {
+        self.cutting
+    }
+
+    /// At the end of a file: what is left, whatever it is. What comes then begins anew.
+    pub fn take_rest(&mut self) -> Option<Frame> {
+        self.place = Place::Between;
+        let rest = std::mem::take(&mut self.begun);
+        let rest = rest.strip_suffix(b"\r").unwrap_or(&rest);
+        let is_dropped = std::mem::take(&mut self.cutting) || rest.trim_ascii().is_empty();
+        (!is_dropped).then(|| Frame::whole(rest))
+    }
+
     /// Nothing more will arrive.
-    pub(super) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.ended = true;
     }
 
@@ -60,12 +92,16 @@ impl Splitter {
     ///
     /// # Errors
     /// When it is not known where the next message begins.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, Lost> {
+    pub fn next(&mut self) -> Result<Option<Frame>, Lost> {
         if self.texts { self.next_text() } else { Ok(self.next_line()) }
     }
 
     fn next_line(&mut self) -> Option<Frame> {
         while !self.chunk.is_empty() {
+            if self.is_file && self.begun.is_empty() && !self.cutting {
+                let blank = self.chunk.iter().take_while(|&&byte| byte == 0).count();
+                self.chunk = self.chunk.slice(blank..);
+            }
             let end = self.chunk.iter().position(|&byte| byte == b'\n');
             let part = self.chunk.split_to(end.unwrap_or(self.chunk.len()));
             // One byte more may be the `\r` of the line's end.
@@ -100,7 +136,7 @@ impl Splitter {
     }
 
     fn next_text(&mut self) -> Result<Option<Frame>, Lost> {
-        if self.cutting {
+        if self.cutting && !self.is_file {
             return Err(Lost::unreadable(
                 "a JSON text is larger than max_message_bytes, and it is not known where the next one begins",
             ));
@@ -109,9 +145,16 @@ impl Splitter {
         while looked < self.chunk.len() {
             let byte = self.chunk[looked];
             let before = self.place;
-            let (ends, used) = self.place.step(byte);
+            let is_blank = self.is_file && byte == 0 && before == Place::Between;
+            let (ends, used) = self.place.step(if is_blank { b' ' } else { byte });
             if used {
                 looked += 1;
+            }
+            if self.cutting {
+                self.cutting = !ends;
+                self.chunk = self.chunk.slice(looked..);
+                looked = 0;
+                continue;
             }
             if before == Place::Between && self.place == Place::Between {
                 // White space.
@@ -121,7 +164,8 @@ impl Splitter {
             }
             if self.begun.len() + looked > self.limit {
                 self.begun.extend_from_slice(&self.chunk[..looked]);
-                self.cutting = true;
+                self.chunk = self.chunk.slice(looked..);
+                self.cutting = !(ends && self.is_file);
                 return Ok(Some(self.cut()));
             }
             if ends {
@@ -154,7 +198,7 @@ impl Splitter {
     fn cut(&mut self) -> Frame {
         let mut begun = std::mem::take(&mut self.begun);
         begun.truncate(CUT_BYTES.min(self.limit));
-        Frame { payload: begun.into(), cut: Some(self.limit as u64 + 1), cursor: None }
+        Frame { payload: begun.into(), cut: Some(self.limit as u64 + 1), ..Frame::default() }
     }
 }
 

@@ -80,7 +80,75 @@ fn after_a_json_text_above_the_limit_the_stream_cannot_be_read_on() {
     assert_eq!((frames, lost), (vec![("{\"a\":1}".to_owned(), false), cut], true));
 }
 
+/// What comes out of a file: each payload, whether it was cut, and where the file would be read on after it.
+fn of_file(framing: &Framing, limit: usize, file: &[u8], size: usize) -> Vec<(String, bool, u64)> {
+    let mut splitter = Splitter::of_file(framing, limit, false);
+    let mut found = Vec::new();
+    let mut note = |frame: Frame, at| {
+        let payload = String::from_utf8_lossy(&frame.payload).into_owned();
+        found.push((payload, frame.cut.is_some(), at));
+    };
+    for chunk in file.chunks(size) {
+        splitter.push(Bytes::copy_from_slice(chunk));
+        while let Some(frame) = splitter.next().unwrap() {
+            note(frame, splitter.consumed());
+        }
+    }
+    if let Some(rest) = splitter.take_rest() {
+        note(rest, splitter.consumed());
+    }
+    found
+}
+
+#[test]
+fn a_file_is_read_on_after_what_is_too_large_and_its_last_line_needs_no_end() {
+    let text = |text: &str, at| (text.to_owned(), false, at);
+    let cut = |text: &str, at| (text.to_owned(), true, at);
+    for size in [1, 3, 100] {
+        let found = of_file(&Framing::Concatenated, 10, b"{}[\"0123456789\"] {\"a\":1}{\"b", size);
+        let begins = ("[\"01234567".to_owned(), true);
+        assert_eq!((found[1].0.clone(), found[1].1), begins);
+        assert_eq!(
+            [&found[0], &found[2], &found[3]],
+            [&text("{}", 2), &text("{\"a\":1}", 24), &text("{\"b", 27)]
+        );
+        let found = of_file(&Framing::Lines, 10, b"\0\0\0{}\r\n\0\0\nx\0y\nrest\r", size);
+        assert_eq!(found, [text("{}", 7), text("x\0y", 14), text("rest", 19)]);
+    }
+    let found = of_file(&Framing::Lines, 3, b"0123456\n{}\n", 100);
+    assert_eq!(found, [cut("012", 8), text("{}", 11)]);
+}
+
+#[test]
+fn a_file_is_read_on_in_the_middle_of_a_line_that_was_cut() {
+    let mut splitter = Splitter::of_file(&Framing::Lines, 3, true);
+    splitter.push(Bytes::from_static(b"456\n{}\n"));
+    assert_eq!(splitter.next().unwrap().unwrap().payload, "{}");
+    splitter.push(Bytes::from_static(b"0123"));
+    assert!(splitter.next().unwrap().unwrap().cut.is_some() && splitter.is_cutting());
+    assert!(splitter.take_rest().is_none() && !splitter.is_cutting());
+}
+
 proptest! {
+    #[test]
+    fn a_file_is_read_on_from_any_of_its_messages(
+        parts in prop::collection::vec("[{}\\[\\]\"\\\\ \r\na1,:\0]{0,14}", 0..12), size in 1..9_usize, limit in 3..20_usize,
+    ) {
+        let file = parts.concat();
+        let all = of_file(&Framing::Lines, limit, file.as_bytes(), size);
+        for (number, (_, cut, at)) in all.iter().enumerate() {
+            let mut splitter = Splitter::of_file(&Framing::Lines, limit, *cut && !file.as_bytes()[..*at as usize].ends_with(b"\n"));
+            splitter.push(Bytes::copy_from_slice(&file.as_bytes()[*at as usize..]));
+            let mut rest = Vec::new();
+            while let Some(frame) = splitter.next().unwrap() {
+                rest.push(String::from_utf8_lossy(&frame.payload).into_owned());
+            }
+            rest.extend(splitter.take_rest().map(|frame| String::from_utf8_lossy(&frame.payload).into_owned()));
+            let expected: Vec<_> = all[number + 1..].iter().map(|(payload, ..)| payload.clone()).collect();
+            prop_assert_eq!(rest, expected);
+        }
+    }
+
     #[test]
     fn messages_come_out_the_same_however_the_bytes_are_divided(
         parts in prop::collection::vec("[{}\\[\\]\"\\\\ \r\na1,:]{0,14}", 0..12), size in 1..9_usize, limit in 3..20_usize,
