@@ -17,9 +17,12 @@ use crate::pipeline::{Conditions, Pipeline};
 use crate::source::Source;
 use crate::source::connection::Connections;
 use crate::source::feed::Feed;
+use crate::source::file::File;
 use crate::source::http_push::HttpPush;
 use crate::source::http_stream::HttpStream;
+use crate::source::kafka::Kafka;
 use crate::source::long_poll::LongPoll;
+use crate::source::mqtt::Mqtt;
 use crate::source::sse::Sse;
 use crate::source::udp::Udp;
 use crate::source::websocket::Websocket;
@@ -87,6 +90,22 @@ impl Tier for Collector {
                 Section::LongPoll(section) => {
                     let feed =
                         Feed::new(&name, LongPoll::new(section)?, source_metrics, connection);
+                    sources.spawn(feed.run(intake, resume, stop));
+                }
+                Section::File(section) => {
+                    let metrics = metrics.of_file(&name);
+                    let file = File::new(&name, section, source_metrics, metrics, connection)?;
+                    sources.spawn(file.run(intake, resume, stop));
+                }
+                Section::Kafka(section) => {
+                    let (own, metrics) = (&config.kafka, metrics.of_kafka(&name));
+                    let kafka =
+                        Kafka::new(&name, section, own, source_metrics, metrics, connection);
+                    sources.spawn(kafka.run(intake, resume, stop));
+                }
+                Section::Mqtt(section) => {
+                    let mqtt = Mqtt::new(&name, section, source_metrics.clone())?;
+                    let feed = Feed::new(&name, mqtt, source_metrics, connection);
                     sources.spawn(feed.run(intake, resume, stop));
                 }
                 Section::HttpPush(section) => {

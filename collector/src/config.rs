@@ -14,8 +14,8 @@ mod source;
 
 pub use framing::Framing;
 pub use source::{
-    Common, Connect, FirstMessages, HttpPush, HttpStream, LongPoll, Resume, Source, Sources, Sse,
-    Transport, Udp, Websocket,
+    Common, Connect, File, FirstMessages, HttpPush, HttpStream, Kafka as KafkaSource, LongPoll,
+    Mqtt, MqttVersion, Resume, Source, Sources, Sse, Start, Transport, Udp, Websocket,
 };
 
 /// The collector's configuration.
@@ -94,7 +94,7 @@ impl TierConfig for Config {
         }
         problems
             .extend(self.event.problems().into_iter().map(|problem| format!("event.{problem}")));
-        problems.extend(self.source.problems());
+        problems.extend(self.source.problems(&self.kafka));
         let positive = [
             ("log.write_buffer_bytes", self.log.write_buffer_bytes as u64),
             ("log.write_ahead_bytes", self.log.write_ahead_bytes),

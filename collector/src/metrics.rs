@@ -10,9 +10,13 @@ use common::event::Reason;
 use common::metrics::{Age, Factory, Timestamp, Timestamps};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
+mod file;
+mod kafka;
 mod push;
 mod udp;
 
+pub use file::FileMetrics;
+pub use kafka::KafkaMetrics;
 pub use push::PushMetrics;
 pub use udp::UdpMetrics;
 
@@ -67,6 +71,8 @@ struct Sources {
     gaps: IntCounterVec,
     gap_ms: IntCounterVec,
     cursor: IntGaugeVec,
+    file: file::File,
+    kafka: kafka::Kafka,
     push: push::Push,
     udp: udp::Udp,
 }
@@ -217,6 +223,8 @@ impl Metrics {
                     "source",
                     [],
                 )?,
+                file: file::File::new(make)?,
+                kafka: kafka::Kafka::new(make)?,
                 push: push::Push::new(make)?,
                 udp: udp::Udp::new(make)?,
             },
@@ -241,6 +249,16 @@ impl Metrics {
             gap_ms: counter(&of.gap_ms),
             cursor: gauge(&of.cursor),
         }
+    }
+
+    /// The further metrics of the source of this name, which is of kind `file`.
+    pub fn of_file(&self, name: &str) -> FileMetrics {
+        self.sources.file.of_source(name)
+    }
+
+    /// The further metrics of the source of this name, which is of kind `kafka`.
+    pub fn of_kafka(&self, name: &str) -> KafkaMetrics {
+        self.sources.kafka.of_source(name)
     }
 
     /// The further metrics of the source of this name, which is of kind `http_push`.

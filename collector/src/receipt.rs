@@ -57,6 +57,19 @@ impl Receipt {
         self.peer.has_left.load(Ordering::Relaxed)
     }
 
+    /// The receipt of one more message that came together with this one.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        self.peer.told().open += 1;
+        Self { peer: Arc::clone(&self.peer), is_told: false }
+    }
+
+    /// There was no message after all.
+    pub fn waive(mut self) {
+        self.is_told = true;
+        self.peer.tell(|_told| {});
+    }
+
     fn release(mut self, sequence: Sequence, reason: Option<Reason>) {
         self.is_told = true;
         self.peer.tell(|told| {
@@ -229,5 +242,20 @@ mod tests {
         let late = released.receipt();
         drop(released);
         assert!(late.is_given_up());
+    }
+
+    #[tokio::test]
+    async fn a_receipt_may_be_divided_among_messages_and_waived_if_there_is_none() {
+        let (receipts, released) = (Receipts::default(), Released::default());
+        let first = released.receipt();
+        receipts.add(Sequence::from_opaque(1), first.another(), None);
+        receipts.release(Sequence::from_opaque(1));
+        tokio::select! {
+            biased;
+            outcome = released.outcome() => panic!("{outcome:?}"),
+            () = std::future::ready(()) => {}
+        }
+        first.waive();
+        assert_eq!(released.outcome().await, Outcome::Released);
     }
 }

@@ -7,6 +7,7 @@
 //!   cannot hold; [`client`] is a client of the access-api.
 //! - [`otlp`] receives the traces that the tiers send.
 //! - [`browser`] drives a browser without a screen; [`path_proxy`] puts the pipeline below a path, as a gateway does.
+//! - [`mosquitto`] is an MQTT broker.
 //! - [`secured`] is a Kafka with certificates and passwords, which an [`authority`] issues; [`rights`] tries what a
 //!   principal is allowed there.
 //! - [`structure`] reads the workspace's own sources to find out which file imports which; [`page`] finds the commands in
@@ -23,6 +24,7 @@ pub mod broker;
 pub mod browser;
 pub mod client;
 pub mod feed;
+pub mod mosquitto;
 pub mod oracle;
 pub mod otlp;
 pub mod outcome;

@@ -4,25 +4,32 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use common::kafka::Kafka as Cluster;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use keys::Keys;
 
 mod connect;
+mod file;
 mod http_push;
 mod http_stream;
+mod kafka;
 mod keys;
 mod long_poll;
+mod mqtt;
 mod resume;
 mod sse;
 mod udp;
 mod websocket;
 
 pub use connect::{Connect, Transport};
+pub use file::File;
 pub use http_push::HttpPush;
 pub use http_stream::HttpStream;
+pub use kafka::{Kafka, Start};
 pub use long_poll::LongPoll;
+pub use mqtt::{Mqtt, MqttVersion};
 pub use resume::Resume;
 pub use sse::Sse;
 pub use udp::Udp;
@@ -46,6 +53,12 @@ pub enum Source {
     Sse(Sse),
     /// An HTTP server that is asked again and again.
     LongPoll(LongPoll),
+    /// A file, or a pipe.
+    File(File),
+    /// Topics of a Kafka.
+    Kafka(Kafka),
+    /// Topics of an MQTT broker.
+    Mqtt(Mqtt),
     /// A server to which events are sent.
     HttpPush(HttpPush),
     /// A socket to which datagrams are sent.
@@ -74,7 +87,8 @@ impl Sources {
     }
 
     /// What is wrong, one line for each fault, which begins with the key.
-    pub(super) fn problems(&self) -> Vec<String> {
+    /// `own` is where events are published to.
+    pub(super) fn problems(&self, own: &Cluster) -> Vec<String> {
         let mut problems = Vec::new();
         if self.0.is_empty() {
             problems.push("source: write a section [source.NAME] with its url".to_owned());
@@ -85,8 +99,17 @@ impl Sources {
             if name.is_empty() || !name.bytes().all(plain) {
                 problems.push(format!("source.{name}: a source's name has only a–z, 0–9 and _"));
             }
-            problems.extend(
-                source.problems().into_iter().map(|problem| format!("source.{name}.{problem}")),
+            let loops = match source {
+                Source::Kafka(kafka) => kafka.loop_problem(own),
+                _ => None,
+            };
+            let found = source.problems().into_iter().chain(loops);
+            problems.extend(found.map(|problem| format!("source.{name}.{problem}")));
+        }
+        let of_stdin = |source: &&Source| matches!(source, Source::File(file) if file.is_stdin());
+        if self.0.values().filter(of_stdin).count() > 1 {
+            problems.push(
+                "source: only one source can read the standard input, path = \"-\"".to_owned(),
             );
         }
         problems
@@ -146,6 +169,9 @@ impl Source {
             Self::HttpStream(source) => &source.common,
             Self::Sse(source) => &source.common,
             Self::LongPoll(source) => &source.common,
+            Self::File(source) => &source.common,
+            Self::Kafka(source) => &source.common,
+            Self::Mqtt(source) => &source.common,
             Self::HttpPush(source) => &source.common,
             Self::Udp(source) => &source.common,
         }
@@ -158,8 +184,10 @@ impl Source {
             Self::HttpStream(source) => source.connect.cursor_of(&source.resume),
             Self::Sse(source) => source.connect.cursor_of(&source.resume),
             Self::LongPoll(source) => source.connect.cursor_of(&source.resume),
-            // They are not asked for anything, so that they have no cursor.
-            Self::HttpPush(_) | Self::Udp(_) => String::new(),
+            Self::File(source) => format!("file {}", source.path.display()),
+            Self::Mqtt(source) => source.connect.cursor_of(&source.resume()),
+            // They are not asked for anything, or the group has their positions, so that they have no cursor.
+            Self::Kafka(_) | Self::HttpPush(_) | Self::Udp(_) => String::new(),
         }
     }
 
@@ -176,11 +204,14 @@ impl Source {
             "http_stream" => Self::HttpStream(HttpStream::read(&mut keys)?),
             "sse" => Self::Sse(Sse::read(&mut keys)?),
             "long_poll" => Self::LongPoll(LongPoll::read(&mut keys)?),
+            "file" => Self::File(File::read(&mut keys)?),
+            "kafka" => Self::Kafka(Kafka::read(&mut keys)?),
+            "mqtt" => Self::Mqtt(Mqtt::read(&mut keys)?),
             "http_push" => Self::HttpPush(HttpPush::read(&mut keys)?),
             "udp" => Self::Udp(Udp::read(&mut keys)?),
             _ => {
                 return Err(format!(
-                    ".kind: there is no kind \"{kind}\"; write websocket, http_stream, sse, long_poll, http_push or udp"
+                    ".kind: there is no kind \"{kind}\"; write websocket, http_stream, sse, long_poll, file, kafka, mqtt, http_push or udp"
                 ));
             }
         };
@@ -194,6 +225,9 @@ impl Source {
             Self::HttpStream(source) => source.problems(),
             Self::Sse(source) => source.problems(),
             Self::LongPoll(source) => source.problems(),
+            Self::File(source) => source.problems(),
+            Self::Kafka(source) => source.problems(),
+            Self::Mqtt(source) => source.problems(),
             Self::HttpPush(source) => source.problems(),
             Self::Udp(source) => source.problems(),
         }

@@ -40,7 +40,11 @@ impl Dialer {
     /// # Errors
     /// Why there is no connection.
     pub async fn dial(&self, url: &Url) -> Result<MaybeTlsStream<TcpStream>, Refusal> {
-        let port = url.port_or_known_default().unwrap_or(80);
+        let port = url.port_or_known_default().unwrap_or(match url.scheme() {
+            "mqtt" => 1883,
+            "mqtts" => 8883,
+            _ => 80,
+        });
         let connected = match url.host() {
             Some(Host::Domain(name)) => TcpStream::connect((name, port)).await,
             Some(Host::Ipv4(address)) => TcpStream::connect((address, port)).await,
@@ -57,7 +61,7 @@ impl Dialer {
         if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
             tracing::debug!(%error, "no keepalive, so a peer that is gone may be noticed late");
         }
-        if matches!(url.scheme(), "ws" | "http") {
+        if matches!(url.scheme(), "ws" | "http" | "mqtt") {
             return Ok(MaybeTlsStream::Plain(stream));
         }
         let name = match url.host() {

@@ -32,6 +32,7 @@ use super::{End, Source};
 use crate::config::{Connect, Framing, Resume};
 use crate::intake::{Closed, Cursor, Intake, Message};
 use crate::metrics::SourceMetrics;
+use crate::receipt::Receipt;
 
 #[cfg(test)]
 pub(crate) mod following;
@@ -86,6 +87,8 @@ pub struct Frame {
     pub cut: Option<u64>,
     /// Where the feed resumes after it, if the protocol has cursors of its own.
     pub cursor: Option<Bytes>,
+    /// For a feed that waits until it is safe.
+    pub receipt: Option<Receipt>,
 }
 
 /// Why a connection ended, or could not be established.
@@ -398,7 +401,7 @@ impl<P: Protocol> Follower<P> {
 
     /// Hands the messages of a frame to the pipeline. Returns how many there were.
     async fn take(&mut self, frame: Frame) -> Result<usize, Ended> {
-        let Frame { payload, cut, cursor } = frame;
+        let Frame { payload, cut, cursor, receipt } = frame;
         if let Some(bytes) = cut {
             let (source, limit) = (&*self.feed.name, self.feed.settings.connect.max_message_bytes);
             tracing::warn!(
@@ -407,20 +410,25 @@ impl<P: Protocol> Follower<P> {
                 limit,
                 "a message is too large; its first bytes are a dead letter, the rest is dropped"
             );
-            return self.push(payload, Some(Reason::TooLarge), cursor).await;
+            return self.push(payload, Some(Reason::TooLarge), cursor, receipt).await;
         }
         if self.feed.settings.framing == Framing::One {
-            return self.push(payload, None, cursor).await;
+            return self.push(payload, None, cursor, receipt).await;
         }
         match split(&self.feed.settings.framing, &payload) {
-            Err(reason) => self.push(payload.clone(), Some(reason), cursor).await,
+            Err(reason) => self.push(payload.clone(), Some(reason), cursor, receipt).await,
             Ok(messages) => {
                 let (mut messages, mut count) = (messages.peekable(), 0);
                 while let Some(message) = messages.next() {
                     // Only after all of them may the feed resume after the frame.
                     let cursor = cursor.clone().filter(|_| messages.peek().is_none());
+                    let receipt = receipt.as_ref().map(Receipt::another);
                     // Copied, because a slice would keep the whole frame in memory.
-                    count += self.push(Bytes::copy_from_slice(&message), None, cursor).await?;
+                    count +=
+                        self.push(Bytes::copy_from_slice(&message), None, cursor, receipt).await?;
+                }
+                if let Some(receipt) = receipt {
+                    receipt.waive();
                 }
                 Ok(count)
             }
@@ -433,6 +441,7 @@ impl<P: Protocol> Follower<P> {
         payload: Bytes,
         refused: Option<Reason>,
         given: Option<Bytes>,
+        receipt: Option<Receipt>,
     ) -> Result<usize, Ended> {
         let received_ms = self.intake.now_ms();
         if std::mem::take(&mut self.silent) {
@@ -447,7 +456,7 @@ impl<P: Protocol> Follower<P> {
         let time_ms = identity.as_ref().ok().and_then(|event| event.time_ms);
         self.point.observe(received_ms, time_ms, given);
         let cursor = Some(self.point.cursor()).filter(|cursor| *cursor != before);
-        let message = Message { payload, received_ms, identity, cursor, receipt: None };
+        let message = Message { payload, received_ms, identity, cursor, receipt };
         tokio::select! {
             // A full queue must not delay a shutdown. The feed will send again what is not taken now.
             () = self.shutdown.cancelled() => Err(Ended::Stopping),

@@ -154,7 +154,7 @@ async fn whole(mut answer: Answer, limit: usize) -> Result<Frame, Lost> {
             return Ok(Frame {
                 payload: payload.freeze(),
                 cut: Some(limit as u64 + 1),
-                cursor: None,
+                ..Frame::default()
             });
         }
     }

@@ -138,7 +138,7 @@ impl Stream for Connected {
         };
         let cut = self.seen.cut(self.number);
         self.number += 1;
-        Ok(Frame { payload, cut, cursor: None })
+        Ok(Frame { payload, cut, ..Frame::default() })
     }
 
     async fn close(mut self, closing: Closing) {

@@ -56,6 +56,8 @@ pub enum Transport {
     Websocket,
     /// A request for a resource: `http://` and `https://`.
     Http,
+    /// A session with a broker: `mqtt://` and `mqtts://`.
+    Mqtt,
 }
 
 /// The largest message that still fits into a record of the dead-letter topic, headers included.
@@ -215,6 +217,7 @@ impl Transport {
         match self {
             Self::Websocket => ["ws", "wss"],
             Self::Http => ["http", "https"],
+            Self::Mqtt => ["mqtt", "mqtts"],
         }
     }
 
@@ -222,6 +225,7 @@ impl Transport {
         match self {
             Self::Websocket => "a WebSocket address",
             Self::Http => "an HTTP address",
+            Self::Mqtt => "an address of an MQTT broker",
         }
     }
 
@@ -247,6 +251,7 @@ impl Transport {
                 "if-none-match",
                 "if-modified-since",
             ],
+            Self::Mqtt => &[],
         }
     }
 }

@@ -17,19 +17,19 @@ fn websocket(sources: &Sources) -> (&str, &Websocket) {
 fn without_a_section_there_is_the_default_source_and_with_one_there_is_no_other() {
     let none = sources("").unwrap();
     assert_eq!(none.iter().collect::<Vec<_>>(), [("rsvps", &Websocket::rsvps().into())]);
-    assert_eq!(none.problems(), Vec::<String>::new());
+    assert_eq!(none.problems(&Cluster::default()), Vec::<String>::new());
     let one = sources("[wiki]\nurl = 'wss://feed/a'").unwrap();
     let (name, source) = websocket(&one);
     assert_eq!((name, source.connect.url.reveal()), ("wiki", "wss://feed/a"));
     assert_eq!(source.resume, Resume::None, "a feed cannot resume unless its section says so");
-    assert_eq!(one.problems(), Vec::<String>::new());
+    assert_eq!(one.problems(&Cluster::default()), Vec::<String>::new());
 }
 
 #[test]
 fn several_sources_have_a_section_each_and_their_problems_name_it() {
     let two = sources("[a]\nurl = 'wss://feed/a'\n[b]\nurl = 'https://feed/b'").unwrap();
     assert_eq!(two.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["a", "b"]);
-    let problems = two.problems();
+    let problems = two.problems(&Cluster::default());
     assert!(matches!(&problems[..], [one] if one.starts_with("source.b.url")), "{problems:?}");
 }
 
@@ -47,7 +47,7 @@ fn everything_reads_as_it_is_documented() {
         resume = { query = "since", from = "time" }
     "#;
     let sources = sources(text).unwrap();
-    assert_eq!(sources.problems(), Vec::<String>::new());
+    assert_eq!(sources.problems(&Cluster::default()), Vec::<String>::new());
     let (_, source) = websocket(&sources);
     assert_eq!(source.connect.silence_timeout, Some(Duration::from_secs(30)));
     assert_eq!(source.resume, Resume::Query("since".to_owned()));
@@ -95,11 +95,12 @@ fn a_source_that_cannot_work_is_refused_with_its_key() {
         ("url = 'ws://a'\nreconnect_cap_ms = 1", "source.x.reconnect_cap_ms"),
         ("url = 'ws://a'\nmax_message_bytes = 104857600", "source.x.max_message_bytes"),
     ] {
-        let problems = sources(&format!("[x]\n{text}")).unwrap().problems();
+        let problems = sources(&format!("[x]\n{text}")).unwrap().problems(&Cluster::default());
         assert!(matches!(&problems[..], [one] if one.starts_with(key)), "{text}: {problems:?}");
     }
     for name in ["Wiki", "wi-ki", "\"\""] {
-        let problems = sources(&format!("[{name}]\nurl = 'ws://a'")).unwrap().problems();
+        let problems =
+            sources(&format!("[{name}]\nurl = 'ws://a'")).unwrap().problems(&Cluster::default());
         assert!(matches!(&problems[..], [one] if one.contains("a–z")), "{name}: {problems:?}");
     }
     for text in [
@@ -159,7 +160,7 @@ fn each_kind_has_its_keys() {
         resume = { query = "after", from = "/next" }
     "#;
     let sources = sources(text).unwrap();
-    assert_eq!(sources.problems(), Vec::<String>::new());
+    assert_eq!(sources.problems(&Cluster::default()), Vec::<String>::new());
     let of = |name: &str| sources.iter().find(|(other, _)| *other == name).unwrap().1;
     let Source::Sse(edits) = of("edits") else { panic!("{sources:?}") };
     assert_eq!(edits.resume, Resume::LastEventId, "its default");
@@ -208,7 +209,7 @@ fn a_key_that_its_kind_cannot_follow_is_refused() {
             "source.x.headers.Auth",
         ),
     ] {
-        let problems = sources(&format!("[x]\n{text}")).unwrap().problems();
+        let problems = sources(&format!("[x]\n{text}")).unwrap().problems(&Cluster::default());
         assert!(matches!(&problems[..], [one] if one.starts_with(key)), "{text}: {problems:?}");
     }
 }
@@ -222,7 +223,7 @@ fn what_is_dumped_is_read_back() {
 }
 
 fn problems(text: &str) -> Vec<String> {
-    sources(text).unwrap().problems()
+    sources(text).unwrap().problems(&Cluster::default())
 }
 
 #[test]
@@ -251,7 +252,7 @@ fn a_source_that_is_sent_to_reads_as_it_is_documented() {
         receive_buffer_bytes = 1000000
     "#;
     let sources = sources(text).unwrap();
-    assert_eq!(sources.problems(), Vec::<String>::new());
+    assert_eq!(sources.problems(&Cluster::default()), Vec::<String>::new());
     let [("orders", Source::HttpPush(push)), ("sensors", Source::Udp(udp))] =
         sources.iter().collect::<Vec<_>>()[..]
     else {
@@ -284,4 +285,126 @@ fn beyond_this_machine_nobody_is_listened_to_without_tls_and_a_token_unless_that
     assert_eq!(problems("[a]\nkind = 'udp'\nlisten = '0.0.0.0:1'").len(), 1);
     assert_eq!(problems("[a]\nkind = 'udp'\nlisten = '0.0.0.0:1'\ninsecure = true").len(), 0);
     assert_eq!(problems("[a]\nkind = 'udp'\nreceive_buffer_bytes = 0").len(), 1);
+}
+
+#[test]
+fn a_file_has_a_path_and_only_one_source_reads_the_standard_input() {
+    let text = r#"
+        [log]
+        kind = "file"
+        path = "/var/log/app.log"
+        follow = true
+        rate = 1000
+        framing = "lines"
+        max_message_bytes = 1000000
+        max_event_bytes = 100000
+    "#;
+    let read = sources(text).unwrap();
+    assert_eq!(read.problems(&Cluster::default()), Vec::<String>::new());
+    let again: Sources = toml::from_str(&toml::to_string(&read).unwrap()).unwrap();
+    assert_eq!(again, read);
+    for (keys, key) in [
+        ("", "source.a.path"),
+        ("path = '-'\nfollow = true", "source.a.follow"),
+        ("path = 'a'\nrate = 0", "source.a.rate"),
+        ("path = 'a'\nframing = 'array'", "source.a.framing"),
+        ("path = 'a'\nmax_message_bytes = 100000000", "source.a.max_message_bytes"),
+    ] {
+        let found = problems(&format!("[a]\nkind = 'file'\n{keys}"));
+        assert!(matches!(&found[..], [one] if one.starts_with(key)), "{keys}: {found:?}");
+    }
+    let twice = "[a]\nkind = 'file'\npath = '-'\n[b]\nkind = 'file'\npath = '-'";
+    assert!(problems(twice)[0].contains("standard input"));
+}
+
+#[test]
+fn topics_are_read_by_a_group_of_any_cluster_but_not_those_that_are_published() {
+    let text = r#"
+        [orders]
+        kind = "kafka"
+        brokers = "other:9092"
+        topics = ["orders", "returns"]
+        group = "millrace-orders"
+        start = "latest"
+        framing = "lines"
+        max_message_bytes = 1000000
+        max_event_bytes = 100000
+        properties = { "security.protocol" = "SSL", "ssl.key.password" = "s3cret" }
+        property_files = { "sasl.password" = "/run/secrets/password" }
+    "#;
+    let read = sources(text).unwrap();
+    assert_eq!(read.problems(&Cluster::default()), Vec::<String>::new());
+    assert!(!format!("{read:?}").contains("s3cret"));
+    for (keys, key) in [
+        ("group = 'g'", "source.a.topics"),
+        ("topics = ['a']", "source.a.group"),
+        ("topics = ['^a.*']\ngroup = 'g'", "source.a.topics"),
+        ("topics = ['a']\ngroup = 'g'\nproperties = { 'acks' = 'all' }", "source.a.properties"),
+        (
+            "topics = ['a']\ngroup = 'g'\nbrokers = 'b'\nproperties = { 'nope' = '1' }",
+            "source.a.properties",
+        ),
+        (
+            "topics = ['a']\ngroup = 'g'\nbrokers = 'b'\nproperties = { 'group.id' = '1' }",
+            "source.a.properties",
+        ),
+        ("topics = ['raw-rsvps']\ngroup = 'g'", "source.a.topics: raw-rsvps"),
+        ("topics = ['raw-rsvps-dlq']\ngroup = 'g'", "source.a.topics: raw-rsvps-dlq"),
+        (
+            "topics = ['raw-rsvps']\ngroup = 'g'\nbrokers = 'x:1, LOCALHOST:9092'",
+            "source.a.topics: raw-rsvps",
+        ),
+    ] {
+        let found = problems(&format!("[a]\nkind = 'kafka'\n{keys}"));
+        assert!(matches!(&found[..], [one] if one.starts_with(key)), "{keys}: {found:?}");
+    }
+    let elsewhere =
+        "[a]\nkind = 'kafka'\ntopics = ['raw-rsvps']\ngroup = 'g'\nbrokers = 'other:9092'";
+    assert_eq!(
+        problems(elsewhere),
+        Vec::<String>::new(),
+        "a topic of this name of another cluster"
+    );
+}
+
+#[test]
+fn an_mqtt_broker_has_topics_and_a_session_and_no_headers() {
+    let text = r#"
+        [sensors]
+        kind = "mqtt"
+        url = "mqtts://ada:s3cret@broker"
+        version = "3.1.1"
+        topics = ["sensors/+/temperature", "$share/millrace/rain/#"]
+        qos = 0
+        client_id = "millrace-1"
+        session_expiry = "24h"
+        username = "ada"
+        password_file = "/run/secrets/password"
+        framing = "lines"
+        ca_file = "/etc/ca.pem"
+    "#;
+    let read = sources(text).unwrap();
+    assert_eq!(read.problems(&Cluster::default()), Vec::<String>::new());
+    let again: Sources = toml::from_str(&toml::to_string(&read).unwrap()).unwrap();
+    assert!(!format!("{again:?}").contains("s3cret"));
+    let with = |keys: &str| {
+        problems(&format!("[a]\nkind = 'mqtt'\nurl = 'mqtt://b'\ntopics = ['t']\n{keys}"))
+    };
+    assert_eq!(with(""), Vec::<String>::new());
+    for (keys, key) in [
+        ("qos = 2", "source.a.qos"),
+        ("headers = { a = 'b' }", "source.a.headers"),
+        ("session_expiry = '0s'", "source.a.session_expiry"),
+    ] {
+        let found = with(keys);
+        assert!(matches!(&found[..], [one] if one.starts_with(key)), "{keys}: {found:?}");
+    }
+    for (keys, key) in [
+        ("url = 'mqtt://b'", "source.a.topics"),
+        ("url = 'mqtt://b'\ntopics = ['a/#/b']", "source.a.topics"),
+        ("url = 'ws://b'\ntopics = ['a']", "source.a.url"),
+    ] {
+        let found = problems(&format!("[a]\nkind = 'mqtt'\n{keys}"));
+        assert!(matches!(&found[..], [one] if one.starts_with(key)), "{keys}: {found:?}");
+    }
 }

@@ -148,8 +148,8 @@ impl Events {
         let data = self.data.take()?;
         (!cut && self.wants(&kind)).then(|| Frame {
             payload: data.into(),
-            cut: None,
             cursor: self.id.clone(),
+            ..Frame::default()
         })
     }
 
@@ -178,7 +178,7 @@ impl Events {
         self.wants(&self.kind).then_some(Frame {
             payload,
             cut: Some(self.limit as u64 + 1),
-            cursor: None,
+            ..Frame::default()
         })
     }
 
