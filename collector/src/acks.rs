@@ -1,9 +1,10 @@
 //! What became of requests that were acknowledged, as far as this collector knows.
 //!
 //! The id of an acknowledgement names the source, the instance of the log and a range of sequences:
-//! `orders.3f2a9c0011223344.12-15`. In that range a source has only the messages of that one request. What is delivered is
-//! known from the log, also after a restart. Dead letters are remembered in memory, the newest [`DEAD_LETTERS`] of each
-//! source that asks for them, so that an answer says whether its list is complete.
+//! `orders.3f2a9c0011223344.12-15`. In that range a source has only the messages of that one request; there may be messages
+//! of other sources, which count as well. What is settled is known from the log, also after a restart. What was lost on the
+//! way is remembered in memory, the newest [`LOST`] ranges, and so are dead letters, the newest [`DEAD_LETTERS`] of each source
+//! that asks for them. So an answer says whether all of that is still known.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -17,6 +18,8 @@ use tokio::sync::Notify;
 const DEAD_LETTERS: usize = 16 * 1024;
 /// How many ranges of lost entries are remembered. There is one only when a disk was damaged.
 const LOST: usize = 1024;
+/// How many dead letters of a request are listed.
+const LISTED: usize = 100;
 
 /// The acknowledgements of all sources. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +42,8 @@ struct Books {
     dead_letters: HashMap<Arc<str>, DeadLetters>,
     /// Ranges, without their ends, that could not be read or were evicted.
     lost: VecDeque<(Sequence, Sequence)>,
+    /// Those before may be forgotten.
+    lost_since: Sequence,
 }
 
 /// The dead letters of a source.
@@ -66,9 +71,9 @@ pub struct Span {
 pub struct Fate {
     /// Where its messages are.
     pub state: State,
-    /// Those of them that are dead letters in Kafka: the value of their header `mr-seq`, and why.
+    /// The first of those that are dead letters in Kafka: the value of their header `mr-seq`, and why.
     pub dead_letters: Vec<(String, Reason)>,
-    /// Whether none of those is forgotten.
+    /// Whether these are all, and it would be known if some of the messages were lost.
     pub is_complete: bool,
 }
 
@@ -77,7 +82,7 @@ pub struct Fate {
 pub enum State {
     /// All are on disk or in Kafka, and not all in Kafka.
     Logged,
-    /// All are in Kafka.
+    /// All are in Kafka, as far as is known.
     InKafka,
     /// Some may be among what a damaged disk has lost, or what was evicted.
     Lost,
@@ -114,6 +119,7 @@ impl Acks {
         books.aside = found.deferred.iter().chain(&found.failed).copied().collect();
         books.end = found.end;
         let since = found.settled.high();
+        books.lost_since = since;
         for letters in books.dead_letters.values_mut() {
             letters.since = since;
         }
@@ -156,32 +162,24 @@ impl Acks {
         if span.last >= books.end {
             return Err(Unknown::NotGiven);
         }
-        let state = if books.lost.iter().any(|&(from, to)| from <= span.last && span.first < to) {
-            State::Lost
-        } else if books.has_delivered(span) {
-            State::InKafka
-        } else {
-            State::Logged
-        };
         let letters = books.dead_letters.get(source);
         let found = letters.into_iter().flat_map(|of| of.reasons.range(span.first..=span.last));
-        Ok(Fate {
-            state,
-            dead_letters: found
-                .map(|(sequence, reason)| (format!("{instance}:{sequence}"), *reason))
-                .collect(),
-            is_complete: letters.is_some_and(|of| of.since <= span.first),
-        })
+        let mut found = found.map(|(sequence, reason)| (format!("{instance}:{sequence}"), *reason));
+        let dead_letters = found.by_ref().take(LISTED).collect();
+        let is_listed = found.next().is_none();
+        let is_known = books.lost_since.max(letters.map_or(books.end, |of| of.since)) <= span.first;
+        Ok(Fate { state: books.state(span), dead_letters, is_complete: is_listed && is_known })
     }
 
-    /// Resolves when all of these messages are in Kafka.
-    pub async fn delivered(&self, span: Span) {
+    /// Waits until these messages are in Kafka or lost, and returns which.
+    pub async fn settled(&self, span: Span) -> State {
         loop {
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if self.books().has_delivered(span) {
-                return;
+            match self.books().state(span) {
+                State::Logged => {}
+                state @ (State::InKafka | State::Lost) => return state,
             }
             changed.await;
         }
@@ -224,10 +222,14 @@ impl Acks {
     /// The entries from `start` up to `end` are lost.
     pub(crate) fn lost(&self, start: Sequence, end: Sequence) {
         let mut books = self.books();
-        if books.lost.len() == LOST {
-            books.lost.pop_front();
+        if books.lost.len() == LOST
+            && let Some((_, forgotten)) = books.lost.pop_front()
+        {
+            books.lost_since = books.lost_since.max(forgotten);
         }
         books.lost.push_back((start, end));
+        drop(books);
+        self.0.changed.notify_waiters();
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -236,8 +238,16 @@ impl Acks {
 }
 
 impl Books {
-    fn has_delivered(&self, span: Span) -> bool {
-        span.last < self.low && self.aside.range(span.first..=span.last).next().is_none()
+    fn state(&self, span: Span) -> State {
+        // First, because what is lost is settled as well.
+        if self.lost.iter().any(|&(from, to)| from <= span.last && span.first < to) {
+            State::Lost
+        } else if span.last < self.low && self.aside.range(span.first..=span.last).next().is_none()
+        {
+            State::InKafka
+        } else {
+            State::Logged
+        }
     }
 }
 
@@ -320,6 +330,25 @@ mod tests {
         }
         assert_eq!(fate("orders.17.4-5"), (vec![], false));
         assert_eq!(fate("orders.17.7-100"), (vec![dead(100)], true));
+        let (listed, is_complete) = fate("orders.17.100-1000");
+        assert_eq!((listed.len(), is_complete), (LISTED, false));
+    }
+
+    #[test]
+    fn an_answer_says_when_it_is_not_known_any_more_what_was_lost() {
+        let is_complete = |acks: &Acks, id| acks.find("orders", id).unwrap().is_complete;
+        let found = Recovered { settled: Ranges::below(sequence(6)), ..Recovered::default() };
+        let found = Recovered { end: sequence(9), ..found };
+        let acks = acks(&found);
+        assert_eq!(state(&acks, "orders.17.3-5"), State::InKafka, "as far as the log says");
+        assert!(!is_complete(&acks, "orders.17.3-5"), "some may have been lost before the start");
+        assert!(is_complete(&acks, "orders.17.6-8"));
+        acks.give("orders", span(9, 9_000));
+        for number in 0..=LOST {
+            acks.lost(sequence(100 + number), sequence(101 + number));
+        }
+        assert!(!is_complete(&acks, "orders.17.100-100"), "the first is forgotten");
+        assert!(is_complete(&acks, "orders.17.101-101"));
     }
 
     #[test]
@@ -346,13 +375,38 @@ mod tests {
         let acks = acks(&Recovered::default());
         let waiting = tokio::spawn({
             let acks = acks.clone();
-            async move { acks.delivered(span(1, 2)).await }
+            async move { acks.settled(span(1, 2)).await }
         });
         acks.put_aside(sequence(1));
         acks.settled_before(sequence(3));
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         acks.taken_back(sequence(1));
-        waiting.await.unwrap();
+        assert_eq!(waiting.await.unwrap(), State::InKafka);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_kafka_is_told_when_a_message_is_lost() {
+        for lose in [
+            |acks: &Acks| {
+                acks.put_aside(sequence(1));
+                acks.settled_before(sequence(3));
+                acks.lost(sequence(1), sequence(2));
+                acks.taken_back(sequence(1));
+            },
+            |acks: &Acks| {
+                acks.lost(sequence(1), sequence(3));
+                acks.settled_before(sequence(3));
+            },
+        ] {
+            let acks = acks(&Recovered::default());
+            let waiting = tokio::spawn({
+                let acks = acks.clone();
+                async move { acks.settled(span(1, 2)).await }
+            });
+            tokio::task::yield_now().await;
+            lose(&acks);
+            assert_eq!(waiting.await.unwrap(), State::Lost);
+        }
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3Default;
 
 /// How often files are looked at. Kubernetes takes about a minute to bring a changed Secret to a pod.
-pub const EVERY: Duration = Duration::from_secs(2);
+const EVERY: Duration = Duration::from_secs(2);
 
 /// A value made of files. Clones have the same value.
 #[derive(Debug)]
@@ -37,22 +37,12 @@ impl<T: Send + Sync + 'static> Watched<T> {
         // Before the value is made, so that a change in between is found.
         let mut files = Files { known: digest(&files), files, what, make };
         let (changed, value) = watch::channel(Arc::new((files.make)()?));
-        let watching = async move {
-            loop {
-                tokio::time::sleep(EVERY).await;
-                let looking = tokio::task::spawn_blocking(move || {
-                    let found = files.look();
-                    (files, found)
-                });
-                let Ok((own, found)) = looking.await else { return };
-                files = own;
-                if let Some(value) = found {
-                    tracing::info!(what, "has changed and was read again");
-                    changed.send_replace(Arc::new(value));
-                }
+        look_repeatedly(stop, move || {
+            if let Some(value) = files.look() {
+                tracing::info!(what, "has changed and was read again");
+                changed.send_replace(Arc::new(value));
             }
-        };
-        tokio::spawn(stop.clone().run_until_cancelled_owned(watching));
+        });
         Ok(Self(value))
     }
 
@@ -60,6 +50,22 @@ impl<T: Send + Sync + 'static> Watched<T> {
     pub fn get(&self) -> Arc<T> {
         Arc::clone(&self.0.borrow())
     }
+}
+
+/// Calls `look`, which may block, every [`EVERY`] until `stop`.
+pub(crate) fn look_repeatedly(stop: &CancellationToken, mut look: impl FnMut() + Send + 'static) {
+    let looking = async move {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let looked = tokio::task::spawn_blocking(move || {
+                look();
+                look
+            });
+            let Ok(own) = looked.await else { return };
+            look = own;
+        }
+    };
+    tokio::spawn(stop.clone().run_until_cancelled_owned(looking));
 }
 
 /// Files that are looked at.

@@ -11,7 +11,7 @@
 //! | no message for `silence_timeout` | the connection is closed; reconnect; not ready until a message comes |
 //! | a message is above `max_message_bytes` | its first bytes are a dead letter |
 //! | `framing` does not fit a frame | the frame is one dead letter |
-//! | what comes next cannot be read | reconnect; if it comes again at the same cursor, reconnect *without* resuming: a gap |
+//! | what comes next cannot be read | reconnect; if it comes again at the same cursor, and so on [`UNREADABLE`] times in a row, reconnect *without* resuming: a gap |
 //!
 //! Before a reconnect there is a random wait (full jitter). Its bound doubles until a connection brings a
 //! message. A feed can ask for a longer one.
@@ -75,6 +75,9 @@ pub trait Stream: Send {
     fn close(self, closing: Closing) -> impl Future<Output = ()> + Send;
 }
 
+/// How many times in a row the same must be unreadable to be skipped. By the default waits that takes about ten seconds: a proxy
+/// or a server that is just being replaced answers something strange for less.
+pub(super) const UNREADABLE: u32 = 8;
 /// How many bytes are kept of a message that is too large.
 pub const CUT_BYTES: usize = 1024;
 
@@ -133,8 +136,8 @@ struct Follower<P> {
     gap: Option<Gap>,
     /// When the last message came, in milliseconds since 1970.
     received_ms: Option<i64>,
-    /// Where the feed would have resumed at the last frame that could not be read.
-    unreadable: Option<ResumePoint>,
+    /// Where the feed would have resumed when something could not be read, and how many times in a row it could not.
+    unreadable: Option<(ResumePoint, u32)>,
     /// Whether the last connection was given up because no message came for `silence_timeout`.
     silent: bool,
 }
@@ -272,6 +275,7 @@ impl<P: Protocol> Follower<P> {
             if lost.unreadable {
                 begin = self.resume_or_skip();
             } else if connected {
+                self.unreadable = None;
                 begin = self.resume();
             }
             let received = self.received_ms != before;
@@ -309,13 +313,15 @@ impl<P: Protocol> Follower<P> {
         begin
     }
 
-    /// The same after something that could not be read: what is unreadable twice is skipped.
+    /// The same after something that could not be read. What stays unreadable is skipped.
     fn resume_or_skip(&mut self) -> Begin {
-        if self.unreadable.as_ref().is_some_and(|unreadable| !self.point.is_after(unreadable)) {
+        let before = self.unreadable.take().filter(|(point, _)| !self.point.is_after(point));
+        let times = before.map_or(1, |(_, times)| times + 1);
+        self.unreadable = Some((self.point.clone(), times));
+        if times >= UNREADABLE {
             self.open_gap("the source cannot resume after something unreadable");
             return Begin::Now;
         }
-        self.unreadable = Some(self.point.clone());
         self.resume()
     }
 
@@ -353,7 +359,7 @@ impl<P: Protocol> Follower<P> {
         match outcome {
             Ok(Ok(stream)) => {
                 let url = &self.feed.settings.connect.url;
-                tracing::info!(source = &*self.feed.name, %url, ?begin, "connected");
+                tracing::info!(source = &*self.feed.name, %url, %begin, "connected");
                 self.feed.metrics.connects.inc();
                 if !self.silent {
                     self.feed.connection.set();
@@ -410,22 +416,20 @@ impl<P: Protocol> Follower<P> {
                 limit,
                 "a message is too large; its first bytes are a dead letter, the rest is dropped"
             );
-            return self.push(payload, Some(Reason::TooLarge), cursor, receipt).await;
+            return self.push(&payload, Some(Reason::TooLarge), cursor, receipt).await;
         }
         if self.feed.settings.framing == Framing::One {
-            return self.push(payload, None, cursor, receipt).await;
+            return self.push(&payload, None, cursor, receipt).await;
         }
         match split(&self.feed.settings.framing, &payload) {
-            Err(reason) => self.push(payload.clone(), Some(reason), cursor, receipt).await,
+            Err(reason) => self.push(&payload, Some(reason), cursor, receipt).await,
             Ok(messages) => {
                 let (mut messages, mut count) = (messages.peekable(), 0);
                 while let Some(message) = messages.next() {
                     // Only after all of them may the feed resume after the frame.
                     let cursor = cursor.clone().filter(|_| messages.peek().is_none());
                     let receipt = receipt.as_ref().map(Receipt::another);
-                    // Copied, because a slice would keep the whole frame in memory.
-                    count +=
-                        self.push(Bytes::copy_from_slice(&message), None, cursor, receipt).await?;
+                    count += self.push(message, None, cursor, receipt).await?;
                 }
                 if let Some(receipt) = receipt {
                     receipt.waive();
@@ -438,7 +442,7 @@ impl<P: Protocol> Follower<P> {
     /// Hands one message to the pipeline, and returns that it was one.
     async fn push(
         &mut self,
-        payload: Bytes,
+        payload: &[u8],
         refused: Option<Reason>,
         given: Option<Bytes>,
         receipt: Option<Receipt>,
@@ -450,12 +454,14 @@ impl<P: Protocol> Follower<P> {
         self.received(received_ms);
         let identity = match refused {
             Some(reason) => Err(reason),
-            None => self.intake.identify(&payload),
+            None => self.intake.identify(payload),
         };
         let before = self.point.cursor();
         let time_ms = identity.as_ref().ok().and_then(|event| event.time_ms);
         self.point.observe(received_ms, time_ms, given);
         let cursor = Some(self.point.cursor()).filter(|cursor| *cursor != before);
+        // Copied, because a slice would keep everything in memory that the message came with.
+        let payload = Bytes::copy_from_slice(payload);
         let message = Message { payload, received_ms, identity, cursor, receipt };
         tokio::select! {
             // A full queue must not delay a shutdown. The feed will send again what is not taken now.

@@ -8,10 +8,11 @@
 //! | some of the events are bad | the good are published, the bad become dead letters and are listed in the answer |
 //! | all of them are bad, or one with `Prefer: handling=strict` | 422, nothing is taken |
 //! | the body is not what its content type says | 400, nothing is taken |
-//! | the log is full, or cannot be written, or there is no room in the queue, for `accept_timeout_ms` | 503; what was not logged by then is not taken any more |
+//! | the log is full, or cannot be written, or there is no room in the queue, for `accept_timeout_ms` | 503; what was not logged by then is not taken any more, apart from what is being written |
+//! | the memory for bodies is taken | 503 at once |
 //! | as many connections as `max_connections` | a further one is answered 503, or closed if it speaks TLS |
 //! | a client does not send or does not read | its connection ends after `header_timeout_ms`, `body_timeout_ms`, or ten seconds of not reading |
-//! | a stop | no further requests; those in hand are answered |
+//! | a stop | no further requests; those in hand are answered, 503 if they are not safe within a few seconds |
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -3,11 +3,12 @@
 //! | what happens | what is done |
 //! |---|---|
 //! | an answer | its elements are messages, as `framing` says; those that came before are recognised by their ids later |
-//! | 304, 204 or an empty array | nothing new; the feed lives |
-//! | `ETag`, `Last-Modified` | sent back as `If-None-Match`, `If-Modified-Since` |
-//! | `X-Poll-Interval` | the feed is not asked more often than that, if it is longer than `interval` |
+//! | 304, 204, an empty answer or an empty array | nothing new; the feed lives |
+//! | `ETag`, `Last-Modified` | sent back as `If-None-Match`, `If-Modified-Since` while the same is asked for |
+//! | `X-Poll-Interval` | the feed is not asked more often than that, if it is longer than `interval`; also not after a failure |
 //! | no whole answer within `answer_timeout` | it is given up; the next one asks again |
-//! | an answer above `max_message_bytes` | its first bytes are a dead letter, and the rest is not read |
+//! | an answer above `max_message_bytes` | its first bytes are a dead letter, the rest is not read; unreadable |
+//! | an answer that `framing` does not fit | a dead letter; unreadable if it does not say how to go on |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +18,11 @@ use http::StatusCode;
 use http::header::{
     ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
 };
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::feed::{CUT_BYTES, Closing, Frame, Lost, Protocol, Settings, Stream};
+use super::framing::split;
 use super::http_client::{Answer, HttpClient, LONGEST_WAIT};
 use super::resume_point::Begin;
 use crate::config::LongPoll as Section;
@@ -33,25 +36,31 @@ const X_POLL_INTERVAL: HeaderName = HeaderName::from_static("x-poll-interval");
 
 /// The protocol of a feed.
 pub struct LongPoll {
-    poll: Arc<Poll>,
+    section: Section,
+    /// Held by the polls between two failures.
+    poll: Arc<Mutex<Poll>>,
 }
 
-/// What is needed to ask.
+/// What is needed to ask, and what is known of the last answer.
 struct Poll {
     client: HttpClient,
     section: Section,
+    begin: Begin,
+    /// What the last answer to a request that began there was marked with.
+    validators: HeaderMap,
+    /// How long it is at least from one request to the next.
+    interval: Duration,
+    /// When the feed may be asked again.
+    next_at: Instant,
+    /// Whether the last answer cannot be read, so that the same request would get it again.
+    is_stuck: bool,
 }
 
 /// The polls between two failures.
 pub struct Polling {
-    poll: Arc<Poll>,
-    begin: Begin,
-    /// What the last answer was marked with.
-    validators: HeaderMap,
+    poll: OwnedMutexGuard<Poll>,
     /// The answer that is not taken yet.
     answer: Option<Frame>,
-    /// When the feed may be asked again.
-    next_at: Instant,
 }
 
 impl LongPoll {
@@ -62,7 +71,16 @@ impl LongPoll {
     pub fn new(section: &Section) -> Result<Self, Error> {
         let client =
             HttpClient::new(&section.connect, &section.resume, "application/json, */*;q=0.5")?;
-        Ok(Self { poll: Arc::new(Poll { client, section: section.clone() }) })
+        let poll = Poll {
+            client,
+            section: section.clone(),
+            begin: Begin::AsConfigured,
+            validators: HeaderMap::new(),
+            interval: section.interval,
+            next_at: Instant::now(),
+            is_stuck: false,
+        };
+        Ok(Self { section: section.clone(), poll: Arc::new(Mutex::new(poll)) })
     }
 }
 
@@ -70,24 +88,19 @@ impl Protocol for LongPoll {
     type Stream = Polling;
 
     fn settings(&self) -> Settings {
-        let Section { connect, resume, framing, .. } = &self.poll.section;
+        let Section { connect, resume, framing, .. } = &self.section;
         Settings { connect: connect.clone(), resume: resume.clone(), framing: framing.clone() }
     }
 
     fn patience(&self) -> Duration {
-        self.poll.section.answer_timeout
+        self.section.interval.max(LONGEST_WAIT) + self.section.answer_timeout
     }
 
     async fn connect(&mut self, begin: &Begin) -> Result<Polling, Lost> {
-        let mut polling = Polling {
-            poll: Arc::clone(&self.poll),
-            begin: begin.clone(),
-            validators: HeaderMap::new(),
-            answer: None,
-            next_at: Instant::now(),
-        };
-        polling.answer = polling.ask().await?;
-        Ok(polling)
+        let mut poll = Arc::clone(&self.poll).lock_owned().await;
+        poll.begin_at(begin.clone());
+        let answer = poll.ask().await?;
+        Ok(Polling { poll, answer })
     }
 }
 
@@ -97,48 +110,74 @@ impl Stream for Polling {
             if let Some(frame) = self.answer.take() {
                 return Ok(frame);
             }
-            sleep_until(self.next_at).await;
-            self.answer = self.ask().await?;
+            if self.poll.is_stuck {
+                return Err(Lost::unreadable(
+                    "the answer is too large or not divided as framing says, and it would come again",
+                ));
+            }
+            self.answer = self.poll.ask().await?;
         }
     }
 
     async fn close(self, _: Closing) {}
 }
 
-impl Polling {
-    /// Asks once; `None` if there is nothing new.
+impl Poll {
+    /// Asks from `begin` on. Marks belong to one address, and the query is a part of that.
+    fn begin_at(&mut self, begin: Begin) {
+        if self.begin != begin {
+            self.begin = begin;
+            self.validators.clear();
+        }
+    }
+
+    /// Asks once, as soon as the feed may be asked; `None` if there is nothing new.
     async fn ask(&mut self) -> Result<Option<Frame>, Lost> {
-        let section = &self.poll.section;
+        sleep_until(self.next_at).await;
         let asked_at = Instant::now();
-        let patience = section.answer_timeout;
+        // If there is no answer, what the last one said goes on.
+        self.next_at = asked_at + self.interval;
+        self.is_stuck = false;
+        let (section, patience) = (&self.section, self.section.answer_timeout);
         let asked = async {
-            let answer = self.poll.client.get(&self.begin, &self.validators).await?;
+            let answer = self.client.get(&self.begin, &self.validators).await?;
             let interval = interval(&answer.headers).max(section.interval);
-            if answer.status != StatusCode::OK {
-                return Ok((None, None, interval));
+            match answer.status {
+                StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => {
+                    let validators = validators(&answer.headers);
+                    let frame = whole(answer, section.connect.max_message_bytes).await?;
+                    Ok((interval, Some((frame, validators))))
+                }
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Ok((interval, None)),
+                status => Err(Lost::new(format!("the server answers {status}, and no events"))),
             }
-            let validators = validators(&answer.headers);
-            let frame = whole(answer, section.connect.max_message_bytes).await?;
-            Ok((Some(frame), Some(validators), interval))
         };
         let asked: Result<Result<_, Lost>, _> = timeout(patience, asked).await;
-        let (frame, validators, interval) = asked.map_err(|_| {
+        let (interval, answered) = asked.map_err(|_| {
             Lost::new(format!(
                 "no whole answer within {} ms, the answer_timeout",
                 patience.as_millis()
             ))
         })??;
+        self.interval = interval;
         self.next_at = asked_at + interval;
-        if let Some(validators) = validators {
-            self.validators = validators;
+        let Some((mut frame, validators)) = answered else { return Ok(None) };
+        self.validators = validators;
+        if frame.payload.trim_ascii().is_empty() {
+            return Ok(None);
         }
-        let Some(mut frame) = frame else { return Ok(None) };
+        let Section { resume, framing, .. } = &self.section;
         if frame.cut.is_none() {
-            frame.cursor =
-                position::after(&section.resume, &section.framing, &frame.payload, &self.begin);
-            if let Some(cursor) = &frame.cursor {
-                self.begin = Begin::After(cursor.clone());
-            }
+            frame.cursor = position::after(resume, framing, &frame.payload, &self.begin);
+        }
+        self.is_stuck = frame.cut.is_some()
+            || frame.cursor.is_none() && split(framing, &frame.payload).is_err();
+        if self.is_stuck {
+            // Nothing of it was taken, so that it must not be said to be known.
+            self.validators.clear();
+        }
+        if let Some(cursor) = &frame.cursor {
+            self.begin_at(Begin::After(cursor.clone()));
         }
         Ok(Some(frame))
     }

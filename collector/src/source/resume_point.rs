@@ -10,6 +10,7 @@
 //! where a gap begins. For a feed that gives cursors of its own, it is that time and what the feed gave last.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use bytes::Bytes;
 
@@ -30,6 +31,18 @@ pub enum Begin {
     After(Bytes),
     /// At the present.
     Now,
+}
+
+/// For the log, which shows no cursors: a feed may give them like passwords.
+impl fmt::Display for Begin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AsConfigured => f.write_str("as configured"),
+            Self::At(time_ms) => write!(f, "at {time_ms}"),
+            Self::After(cursor) => write!(f, "after a cursor of {} bytes", cursor.len()),
+            Self::Now => f.write_str("now"),
+        }
+    }
 }
 
 /// Where one source resumes, computed from its messages.
@@ -186,6 +199,12 @@ mod tests {
         assert!(point.is_after(&continued));
         point.observe(NOW, None, Some(Bytes::new()));
         assert_eq!(point.begin(), Begin::Now, "it has taken it back");
+    }
+
+    #[test]
+    fn a_cursor_of_a_feed_is_not_shown() {
+        let shown = Begin::After("s3cret".into()).to_string();
+        assert_eq!(shown, "after a cursor of 6 bytes");
     }
 
     proptest! {

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | no byte for `idle_timeout`, comments included | the connection is given up |
 //! | `retry` | the feed is left alone for that long after each connection, a minute at most |
-//! | an event is above `max_message_bytes` | its first bytes are a dead letter, and the rest is dropped while it arrives |
+//! | an event is above `max_message_bytes` | its first bytes are a dead letter when it ends, and the rest is dropped while it arrives |
 //! | an event is of a type that `events` does not name | it is not a message |
 //! | the answer ends in the middle of an event | that part is dropped: the feed is asked again, or there is a gap |
 //! | an answer that is not an event stream, or 204 | the connection is given up; unlike a browser, the collector asks again |

@@ -62,7 +62,6 @@ struct Reader {
     framing: Framing,
     intake: Intake,
     metrics: UdpMetrics,
-    buffer: Vec<u8>,
     /// How many datagrams the kernel had dropped when it last said so.
     dropped: u32,
     /// Whether the queue had no room for the last message.
@@ -129,16 +128,9 @@ impl super::Source for Udp {
             tracing::info!(%source, %address, "listening for datagrams");
         }
         connection.set();
-        let mut reader = Reader {
-            source,
-            socket,
-            framing,
-            intake,
-            metrics,
-            buffer: vec![0; DATAGRAM_BYTES],
-            dropped: 0,
-            is_full: false,
-        };
+        let mut reader =
+            Reader { source, socket, framing, intake, metrics, dropped: 0, is_full: false };
+        let mut buffer = vec![0; DATAGRAM_BYTES];
         loop {
             let ready = tokio::select! {
                 biased;
@@ -147,7 +139,7 @@ impl super::Source for Udp {
                 ready = reader.socket.readable() => ready,
             };
             match ready {
-                Ok(()) => match reader.turn(false).await {
+                Ok(()) => match reader.turn(&mut buffer, false).await {
                     Ok(_is_empty) => {}
                     Err(Closed) => return End::Closed,
                 },
@@ -156,7 +148,7 @@ impl super::Source for Udp {
         }
         // Bounded, since others may go on sending.
         for _ in 0..1024 {
-            match reader.turn(true).await {
+            match reader.turn(&mut buffer, true).await {
                 Ok(true) => break,
                 Ok(false) => {}
                 Err(Closed) => return End::Closed,
@@ -169,10 +161,10 @@ impl super::Source for Udp {
 impl Reader {
     /// Reads what is there, a bounded number of datagrams. Returns whether there is no more. `is_last` says that the runtime
     /// is not asked whether there is something.
-    async fn turn(&mut self, is_last: bool) -> Result<bool, Closed> {
+    async fn turn(&mut self, buffer: &mut [u8], is_last: bool) -> Result<bool, Closed> {
         for _ in 0..TURN {
-            match self.receive(is_last) {
-                Ok(datagram) => self.push(&datagram).await?,
+            match self.receive(buffer, is_last) {
+                Ok(bytes) => self.push(&buffer[..bytes]).await?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) => {
                     self.broken(&error).await;
@@ -183,9 +175,9 @@ impl Reader {
         Ok(false)
     }
 
-    /// Reads a datagram.
-    fn receive(&mut self, is_last: bool) -> io::Result<Bytes> {
-        let (buffer, socket) = (&mut self.buffer, &self.socket);
+    /// Reads a datagram, and returns how long it is.
+    fn receive(&mut self, buffer: &mut [u8], is_last: bool) -> io::Result<usize> {
+        let socket = &self.socket;
         let mut read = || read(socket, buffer);
         let (bytes, dropped) =
             if is_last { read() } else { socket.try_io(Interest::READABLE, read) }?;
@@ -195,13 +187,14 @@ impl Reader {
             self.dropped = dropped;
         }
         self.metrics.datagrams.inc();
-        Ok(Bytes::copy_from_slice(&self.buffer[..bytes]))
+        Ok(bytes)
     }
 
-    async fn push(&mut self, datagram: &Bytes) -> Result<(), Closed> {
+    async fn push(&mut self, datagram: &[u8]) -> Result<(), Closed> {
         let received_ms = self.intake.now_ms();
         let message = |payload, identity| Message {
-            payload,
+            // A copy of nothing else: a slice would keep the whole datagram in memory.
+            payload: Bytes::copy_from_slice(payload),
             received_ms,
             identity,
             cursor: None,
@@ -210,12 +203,12 @@ impl Reader {
         match split(&self.framing, datagram) {
             Ok(payloads) => {
                 for payload in payloads {
-                    let identity = self.intake.identify(&payload);
+                    let identity = self.intake.identify(payload);
                     self.hand_over(message(payload, identity)).await?;
                 }
                 Ok(())
             }
-            Err(reason) => self.hand_over(message(datagram.clone(), Err(reason))).await,
+            Err(reason) => self.hand_over(message(datagram, Err(reason))).await,
         }
     }
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::heard::list_topics;
 use super::properties::is_secret;
 use super::{ClientError, Heard, Kafka, Properties};
-use crate::watched::{EVERY, digest};
+use crate::watched::{digest, look_repeatedly};
 
 /// How long Kafka may take to answer a client with new credentials.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -101,9 +101,14 @@ impl Kafka {
         let (changed, rotation) = watch::channel(());
         let files = self.credential_files();
         if !files.is_empty() {
-            let watched =
-                Watched { kafka: self.clone(), known: digest(&files), refused: None, files };
-            tokio::spawn(stop.run_until_cancelled_owned(watched.run(changed)));
+            let mut files =
+                Files { kafka: self.clone(), known: digest(&files), refused: None, files };
+            look_repeatedly(&stop, move || {
+                if files.look() {
+                    tracing::info!("credentials for kafka have changed, making new clients");
+                    changed.send_replace(());
+                }
+            });
         }
         Rotation(rotation)
     }
@@ -118,8 +123,8 @@ impl Kafka {
     }
 }
 
-/// The files that are watched.
-struct Watched {
+/// Files that are looked at.
+struct Files {
     kafka: Kafka,
     files: Vec<PathBuf>,
     /// The contents that clients were told of.
@@ -128,23 +133,7 @@ struct Watched {
     refused: Option<u64>,
 }
 
-impl Watched {
-    async fn run(mut self, changed: watch::Sender<()>) {
-        loop {
-            tokio::time::sleep(EVERY).await;
-            let looking = tokio::task::spawn_blocking(move || {
-                let due = self.look();
-                (self, due)
-            });
-            let Ok((own, due)) = looking.await else { return };
-            self = own;
-            if due {
-                tracing::info!("credentials for kafka have changed, making new clients");
-                changed.send_replace(());
-            }
-        }
-    }
-
+impl Files {
     /// Whether there are new contents that Kafka takes. Blocks while it asks Kafka.
     fn look(&mut self) -> bool {
         let found = digest(&self.files);

@@ -39,6 +39,12 @@ impl LongPoll {
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = self.connect.problems(&self.common, Transport::Http);
         problems.extend(self.resume.problem("long_poll"));
+        if self.connect.silence_timeout.is_some_and(|silence| silence <= self.interval) {
+            problems.push(
+                "silence_timeout: must be longer than interval, in which nothing is asked"
+                    .to_owned(),
+            );
+        }
         for (key, value) in [("interval", self.interval), ("answer_timeout", self.answer_timeout)] {
             if value.is_zero() {
                 problems.push(format!("{key}: must be more than 0"));

@@ -85,6 +85,10 @@ fn a_source_that_cannot_work_is_refused_with_its_key() {
         ("url = 'feed:80'", "source.x.url"),
         ("url = 'ws://a/b#c'", "source.x.url"),
         ("url = 'ws://a'\nsilence_timeout = '0s'", "source.x.silence_timeout"),
+        (
+            "kind = 'long_poll'\nurl = 'http://a'\nsilence_timeout = '5s'",
+            "source.x.silence_timeout",
+        ),
         ("url = 'ws://a'\nheaders = { Upgrade = 'h2c' }", "source.x.headers.Upgrade"),
         ("url = 'ws://:p@a'\nheaders = { authorization = 'x' }", "source.x.headers.auth"),
         ("url = 'ws://a'\nheaders = { 'a b' = 'c' }", "source.x.headers.a b"),

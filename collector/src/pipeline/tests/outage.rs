@@ -295,7 +295,7 @@ async fn an_acknowledgement_survives_a_restart_and_knows_when_kafka_has_all_of_i
     acks.follow(&"rsvps".into());
     assert_eq!(acks.find("rsvps", &ack).unwrap().state, State::Logged, "it is in the log");
     bench.cluster.broker_up(1).unwrap();
-    acks.delivered(span).await;
+    assert_eq!(acks.settled(span).await, State::InKafka);
     let fate = acks.find("rsvps", &ack).unwrap();
     let reasons: Vec<_> = fate.dead_letters.iter().map(|(_, reason)| *reason).collect();
     assert_eq!((fate.state, reasons), (State::InKafka, vec![Reason::MissingId]));

@@ -202,9 +202,10 @@ proptest! {
             prop_assert!(is_complete);
             prop_assert_eq!(&whole, &text);
         }
-        let packed = gzip(&text);
-        if let Ok((_, is_complete, _)) = unpacked(b"gzip", &packed[..packed.len() - 1], size) {
-            prop_assert!(!is_complete);
+        for (name, packed) in [(&b"gzip"[..], gzip(&text)), (b"deflate", deflate(&text))] {
+            if let Ok((_, is_complete, _)) = unpacked(name, &packed[..packed.len() - 1], size) {
+                prop_assert!(!is_complete);
+            }
         }
     }
 

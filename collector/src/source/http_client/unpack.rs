@@ -50,11 +50,12 @@ impl Unpacker {
         Ok(None)
     }
 
-    /// Whether what has arrived ends where something packed ends. Only gzip can tell.
+    /// Whether what has arrived ends where something packed ends.
     pub(super) fn is_complete(&mut self) -> bool {
         match &mut self.decoder {
             Decoder::Gzip(decoder) => decoder.try_finish().is_ok(),
-            Decoder::Deflate(_) => true,
+            // After its end it takes nothing any more.
+            Decoder::Deflate(decoder) => matches!(decoder.write(&[0]), Ok(0)),
         }
     }
 }

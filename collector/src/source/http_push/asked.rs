@@ -5,9 +5,9 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_ENCODING, HeaderMap, HeaderName};
 
-use super::auth::WEBHOOK_ID;
+use super::auth::{Admitted, Signature, WEBHOOK_ID};
 use super::body::{Form, TYPES};
-use super::problem::{Outcome, Problem};
+use super::problem::{Problem, Step};
 
 /// The longest `Idempotency-Key`, in bytes.
 const KEY_BYTES: usize = 255;
@@ -54,11 +54,11 @@ pub struct Preferences {
 }
 
 impl Asked {
-    /// Reads the head of a request.
+    /// Reads the head of a request that was admitted in this way.
     ///
     /// # Errors
     /// The answer to a request that cannot be understood.
-    pub fn of(headers: &HeaderMap) -> Outcome<Self> {
+    pub fn of(headers: &HeaderMap, admitted: &Admitted) -> Step<Self> {
         if !takes_json(headers) {
             let detail = "answers are application/json and application/problem+json; accept them";
             return Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", detail));
@@ -70,14 +70,14 @@ impl Asked {
         Ok(Self {
             form,
             encoding: Encoding::of(headers)?,
-            key: key(headers)?,
+            key: key(headers, admitted)?,
             preferences: Preferences::of(headers),
         })
     }
 }
 
 impl Encoding {
-    fn of(headers: &HeaderMap) -> Outcome<Self> {
+    fn of(headers: &HeaderMap) -> Step<Self> {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let (Some(value), None) = (values.next(), values.next()) else {
             let none = headers.get(CONTENT_ENCODING).is_none();
@@ -136,11 +136,14 @@ fn takes_json(headers: &HeaderMap) -> bool {
     })
 }
 
-/// What a repetition of the request is known by. That of a webhook is its id, which its signature covers.
-fn key(headers: &HeaderMap) -> Outcome<Option<String>> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY).or_else(|| headers.get(WEBHOOK_ID)) else {
-        return Ok(None);
+/// What a repetition of the request is known by. That of a signed webhook is its id and nothing else, because the signature
+/// covers that: whoever repeats what he has overheard cannot give it another one.
+fn key(headers: &HeaderMap, admitted: &Admitted) -> Step<Option<String>> {
+    let key = match admitted {
+        Admitted::Signed(Signature::Standard { .. }) => None,
+        Admitted::Signed(Signature::Hub(_)) | Admitted::Granted => headers.get(IDEMPOTENCY_KEY),
     };
+    let Some(value) = key.or_else(|| headers.get(WEBHOOK_ID)) else { return Ok(None) };
     let text = value.to_str().ok().map(str::trim).filter(|text| !text.is_empty());
     match text.filter(|text| text.len() <= KEY_BYTES) {
         Some(text) => Ok(Some(text.to_owned())),
@@ -163,7 +166,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        Asked::of(&map).map_err(|problem| problem.status.as_u16())
+        Asked::of(&map, &Admitted::Granted).map_err(|problem| problem.status.as_u16())
     }
 
     #[test]
@@ -218,5 +221,21 @@ mod tests {
         assert_eq!(key(&[("webhook-id", "b")]), Ok(Some("b".to_owned())));
         assert_eq!(key(&[("idempotency-key", " ")]), Err(400));
         assert_eq!(key(&[("idempotency-key", &"x".repeat(256))]), Err(400));
+    }
+
+    #[test]
+    fn a_key_that_the_signature_does_not_cover_is_not_that_of_a_signed_webhook() {
+        let headers = [("idempotency-key", "new"), ("webhook-id", "msg_1")];
+        let headers = headers
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers = HeaderMap::from_iter(headers);
+        let standard = Signature::Standard { prefix: Vec::new(), codes: Vec::new() };
+        for (admitted, expected) in [
+            (Admitted::Signed(standard), "msg_1"),
+            (Admitted::Signed(Signature::Hub(Vec::new())), "new"),
+            (Admitted::Granted, "new"),
+        ] {
+            assert_eq!(key(&headers, &admitted).unwrap().as_deref(), Some(expected));
+        }
     }
 }

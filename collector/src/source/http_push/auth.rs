@@ -13,7 +13,7 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 use tokio_util::sync::CancellationToken;
 
-use super::problem::{Outcome, Problem};
+use super::problem::{Problem, Step};
 use crate::config::HttpPush as Section;
 use crate::error::Error;
 
@@ -106,7 +106,7 @@ impl Auth {
     ///
     /// # Errors
     /// The answer to a request that is not admitted.
-    pub fn admit(&self, headers: &HeaderMap, now_s: i64) -> Outcome<Admitted> {
+    pub fn admit(&self, headers: &HeaderMap, now_s: i64) -> Step<Admitted> {
         if self.tokens.is_none() && self.secrets.is_none() {
             // Whoever is on this machine may send, but not the pages that its browsers show.
             return if headers.contains_key(ORIGIN) {
@@ -115,22 +115,22 @@ impl Auth {
                 Ok(Admitted::Granted)
             };
         }
-        if let Some(tokens) = &self.tokens
-            && let Some(token) =
-                headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()))
+        let token = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+        if let (Some(tokens), Some(token)) = (&self.tokens, token)
+            && tokens.get().hold(token)
         {
-            return if tokens.get().hold(token) {
-                Ok(Admitted::Granted)
-            } else {
+            return Ok(Admitted::Granted);
+        }
+        let signature = self.secrets.as_ref().and_then(|_| Signature::of(headers, now_s));
+        match (signature, token) {
+            (Some(signature), _) => signature.map(Admitted::Signed).map_err(Problem::unauthorized),
+            (None, Some(_)) if self.tokens.is_some() => {
                 Err(Problem::unauthorized("the token is not valid"))
-            };
-        }
-        if self.secrets.is_none() {
-            return Err(Problem::unauthorized("send a token: Authorization: Bearer …"));
-        }
-        match Signature::of(headers, now_s) {
-            Some(signature) => signature.map(Admitted::Signed).map_err(Problem::unauthorized),
-            None => Err(Problem::unauthorized(
+            }
+            (None, _) if self.secrets.is_none() => {
+                Err(Problem::unauthorized("send a token: Authorization: Bearer …"))
+            }
+            (None, _) => Err(Problem::unauthorized(
                 "sign the request: as Standard Webhooks, or with X-Hub-Signature-256",
             )),
         }
@@ -140,7 +140,7 @@ impl Auth {
     ///
     /// # Errors
     /// The answer to a request whose signature is wrong.
-    pub fn verify(&self, admitted: &Admitted, body: &[u8]) -> Outcome<()> {
+    pub fn verify(&self, admitted: &Admitted, body: &[u8]) -> Step<()> {
         match (admitted, &self.secrets) {
             (Admitted::Granted, _) => Ok(()),
             (Admitted::Signed(signature), Some(secrets)) if secrets.get().made(signature, body) => {
@@ -200,6 +200,9 @@ impl Secrets {
                     .map_err(|_| "what follows whsec_ is not base64".to_owned())?,
                 None => text.to_vec(),
             };
+            if standard.is_empty() {
+                return Err("nothing follows whsec_, so that anybody could sign".to_owned());
+            }
             Ok(Secret {
                 standard: hmac::Key::new(hmac::HMAC_SHA256, &standard),
                 text: hmac::Key::new(hmac::HMAC_SHA256, text),

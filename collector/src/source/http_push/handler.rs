@@ -9,8 +9,8 @@ use common::event::identity::Identity;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde_json::json;
-use tokio::sync::{Mutex, OwnedSemaphorePermit};
-use tokio::time::{timeout, timeout_at};
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,16 +18,18 @@ use super::asked::{Asked, Preferences};
 use super::auth::{Admitted, Auth};
 use super::body::{Form, Undivided};
 use super::idempotency::{Answered, Idempotency, Known};
-use super::problem::{self, BadEvent, Outcome, Problem, RETRY_AFTER_S, Sent};
+use super::problem::{self, Answer, BadEvent, Problem, RETRY_AFTER_S, Step};
 use super::rate::Rate;
-use super::reading::{Bodies, Held, discard};
+use super::reading::{Bodies, Held, Share, discard};
 use crate::acks::{Span, State};
 use crate::intake::{Intake, Message};
 use crate::metrics::PushMetrics;
-use crate::receipt::{self, Released};
+use crate::receipt::{Outcome, Released};
 
 /// A body of more bytes is divided on a thread of its own, because that takes more than a few microseconds.
 const SMALL_BYTES: usize = 32 << 10;
+/// How long a request may still take after a stop. Then it is answered, before its connection ends.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What all connections of a source share.
 pub struct Handler {
@@ -58,24 +60,35 @@ struct Event {
 
 impl Handler {
     /// Answers a request.
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Sent {
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answer {
         let metrics = self.metrics.clone();
-        let answer = self.route(request).await.unwrap_or_else(|problem| problem.into_answer());
+        let stop = self.stop.clone();
+        let patience = async {
+            stop.cancelled().await;
+            sleep(STOP_PATIENCE).await;
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = self.route(request) => answer,
+            () = patience => Err(Problem::stopping()),
+        };
+        let answer = answer.unwrap_or_else(|problem| problem.into_answer());
         metrics.answered(answer.status());
         answer
     }
 
-    async fn route(self: Arc<Self>, request: Request<Incoming>) -> Outcome<Sent> {
+    async fn route(self: Arc<Self>, request: Request<Incoming>) -> Step<Answer> {
         let (head, body) = request.into_parts();
         let admit = || self.auth.admit(&head.headers, self.intake.now_ms().div_euclid(1000));
         if head.uri.path() == "/v1/events" {
             let checked = match &head.method {
-                &Method::POST => self.check(&head.headers, admit),
+                &Method::POST => self.check(&head.headers, &body, admit),
                 _ => Err(Problem::method("POST")),
             };
             return match checked {
                 Ok((admitted, asked)) => self.take_in(body, &admitted, asked).await,
                 Err(problem) => {
+                    // A client that waits to be told to go on would be told so by that.
                     if !head.headers.contains_key(http::header::EXPECT) {
                         discard(body).await;
                     }
@@ -98,9 +111,12 @@ impl Handler {
     fn check(
         &self,
         headers: &http::HeaderMap,
-        admit: impl FnOnce() -> Outcome<Admitted>,
-    ) -> Outcome<(Admitted, Asked)> {
-        let (admitted, asked) = (admit()?, Asked::of(headers)?);
+        body: &Incoming,
+        admit: impl FnOnce() -> Step<Admitted>,
+    ) -> Step<(Admitted, Asked)> {
+        let admitted = admit()?;
+        let asked = Asked::of(headers, &admitted)?;
+        self.bodies.check(body)?;
         if let Some(rate) = &self.rate {
             rate.admit(Instant::now()).map_err(Problem::too_fast)?;
         }
@@ -112,8 +128,9 @@ impl Handler {
         body: Incoming,
         admitted: &Admitted,
         asked: Asked,
-    ) -> Outcome<Sent> {
-        let body = self.bodies.read(body).await?;
+    ) -> Step<Answer> {
+        let is_stranger = matches!(admitted, Admitted::Signed(_));
+        let body = self.bodies.read(body, is_stranger).await?;
         self.auth.verify(admitted, &body.bytes)?;
         let claim = match &asked.key {
             None => None,
@@ -152,7 +169,7 @@ impl Handler {
     }
 
     /// Divides a body into its events, and reads who they are.
-    async fn divide(self: &Arc<Self>, body: Bytes, form: Form) -> Outcome<Vec<Event>> {
+    async fn divide(self: &Arc<Self>, body: Bytes, form: Form) -> Step<Vec<Event>> {
         if body.len() <= SMALL_BYTES {
             return self.events(&body, form);
         }
@@ -161,7 +178,7 @@ impl Handler {
         working.await.unwrap_or_else(|_panicked| Err(Problem::internal()))
     }
 
-    fn events(&self, body: &Bytes, form: Form) -> Outcome<Vec<Event>> {
+    fn events(&self, body: &Bytes, form: Form) -> Step<Vec<Event>> {
         let parts = form.divide(body, self.max_events).map_err(|error| match error {
             Undivided::Bad { line, reason } => Problem::undivided(line, reason),
             Undivided::TooMany => Problem::new(
@@ -170,27 +187,16 @@ impl Handler {
                 format!("a request may have {} events; send less at once", self.max_events),
             ),
         })?;
-        // An event that waits keeps its whole body in memory. So if most of that is white space, the events are copied.
-        let bytes: usize = parts.iter().map(|part| part.span.len()).sum();
-        let is_dense = bytes >= body.len() / 2;
         let event = |part: super::body::Part| {
-            let payload = if is_dense {
-                body.slice(part.span)
-            } else {
-                Bytes::copy_from_slice(&body[part.span])
-            };
+            // A copy, because a slice would keep the whole body in memory.
+            let payload = Bytes::copy_from_slice(&body[part.span]);
             Event { identity: self.intake.identify(&payload), payload, line: part.line }
         };
         Ok(parts.into_iter().map(event).collect())
     }
 
     /// Hands events to the pipeline, and waits until they are safe. `share` is the memory of their body.
-    async fn take(
-        &self,
-        events: Vec<Event>,
-        share: OwnedSemaphorePermit,
-        asked: Preferences,
-    ) -> Outcome<Answered> {
+    async fn take(&self, events: Vec<Event>, share: Share, asked: Preferences) -> Step<Answered> {
         let count = events.len();
         let bad = (1..).zip(&events).filter_map(|(number, event)| {
             let reason = *event.identity.as_ref().err()?;
@@ -201,19 +207,32 @@ impl Handler {
             return Err(Problem::bad_events(bad, count));
         }
         if let Some(rate) = &self.rate {
-            rate.take(count, Instant::now());
+            // Others may have come since the head of this request.
+            rate.take(count, Instant::now()).map_err(Problem::too_fast)?;
         }
-        let span = self.push(events, share).await?;
+        let pushed = self.push(events, share).await;
+        if let (Err(_), Some(rate)) = (&pushed, &self.rate) {
+            rate.give_back(count);
+        }
+        let span = pushed?;
         let ack = self.intake.acks().give(&self.source, span);
-        let in_kafka = asked.sync && {
-            let delivered = timeout(asked.wait, self.intake.acks().delivered(span));
-            matches!(self.stop.run_until_cancelled(delivered).await, Some(Ok(())))
-        };
+        let mut in_kafka = false;
+        if asked.sync {
+            let settled = timeout(asked.wait, self.intake.acks().settled(span));
+            match self.stop.run_until_cancelled(settled).await {
+                Some(Ok(State::Lost)) => {
+                    let detail = "some of the events may have been lost again; send them again";
+                    return Err(Problem::unavailable(detail, RETRY_AFTER_S));
+                }
+                Some(Ok(state)) => in_kafka = state == State::InKafka,
+                Some(Err(_)) | None => {}
+            }
+        }
         self.metrics.events.inc_by((count - bad.len()) as u64);
         Ok(problem::taken(&ack, count - bad.len(), &bad, in_kafka))
     }
 
-    async fn push(&self, events: Vec<Event>, share: OwnedSemaphorePermit) -> Outcome<Span> {
+    async fn push(&self, events: Vec<Event>, share: Share) -> Step<Span> {
         let deadline = tokio::time::Instant::now() + self.accept_timeout;
         let (released, received_ms) = (Released::default(), self.intake.now_ms());
         let pushing = async {
@@ -229,17 +248,14 @@ impl Handler {
         };
         let outcome = match timeout_at(deadline, pushing).await {
             Ok(Ok(())) => timeout_at(deadline, released.outcome()).await,
-            Ok(Err(_closed)) => Ok(receipt::Outcome::Dropped),
+            Ok(Err(_closed)) => Ok(Outcome::Dropped),
             Err(elapsed) => Err(elapsed),
         };
         match (outcome, released.range()) {
-            (
-                Ok(receipt::Outcome::Released | receipt::Outcome::Refused(_)),
-                Some((first, last)),
-            ) => Ok(Span { first, last }),
-            (Ok(_), _) => {
-                Err(Problem::unavailable("this collector stops; send it again", RETRY_AFTER_S))
+            (Ok(Outcome::Released | Outcome::Refused(_)), Some((first, last))) => {
+                Ok(Span { first, last })
             }
+            (Ok(_), _) => Err(Problem::stopping()),
             (Err(_elapsed), _) => Err(Problem::unavailable(
                 "the events could not be made safe in time, because the log is full, cannot be written, or has much to do; send \
                  them again",
@@ -249,7 +265,7 @@ impl Handler {
     }
 
     /// What became of the request with this acknowledgement.
-    fn fate(&self, id: &str) -> Outcome<Sent> {
+    fn fate(&self, id: &str) -> Step<Answer> {
         let found = self.intake.acks().find(&self.source, id);
         let fate = found.map_err(|unknown| Problem::not_found(unknown.to_string()))?;
         let state = match fate.state {
@@ -267,7 +283,7 @@ impl Handler {
             .collect();
         let body = json!({
             "ack": id, "state": state, "dead_letters": letters,
-            "dead_letters_complete": fate.is_complete,
+            "complete": fate.is_complete,
         });
         Ok(problem::json(StatusCode::OK, body.to_string().into()))
     }

@@ -19,10 +19,10 @@ const LISTED: usize = 100;
 const UNAUTHORIZED: &str = "unauthorized";
 
 /// An answer as it is sent.
-pub type Sent = Response<Full<Bytes>>;
+pub type Answer = Response<Full<Bytes>>;
 
 /// What a step returns that may end with a problem.
-pub type Outcome<T> = Result<T, Box<Problem>>;
+pub type Step<T> = Result<T, Box<Problem>>;
 
 /// An answer that says why a request was not taken.
 #[derive(Debug)]
@@ -120,6 +120,11 @@ impl Problem {
         problem.with(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
+    /// 503: the process ends.
+    pub fn stopping() -> Box<Self> {
+        Self::unavailable("this collector stops; send it again", RETRY_AFTER_S)
+    }
+
     /// 422: these events are bad, and nothing was taken.
     pub fn bad_events(bad: Vec<BadEvent>, events: usize) -> Box<Self> {
         let first = bad.first().map_or_else(String::new, |first| {
@@ -146,7 +151,7 @@ impl Problem {
     }
 
     /// The answer itself.
-    pub fn into_answer(self) -> Sent {
+    pub fn into_answer(self) -> Answer {
         let mut members = Map::new();
         members.insert("title".into(), self.status.canonical_reason().unwrap_or_default().into());
         members.insert("status".into(), self.status.as_u16().into());
@@ -183,11 +188,11 @@ pub fn taken(ack: &str, events: usize, bad: &[BadEvent], in_kafka: bool) -> (Sta
 }
 
 /// An answer in JSON.
-pub fn json(status: StatusCode, body: Bytes) -> Sent {
+pub fn json(status: StatusCode, body: Bytes) -> Answer {
     answer(status, "application/json", body)
 }
 
-fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Sent {
+fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

@@ -28,17 +28,31 @@ impl Rate {
     /// # Errors
     /// In how many seconds it may.
     pub fn admit(&self, now: Instant) -> Result<(), u64> {
-        let events = self.filled(now).events;
-        if events > 0.0 {
+        self.admitted(&self.filled(now))
+    }
+
+    fn admitted(&self, level: &Level) -> Result<(), u64> {
+        if level.events > 0.0 {
             return Ok(());
         }
         // At least a second, since an overdrawn bucket never waits for less.
-        Err((-events / self.per_second).ceil().max(1.0) as u64)
+        Err((-level.events / self.per_second).ceil().max(1.0) as u64)
     }
 
-    /// So many events have come.
-    pub fn take(&self, events: usize, now: Instant) {
-        self.filled(now).events -= events as f64;
+    /// Takes so many events if a request may come now.
+    ///
+    /// # Errors
+    /// In how many seconds it may.
+    pub fn take(&self, events: usize, now: Instant) -> Result<(), u64> {
+        let mut level = self.filled(now);
+        self.admitted(&level)?;
+        level.events -= events as f64;
+        Ok(())
+    }
+
+    /// So many of those that were taken did not come after all.
+    pub fn give_back(&self, events: usize) {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner).events += events as f64;
     }
 
     fn filled(&self, now: Instant) -> MutexGuard<'_, Level> {
@@ -63,8 +77,7 @@ mod tests {
         let mut taken = 0;
         for tick in 0..10_000 {
             let now = began + Duration::from_millis(10 * tick);
-            if rate.admit(now).is_ok() {
-                rate.take(30, now);
+            if rate.take(30, now).is_ok() {
                 taken += 30;
             }
         }
@@ -76,9 +89,18 @@ mod tests {
         let began = Instant::now();
         let rate = Rate::new(100, began);
         assert_eq!(rate.admit(began), Ok(()));
-        rate.take(450, began);
-        assert_eq!(rate.admit(began), Err(4));
+        assert_eq!(rate.take(450, began), Ok(()));
+        assert_eq!((rate.admit(began), rate.take(1, began)), (Err(4), Err(4)));
         assert_eq!(rate.admit(began + Duration::from_secs(3)), Err(1));
         assert_eq!(rate.admit(began + Duration::from_secs(4)), Ok(()));
+    }
+
+    #[test]
+    fn what_was_admitted_and_did_not_come_leaves_its_place_to_others() {
+        let began = Instant::now();
+        let rate = Rate::new(100, began);
+        rate.take(450, began).unwrap();
+        rate.give_back(450);
+        assert_eq!(rate.take(1, began), Ok(()));
     }
 }

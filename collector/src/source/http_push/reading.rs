@@ -1,5 +1,9 @@
 //! Reads bodies: no more bytes than one may have, no longer than it may take, and no more at the same time than the memory
 //! for all of them.
+//!
+//! Memory is taken for what has come, and nobody waits for it: a body that finds none is refused at once and gives back what
+//! it has, so that bodies that do not come to their end cannot make others wait. Strangers, whose signature can only be checked
+//! with the whole body, leave half of it to others.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -9,14 +13,18 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::asked::Encoding;
-use super::problem::{Outcome, Problem, RETRY_AFTER_S};
+use super::problem::{Problem, RETRY_AFTER_S, Step};
 
 /// How many bytes of bodies are held at the same time.
-pub const BODIES_BYTES: usize = 64 << 20;
+const BODIES_BYTES: usize = 64 << 20;
+/// How many of them have to be free after a stranger has got some.
+const RESERVED_BYTES: usize = BODIES_BYTES / 2;
+/// How much is decompressed at once.
+const STEP_BYTES: usize = 64 << 10;
 /// The largest window of zstd: RFC 8878 asks each decoder for as much. More would be memory that no limit counts.
 const WINDOW_LOG: u32 = 23;
 /// How long the rest of a body that is not wanted is read, so that the client can read the answer.
@@ -35,8 +43,15 @@ pub struct Bodies {
 pub struct Held {
     /// The bytes.
     pub bytes: Bytes,
-    /// Its part of the memory, until it is dropped.
-    pub share: OwnedSemaphorePermit,
+    /// Its part of the memory.
+    pub share: Share,
+}
+
+/// A part of the memory for bodies, until it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    room: Arc<Semaphore>,
+    held: usize,
 }
 
 impl Bodies {
@@ -45,18 +60,23 @@ impl Bodies {
         Self { room: Arc::new(Semaphore::new(BODIES_BYTES)), most, timeout }
     }
 
-    /// Reads a body.
+    /// Checks the length that a body has by its head.
+    ///
+    /// # Errors
+    /// The answer to a body that is too large.
+    pub fn check(&self, body: &Incoming) -> Step<()> {
+        let fits = body.size_hint().lower() <= self.most as u64;
+        if fits { Ok(()) } else { Err(Problem::too_large(self.most)) }
+    }
+
+    /// Reads a body, maybe one of a stranger.
     ///
     /// # Errors
     /// The answer to a body that is too large or does not come to its end, or for which there is no room.
-    pub async fn read(&self, mut body: Incoming) -> Outcome<Held> {
-        if body.size_hint().lower() > self.most as u64 {
-            discard(body).await;
-            return Err(Problem::too_large(self.most));
-        }
+    pub async fn read(&self, mut body: Incoming, is_stranger: bool) -> Step<Held> {
         let deadline = Instant::now() + self.timeout;
-        let mut bytes = BytesMut::new();
-        let mut share = self.share(0, deadline).await?;
+        let reserved = if is_stranger { RESERVED_BYTES } else { 0 };
+        let (mut bytes, mut share) = (BytesMut::new(), Share::of(&self.room));
         loop {
             let frame = timeout_at(deadline, body.frame()).await.map_err(|_elapsed| {
                 let detail = format!("the body did not come to its end within {:?}", self.timeout);
@@ -72,7 +92,11 @@ impl Bodies {
                 discard(body).await;
                 return Err(Problem::too_large(self.most));
             }
-            share.merge(self.share(data.len(), deadline).await?);
+            if let Err(problem) = share.grow(data.len(), reserved) {
+                drop((bytes, share));
+                discard(body).await;
+                return Err(problem);
+            }
             bytes.extend_from_slice(&data);
         }
         Ok(Held { bytes: bytes.freeze(), share })
@@ -82,27 +106,45 @@ impl Bodies {
     ///
     /// # Errors
     /// The answer to a body that becomes too large, or is not what it says.
-    pub async fn decompress(&self, body: Held, encoding: Encoding) -> Outcome<Held> {
+    pub async fn decompress(&self, body: Held, encoding: Encoding) -> Step<Held> {
         if encoding == Encoding::None {
             return Ok(body);
         }
-        let mut share = self.share(self.most, Instant::now() + self.timeout).await?;
-        let (compressed, most) = (body.bytes.clone(), self.most);
-        let working = tokio::task::spawn_blocking(move || decompress(&compressed, encoding, most));
-        let bytes = working.await.unwrap_or_else(|_panicked| Err(Problem::internal()))?;
-        drop(share.split(self.most - bytes.len()));
-        Ok(Held { bytes: bytes.into(), share })
+        let (mut share, most) = (Share::of(&self.room), self.most);
+        let working = tokio::task::spawn_blocking(move || {
+            let bytes = decompress(&body.bytes, encoding, most, |bytes| share.grow(bytes, 0))?;
+            Ok(Held { bytes: bytes.into(), share })
+        });
+        working.await.unwrap_or_else(|_panicked| Err(Problem::internal()))
+    }
+}
+
+impl Share {
+    fn of(room: &Arc<Semaphore>) -> Self {
+        Self { room: Arc::clone(room), held: 0 }
     }
 
-    async fn share(&self, bytes: usize, deadline: Instant) -> Outcome<OwnedSemaphorePermit> {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        match timeout_at(deadline, Arc::clone(&self.room).acquire_many_owned(bytes)).await {
-            Ok(Ok(share)) => Ok(share),
-            Ok(Err(_)) | Err(_) => {
+    /// Takes some more, if `reserved` bytes are free after that.
+    fn grow(&mut self, bytes: usize, reserved: usize) -> Step<()> {
+        let wanted = u32::try_from(bytes).ok();
+        let has_room = self.room.available_permits() >= bytes.saturating_add(reserved);
+        match wanted.filter(|_| has_room).map(|wanted| self.room.try_acquire_many(wanted)) {
+            Some(Ok(permit)) => {
+                permit.forget();
+                self.held += bytes;
+                Ok(())
+            }
+            Some(Err(_)) | None => {
                 let detail = "other requests take all the memory for bodies; send it again";
                 Err(Problem::unavailable(detail, RETRY_AFTER_S))
             }
         }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.room.add_permits(self.held);
     }
 }
 
@@ -113,29 +155,40 @@ pub async fn discard(mut body: Incoming) {
     let _in_time = tokio::time::timeout(DISCARD_DEADLINE, reading).await;
 }
 
-fn decompress(body: &[u8], encoding: Encoding, most: usize) -> Outcome<Vec<u8>> {
-    let decoded = match encoding {
-        Encoding::None => Ok(body.to_vec()),
-        Encoding::Gzip => bounded(flate2::read::MultiGzDecoder::new(body), most),
-        Encoding::Zstd => zstd::stream::read::Decoder::new(body).and_then(|mut decoder| {
-            decoder.window_log_max(WINDOW_LOG)?;
-            bounded(decoder, most)
-        }),
+/// Decompresses a body to at most `most` bytes. Asks `grow` for the memory of each piece.
+fn decompress(
+    body: &[u8],
+    encoding: Encoding,
+    most: usize,
+    mut grow: impl FnMut(usize) -> Step<()>,
+) -> Step<Vec<u8>> {
+    let failed = |error: io::Error| {
+        let detail = format!("the body cannot be decompressed: {error}");
+        Problem::bad_request("content_encoding", detail)
     };
-    let bytes = decoded.map_err(|error| {
-        Problem::bad_request(
-            "content_encoding",
-            format!("the body cannot be decompressed: {error}"),
-        )
-    })?;
-    if bytes.len() > most { Err(Problem::too_large(most)) } else { Ok(bytes) }
-}
-
-/// Reads one byte more than `most` at the most.
-fn bounded(decoder: impl Read, most: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    decoder.take(most as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let mut decoder: Box<dyn Read + '_> = match encoding {
+        Encoding::None => Box::new(body),
+        Encoding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
+        Encoding::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::new(body).map_err(failed)?;
+            decoder.window_log_max(WINDOW_LOG).map_err(failed)?;
+            Box::new(decoder)
+        }
+    };
+    let (mut bytes, mut step) = (Vec::new(), vec![0; STEP_BYTES]);
+    loop {
+        let read = match decoder.read(&mut step) {
+            Ok(0) => return Ok(bytes),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        if bytes.len() + read > most {
+            return Err(Problem::too_large(most));
+        }
+        grow(read)?;
+        bytes.extend_from_slice(&step[..read]);
+    }
 }
 
 #[cfg(test)]
@@ -157,17 +210,21 @@ mod tests {
         zstd::encode_all(bytes, 19).unwrap()
     }
 
+    fn unpacked(body: &[u8], encoding: Encoding) -> Step<Vec<u8>> {
+        decompress(body, encoding, 1000, |_| Ok(()))
+    }
+
     fn status(body: &[u8], encoding: Encoding) -> u16 {
-        decompress(body, encoding, 1000).unwrap_err().status.as_u16()
+        unpacked(body, encoding).unwrap_err().status.as_u16()
     }
 
     #[test]
     fn a_body_is_what_was_compressed() {
         let text = b"{\"a\":1}".repeat(100);
-        assert_eq!(decompress(&gzip(&text), Encoding::Gzip, 1000).unwrap(), text);
-        assert_eq!(decompress(&zstd(&text), Encoding::Zstd, 1000).unwrap(), text);
+        assert_eq!(unpacked(&gzip(&text), Encoding::Gzip).unwrap(), text);
+        assert_eq!(unpacked(&zstd(&text), Encoding::Zstd).unwrap(), text);
         let twice = [gzip(b"{}"), gzip(b"[]")].concat();
-        assert_eq!(decompress(&twice, Encoding::Gzip, 1000).unwrap(), b"{}[]");
+        assert_eq!(unpacked(&twice, Encoding::Gzip).unwrap(), b"{}[]");
     }
 
     #[test]
@@ -177,7 +234,21 @@ mod tests {
             assert!(bomb.len() < 100_000);
             assert_eq!(status(&bomb, encoding), 413);
         }
-        assert_eq!(bounded(&zeros[..], 1000).unwrap().len(), 1001);
+    }
+
+    #[test]
+    fn what_is_decompressed_takes_memory_as_it_grows_and_gives_all_of_it_back() {
+        let room = Arc::new(Semaphore::new(2 * STEP_BYTES));
+        let text = vec![b'x'; STEP_BYTES + 1];
+        let (mut share, packed) = (Share::of(&room), gzip(&text));
+        let grow = |bytes| share.grow(bytes, 0);
+        assert_eq!(decompress(&packed, Encoding::Gzip, usize::MAX, grow).unwrap(), text);
+        assert_eq!(room.available_permits(), STEP_BYTES - 1);
+        let grow = |bytes| share.grow(bytes, 0);
+        let refused = decompress(&packed, Encoding::Gzip, usize::MAX, grow).unwrap_err();
+        assert_eq!(refused.status.as_u16(), 503);
+        drop(share);
+        assert_eq!(room.available_permits(), 2 * STEP_BYTES);
     }
 
     #[test]

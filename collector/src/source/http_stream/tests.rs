@@ -3,6 +3,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::config::Resume;
+use crate::source::feed::UNREADABLE;
 use crate::source::feed::following::{self, Following};
 use crate::source::http_client::server::{Server, response};
 
@@ -92,13 +93,14 @@ async fn a_feed_that_resumes_by_time_is_asked_for_what_was_missed() {
 }
 
 #[tokio::test]
-async fn a_text_above_the_limit_is_asked_for_once_more_and_then_skipped() {
+async fn a_text_above_the_limit_is_asked_for_several_times_and_then_skipped() {
     let server = Server::listen().await;
     let mut source = follow(&server, |section| {
         section.framing = Framing::Concatenated;
         section.resume = Resume::Query("since".to_owned());
     });
-    for query in ["", "?since=0", ""] {
+    let again = std::iter::repeat_n("?since=0", UNREADABLE as usize - 1);
+    for query in std::iter::once("").chain(again).chain([""]) {
         let mut asked = server.asked().await;
         assert!(asked.head.starts_with(&format!("get /feed{query} ")), "{}", asked.head);
         asked.begin("application/json").await;

@@ -44,8 +44,8 @@ pub(super) fn messages(
         // Copied, because a slice would keep the whole record in memory.
         Ok(payloads) => payloads
             .map(|payload| {
-                let identity = intake.identify(&payload);
-                message(Bytes::copy_from_slice(&payload), identity)
+                let identity = intake.identify(payload);
+                message(Bytes::copy_from_slice(payload), identity)
             })
             .collect(),
     }

@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 4096;
 pub(super) fn after(
     resume: &Resume,
     framing: &Framing,
-    answer: &Bytes,
+    answer: &[u8],
     begin: &Begin,
 ) -> Option<Bytes> {
     let position = match resume {
@@ -30,7 +30,7 @@ pub(super) fn after(
             };
             let messages = split(framing, answer).ok()?;
             messages
-                .filter_map(|message| text_at(&message, place))
+                .filter_map(|message| text_at(message, place))
                 .chain(before)
                 .max_by(|one, other| compare(one, other))?
         }

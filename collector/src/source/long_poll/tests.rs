@@ -2,6 +2,7 @@ use common::event::Reason;
 
 use super::*;
 use crate::config::{Framing, Resume};
+use crate::source::feed::UNREADABLE;
 use crate::source::feed::following::{self, Following};
 use crate::source::http_client::server::{Server, response};
 
@@ -68,6 +69,90 @@ async fn a_cursor_from_the_answer_goes_into_the_next_query_and_over_a_failure() 
     let head = server.answer(&json(r#"{"items":[]}"#)).await;
     assert!(head.starts_with("get /feed?after=z http"), "no new one: {head}");
     assert_eq!(source.metrics.gaps.get(), 0);
+}
+
+#[tokio::test]
+async fn the_marks_of_an_answer_are_sent_back_only_to_where_they_came_from() {
+    let server = Server::listen().await;
+    let mut source = follow(&server, |section| {
+        section.resume = Resume::Answer("after".to_owned(), "/next".parse().unwrap());
+        section.framing = Framing::Array(Some("/items".parse().unwrap()));
+    });
+    let marks = "ETag: W/\"a1\"\r\nLast-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n";
+    let page = response("200 OK", marks, r#"{"items":[{"a":1}],"next":"2"}"#);
+    server.answer(&page).await;
+    source.payload().await;
+    let head = server.answer(&page).await;
+    assert!(head.starts_with("get /feed?after=2 http"), "{head}");
+    assert!(!head.contains("if-none-match") && !head.contains("if-modified-since"), "{head}");
+    source.payload().await;
+    for answer in [response("304 Not Modified", "", ""), response("500 Oh", "", ""), json("[]")] {
+        let head = server.answer(&answer).await;
+        assert!(head.starts_with("get /feed?after=2 http"), "{head}");
+        assert!(head.contains("if-none-match: w/\"a1\"\r\n"), "{head}");
+        assert!(head.contains("if-modified-since: "), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_failure_too_the_feed_is_asked_no_more_often_than_it_wants() {
+    let (began, interval) = (Instant::now(), Duration::from_millis(200));
+    let server = Server::listen().await;
+    let source = follow(&server, |section| section.interval = interval);
+    let answers = [json("[]"), response("500 Oh", "", ""), String::new(), json("[]")];
+    for (earlier, answer) in (0..).zip(answers) {
+        server.answer(&answer).await;
+        assert!(began.elapsed() >= interval * earlier, "{answer}");
+    }
+    source.ready().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_again_and_again_is_skipped_with_a_gap() {
+    let server = Server::listen().await;
+    let mut source = follow(&server, |section| {
+        section.resume = Resume::Highest("since_id".to_owned(), "/id".parse().unwrap());
+    });
+    server.answer(&json(r#"[{"id":1}]"#)).await;
+    assert_eq!(source.payload().await, r#"{"id":1}"#);
+    let large = format!("[{{\"id\":2,\"text\":\"{}\"}}]", "x".repeat(3000));
+    let mut answers = [large, r#"{"message":"slow down"}"#.to_owned()].into_iter().cycle();
+    let mut times = 0;
+    loop {
+        let mut asked = server.asked().await;
+        assert!(!asked.head.contains("if-none-match"), "nothing of it was taken: {}", asked.head);
+        if !asked.head.contains("since_id") {
+            asked.send(json(r#"[{"id":3}]"#).as_bytes()).await;
+            break;
+        }
+        assert!(asked.head.starts_with("get /feed?since_id=1 http"), "{}", asked.head);
+        let answer = response("200 OK", "ETag: \"a1\"\r\n", &answers.next().unwrap());
+        asked.send(answer.as_bytes()).await;
+        source.next().await.identity.unwrap_err();
+        source.unready("framing").await;
+        times += 1;
+    }
+    assert_eq!(times, UNREADABLE);
+    assert_eq!(source.payload().await, r#"{"id":3}"#);
+    let head = server.answer(&json("[]")).await;
+    assert!(head.starts_with("get /feed?since_id=3 http"), "{head}");
+    assert_eq!(source.metrics.gaps.get(), 1);
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_nothing_new_and_a_success_that_says_something_else_is_a_failure() {
+    let server = Server::listen().await;
+    let mut source = follow(&server, |_| {});
+    server.answer(&json(" \n")).await;
+    server.answer(&response("203 Transformed", "", r#"[{"a":1}]"#)).await;
+    assert_eq!(source.payload().await, r#"{"a":1}"#);
+    for status in ["202 Accepted", "206 Partial Content"] {
+        server.answer(&response(status, "", r#"[{"a":2}]"#)).await;
+        source.unready(&status[..3]).await;
+        server.answer(&json("")).await;
+        source.ready().await;
+    }
+    assert_eq!(source.messages.len(), 0);
 }
 
 #[tokio::test]

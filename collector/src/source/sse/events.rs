@@ -33,8 +33,8 @@ pub(super) struct Events {
     data: Option<Vec<u8>>,
     /// The type of that event; empty for `message`.
     kind: Vec<u8>,
-    /// Whether the rest of that event is dropped, because it is too large.
-    cutting: bool,
+    /// Whether that event is too large: its data is the first bytes, and what follows is dropped.
+    is_cut: bool,
     id: Option<Bytes>,
     retry: Duration,
 }
@@ -52,7 +52,7 @@ impl Events {
             is_first: true,
             data: None,
             kind: Vec::new(),
-            cutting: false,
+            is_cut: false,
             id: None,
             retry: Duration::ZERO,
         }
@@ -88,7 +88,8 @@ impl Events {
                 self.line.clear();
                 event
             } else {
-                self.overflowing()
+                self.overflow();
+                None
             };
             if event.is_some() {
                 return event;
@@ -110,7 +111,7 @@ impl Events {
         };
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match name {
-            b"data" => return self.take_data(value),
+            b"data" => self.take_data(value),
             b"event" => self.kind = value[..value.len().min(MAX_ID_BYTES)].to_vec(),
             b"id" if value.len() <= MAX_ID_BYTES && HeaderValue::from_bytes(value).is_ok() => {
                 self.id = Some(Bytes::copy_from_slice(value));
@@ -125,9 +126,9 @@ impl Events {
         None
     }
 
-    fn take_data(&mut self, value: &[u8]) -> Option<Frame> {
-        if self.cutting {
-            return None;
+    fn take_data(&mut self, value: &[u8]) {
+        if self.is_cut {
+            return;
         }
         let data = match &mut self.data {
             Some(data) => {
@@ -138,48 +139,37 @@ impl Events {
         };
         let room = (self.limit + 1).saturating_sub(data.len());
         data.extend_from_slice(&value[..value.len().min(room)]);
-        if data.len() > self.limit { self.cut() } else { None }
+        if data.len() > self.limit {
+            self.is_cut = true;
+            *data = data[..CUT_BYTES.min(self.limit)].to_vec();
+        }
     }
 
     /// Ends the event at a blank line.
     fn dispatch(&mut self) -> Option<Frame> {
         let kind = std::mem::take(&mut self.kind);
-        let cut = std::mem::take(&mut self.cutting);
+        let is_cut = std::mem::take(&mut self.is_cut);
         let data = self.data.take()?;
-        (!cut && self.wants(&kind)).then(|| Frame {
+        self.wants(&kind).then(|| Frame {
             payload: data.into(),
+            cut: is_cut.then_some(self.limit as u64 + 1),
             cursor: self.id.clone(),
             ..Frame::default()
         })
     }
 
-    /// The event, cut, if the line that is arriving makes it too large.
-    fn overflowing(&mut self) -> Option<Frame> {
+    /// Takes the line that is arriving if it makes the event too large.
+    fn overflow(&mut self) {
         let bom = if self.is_first { 3 } else { 0 };
         let before = self.data.as_ref().map_or(0, |data| data.len() + 1);
         let value =
             self.line.get(bom..).filter(|_| bom > 0 && self.line.starts_with(b"\xef\xbb\xbf"));
-        let value = value.unwrap_or(&self.line).strip_prefix(b"data:")?;
+        let Some(value) = value.unwrap_or(&self.line).strip_prefix(b"data:") else { return };
         let value = value.strip_prefix(b" ").unwrap_or(value);
-        if self.cutting || before + value.len() <= self.limit {
-            return None;
+        if !self.is_cut && before + value.len() > self.limit {
+            let value = value.to_vec();
+            self.take_data(&value);
         }
-        let value = value.to_vec();
-        self.take_data(&value)
-    }
-
-    /// The beginning of the event that is arriving. Its rest is dropped. The id, which may still come, is that of the next
-    /// event.
-    fn cut(&mut self) -> Option<Frame> {
-        self.cutting = true;
-        let data = self.data.as_mut()?;
-        let payload = Bytes::copy_from_slice(&data[..CUT_BYTES.min(self.limit)]);
-        data.clear();
-        self.wants(&self.kind).then_some(Frame {
-            payload,
-            cut: Some(self.limit as u64 + 1),
-            ..Frame::default()
-        })
     }
 
     fn wants(&self, kind: &[u8]) -> bool {

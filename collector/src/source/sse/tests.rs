@@ -3,6 +3,7 @@ use common::event::Reason;
 
 use super::*;
 use crate::config::Framing;
+use crate::source::feed::UNREADABLE;
 use crate::source::feed::following::{self, Following};
 use crate::source::http_client::server::{Asked, Server, response};
 use crate::source::resume_point::ResumePoint;
@@ -72,14 +73,14 @@ async fn a_feed_without_ids_has_a_gap_at_each_reconnect() {
 }
 
 #[tokio::test]
-async fn an_id_that_the_server_does_not_know_any_more_is_given_up_after_two_tries() {
+async fn an_id_that_the_server_does_not_know_any_more_is_given_up_after_several_tries() {
     let server = Server::listen().await;
     let mut source = follow(&server, |_| {});
     let mut asked = stream(&server).await;
     asked.send(b"id: old\ndata: {}\n\n").await;
     source.payload().await;
     drop(asked);
-    for _ in 0..2 {
+    for _ in 0..UNREADABLE {
         let head = server.answer(&response("410 Gone", "", "")).await;
         assert!(head.contains("last-event-id: old\r\n"), "{head}");
     }
@@ -91,6 +92,26 @@ async fn an_id_that_the_server_does_not_know_any_more_is_given_up_after_two_trie
     drop(asked);
     let asked = stream(&server).await;
     assert!(asked.head.contains("last-event-id: new\r\n"), "{}", asked.head);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_found_now_and_then_is_still_asked_for_what_was_missed() {
+    let server = Server::listen().await;
+    let mut source = follow(&server, |_| {});
+    let mut asked = stream(&server).await;
+    asked.send(b"id: old\ndata: {}\n\n").await;
+    source.payload().await;
+    drop(asked);
+    for _ in 0..3 {
+        for _ in 1..UNREADABLE {
+            let head = server.answer(&response("404 Not Found", "", "")).await;
+            assert!(head.contains("last-event-id: old\r\n"), "{head}");
+        }
+        // A good answer that brings nothing.
+        let asked = stream(&server).await;
+        assert!(asked.head.contains("last-event-id: old\r\n"), "{}", asked.head);
+    }
+    assert_eq!(source.metrics.gaps.get(), 0);
 }
 
 #[tokio::test]
@@ -151,8 +172,8 @@ async fn a_huge_event_is_one_dead_letter_and_the_connection_stays() {
     for _ in 0..100 {
         asked.send(&[b'x'; 10_000]).await;
     }
-    assert_eq!(source.refused(Reason::TooLarge).await, "x".repeat(1024));
     asked.send(b"\n\ndata: {}\n\n").await;
+    assert_eq!(source.refused(Reason::TooLarge).await, "x".repeat(1024));
     assert_eq!(source.payload().await, "{}");
     assert_eq!(source.metrics.connects.get(), 1);
 }

@@ -95,6 +95,21 @@ async fn a_datagram_may_have_an_event_in_each_line() {
 }
 
 #[tokio::test]
+async fn a_message_keeps_no_more_memory_than_its_own_bytes() {
+    for framing in [Framing::Lines, Framing::Concatenated, Framing::One] {
+        let mut bench = Bench::new(Section { framing, ..Section::default() }).await;
+        bench.send(format!("{}{}", rsvp(1), "\n".repeat(60_000))).await;
+        bench.queues.some().await;
+        let mut held = 0;
+        bench.queues.take(1, usize::MAX, |_, Queued { message, .. }| {
+            let bytes = message.payload.len();
+            held = message.payload.try_into_mut().unwrap().capacity() - bytes;
+        });
+        assert!(held < 100, "{held}");
+    }
+}
+
+#[tokio::test]
 async fn what_finds_no_room_is_dropped_and_counted_and_what_comes_later_is_taken() {
     let mut bench = Bench::new(Section { framing: Framing::Lines, ..Section::default() }).await;
     let events: Vec<_> = (0..500).map(rsvp).collect();

@@ -119,12 +119,10 @@ async fn either_a_token_or_a_signature_is_enough_when_both_are_configured() {
     let right = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
     assert!(bench.passes(&[("authorization", "Bearer token")], "any"));
     assert!(bench.passes(&[("x-hub-signature-256", right)], "Hello, World!"));
-    assert!(
-        !bench.passes(
-            &[("authorization", "Bearer x"), ("x-hub-signature-256", right)],
-            "Hello, World!"
-        )
-    );
+    let both = [("authorization", "Bearer x"), ("x-hub-signature-256", right)];
+    assert!(bench.passes(&both, "Hello, World!"), "the token may be meant for a proxy");
+    assert!(!bench.passes(&both, "Hello, World?"));
+    assert!(!bench.passes(&both[..1], "Hello, World!"));
 }
 
 #[tokio::test]
@@ -136,6 +134,9 @@ async fn a_file_that_is_missing_or_empty_is_refused_at_the_start() {
     Auth::new(&section, &stop).unwrap_err();
     fs::write(&path, " \n").unwrap();
     Auth::new(&section, &stop).unwrap_err();
-    fs::write(&path, "whsec_!").unwrap();
-    Auth::new(&Section { secret_file: path, ..Section::default() }, &stop).unwrap_err();
+    for secret in ["whsec_!", "good\nwhsec_"] {
+        fs::write(&path, secret).unwrap();
+        let section = Section { secret_file: path.clone(), ..Section::default() };
+        Auth::new(&section, &stop).unwrap_err();
+    }
 }

@@ -1,5 +1,7 @@
 //! What is bounded, and what a stop does.
 
+use tokio::task::JoinSet;
+
 use super::*;
 
 #[tokio::test]
@@ -20,6 +22,78 @@ async fn too_large_bodies_and_too_many_events_are_refused() {
     );
     let answer = bench.post("", format!("[{}7]", "7,".repeat(10))).await;
     assert_eq!((answer.status, &answer.body["reason"]), (413, &json!("too_many_events")));
+    assert_eq!(bench.end().await, Vec::<String>::new());
+}
+
+/// The beginning of a request whose body never comes to its end.
+fn begun(headers: &str, bytes: usize) -> Vec<u8> {
+    let head = format!(
+        "POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n{headers}Content-Length: {}\r\n\r\n",
+        8 << 20
+    );
+    [head.as_bytes(), &vec![b' '; bytes]].concat()
+}
+
+/// Begins so many requests, and waits until the first of them is answered. The others go on while what is returned lives.
+async fn first_answer(bench: &Bench, count: usize, request: &[u8]) -> (Answer, JoinSet<Answer>) {
+    let mut asked = JoinSet::new();
+    for _ in 0..count {
+        let (mut stream, request) = (bench.connect().await, request.to_owned());
+        asked.spawn(async move {
+            stream.write_all(&request).await.unwrap();
+            Answer::read(&mut stream).await
+        });
+    }
+    (asked.join_next().await.unwrap().unwrap(), asked)
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_to_their_end_keep_nobody_waiting() {
+    let bench = Bench::new(Section::default());
+    let (answer, _others) = first_answer(&bench, 9, &begun("", 15 << 19)).await;
+    assert_eq!((answer.status, &answer.body["reason"]), (503, &json!("unavailable")));
+    let asked = Instant::now();
+    assert_eq!(bench.post("", rsvp(1)).await.status, 202);
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn strangers_who_may_be_right_leave_memory_to_those_who_have_a_token() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let [token_file, secret_file] = ["token", "secret"].map(|name| folder.path().join(name));
+    std::fs::write(&token_file, "t0ken").unwrap();
+    std::fs::write(&secret_file, "s3cret").unwrap();
+    let bench = Bench::new(Section { token_file, secret_file, ..Section::default() });
+    let signature = format!("X-Hub-Signature-256: sha256={}\r\n", "0".repeat(64));
+    let most = (8 << 20) - 1;
+    let (answer, _others) = first_answer(&bench, 5, &begun(&signature, most)).await;
+    assert_eq!((answer.status, &answer.body["reason"]), (503, &json!("unavailable")));
+    let large = format!("{}{}", " ".repeat(most - 1000), rsvp(1));
+    let answer = bench.post("Authorization: Bearer t0ken\r\n", large).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_told_to_go_on_is_not_told_so_when_its_body_is_too_large() {
+    let bench = Bench::new(Section { max_body_bytes: 1000, ..Section::default() });
+    let headers = "Content-Type: application/json\r\nExpect: 100-continue\r\n";
+    let request = post(headers, " ".repeat(1001));
+    let mut stream = bench.connect().await;
+    stream.write_all(&request[..request.len() - 1001]).await.unwrap();
+    assert_eq!(Answer::read(&mut stream).await.status, 413);
+}
+
+#[tokio::test]
+async fn a_stop_answers_also_a_request_whose_body_does_not_come() {
+    let bench = Bench::new(Section::default());
+    let mut stream = bench.connect().await;
+    let headers = "Content-Type: application/json\r\nExpect: 100-continue\r\n";
+    let request = post(headers, rsvp(1));
+    stream.write_all(&request[..request.len() - 1]).await.unwrap();
+    assert_eq!(Answer::read(&mut stream).await.status, 100, "it is in hand");
+    bench.stop.cancel();
+    let answer = Answer::read(&mut stream).await;
+    assert_eq!((answer.status, &answer.body["reason"]), (503, &json!("unavailable")));
     assert_eq!(bench.end().await, Vec::<String>::new());
 }
 

@@ -102,13 +102,25 @@ fn of_an_event_above_the_limit_the_beginning_comes_out_and_the_rest_is_dropped()
     let stream = format!("data: {}\n\n{lines}id: 7\n\ndata: next\n\n", "x".repeat(2000));
     let (frames, _) = read(&[], 2000, &[stream.as_bytes()]);
     let payload = "xxxxxxxx\n".repeat(200)[..CUT_BYTES].to_owned();
-    let next = ("next".to_owned(), false, Some("7".to_owned()));
-    assert_eq!(frames, [("x".repeat(2000), false, None), (payload, true, None), next]);
+    let id = Some("7".to_owned());
+    let (cut, next) = ((payload, true, id.clone()), ("next".to_owned(), false, id));
+    assert_eq!(frames, [("x".repeat(2000), false, None), cut, next]);
     let endless = vec![b'x'; 1 << 20];
-    let (frames, _) = read(&[], 5000, &[b"data:", &endless, &endless]);
-    assert_eq!(frames, [("x".repeat(CUT_BYTES), true, None)], "told before it ends");
+    let (frames, _) = read(&[], 5000, &[b"data:", &endless, &endless, b"\n\n"]);
+    assert_eq!(frames, [("x".repeat(CUT_BYTES), true, None)]);
     let (frames, _) = read(&[], 5000, &[b": ", &endless, b"\nid: ", &endless, b"\ndata: a\n\n"]);
     assert_eq!(frames, [("a".to_owned(), false, None)]);
+}
+
+#[test]
+fn whether_an_event_above_the_limit_is_wanted_is_decided_at_its_end() {
+    let large = "x".repeat(2001);
+    let stream = format!("data: {large}\nevent: edit\n\ndata: {large}\nevent: other\n\n");
+    for (wanted, kinds) in [(&["edit"][..], 1), (&["message"], 0), (&[], 2)] {
+        let (frames, _) = read(wanted, 2000, &[stream.as_bytes()]);
+        assert_eq!(frames.len(), kinds, "{wanted:?}");
+        assert!(frames.iter().all(|(_, is_cut, _)| *is_cut));
+    }
 }
 
 proptest! {
