@@ -40,7 +40,7 @@ pub(super) fn messages(
         return vec![message(payload, identity)];
     }
     match split(&section.framing, &payload) {
-        Err(reason) => vec![message(payload, Err(reason))],
+        Err(reason) => vec![message(payload.clone(), Err(reason))],
         // Copied, because a slice would keep the whole record in memory.
         Ok(payloads) => payloads
             .map(|payload| {
