@@ -17,7 +17,7 @@ pub mod long_poll;
 pub mod mqtt;
 pub mod request;
 pub mod resume_point;
-pub mod splitter;
+mod splitter;
 pub mod sse;
 pub mod udp;
 pub mod websocket;

@@ -7,7 +7,7 @@ use crate::config::Framing;
 use crate::source::feed::{CUT_BYTES, Frame, Lost};
 
 /// Divides one stream.
-pub struct Splitter {
+pub(super) struct Splitter {
     texts: bool,
     limit: usize,
     /// What has arrived and was not looked at.
@@ -38,7 +38,7 @@ enum Place {
 
 impl Splitter {
     /// A stream at its beginning. Messages above `limit` bytes are cut.
-    pub fn new(framing: &Framing, limit: usize) -> Self {
+    pub(super) fn new(framing: &Framing, limit: usize) -> Self {
         Self {
             texts: *framing == Framing::Concatenated,
             limit,
@@ -54,28 +54,28 @@ impl Splitter {
 
     /// A file from some place on. `cutting` says that a line that was cut goes on there. After a text that was cut the next one
     /// is looked for, and NULs before a message are blank.
-    pub fn of_file(framing: &Framing, limit: usize, cutting: bool) -> Self {
+    pub(super) fn of_file(framing: &Framing, limit: usize, cutting: bool) -> Self {
         Self { cutting, is_file: true, ..Self::new(framing, limit) }
     }
 
     /// Takes what has arrived. All messages before must have been taken out.
-    pub fn push(&mut self, chunk: Bytes) {
+    pub(super) fn push(&mut self, chunk: Bytes) {
         self.arrived += chunk.len() as u64;
         self.chunk = chunk;
     }
 
     /// How many bytes there were up to the end of the message that was taken out last.
-    pub fn consumed(&self) -> u64 {
+    pub(super) fn consumed(&self) -> u64 {
         self.arrived - self.chunk.len() as u64
     }
 
     /// Whether the message that was taken out last goes on, and the rest of it is dropped.
-    pub const fn is_cutting(&self) -> bool {
+    pub(super) const fn is_cutting(&self) -> bool {
         self.cutting
     }
 
     /// At the end of a file: what is left, whatever it is. What comes then begins anew.
-    pub fn take_rest(&mut self) -> Option<Frame> {
+    pub(super) fn take_rest(&mut self) -> Option<Frame> {
         self.place = Place::Between;
         let rest = std::mem::take(&mut self.begun);
         let rest = rest.strip_suffix(b"\r").unwrap_or(&rest);
@@ -84,7 +84,7 @@ impl Splitter {
     }
 
     /// Nothing more will arrive.
-    pub fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.ended = true;
     }
 
@@ -92,7 +92,7 @@ impl Splitter {
     ///
     /// # Errors
     /// When it is not known where the next message begins.
-    pub fn next(&mut self) -> Result<Option<Frame>, Lost> {
+    pub(super) fn next(&mut self) -> Result<Option<Frame>, Lost> {
         if self.texts { self.next_text() } else { Ok(self.next_line()) }
     }
 
