@@ -30,8 +30,7 @@ use common::backoff::Backoff;
 use common::clock::Clock;
 use common::event::Reason;
 use common::kafka::{Kafka, Rotation};
-use common::message_log::{Entry, Error as LogError, Family, MessageLog, Sequence};
-use rdkafka::error::RDKafkaErrorCode;
+use common::message_log::{Entry, Error as LogError, MessageLog, Sequence};
 
 use super::arrivals::{Arrivals, News};
 use super::backlog::{Backlog, Found};
@@ -39,12 +38,14 @@ use super::outbox::{Due, Outbox, Place, Verdict};
 use super::wait::{Halt, Step, Waiter};
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::publisher::{Publisher, Report, Reports, Unsent};
+use crate::positions::Positions;
+use crate::publisher::{Known, Publisher, Report, Reports, Unsent};
 use crate::receipt::Receipts;
 use crate::traces::Traces;
 use settlements::Settlements;
 use silence::Silence;
 
+mod aside;
 mod producer;
 mod settlements;
 mod silence;
@@ -113,6 +114,7 @@ pub(super) struct Parts {
     pub(super) metrics: Metrics,
     pub(super) waiter: Waiter,
     pub(super) traces: Traces,
+    pub(super) positions: Positions,
 }
 
 /// Why no more is sent now.
@@ -131,12 +133,18 @@ impl Delivery {
     /// When the settings cannot be used.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
         let Parts { kafka, log, arrivals, receipts, outbox, backlog, clock, .. } = parts;
-        let Parts { reachable, metrics, waiter, traces, .. } = parts;
+        let Parts { reachable, metrics, waiter, traces, positions, .. } = parts;
         let rotation = kafka.watch_credentials(waiter.deadline().child_token());
         let publisher =
             Publisher::new(&kafka, log.instance(), None, reachable.clone(), traces.clone())?;
         Ok(Self {
-            settlements: Settlements::new(log.clone(), clock, metrics.clone()),
+            settlements: Settlements::new(
+                kafka.clone(),
+                log.clone(),
+                clock,
+                metrics.clone(),
+                positions,
+            ),
             kafka,
             log,
             arrivals,
@@ -229,6 +237,15 @@ impl Delivery {
 
     /// Waits for `future`, and notes meanwhile what the journal has written and what is settled.
     fn await_and_settle<T>(&mut self, future: impl Future<Output = T>) -> Step<T> {
+        self.await_while(future, |_| ())
+    }
+
+    /// Does the same, and `meanwhile` every [`TICK`].
+    fn await_while<T>(
+        &mut self,
+        future: impl Future<Output = T>,
+        meanwhile: impl Fn(&mut Self),
+    ) -> Step<T> {
         let mut future = std::pin::pin!(future);
         loop {
             // A timer can only be made inside the runtime.
@@ -236,6 +253,7 @@ impl Delivery {
             if let Ok(output) = self.waiter.wait(waiting)? {
                 return Ok(output);
             }
+            meanwhile(self);
             self.take_news();
             self.settlements.record(&self.outbox)?;
             self.settlements.count(&self.outbox, &self.backlog);
@@ -254,7 +272,7 @@ impl Delivery {
 
     /// Does what follows from Kafka's answers.
     fn take_reports(&mut self) -> Step {
-        let (mut refused, reports) = (Vec::new(), self.reports.take());
+        let (mut refused, Known { reports, positions }) = (Vec::new(), self.reports.take());
         if !reports.is_empty() {
             self.silence.broken(Instant::now());
         }
@@ -275,6 +293,7 @@ impl Delivery {
                 Report::Lost(code) => self.broken = Some(code.to_string()),
             }
         }
+        self.settlements.positions.raise_all(&positions);
         if refused.is_empty() {
             return Ok(());
         }
@@ -400,94 +419,6 @@ impl Delivery {
             self.dead_letters.insert(sequence, reason);
         }
         Ok(())
-    }
-
-    /// Moves an entry that Kafka does not want to `failed`, and sends an event to the dead letters.
-    fn condemn(&mut self, sequence: Sequence, code: RDKafkaErrorCode) -> Step {
-        let place = self.outbox.place(sequence);
-        loop {
-            let entry = match place {
-                Place::Group => self.backlog.read(sequence),
-                Place::Aside(family) => self.log.get(family, sequence),
-            };
-            match entry {
-                Ok(Some(entry)) => return self.condemn_entry(sequence, entry, code),
-                // It is met again when it is to be sent, and counted as damaged.
-                Ok(None) => {
-                    self.outbox.rewind();
-                    return Ok(());
-                }
-                Err(error) if error.retryable() => self.pause(TICK)?,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn condemn_entry(
-        &mut self,
-        sequence: Sequence,
-        mut entry: Entry,
-        code: RDKafkaErrorCode,
-    ) -> Step {
-        let is_dead_letter = entry.reason.is_some();
-        let place = self.outbox.place(sequence);
-        self.outbox.condemned(sequence, is_dead_letter);
-        if is_dead_letter {
-            tracing::error!(%sequence, %code, "kafka refuses a dead letter; it stays in the log until the topic takes it");
-            if place == Place::Aside(Family::Failed) {
-                return Ok(());
-            }
-        } else {
-            let bytes = entry.payload.len();
-            tracing::warn!(%sequence, %code, bytes, "kafka refuses an event, sending it to the dead letters");
-        }
-        entry.reason.get_or_insert(Reason::RefusedByKafka);
-        if let Place::Aside(family) = place {
-            self.settlements.removed.push((family, sequence));
-        }
-        if self.outbox.failures() > self.log.max_failed()
-            && let Some(evicted) = self.outbox.oldest(Family::Failed)
-        {
-            self.outbox.forget(evicted);
-            self.settlements.removed.push((Family::Failed, evicted));
-            self.metrics.evicted.inc();
-            tracing::error!(sequence = %evicted, "a refused entry is lost, because more than log.max_failed of them wait");
-        }
-        self.backlog.settle(sequence);
-        self.settlements.moved.push((Family::Failed, sequence, entry));
-        self.write_moves()
-    }
-
-    /// Writes entries to the families that they belong to now, and tries until that has succeeded.
-    fn write_moves(&mut self) -> Step {
-        while !self.settlements.moved.is_empty() && !self.settlements.write(&self.outbox)? {
-            self.pause(TICK)?;
-        }
-        Ok(())
-    }
-
-    /// Copies entries out of their groups that Kafka does not answer for, so that the groups can go.
-    fn defer_stuck(&mut self) -> Step {
-        if matches!(self.backlog, Backlog::Memory(_)) {
-            return Ok(());
-        }
-        let Some(stuck) = self.settlements.stuck(&self.outbox, self.now_ms()) else {
-            return Ok(());
-        };
-        let entries = match self.backlog.read_all(&stuck) {
-            Ok(entries) => entries,
-            Err(error) if error.retryable() => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        tracing::info!(
-            entries = entries.len(),
-            "kafka does not answer for entries; they are kept apart in the log"
-        );
-        for (sequence, entry) in entries {
-            self.outbox.deferred(sequence);
-            self.settlements.moved.push((Family::Deferred, sequence, entry));
-        }
-        self.write_moves()
     }
 
     fn pause(&mut self, delay: Duration) -> Step {
