@@ -6,9 +6,8 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -16,7 +15,6 @@ use common::{
     event::{Schema, identity::identify},
     kafka::{Kafka, Topic, header},
 };
-use nix::sys::signal::Signal;
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -26,12 +24,12 @@ use rdkafka::{
 };
 use serde::Deserialize;
 
+use super::{Cost, PARTITIONS, RUN, Tier};
 use crate::{
     binaries, broker::Broker, free_port, oracle::Answer, outcome::Published, process, recording,
     sandbox::scratch, topics::Topics, within,
 };
 
-const PARTITIONS: i32 = 4;
 /// A configuration with one query, which other systems can compute too, for comparisons.
 const TOPICS_ALONE: &str = r#"
 [[query]]
@@ -41,17 +39,6 @@ item = "/group/group_topics/*/topic_name"
 n = 50
 window = { kind = "running" }
 "#;
-const RUN: Duration = Duration::from_secs(600);
-
-/// How much time a job took.
-#[derive(Debug, Clone, Copy)]
-pub struct Cost {
-    /// CPU time of all threads, in user and kernel mode.
-    pub cpu: Duration,
-    /// Elapsed time.
-    pub wall: Duration,
-}
-
 /// What one run measured.
 #[derive(Debug)]
 pub struct Figures {
@@ -65,13 +52,6 @@ pub struct Figures {
     pub topics_alone: Cost,
     /// The loop that reads the records and drops them.
     pub drop: Cost,
-}
-
-impl Cost {
-    /// RSVPs per CPU-second.
-    pub fn per_cpu_second(&self, rsvps: u32) -> f64 {
-        f64::from(rsvps) / self.cpu.as_secs_f64()
-    }
 }
 
 /// Writes this many RSVPs to Kafka, measures the loop and the analyzer, and compares the published results with the
@@ -164,16 +144,6 @@ fn poll_and_drop(kafka: &Kafka, ends: &std::collections::BTreeMap<i32, i64>) -> 
     Cost { cpu: process::cpu(own).expect("own CPU time") - before, wall: start.elapsed() }
 }
 
-/// An analyzer's process, which is killed when this is dropped.
-struct Analyzer(Child);
-
-impl Drop for Analyzer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[derive(Deserialize)]
 struct Reflected {
     query: String,
@@ -186,9 +156,8 @@ fn analyze(
     ends: &std::collections::BTreeMap<i32, i64>,
     truth: &Answer,
 ) -> Cost {
-    let log = config.with_extension("log");
     let start = Instant::now();
-    let mut analyzer = Analyzer(
+    let mut analyzer = Tier::start(
         Command::new(binaries().join("analyzer"))
             .arg("--config")
             .arg(config)
@@ -197,14 +166,9 @@ fn analyze(
             .env("ANALYZER__KAFKA__TOPICS__STATE", &kafka.topics.state)
             .env("ANALYZER__KAFKA__TOPICS__RESULTS", &kafka.topics.results)
             .env("ANALYZER__SERVICE__ADMIN", format!("127.0.0.1:{}", free_port()))
-            .env("ANALYZER__INSTANCE_ID", "bench")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).expect("a log"))
-            .spawn()
-            .expect("starting the analyzer"),
+            .env("ANALYZER__INSTANCE_ID", "bench"),
+        config.with_extension("log"),
     );
-    let pid = analyzer.0.id().cast_signed();
     let complete = |payload: &[u8]| {
         // `None` for the record that names the stream, which is not a result.
         let reflected: Reflected = serde_json::from_slice(payload).ok()?;
@@ -222,11 +186,7 @@ fn analyze(
         .create()
         .expect("a consumer");
     within(RUN, "the analyzer makes its topics", || {
-        assert!(
-            analyzer.0.try_wait().expect("waiting for a child").is_none(),
-            "the analyzer has ended: {}",
-            std::fs::read_to_string(&log).unwrap_or_default()
-        );
+        analyzer.assert_running();
         let metadata = consumer.fetch_metadata(None, Duration::from_secs(5)).ok()?;
         metadata
             .topics()
@@ -238,17 +198,12 @@ fn analyze(
     list.add_partition_offset(&kafka.topics.results, 0, Offset::Beginning).expect("an offset");
     consumer.assign(&list).expect("assigning a partition");
     let (result, cost) = within(RUN, "a result that reflects every record", || {
-        assert!(
-            analyzer.0.try_wait().expect("waiting for a child").is_none(),
-            "the analyzer has ended: {}",
-            std::fs::read_to_string(&log).unwrap_or_default()
-        );
+        analyzer.assert_running();
         let message = consumer.poll(Duration::from_millis(100))?.expect("a record");
-        let cpu = process::cpu(pid).expect("the analyzer's CPU time");
-        Some((complete(message.payload()?)?, Cost { cpu, wall: start.elapsed() }))
+        let cost = Cost { cpu: analyzer.cpu(), wall: start.elapsed() };
+        Some((complete(message.payload()?)?, cost))
     });
     result.assert_exact(truth, 50);
-    process::Process { pid, name: "analyzer".to_owned() }.signal(Signal::SIGTERM);
-    within(RUN, "the analyzer stops", || analyzer.0.try_wait().expect("waiting for a child"));
+    analyzer.stop();
     cost
 }
