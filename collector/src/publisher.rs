@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::admin::Condition;
 use common::event::Reason;
-use common::kafka::{ClientError, Kafka, Topic, header};
+use common::kafka::{ClientError, Kafka, STATISTICS, Stranded, Topic, header};
 use common::message_log::{Entry, Sequence};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
+use rdkafka::statistics::Statistics;
 use tokio::sync::Notify;
 
 use crate::error::Error;
@@ -102,6 +103,7 @@ struct Deliveries {
     raw: String,
     reachable: Condition,
     down: AtomicBool,
+    stranded: Stranded,
     traces: Traces,
 }
 
@@ -119,6 +121,7 @@ impl Publisher {
         traces: Traces,
     ) -> Result<Self, Error> {
         let mut settings = kafka.producer()?;
+        settings.set(STATISTICS.0, STATISTICS.1);
         if let Some(bytes) = batch_bytes {
             settings.set("batch.size", bytes.to_string());
         }
@@ -129,6 +132,7 @@ impl Publisher {
             raw: kafka.topics.raw.clone(),
             reachable,
             down: AtomicBool::new(false),
+            stranded: Stranded::default(),
             traces: traces.clone(),
         };
         let producer = ThreadedProducer::from_config_and_context(&settings, context)
@@ -170,6 +174,11 @@ impl Publisher {
         {
             client.context().answered();
         }
+    }
+
+    /// Whether it knows no broker any more, so that only a new producer helps.
+    pub fn is_stranded(&self) -> bool {
+        self.producer.context().stranded.is_certain(Instant::now())
     }
 
     /// Whether a broker answers now, whatever it answers. Blocks for a moment.
@@ -266,6 +275,10 @@ impl ProducerContext for Deliveries {
 }
 
 impl ClientContext for Deliveries {
+    fn stats(&self, statistics: Statistics) {
+        self.stranded.look(&statistics, Instant::now());
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log_line(level, facility, message);
     }

@@ -69,6 +69,9 @@ impl Delivery {
             self.broken.get_or_insert_with(|| "no answer after a refusal".to_owned());
         }
         self.look_into_silence();
+        if self.publisher.is_stranded() {
+            self.broken.get_or_insert_with(|| "it knows no broker any more".to_owned());
+        }
         let Some(why) = self.broken.take() else { return Ok(()) };
         let delay = self.rebuild_backoff.next_delay(&mut rand::rng());
         tracing::error!(
