@@ -19,7 +19,7 @@ use common::admin::Condition;
 use common::backoff::Backoff;
 use common::clock::Clock;
 use common::kafka::reader::{self, Polled};
-use common::kafka::{Kafka, Rotation};
+use common::kafka::{Kafka, Rotation, Stranded};
 use common::protocol::StreamId;
 use common::trace::Tracer;
 use rdkafka::Message;
@@ -129,11 +129,13 @@ impl Consumer {
                 self.hub.complete();
                 self.conditions.results.set();
             }
-            let mut is_lost = false;
+            let (mut is_lost, mut is_stranded) = (false, false);
             let mut again = None;
             match topic.reader.poll(POLL)? {
                 Polled::Nothing => {
-                    is_lost = silence.is_due(Instant::now())
+                    is_stranded = topic.is_stranded();
+                    is_lost = !is_stranded
+                        && silence.is_due(Instant::now())
                         && match topic.watermarks() {
                             Ok((_, end)) => silence.is_suspicious(progress.next, end),
                             // The client that reads may not notice for minutes.
@@ -158,6 +160,9 @@ impl Consumer {
                     self.metrics.consumer_errors.inc();
                     tracing::debug!(%error, "kafka consumer");
                 }
+            }
+            if is_stranded && self.renew(&mut topic) {
+                topic.assign(progress.next)?;
             }
             if is_lost {
                 self.metrics.consumer_errors.inc();
@@ -230,9 +235,9 @@ impl Consumer {
                     if self.is_stopped_while_waiting(&error) {
                         return Ok(None);
                     }
-                    if self.rotation.is_due() {
-                        self.renew(topic);
-                    }
+                    // The credentials may have changed, or the client may be stranded, which it cannot tell while it is
+                    // not polled.
+                    self.renew(topic);
                 }
                 outcome => {
                     self.conditions.kafka.set();
@@ -267,6 +272,7 @@ impl Consumer {
             kafka: self.conditions.kafka.clone(),
             clock: self.clock,
             metrics: self.metrics.clone(),
+            stranded: Stranded::default(),
         }
     }
 

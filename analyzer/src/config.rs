@@ -21,7 +21,7 @@ pub struct Config {
     pub capacity: usize,
     /// How often changed results are published, in milliseconds; sooner when the stream is quiet.
     pub emit_interval_ms: u64,
-    /// How often a partition's state is stored, in milliseconds.
+    /// How often a partition's state is stored, in milliseconds; more often at first after the partition was taken over.
     pub snapshot_interval_ms: u64,
     /// After how many records the state is stored at the latest, so that a replay stays short.
     pub snapshot_records: u64,

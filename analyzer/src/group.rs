@@ -10,9 +10,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::kafka::{ClientError, Kafka, log_report};
+use common::kafka::{ClientError, Kafka, Stranded, log_report};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -55,6 +55,14 @@ pub enum Error {
         /// What librdkafka said.
         source: KafkaError,
     },
+    /// The client knows no broker any more.
+    #[error(
+        "the kafka client of group {group} has lost all brokers and does not look for them any more; the process starts again"
+    )]
+    Stranded {
+        /// The group.
+        group: String,
+    },
     /// The broker did not answer which offsets a partition has.
     #[error(
         "cannot get the offsets of {topic}/{partition}: {source}; check that the broker can be reached"
@@ -73,7 +81,7 @@ impl Error {
     /// Whether trying again may succeed without anybody changing anything.
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Watermarks { .. } => true,
+            Self::Watermarks { .. } | Self::Stranded { .. } => true,
             Self::Client(_) | Self::Membership { .. } | Self::Fatal { .. } => false,
         }
     }
@@ -139,7 +147,8 @@ impl GroupConsumer {
         for (key, value) in properties {
             config.set(*key, *value);
         }
-        let member = Member { topic: topic.to_owned(), seen: Mutex::default() };
+        let (seen, stranded) = (Mutex::default(), Stranded::default());
+        let member = Member { topic: topic.to_owned(), seen, stranded };
         let consumer: BaseConsumer<Member> =
             config.create_with_context(member).map_err(ClientError::from)?;
         consumer.subscribe(&[topic]).map_err(|source| Error::Membership {
@@ -153,10 +162,13 @@ impl GroupConsumer {
     /// Waits up to `timeout` for the next record or event.
     ///
     /// # Errors
-    /// When the member has failed for good. Other problems are logged, and librdkafka tries again.
+    /// When the member has failed for good, or its client has. Other problems are logged, and librdkafka tries again.
     pub fn poll(&self, timeout: Duration) -> Result<Polled<'_>, Error> {
         match self.consumer.poll(timeout) {
             Some(Ok(message)) => Ok(Polled::Record(message)),
+            None if self.consumer.context().stranded.is_certain(Instant::now()) => {
+                Err(Error::Stranded { group: self.group.clone() })
+            }
             None => Ok(Polled::Nothing),
             Some(Err(KafkaError::PartitionEOF(partition))) => Ok(Polled::End(partition)),
             Some(Err(KafkaError::MessageConsumption(
@@ -279,6 +291,7 @@ struct Seen {
 struct Member {
     topic: String,
     seen: Mutex<Seen>,
+    stranded: Stranded,
 }
 
 impl Member {
@@ -294,6 +307,7 @@ impl ClientContext for Member {
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.stranded.look(&statistics, Instant::now());
         let Some(topic) = statistics.topics.get(&self.topic) else { return };
         let known = || topic.partitions.values().filter(|p| p.hi_offset >= 0);
         let polled = known().filter(|p| p.app_offset >= 0);

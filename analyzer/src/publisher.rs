@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::kafka::{ClientError, log_report};
+use common::kafka::{ClientError, STATISTICS, Stranded, log_report};
 use prometheus::IntCounterVec;
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::statistics::Statistics;
 use tokio_util::sync::CancellationToken;
 
 /// How long one wait for deliveries lasts before the conditions are checked again.
@@ -49,6 +50,11 @@ pub enum Error {
         /// What the client said.
         reason: String,
     },
+    /// The client knows no broker any more.
+    #[error(
+        "the kafka producer has lost all brokers and does not look for them any more; the process starts again"
+    )]
+    Stranded,
     /// The stage was told to stop while it waited for room in the queue.
     #[error("stopped while waiting for the broker to take records")]
     Stopped,
@@ -67,7 +73,7 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Client(_) | Self::TooLarge { .. } | Self::Refused { .. } => false,
-            Self::Stopped | Self::NotFlushed { .. } => true,
+            Self::Stranded | Self::Stopped | Self::NotFlushed { .. } => true,
         }
     }
 }
@@ -133,7 +139,9 @@ impl Publisher {
         bytes: IntCounterVec,
     ) -> Result<Self, Error> {
         let deliveries = Arc::new(Deliveries::default());
+        let mut config = config.clone();
         let producer = config
+            .set(STATISTICS.0, STATISTICS.1)
             .create_with_context(DeliveryContext(Arc::clone(&deliveries)))
             .map_err(ClientError::from)?;
         Ok(Self { producer, deliveries, stop, bytes })
@@ -182,11 +190,14 @@ impl Publisher {
         }
     }
 
-    /// Fails if any record was refused since the publisher was created.
+    /// Fails if any record was refused since the publisher was created, or if the client does not work any more.
     ///
     /// # Errors
-    /// The first refusal.
+    /// The first refusal, or [`Error::Stranded`].
     pub fn check(&self) -> Result<(), Error> {
+        if self.deliveries.stranded.is_certain(Instant::now()) {
+            return Err(Error::Stranded);
+        }
         match &*self.deliveries.refused() {
             None => Ok(()),
             Some((topic, reason)) => {
@@ -236,6 +247,7 @@ struct Deliveries {
     /// Topic and reason of the first record that was refused.
     refused: Mutex<Option<(String, String)>>,
     changed: Condvar,
+    stranded: Stranded,
 }
 
 impl Deliveries {
@@ -254,6 +266,10 @@ impl Deliveries {
 struct DeliveryContext(Arc<Deliveries>);
 
 impl ClientContext for DeliveryContext {
+    fn stats(&self, statistics: Statistics) {
+        self.0.stranded.look(&statistics, Instant::now());
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         log_report(&error, reason);
     }

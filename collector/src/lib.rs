@@ -21,6 +21,7 @@
 //! | [`pipeline`] | the journal thread, which logs messages, and the delivery thread, which publishes them |
 //! | [`publisher`] | the Kafka producer, what a record looks like, which refusals are final |
 //! | [`read_back`] | which of the log's entries reached Kafka before a crash |
+//! | [`positions`] | up to where the topics need not be searched for these |
 //! | [`traces`] | what is told to OpenTelemetry of sampled events; nothing by default |
 //! | [`app`] | building the collector, and stopping it |
 
@@ -31,6 +32,7 @@ pub mod error;
 pub mod intake;
 pub mod metrics;
 pub mod pipeline;
+pub mod positions;
 pub mod publisher;
 pub mod read_back;
 pub mod receipt;

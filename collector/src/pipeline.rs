@@ -32,6 +32,7 @@ use crate::config::{Config, Mode};
 use crate::error::Error;
 use crate::intake::Queues;
 use crate::metrics::Metrics;
+use crate::positions::Positions;
 use crate::receipt::Receipts;
 use crate::traces::Traces;
 use arrivals::Arrivals;
@@ -100,6 +101,7 @@ impl Pipeline {
             arrivals: Arc::clone(&arrivals),
             receipts: Arc::clone(&receipts),
             acks,
+            positions: Positions::from_named(&config.kafka, &found.positions),
             outbox: Outbox::new(&found, mode == Mode::Pessimistic),
             backlog: match mode {
                 Mode::Hybrid | Mode::Pessimistic => Backlog::of(log.clone()),

@@ -3,20 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::admin::Condition;
 use common::event::Reason;
-use common::kafka::{ClientError, Kafka, header};
+use common::kafka::{ClientError, Kafka, STATISTICS, Stranded, Topic, header};
 use common::message_log::{Entry, Sequence};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
+use rdkafka::statistics::Statistics;
 use tokio::sync::Notify;
 
 use crate::error::Error;
+use crate::positions::Positions;
 use crate::traces::Traces;
 
 mod error_codes;
@@ -44,29 +46,43 @@ pub enum Unsent {
 /// in flight, which librdkafka's queue bounds.
 #[derive(Debug, Default)]
 pub struct Reports {
-    known: Mutex<Vec<(Sequence, Report)>>,
+    known: Mutex<Known>,
     changed: Notify,
 }
 
+/// What was reported and not taken yet.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// The reports, in the order of their arrival.
+    pub reports: Vec<(Sequence, Report)>,
+    /// The positions behind the delivered records. They are valid when all of these reports have been followed.
+    pub positions: Positions,
+}
+
 impl Reports {
-    /// All reports since the last call, in the order of their arrival.
-    pub fn take(&self) -> Vec<(Sequence, Report)> {
+    /// All that was reported since the last call.
+    pub fn take(&self) -> Known {
         std::mem::take(&mut *self.lock())
     }
 
     /// Resolves when there is something to take.
     pub async fn some(&self) {
-        while self.lock().is_empty() {
+        while self.lock().reports.is_empty() {
             self.changed.notified().await;
         }
     }
 
-    fn push(&self, sequence: Sequence, report: Report) {
-        self.lock().push((sequence, report));
+    fn push(&self, sequence: Sequence, report: Report, place: Option<(Topic, i32, i64)>) {
+        let mut known = self.lock();
+        known.reports.push((sequence, report));
+        if let Some((topic, partition, offset)) = place {
+            known.positions.raise(topic, partition, offset + 1);
+        }
+        drop(known);
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Sequence, Report)>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,8 +100,10 @@ pub struct Publisher {
 /// What librdkafka's threads tell.
 struct Deliveries {
     reports: Arc<Reports>,
+    raw: String,
     reachable: Condition,
     down: AtomicBool,
+    stranded: Stranded,
     traces: Traces,
 }
 
@@ -103,6 +121,7 @@ impl Publisher {
         traces: Traces,
     ) -> Result<Self, Error> {
         let mut settings = kafka.producer()?;
+        settings.set(STATISTICS.0, STATISTICS.1);
         if let Some(bytes) = batch_bytes {
             settings.set("batch.size", bytes.to_string());
         }
@@ -110,8 +129,10 @@ impl Publisher {
         traces.forget();
         let context = Deliveries {
             reports: Arc::clone(&reports),
+            raw: kafka.topics.raw.clone(),
             reachable,
             down: AtomicBool::new(false),
+            stranded: Stranded::default(),
             traces: traces.clone(),
         };
         let producer = ThreadedProducer::from_config_and_context(&settings, context)
@@ -153,6 +174,11 @@ impl Publisher {
         {
             client.context().answered();
         }
+    }
+
+    /// Whether it knows no broker any more, so that only a new producer helps.
+    pub fn is_stranded(&self) -> bool {
+        self.producer.context().stranded.is_certain(Instant::now())
     }
 
     /// Whether a broker answers now, whatever it answers. Blocks for a moment.
@@ -230,22 +256,29 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
         let sequence = Sequence::from_opaque(opaque);
-        let report = match result {
+        let (report, place) = match result {
             Ok(record) => {
                 self.answered();
                 self.traces.delivered(sequence, record);
-                Report::Delivered
+                let is_raw = record.topic() == self.raw;
+                let topic = if is_raw { Topic::Raw } else { Topic::DeadLetters };
+                (Report::Delivered, Some((topic, record.partition(), record.offset())))
             }
             Err((error, _)) => {
                 self.traces.lost(sequence);
-                Report::of(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown))
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+                (Report::of(code), None)
             }
         };
-        self.reports.push(sequence, report);
+        self.reports.push(sequence, report, place);
     }
 }
 
 impl ClientContext for Deliveries {
+    fn stats(&self, statistics: Statistics) {
+        self.stranded.look(&statistics, Instant::now());
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log_line(level, facility, message);
     }

@@ -3,26 +3,41 @@
 //! A crash loses the acknowledgements that came since they were last written to the log, and those that were still
 //! on their way. It would be correct to send all these entries again, because copies of an event are
 //! recognised by its id, but it would be work for every reader of the topics. So the ends of both topics are
-//! read back first: from the time at which the oldest of these entries was received to the end at the start
-//! of the reading. A record is recognised by its header `mr-seq`, which holds this log's instance and the
-//! entry's sequence. Each entry is looked for by itself, so that it does not matter if some are missing. A partition that has
-//! no leader is not read, because all others would wait for it: of what it holds there will be copies.
+//! read back first: from the later of the [position](crate::positions) that the log has stored and the time at which the
+//! oldest of these entries was received, to the end at the start of the reading. A record is recognised by its header
+//! `mr-seq`, which holds this log's instance and the entry's sequence. Each entry is looked for by itself, so that it does not
+//! matter if some are missing. A partition that has no leader is not read, because all others would wait for it: of what it
+//! holds there will be copies.
+//!
+//! What is found is settled while the rest is read, so that a start goes on where the one before it was killed. Otherwise
+//! a collector that is killed more often than it takes to read would never send anything.
 
-use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::kafka::{Kafka, Reader, Topic, header, reader};
 use common::message_log::Sequence;
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Message};
 use tokio_util::sync::CancellationToken;
 
 use crate::acks::DeadLetter;
+use crate::positions::Positions;
 use crate::publisher::{reason_of, sequence_of};
 
 #[cfg(test)]
 mod tests;
 
-/// The entries that were found in Kafka, and which of them are dead letters.
-pub type InKafka = HashMap<Sequence, Option<DeadLetter>>;
+/// What was found so far and not taken yet; the one who reads puts it here, and the delivery takes it meanwhile.
+#[derive(Debug, Default)]
+pub struct Progress(Mutex<InKafka>);
+
+/// A part of what the topics hold.
+#[derive(Debug, Default)]
+pub struct InKafka {
+    /// The entries that were wanted, and which of them are dead letters.
+    pub entries: Vec<(Sequence, Option<DeadLetter>)>,
+    /// Up to where the topics were read, these entries included.
+    pub positions: Positions,
+}
 
 /// Since when each topic is read, in milliseconds since 1970; `None` for a topic that is not read.
 #[derive(Debug, Clone, Copy)]
@@ -33,27 +48,43 @@ pub struct Since {
     pub dead_letters: Option<i64>,
 }
 
-/// Reads both topics, and returns those entries of the log `instance` in them that `wanted` says. Blocks.
+impl Progress {
+    /// What was found since the last call.
+    pub fn take(&self) -> InKafka {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, InKafka> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads both topics from `positions` or `since` on, and puts those entries of the log `instance` into `progress` that
+/// `wanted` says. Blocks.
 ///
 /// # Errors
-/// When Kafka cannot be read, or `stop` is cancelled.
+/// When Kafka cannot be read, or `stop` is cancelled. What was found until then is in `progress`.
 pub fn read_back(
     kafka: &Kafka,
     instance: &str,
-    since: Since,
+    (since, positions): (Since, &Positions),
     wanted: impl Fn(Sequence) -> bool,
+    progress: &Progress,
     stop: &CancellationToken,
-) -> Result<InKafka, reader::Error> {
-    let mut arrived = InKafka::new();
+) -> Result<(), reader::Error> {
     for (topic, since_ms) in [(Topic::Raw, since.raw), (Topic::DeadLetters, since.dead_letters)] {
-        let (topic, Some(since_ms)) = (kafka.name(topic), since_ms) else { continue };
+        let Some(since_ms) = since_ms else { continue };
         let reader = Reader::new(kafka)?;
-        let spans = reader.spans_since(topic, since_ms)?;
-        reader.read_to_end(topic, &spans, stop, |record| {
-            arrived.extend(own(record, instance).filter(|(sequence, _)| wanted(*sequence)));
+        let mut spans = reader.spans_since(kafka.name(topic), since_ms)?;
+        positions.shorten(topic, &mut spans);
+        reader.read_to_end(kafka.name(topic), &spans, stop, |record| {
+            let entry = own(record, instance).filter(|(sequence, _)| wanted(*sequence));
+            let mut found = progress.lock();
+            found.entries.extend(entry);
+            found.positions.raise(topic, record.partition(), record.offset() + 1);
         })?;
     }
-    Ok(arrived)
+    Ok(())
 }
 
 fn own(record: &BorrowedMessage<'_>, instance: &str) -> Option<(Sequence, Option<DeadLetter>)> {

@@ -13,6 +13,7 @@ pub mod header;
 mod heard;
 mod properties;
 pub mod reader;
+mod stranded;
 mod topics;
 mod untrusted;
 
@@ -22,6 +23,7 @@ pub use error::{ClientError, Error};
 pub use heard::{Heard, log_report};
 pub use properties::Properties;
 pub use reader::Reader;
+pub use stranded::{STATISTICS, Stranded};
 pub use topics::{Topic, TopicSettings};
 
 /// How to reach Kafka and what the topics are called. Section `kafka`.

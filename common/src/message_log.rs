@@ -44,6 +44,7 @@
 //! | | `settled` | the ranges above it that are settled too (postcard) |
 //! | | `cursor:` source | where the source resumes; only the source knows what it means |
 //! | | `feed:` source | which feed that cursor belongs to |
+//! | | `position:` name | see [`Recovered::positions`] (big-endian i64) |
 //!
 //! Beside it are the file `high-water`, the last sequence that was on disk, and the folder `damaged`.
 //!
@@ -150,6 +151,8 @@ pub struct Settlement<'a> {
     pub removed: &'a [(Family, Sequence)],
     /// Cursors of sources, for a collector that writes no groups.
     pub cursors: &'a [(Arc<str>, Bytes)],
+    /// Positions, see [`Recovered::positions`].
+    pub positions: &'a [(String, i64)],
 }
 
 impl MessageLog {
@@ -295,6 +298,9 @@ impl MessageLog {
             }
             for (source, cursor) in change.cursors {
                 store.put_cursor(batch, source, cursor);
+            }
+            for (name, position) in change.positions {
+                store.put_position(batch, name, *position);
             }
             store.put_settled(batch, change.settled);
             store.delete_groups(batch, removed.low, low);

@@ -5,7 +5,7 @@
 //! `-- 100000` it takes 100,000 RSVPs instead of a million.
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
-use pipeline_tests::throughput::{Cost, measure};
+use pipeline_tests::throughput::{Cost, analyzer::measure};
 
 fn main() {
     // Arguments that are not numbers are skipped, because Cargo adds flags of its own.

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     ops::Range,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -39,9 +39,19 @@ const RATE: u32 = 7_000;
 
 impl Stream {
     fn of(lines: u32, seed: u64) -> Self {
+        Self::made(lines, seed, |_| ())
+    }
+
+    /// One whose event times lie as far apart as they are sent.
+    fn spread(lines: u32, seed: u64, rate: u32) -> Self {
+        Self::made(lines, seed, |path| recording::spread(path, rate))
+    }
+
+    fn made(lines: u32, seed: u64, change: impl FnOnce(&Path)) -> Self {
         let (directory, path) = scratch();
         let path = path.join("synthetic.jsonl");
         recording::synthesize(&path, lines, seed);
+        change(&path);
         let truth = Oracle::of(recording::lines(&path));
         Self { _directory: directory, path, truth }
     }
@@ -233,7 +243,7 @@ fn when_an_analyzer_freezes_and_wakes_up_as_a_zombie_nothing_is_lost() {
 
 #[test]
 fn when_a_tier_is_killed_every_two_seconds_nothing_is_lost() {
-    let stream = Stream::of(40_000 * times(), 15);
+    let stream = Stream::spread(40_000 * times(), 15, 1_500);
     let mut sandbox = stream.start(Sandbox::builder().rate(1_500));
     let mut kills = 0;
     for tier in ["collector", "analyzer", "access-api"].iter().cycle() {

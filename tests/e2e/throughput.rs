@@ -2,6 +2,6 @@
 
 #[test]
 fn the_bench_counts_right() {
-    let figures = pipeline_tests::throughput::measure(20_000);
+    let figures = pipeline_tests::throughput::analyzer::measure(20_000);
     assert!(figures.mean_bytes > 500, "lifelike RSVPs: {} bytes", figures.mean_bytes);
 }

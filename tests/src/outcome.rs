@@ -74,9 +74,19 @@ enum Line {
 }
 
 impl Outcome {
+    fn last_lines(&self, at_most: usize) -> String {
+        let lines: Vec<&str> = self.stderr.lines().collect();
+        lines[lines.len().saturating_sub(at_most)..].join("\n")
+    }
+
     /// The results and the summary of a run. Panics if the run failed or printed anything else.
     pub fn results(&self) -> (BTreeMap<String, Published>, Summary) {
-        assert!(self.status.success(), "up --once ended with {}", self.status);
+        assert!(
+            self.status.success(),
+            "up --once ended with {}; its last lines:\n{}",
+            self.status,
+            self.last_lines(40)
+        );
         let mut results = BTreeMap::new();
         let mut summary = None;
         for line in &self.stdout {

@@ -1,7 +1,12 @@
 //! Processes as `/proc` shows them. A sandbox finds its own by a marker in their environment, which `up` passes on to
 //! everything that it starts. So orphans are found too, and processes of others never are.
 
-use std::{collections::HashMap, fs, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::PathBuf,
+    time::Duration,
+};
 
 use nix::{
     sys::signal::{self, Signal},
@@ -69,7 +74,23 @@ impl Process {
 
 /// CPU time of a process since its start, in user and kernel mode.
 pub fn cpu(pid: i32) -> Option<Duration> {
-    let stat = read(pid, "stat")?;
+    cpu_of(&read(pid, "stat")?)
+}
+
+/// CPU time of each thread of a process that lives, by the thread's name; threads of one name together.
+pub fn cpu_by_thread(pid: i32) -> BTreeMap<String, Duration> {
+    let mut all = BTreeMap::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let thread = format!("task/{}", thread.file_name().to_string_lossy());
+        let of = |what: &str| read(pid, &format!("{thread}/{what}"));
+        if let (Some(name), Some(cpu)) = (of("comm"), of("stat").and_then(|stat| cpu_of(&stat))) {
+            *all.entry(name.trim().to_owned()).or_default() += cpu;
+        }
+    }
+    all
+}
+
+fn cpu_of(stat: &str) -> Option<Duration> {
     // The name, in brackets, may contain spaces, so fields are counted after it: 14 and 15 of proc_pid_stat(5).
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;

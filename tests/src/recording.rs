@@ -1,6 +1,7 @@
 //! Recordings: those beside the project, those that the simulator makes, and recordings rewritten in another style.
 
 use std::{
+    collections::HashMap,
     fs::File,
     io::{BufRead as _, BufReader, BufWriter, Read, Write as _},
     path::{Path, PathBuf},
@@ -87,6 +88,26 @@ pub fn synthesize(path: &Path, lines: u32, seed: u64) -> Answer {
     let (sent, answer) = simulated(&truth).expect("the truth is JSON");
     assert_eq!(sent, u64::from(lines), "lines sent");
     answer
+}
+
+/// Moves the event times of a synthetic recording apart, as if its feed had sent `rate` lines a second. Without this
+/// they lie within a second, because it was made at full speed, and a feed that is asked for everything since an event time
+/// sends the whole recording again.
+pub fn spread(path: &Path, rate: u32) {
+    const TIME: &[u8] = b"\"mtime\":";
+    let mut moved: HashMap<Vec<u8>, i64> = HashMap::new();
+    let spread = lines(path).into_iter().enumerate().map(|(at, line)| {
+        let start = line.windows(TIME.len()).position(|part| part == TIME).expect("an event time");
+        let (head, rest) = line.split_at(start + TIME.len());
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (time, tail) = rest.split_at(digits);
+        let time: i64 = std::str::from_utf8(time).expect("digits").parse().expect("a time");
+        // A copy of a line moves with it, because it is the same event.
+        let by = *moved.entry(line.clone()).or_insert(at as i64 * 1_000 / i64::from(rate));
+        [head, (time + by).to_string().as_bytes(), tail].concat()
+    });
+    let spread: Vec<_> = spread.collect();
+    write(path, spread);
 }
 
 /// What `millrace simulate --truth` wrote: how many lines it sent, and its own count of the topics. `None` if this is

@@ -455,7 +455,7 @@ impl Drop for Sandbox {
 /// The text of a tier's `/metrics`.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    text: String,
+    pub(crate) text: String,
 }
 
 impl Metrics {

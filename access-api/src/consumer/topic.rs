@@ -2,11 +2,12 @@
 //! what librdkafka's statistics say about its connections meanwhile.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use common::admin::Condition;
 use common::clock::Clock;
 use common::kafka::reader::ANSWER_DEADLINE;
-use common::kafka::{Kafka, Reader, log_report};
+use common::kafka::{Kafka, Reader, Stranded, log_report};
 use rdkafka::consumer::{Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Statistics};
@@ -61,6 +62,11 @@ impl Topic {
         Ok(())
     }
 
+    /// Whether the client knows no broker any more, so that only a new one helps.
+    pub fn is_stranded(&self) -> bool {
+        self.reader.consumer().context().stranded.is_certain(Instant::now())
+    }
+
     /// The oldest sequence in the topic, and the one that the next record will get.
     ///
     /// # Errors
@@ -94,10 +100,13 @@ pub struct Context {
     pub clock: Clock,
     /// Where lag and errors are counted.
     pub metrics: Metrics,
+    /// Whether the client knows a broker.
+    pub stranded: Stranded,
 }
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
+        self.stranded.look(&statistics, Instant::now());
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
         let lag = |end: i64, next: i64| if end >= 0 && next >= 0 { (end - next).max(0) } else { 0 };
         self.metrics.consumer_lag.set(partitions.map(|p| lag(p.hi_offset, p.app_offset)).sum());

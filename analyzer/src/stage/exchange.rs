@@ -118,11 +118,6 @@ impl Exchange {
         Ok(if self.caught_up { Round::CaughtUp(self.consumer.changes()) } else { Round::More })
     }
 
-    /// Whether everything that had arrived was read.
-    pub(super) fn is_caught_up(&self) -> bool {
-        self.caught_up
-    }
-
     /// Whether what has changed is to be published: not before what was sent last has arrived, so that a
     /// slow broker gets fewer and newer results.
     pub(super) fn publication_due(&self, now: Instant) -> bool {

@@ -357,14 +357,14 @@ impl<'a> Stage<'a> {
 
     /// Stores the task that is due, one at a time so that counting never waits for all of them.
     fn store(&mut self) -> Result<(), Error> {
-        let (now, caught_up) = (Instant::now(), self.exchange.is_caught_up());
+        let now = Instant::now();
         let out = &self.exchange.out;
         for task in self.tasks.values_mut() {
             if let Some(took) = task.clean_up(out)? {
                 self.context.metrics.snapshot_seconds.observe(took.as_secs_f64());
             }
         }
-        if let Some(task) = self.tasks.values_mut().find(|task| task.store_due(now, caught_up)) {
+        if let Some(task) = self.tasks.values_mut().find(|task| task.store_due(now)) {
             task.store(out)?;
         }
         Ok(())

@@ -86,11 +86,6 @@ impl Store {
         self.pending.is_some()
     }
 
-    /// Whether this owner has sent a snapshot.
-    pub fn is_used(&self) -> bool {
-        !self.slots.is_empty()
-    }
-
     /// Sends `snapshot`, before it those of its `blocks` that are not in the topic yet, and returns how
     /// many bytes the snapshot has. [`clean_up`](Self::clean_up) does what is left to do after it.
     ///

@@ -38,7 +38,8 @@ use super::wait::{Halt, Step, Waiter};
 use crate::acks::{Acks, DeadLetter};
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::publisher::{Publisher, Report, Reports, Unsent};
+use crate::positions::Positions;
+use crate::publisher::{Known, Publisher, Report, Reports, Unsent};
 use crate::receipt::Receipts;
 use crate::traces::Traces;
 use settlements::Settlements;
@@ -114,6 +115,7 @@ pub(super) struct Parts {
     pub(super) metrics: Metrics,
     pub(super) waiter: Waiter,
     pub(super) traces: Traces,
+    pub(super) positions: Positions,
 }
 
 /// Why no more is sent now.
@@ -132,12 +134,19 @@ impl Delivery {
     /// When the settings cannot be used.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
         let Parts { kafka, log, arrivals, receipts, acks, outbox, backlog, clock, .. } = parts;
-        let Parts { reachable, metrics, waiter, traces, .. } = parts;
+        let Parts { reachable, metrics, waiter, traces, positions, .. } = parts;
         let rotation = kafka.watch_credentials(waiter.deadline().child_token());
         let publisher =
             Publisher::new(&kafka, log.instance(), None, reachable.clone(), traces.clone())?;
         Ok(Self {
-            settlements: Settlements::new(log.clone(), clock, metrics.clone(), acks),
+            settlements: Settlements::new(
+                kafka.clone(),
+                log.clone(),
+                clock,
+                metrics.clone(),
+                acks,
+                positions,
+            ),
             kafka,
             log,
             arrivals,
@@ -230,6 +239,15 @@ impl Delivery {
 
     /// Waits for `future`, and notes meanwhile what the journal has written and what is settled.
     fn await_and_settle<T>(&mut self, future: impl Future<Output = T>) -> Step<T> {
+        self.await_while(future, |_| ())
+    }
+
+    /// Does the same, and `meanwhile` every [`TICK`].
+    fn await_while<T>(
+        &mut self,
+        future: impl Future<Output = T>,
+        meanwhile: impl Fn(&mut Self),
+    ) -> Step<T> {
         let mut future = std::pin::pin!(future);
         loop {
             // A timer can only be made inside the runtime.
@@ -237,6 +255,7 @@ impl Delivery {
             if let Ok(output) = self.waiter.wait(waiting)? {
                 return Ok(output);
             }
+            meanwhile(self);
             self.take_news();
             self.settlements.record(&self.outbox)?;
             self.settlements.count(&self.outbox, &self.backlog);
@@ -255,7 +274,7 @@ impl Delivery {
 
     /// Does what follows from Kafka's answers.
     fn take_reports(&mut self) -> Step {
-        let (mut refused, reports) = (Vec::new(), self.reports.take());
+        let (mut refused, Known { reports, positions }) = (Vec::new(), self.reports.take());
         if !reports.is_empty() {
             self.silence.broken(Instant::now());
         }
@@ -276,6 +295,7 @@ impl Delivery {
                 Report::Lost(code) => self.broken = Some(code.to_string()),
             }
         }
+        self.settlements.positions.raise_all(&positions);
         if refused.is_empty() {
             return Ok(());
         }

@@ -325,8 +325,14 @@ async fn what_the_log_holds_is_sent_before_anything_new() {
     settled.insert(refused, refused.next());
     let moved = Entry { reason: Some(Reason::RefusedByKafka), ..entry(2) };
     let moved = [(Family::Failed, refused, moved)];
-    log.settle(&Settlement { settled: &settled, moved: &moved, removed: &[], cursors: &[] })
-        .unwrap();
+    log.settle(&Settlement {
+        settled: &settled,
+        moved: &moved,
+        removed: &[],
+        cursors: &[],
+        positions: &[],
+    })
+    .unwrap();
     drop((log, appender));
 
     let mut running = bench.start();

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use common::admin::Readiness;
@@ -7,7 +8,7 @@ use common::message_log::Entry;
 use rdkafka::mocking::MockCluster;
 
 use super::*;
-use crate::publisher::{Publisher, Report};
+use crate::publisher::{Known, Publisher, Report};
 use crate::traces::Traces;
 
 fn entry(id: u64, reason: Option<Reason>) -> Entry {
@@ -24,7 +25,7 @@ fn entry(id: u64, reason: Option<Reason>) -> Entry {
     }
 }
 
-async fn publish(kafka: &Kafka, instance: &str, entries: &[(Sequence, Entry)]) {
+async fn publish(kafka: &Kafka, instance: &str, entries: &[(Sequence, Entry)]) -> Positions {
     let publisher = Publisher::new(
         kafka,
         instance,
@@ -36,12 +37,15 @@ async fn publish(kafka: &Kafka, instance: &str, entries: &[(Sequence, Entry)]) {
     for (sequence, entry) in entries {
         publisher.send(*sequence, entry, entry.received_ms).unwrap();
     }
-    let mut delivered = Vec::new();
+    let (mut delivered, mut reached) = (Vec::new(), Positions::default());
     while delivered.len() < entries.len() {
         publisher.reports().some().await;
-        delivered.extend(publisher.reports().take());
+        let Known { reports, positions } = publisher.reports().take();
+        delivered.extend(reports);
+        reached.raise_all(&positions);
     }
     assert!(delivered.iter().all(|(_, report)| *report == Report::Delivered), "{delivered:?}");
+    reached
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,20 +64,30 @@ async fn entries_of_this_log_are_found_and_those_of_others_are_not() {
         (sequence(5), entry(5, None)),
         (sequence(7), entry(7, None)),
     ];
-    publish(&kafka, "mine", &mine).await;
-    publish(&kafka, "other", &[(sequence(2), entry(2, None)), (sequence(4), entry(4, None))]).await;
+    let reached = publish(&kafka, "mine", &mine).await;
 
-    let mut arrived = InKafka::new();
+    let mut arrived = HashMap::new();
     let reader = Reader::new(&kafka).unwrap();
-    for topic in ["raw", "dead"] {
-        // Reads the whole topic, because librdkafka's mock broker cannot look up offsets by time.
+    let all = |topic: &str| {
+        // The whole topic, because librdkafka's mock broker cannot look up offsets by time.
         let partitions = reader.partitions(topic).unwrap();
-        let spans = reader.spans(topic, &partitions).unwrap();
+        reader.spans(topic, &partitions).unwrap()
+    };
+    for topic in [Topic::Raw, Topic::DeadLetters] {
+        let (mut written, mut left) = (all(kafka.name(topic)), all(kafka.name(topic)));
+        written.retain(|_, span| !span.is_empty());
+        reached.shorten(topic, &mut left);
+        assert!(!written.is_empty());
+        assert!(left.values().all(|span| span.is_empty()), "nothing is left to search: {left:?}");
+    }
+    publish(&kafka, "other", &[(sequence(2), entry(2, None)), (sequence(4), entry(4, None))]).await;
+    for topic in ["raw", "dead"] {
+        let spans = all(topic);
         let look = |record: &BorrowedMessage<'_>| arrived.extend(own(record, "mine"));
         reader.read_to_end(topic, &spans, &CancellationToken::new(), look).unwrap();
     }
     let dead_letter = |entry: &Entry| entry.reason.map(|reason| (reason, entry.source.clone()));
-    let expected: InKafka =
+    let expected: HashMap<_, _> =
         mine.iter().map(|(sequence, entry)| (*sequence, dead_letter(entry))).collect();
     assert_eq!(arrived, expected);
 }

@@ -1,5 +1,7 @@
 //! What the log finds when it is opened.
 
+use std::collections::BTreeMap;
+
 use super::key::Span;
 use super::store::{Batch, Family, Store};
 use super::{Error, Ranges, Sequence};
@@ -23,6 +25,8 @@ pub struct Recovered {
     pub failed: Vec<Sequence>,
     /// Entries outside of the groups that could not be decoded. They are skipped.
     pub damaged: usize,
+    /// Numbers by name that were written together with what is settled; only the caller knows what they mean.
+    pub positions: BTreeMap<String, i64>,
 }
 
 impl Recovered {
@@ -46,7 +50,8 @@ pub(super) fn run(
         }
     };
     migrate(store)?;
-    let mut found = Recovered { settled: store.settled()?, ..Recovered::default() };
+    let (settled, positions) = (store.settled()?, store.positions()?);
+    let mut found = Recovered { settled, positions, ..Recovered::default() };
     let mut after_groups = skip_between_groups(store, &mut found.settled)?;
     if let Some(last) = high_water.filter(|last| *last >= after_groups) {
         note_missing(store, after_groups, last)?;

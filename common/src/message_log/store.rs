@@ -1,5 +1,6 @@
 //! The database under the log, RocksDB. No other module writes to it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use super::{Entry, Error, Ranges, Sequence};
 
 const CURSOR_PREFIX: &str = "cursor:";
 const FEED_PREFIX: &str = "feed:";
+const POSITION_PREFIX: &str = "position:";
 const WATERMARK: &str = "watermark";
 const SETTLED: &str = "settled";
 
@@ -265,6 +267,25 @@ impl Store {
     pub(super) fn feed(&self, source: &str) -> Result<String, Error> {
         let bytes = self.db.get(format!("{FEED_PREFIX}{source}")).map_err(Error::Read)?;
         String::from_utf8(bytes.unwrap_or_default()).map_err(|_| Error::Metadata { name: "feed" })
+    }
+
+    pub(super) fn put_position(&self, batch: &mut Batch, name: &str, position: i64) {
+        batch.0.put(format!("{POSITION_PREFIX}{name}"), position.to_be_bytes());
+    }
+
+    pub(super) fn positions(&self) -> Result<BTreeMap<String, i64>, Error> {
+        let from = IteratorMode::From(POSITION_PREFIX.as_bytes(), Direction::Forward);
+        let mut positions = BTreeMap::new();
+        for item in self.db.iterator(from) {
+            let (key, value) = item.map_err(Error::Read)?;
+            let Some(name) = key.strip_prefix(POSITION_PREFIX.as_bytes()) else { break };
+            let invalid = Error::Metadata { name: "position" };
+            let (Ok(name), Ok(value)) = (str::from_utf8(name), (*value).try_into()) else {
+                return Err(invalid);
+            };
+            positions.insert(name.to_owned(), i64::from_be_bytes(value));
+        }
+        Ok(positions)
     }
 
     pub(super) fn put_settled(&self, batch: &mut Batch, settled: &Ranges) {

@@ -70,7 +70,8 @@ impl Open {
 
     /// Writes what is settled.
     fn record(&self, moved: &[(Family, Sequence, Entry)], removed: &[(Family, Sequence)]) {
-        let change = Settlement { settled: &self.settled, moved, removed, cursors: &[] };
+        let change =
+            Settlement { settled: &self.settled, moved, removed, cursors: &[], positions: &[] };
         self.log.settle(&change).unwrap();
     }
 
@@ -234,6 +235,27 @@ fn the_cursor_is_written_with_the_entries_that_it_covers() {
     let open = Open::killed(directory.path());
     assert_eq!(open.log.cursor("feed").unwrap(), nine);
     assert_eq!(open.log.cursor("other").unwrap(), None);
+}
+
+#[test]
+fn positions_are_there_after_a_kill_as_they_were_settled_last() {
+    let directory = TempDir::new().unwrap();
+    let open = Open::at(directory.path());
+    for (offset, other) in [(3, None), (9, Some(1))] {
+        let position = |(name, at): (&str, i64)| (name.to_owned(), at);
+        let positions: Vec<_> = [Some(("raw/0", offset)), other.map(|at| ("raw/1", at))]
+            .into_iter()
+            .flatten()
+            .map(position)
+            .collect();
+        let (settled, moved, removed) = (&open.settled, &[], &[]);
+        let change = Settlement { settled, moved, removed, cursors: &[], positions: &positions };
+        open.log.settle(&change).unwrap();
+    }
+    let (_, _, found) =
+        MessageLog::open(crash(directory.path()).path(), Options::default()).unwrap();
+    let expected = [("raw/0".to_owned(), 9), ("raw/1".to_owned(), 1)];
+    assert_eq!(found.positions, expected.into());
 }
 
 #[test]

@@ -22,6 +22,9 @@ use crate::placement::partition_of;
 use crate::publisher::{self, Publisher, Ticket};
 use crate::state::{Log, Store};
 
+/// For how many intervals after a partition was taken over its snapshots are early.
+const YOUNG_INTERVALS: u32 = 2;
+
 /// Where partials go.
 pub struct PartialsSink {
     topic: String,
@@ -83,6 +86,8 @@ pub struct PartitionTask {
     owner: Owner,
     store: Store,
     store_pace: Pace,
+    /// Until then snapshots are early.
+    young_until: Instant,
     /// Records after which the state is stored although the interval has not passed.
     snapshot_records: u64,
     /// Records counted since it was stored last; 1 at least if what is stored reflects less than the tally.
@@ -156,7 +161,8 @@ impl PartitionTask {
             snapshot = held.is_some(),
             "counting goes on"
         );
-        let mut store_pace = Pace::new(Duration::from_millis(config.snapshot_interval_ms));
+        let interval = Duration::from_millis(config.snapshot_interval_ms);
+        let mut store_pace = Pace::new(interval);
         let now = Instant::now();
         store_pace.done(now, now);
         let (topic, owner) =
@@ -167,6 +173,7 @@ impl PartitionTask {
             owner,
             store: Store::take_over(topic, partition, owner, log),
             store_pace,
+            young_until: now + interval * YOUNG_INTERVALS,
             snapshot_records: config.snapshot_records,
             unstored,
             unstored_since: (unstored > 0).then_some(now),
@@ -303,14 +310,14 @@ impl PartitionTask {
         found.left.iter().try_for_each(|(text, key)| sink.delete(out, text, key, ticket))
     }
 
-    /// Whether a snapshot is to be stored now. It is early when many records are not in the last one,
-    /// and the first one as soon as all that has arrived is read (`caught_up`): a process that is killed
-    /// again and again would otherwise replay more each time.
-    pub fn store_due(&self, now: Instant, caught_up: bool) -> bool {
+    /// Whether a snapshot is to be stored now. It is early when many records are not in the last one, and in the time after
+    /// the partition was taken over: a process that is killed again and again would otherwise count the same
+    /// records each time, and never come further.
+    pub fn store_due(&self, now: Instant) -> bool {
         if self.unstored == 0 || self.store.busy() {
             return false;
         }
-        let early = self.unstored >= self.snapshot_records || (caught_up && !self.store.is_used());
+        let early = self.unstored >= self.snapshot_records || now < self.young_until;
         let news =
             if early { now.checked_sub(self.store_pace.shortest()).unwrap_or(now) } else { now };
         self.store_pace.time_until_due(now, news).is_zero()

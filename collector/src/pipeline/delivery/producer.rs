@@ -12,8 +12,8 @@ use super::super::backlog::Found;
 use super::super::wait::{Halt, Step};
 use super::{ANSWER_DEADLINE, Delivery, Sequence, TICK};
 use crate::error::Error;
-use crate::publisher::{Publisher, Report, Reports};
-use crate::read_back::{InKafka, Since, read_back};
+use crate::publisher::{Known, Publisher, Report, Reports};
+use crate::read_back::{InKafka, Progress, Since, read_back};
 
 /// What librdkafka sends together at most, unless it is told otherwise.
 const BATCH_BYTES: usize = 1_000_000;
@@ -27,7 +27,7 @@ const HOUR_MS: i64 = 3_600_000;
 const MAX_BACK_MS: i64 = 100 * 366 * 24 * HOUR_MS;
 
 impl Delivery {
-    /// Makes the topics ready, and finds out which entries of the log reached Kafka.
+    /// Makes the topics ready, and sink out which entries of the log reached Kafka.
     pub(super) fn start(&mut self) -> Step {
         let kafka = self.kafka.clone();
         let topics = [Topic::Raw, Topic::DeadLetters];
@@ -69,6 +69,9 @@ impl Delivery {
             self.broken.get_or_insert_with(|| "no answer after a refusal".to_owned());
         }
         self.look_into_silence();
+        if self.publisher.is_stranded() {
+            self.broken.get_or_insert_with(|| "it knows no broker any more".to_owned());
+        }
         let Some(why) = self.broken.take() else { return Ok(()) };
         let delay = self.rebuild_backoff.next_delay(&mut rand::rng());
         tracing::error!(
@@ -157,12 +160,14 @@ impl Delivery {
 
     /// Takes in what a producer that is given up has delivered, and nothing else that it reports.
     fn take_deliveries(&mut self, reports: &Reports) {
-        for (sequence, report) in reports.take() {
+        let Known { reports, positions } = reports.take();
+        for (sequence, report) in reports {
             if report == Report::Delivered {
                 let dead_letter = self.dead_letters.remove(&sequence);
                 self.delivered(sequence, dead_letter.as_ref());
             }
         }
+        self.settlements.positions.raise_all(&positions);
     }
 
     /// Changes how all records are sent, when that is what a refusal was about; gives the reason.
@@ -211,13 +216,19 @@ impl Delivery {
         let (pending, failed) = (self.outbox.pending(), self.outbox.failures());
         let since = self.since(slack_ms)?;
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
-        let arrived: InKafka = loop {
+        let before = self.metrics.read_back.get();
+        let progress = Arc::<Progress>::default();
+        loop {
             let (kafka, instance) = (self.kafka.clone(), self.log.instance().to_owned());
             let (unknown, stop) = (unknown.clone(), self.waiter.deadline().clone());
+            let (positions, sink) = (self.settlements.positions.clone(), Arc::clone(&progress));
             let reading = self.waiter.spawn_blocking(move || {
-                read_back(&kafka, &instance, since, |sequence| unknown.holds(sequence), &stop)
+                let wanted = |sequence| unknown.holds(sequence);
+                read_back(&kafka, &instance, (since, &positions), wanted, &sink, &stop)
             });
-            match self.await_and_settle(reading)?.map_err(|_panicked| Error::Panicked)? {
+            let outcome = self.await_while(reading, |delivery| delivery.take_found(&progress))?;
+            self.take_found(&progress);
+            match outcome.map_err(|_panicked| Error::Panicked)? {
                 Err(reader::Error::Stopped(_)) => return Err(Halt::Deadline),
                 Err(error) if error.retryable() => {
                     tracing::warn!(%error, "reading back again");
@@ -225,20 +236,26 @@ impl Delivery {
                 }
                 outcome => break outcome?,
             }
-        };
-        for (&sequence, dead_letter) in &arrived {
-            self.delivered(sequence, dead_letter.as_ref());
         }
-        self.metrics.read_back.inc_by(arrived.len() as u64);
         // So that the next start, should it come soon, need not look at them again.
         self.settlements.write(&self.outbox)?;
         tracing::info!(
             pending,
             failed,
-            in_kafka = arrived.len(),
+            in_kafka = self.metrics.read_back.get() - before,
             "entries of the log that were not acknowledged"
         );
         Ok(())
+    }
+
+    /// Settles what was read back.
+    fn take_found(&mut self, progress: &Progress) {
+        let InKafka { entries, positions } = progress.take();
+        self.metrics.read_back.inc_by(entries.len() as u64);
+        for (sequence, dead_letter) in entries {
+            self.delivered(sequence, dead_letter.as_ref());
+        }
+        self.settlements.positions.raise_all(&positions);
     }
 
     /// When the oldest entries were received that may be in Kafka.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::clock::Clock;
+use common::kafka::Kafka;
 use common::message_log::{Entry, Family, MessageLog, Sequence, Settlement};
 
 use super::super::backlog::Backlog;
@@ -12,6 +13,7 @@ use super::super::wait::Step;
 use crate::acks::Acks;
 use crate::intake::Cursor;
 use crate::metrics::Metrics;
+use crate::positions::Positions;
 
 /// A removal writes a range tombstone, and many tombstones make every scan slow. So what is settled is written once for
 /// this many entries, or earlier if this much time has passed since the last time.
@@ -24,6 +26,7 @@ const STUCK_ENTRIES: usize = 1024;
 
 /// What is settled and not written to the log yet.
 pub(super) struct Settlements {
+    kafka: Kafka,
     log: MessageLog,
     clock: Clock,
     metrics: Metrics,
@@ -36,6 +39,9 @@ pub(super) struct Settlements {
     pub(super) removed: Vec<(Family, Sequence)>,
     /// Without a log: where sources resume after what is before a sequence.
     pub(super) cursors: Vec<(Sequence, Arc<str>, Cursor)>,
+    /// Up to where the topics need not be searched for what is not settled, and what the log has of it.
+    pub(super) positions: Positions,
+    positions_written: Positions,
     written: Option<Instant>,
     /// When the age of the oldest entry was looked at, and stuck entries.
     looked: Option<Instant>,
@@ -46,8 +52,16 @@ pub(super) struct Settlements {
 }
 
 impl Settlements {
-    pub(super) const fn new(log: MessageLog, clock: Clock, metrics: Metrics, acks: Acks) -> Self {
+    pub(super) fn new(
+        kafka: Kafka,
+        log: MessageLog,
+        clock: Clock,
+        metrics: Metrics,
+        acks: Acks,
+        positions: Positions,
+    ) -> Self {
         Self {
+            kafka,
             log,
             clock,
             metrics,
@@ -55,6 +69,8 @@ impl Settlements {
             moved: Vec::new(),
             removed: Vec::new(),
             cursors: Vec::new(),
+            positions_written: positions.clone(),
+            positions,
             written: None,
             looked: None,
             looked_stuck: None,
@@ -79,7 +95,10 @@ impl Settlements {
     /// Writes what is settled if that is due. What cannot be written now is written later.
     pub(super) fn record(&mut self, outbox: &Outbox) -> Step {
         let soon = self.written.is_some_and(|at| at.elapsed() < INTERVAL);
-        let is_written = self.settled == 0 && self.moved.is_empty() && self.removed.is_empty();
+        let is_written = self.settled == 0
+            && self.moved.is_empty()
+            && self.removed.is_empty()
+            && self.positions == self.positions_written;
         if is_written || (self.settled < ENTRIES && soon) {
             return Ok(());
         }
@@ -95,7 +114,8 @@ impl Settlements {
             .map(|(_, source, cursor)| (Arc::clone(source), cursor.0.clone()))
             .collect();
         let (moved, removed) = (&self.moved, &self.removed);
-        let change = Settlement { settled, moved, removed, cursors: &cursors };
+        let positions = &self.positions.named(&self.kafka);
+        let change = Settlement { settled, moved, removed, cursors: &cursors, positions };
         self.written = Some(Instant::now());
         match self.log.settle(&change) {
             Ok(()) => {
@@ -103,6 +123,7 @@ impl Settlements {
                 self.moved.clear();
                 self.removed.clear();
                 self.cursors.drain(..covered);
+                self.positions_written.clone_from(&self.positions);
                 Ok(true)
             }
             Err(error) if error.retryable() => {
@@ -183,8 +204,14 @@ mod tests {
         appender.sync().unwrap();
         let mut outbox = Outbox::new(&Recovered { end: sequence.next(), ..found }, false);
         let metrics = Metrics::new(&Registry::new()).unwrap();
-        let mut settlements =
-            Settlements::new(log.clone(), Clock::default(), metrics, Acks::default());
+        let mut settlements = Settlements::new(
+            Kafka::default(),
+            log.clone(),
+            Clock::default(),
+            metrics,
+            Acks::default(),
+            Positions::default(),
+        );
 
         // The log cannot be written for a while.
         fs::rename(&path, &away).unwrap();

@@ -374,6 +374,7 @@ impl World {
             deferred: self.deferred.iter().map(|number| at(*number)).collect(),
             failed: self.failed.iter().map(|number| at(*number)).collect(),
             damaged: 0,
+            positions: BTreeMap::new(),
         };
         self.outbox = Outbox::new(&found, false);
         self.read_back();
