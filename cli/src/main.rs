@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use cli::verbosity::Verbosity;
 use cli::{
-    broker, completions, doctor, environment, reset, run, simulate, status, tap, topics, up,
+    broker, completions, discover, doctor, environment, presets, reset, run, simulate, status, tap,
+    topics, up,
 };
 
 /// Counts what is trending in a stream of events, and gets every count right
@@ -26,6 +27,8 @@ enum Command {
     Reset(reset::Args),
     Doctor(doctor::Args),
     Tap(tap::Args),
+    Discover(discover::Args),
+    Presets(presets::Args),
     Simulate(simulate::Args),
     Topics(topics::Args),
     Broker(broker::Args),
@@ -47,6 +50,10 @@ fn main() -> ExitCode {
         Command::Reset(args) => reset::run(&args),
         Command::Doctor(args) => run::until_stopped(|_| doctor::run(args)),
         Command::Tap(args) => run::until_stopped(|shutdown| tap::run(args, shutdown)),
+        Command::Discover(args) => {
+            run::until_stopped(|stop| discover::run(args, cli.verbosity, stop))
+        }
+        Command::Presets(args) => run::until_stopped(|_| presets::run(args)),
         Command::Simulate(args) => run::until_stopped(|stop| run::done(simulate::run(args, stop))),
         Command::Topics(args) => run::until_stopped(|_| topics::run(args)),
         Command::Broker(args) => run::until_stopped(|stop| run::done(broker::run(args, stop))),
