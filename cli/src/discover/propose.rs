@@ -89,10 +89,10 @@ fn percent(share: f64) -> String {
 }
 
 /// In which events it is, in words.
-fn presence(path: &Path<'_>) -> String {
-    if path.share >= 1.0 {
+fn presence(share: f64) -> String {
+    if share >= 1.0 {
         "in every event".to_owned()
     } else {
-        format!("in {} of the events", percent(path.share))
+        format!("in {} of the events", percent(share))
     }
 }

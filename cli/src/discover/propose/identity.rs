@@ -75,8 +75,10 @@ fn by_itself(everywhere: &[&Path<'_>], sample: &Sample) -> Option<Identity> {
 }
 
 fn different(path: &Path<'_>) -> String {
-    let different = path.node.values().map_or(0, |values| values.different());
-    format!("{} different in {} events", grouped(different), grouped(path.node.seen()))
+    let values = path.node.values();
+    let about = if values.is_some_and(|values| values.is_estimate()) { "about " } else { "" };
+    let different = values.map_or(0, |values| values.different());
+    format!("{about}{} different in {} events", grouped(different), grouped(path.node.seen()))
 }
 
 fn repeated(trial: Trial) -> String {
@@ -93,10 +95,14 @@ fn repeated(trial: Trial) -> String {
 fn with_time(everywhere: &[&Path<'_>], time: Option<&TimeOf>, sample: &Sample) -> Option<Identity> {
     let time = time.filter(|time| time.complete)?;
     let is_short = |path: &&&Path<'_>| {
-        path.node.values().is_some_and(|values| values.text_length() <= SUBJECT)
+        // A number is one only if it is called an id: others are what was measured.
+        let is_name = path.node.of_kind(Kind::Text) == path.node.seen();
+        (is_name || names::id_strength(&path.pointer) > 0.0)
+            && path.node.values().is_some_and(|values| values.text_length() <= SUBJECT)
     };
     let score = |path: &Path<'_>| {
-        let name = names::id_strength(&path.pointer) + names::rank_factor(&path.pointer) / 2.0;
+        let name =
+            2.0 * names::id_strength(&path.pointer) + names::rank_factor(&path.pointer) / 2.0;
         variety(path) + name - 0.2 * path.steps as f64
     };
     let mut subjects: Vec<_> = everywhere.iter().filter(is_short).collect();
@@ -108,7 +114,7 @@ fn with_time(everywhere: &[&Path<'_>], time: Option<&TimeOf>, sample: &Sample) -
             return None;
         }
         let why = format!(
-            "no field is the event's own id; this one ({}) and the time together are: {}",
+            "no field is the event's own id, but this one ({}) and the time together are: {}",
             different(path),
             repeated(trial)
         );

@@ -57,10 +57,9 @@ const SEQUENCES: [&str; 12] = [
     "uri",
 ];
 /// Words for texts that people read as the name of something.
-const NAMES: [&str; 22] = [
-    "artist", "category", "channel", "city", "code", "country", "genre", "hashtag", "keyword",
-    "label", "lang", "language", "name", "page", "product", "repo", "tag", "title", "topic",
-    "type", "user", "wiki",
+const NAMES: [&str; 20] = [
+    "artist", "category", "channel", "city", "country", "genre", "hashtag", "keyword", "label",
+    "lang", "language", "name", "page", "product", "repo", "tag", "title", "topic", "user", "wiki",
 ];
 /// Words for texts that tell nobody anything in a ranking.
 const OPAQUE: [&str; 35] = [

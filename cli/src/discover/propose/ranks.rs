@@ -7,7 +7,9 @@ use crate::text::grouped;
 /// The most proposals of each.
 const MOST: usize = 8;
 /// What scores less is not proposed.
-const LEAST: f64 = 0.03;
+const LEAST: f64 = 0.06;
+/// With fewer texts nothing is said against those that are all different.
+const FEW: f64 = 50.0;
 
 /// Paths of texts that repeat, the best first.
 pub(super) fn items(paths: &[Path<'_>]) -> Vec<Choice> {
@@ -20,7 +22,11 @@ pub(super) fn items(paths: &[Path<'_>]) -> Vec<Choice> {
         } else {
             "a text".to_owned()
         };
-        format!("{what}, {}; {}", presence(path), different(values, values.texts()))
+        format!(
+            "{what}, {}; {}",
+            presence(share(path, values.texts())),
+            different(values, values.texts())
+        )
     })
 }
 
@@ -32,14 +38,23 @@ pub(super) fn values(paths: &[Path<'_>]) -> Vec<Choice> {
         let (least, greatest) = values.range().unwrap_or_default();
         format!(
             "{what} from {least} to {greatest}, {}; {}",
-            presence(path),
+            presence(share(path, values.numeric())),
             different(values, values.numeric())
         )
     })
 }
 
+/// In how many events there is one of these values; at others of the path there may be `null`.
+fn share(path: &Path<'_>, values: u64) -> f64 {
+    if path.in_array {
+        return path.share;
+    }
+    path.share * values as f64 / path.node.seen().max(1) as f64
+}
+
 fn different(values: &Values, of: u64) -> String {
-    format!("{} different in {}", grouped(values.different()), grouped(of))
+    let about = if values.is_estimate() { "about " } else { "" };
+    format!("{about}{} different in {}", grouped(values.different()), grouped(of))
 }
 
 fn best(
@@ -69,11 +84,14 @@ fn item_score(path: &Path<'_>, values: &Values) -> f64 {
     if texts < 1.0 || different < 2.0 || is_time || is_numeric {
         return 0.0;
     }
-    let repetition = (1.0 - different / texts).max(if path.in_array { 0.3 } else { 0.0 });
+    let least = if path.in_array && texts < FEW { 0.3 } else { 0.0 };
+    let repetition = (1.0 - different / texts).max(least);
     // From 64 different ones on, more do not make a ranking more interesting.
     let variety = (different.log2() / 6.0).min(1.0);
     let length = (24.0 / values.text_length().max(24.0)).powi(2);
-    let list = if path.in_array { 1.6 } else { 1.0 };
+    let list = if path.in_array { 1.8 } else { 1.0 };
+    // The id of what few events have in common is that of each of them.
+    let id = if names::is_id(&path.pointer) && repetition < 0.8 { 0.1 } else { 1.0 };
     let prose = 1.0 - 0.5 * values.blanks();
     let addresses = 1.0 - 0.8 * values.urls();
     let depth = 1.0 / (1.0 + 0.03 * path.steps as f64);
@@ -81,10 +99,11 @@ fn item_score(path: &Path<'_>, values: &Values) -> f64 {
         * variety
         * length
         * list
+        * id
         * prose
         * addresses
         * depth
-        * path.share.sqrt()
+        * share(path, values.texts()).sqrt()
         * names::rank_factor(&path.pointer)
 }
 
@@ -101,5 +120,9 @@ fn value_score(path: &Path<'_>, values: &Values) -> f64 {
     let variety = (values.different() as f64).log2() / 10.0;
     let fraction = if values.fractions() > 0 { 1.2 } else { 1.0 };
     let list = if path.in_array { 0.6 } else { 1.0 };
-    path.share.sqrt() * variety.min(1.0) * fraction * list * names::measure_factor(&path.pointer)
+    share(path, numeric).sqrt()
+        * variety.min(1.0)
+        * fraction
+        * list
+        * names::measure_factor(&path.pointer)
 }

@@ -14,7 +14,7 @@ pub(super) fn time(paths: &[Path<'_>]) -> Option<TimeOf> {
     let present = track.near * 2 > track.fits;
     let mut why = format!(
         "{}, {} to {}",
-        presence(path),
+        presence(path.share),
         text::utc(track.least_ms),
         text::utc(track.greatest_ms)
     );

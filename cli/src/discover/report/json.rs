@@ -66,7 +66,8 @@ fn path<'a>(path: &'a Path<'_>) -> serde_json::Result<PathOf<'a>> {
     Ok(PathOf {
         path: &path.pointer,
         types: node.kinds().into_iter().map(|kind| kind.name()).collect(),
-        share: (path.share * 1e4).round() / 1e4,
+        // Not 1 if it is missing in a single event.
+        share: (path.share * 1e4).floor() / 1e4,
         distinct: values.map_or(0, |values| values.different()),
         examples: examples.map(example).collect::<Result<_, _>>()?,
     })

@@ -4,23 +4,24 @@ use crate::discover::shape::{Example, Path};
 use crate::text::{cut, cut_middle, grouped, padded, printable, width};
 use crate::units;
 
-const TITLES: [&str; 6] = ["PATH", "TYPE", "IN", "DIFFERENT", "SIZE", "EXAMPLES"];
+const TITLES: [&str; 6] = ["PATH", "TYPE", "EVENTS", "DIFFERENT", "SIZE", "EXAMPLES"];
 /// How much room the examples have at least, if the paths can be cut.
 const EXAMPLE_ROOM: usize = 24;
 
-/// The table, with its titles. Columns are as wide as they have to be; of the room that is left the paths get at most half, and
-/// the examples the rest.
+/// The table, with its titles. Columns are as wide as they have to be, and the examples get what is left. Where whole paths leave
+/// too little room for examples, each line has only the last step of its path, below the one that it belongs to.
 pub(super) fn table(paths: &[Path<'_>], columns: usize) -> String {
-    let rows: Vec<[String; 6]> = paths.iter().map(row).collect();
-    let mut widths = TITLES.map(width);
-    for row in &rows {
-        for (widest, cell) in widths.iter_mut().zip(row) {
-            *widest = width(cell).max(*widest);
-        }
-    }
+    let mut rows: Vec<[String; 6]> = paths.iter().map(row).collect();
+    let mut widths = widest(&rows);
     let between = 2 * (TITLES.len() - 1);
     let fixed: usize = widths[1..5].iter().sum::<usize>() + between;
     let free = columns.saturating_sub(fixed);
+    if widths[0] + EXAMPLE_ROOM > free {
+        for (row, path) in rows.iter_mut().zip(paths) {
+            row[0] = branch(path);
+        }
+        widths = widest(&rows);
+    }
     widths[0] = widths[0].min(free.saturating_sub(EXAMPLE_ROOM).max(free / 2).max(8));
     widths[5] = free.saturating_sub(widths[0]);
     let mut text = line(&TITLES.map(str::to_owned), &widths);
@@ -28,6 +29,22 @@ pub(super) fn table(paths: &[Path<'_>], columns: usize) -> String {
         text += &line(row, &widths);
     }
     text
+}
+
+fn widest(rows: &[[String; 6]]) -> [usize; 6] {
+    let mut widths = TITLES.map(width);
+    for row in rows {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = width(cell).max(*widest);
+        }
+    }
+    widths
+}
+
+/// The last step of a path, indented by how many there are.
+fn branch(path: &Path<'_>) -> String {
+    let last = path.pointer.rsplit('/').next().unwrap_or_default();
+    format!("{:indent$}/{}", "", printable(last), indent = path.steps - 1)
 }
 
 fn line(cells: &[String; 6], widths: &[usize; 6]) -> String {

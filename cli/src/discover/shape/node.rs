@@ -187,10 +187,20 @@ impl Node {
         for (_, member) in std::mem::take(&mut self.members) {
             all.absorb(member);
         }
-        all.events = all.events.min(self.events);
+        all.cap(self.events, self.last_event);
         let freed = before.saturating_sub(all.paths());
         self.any_member = Some(Box::new(all));
         freed
+    }
+
+    /// No path is in more events than what is above it, but members of one event were counted each by itself. The last event is
+    /// still being read, and counts where it has been.
+    fn cap(&mut self, events: u64, last: u64) {
+        let most = if self.last_event == last { events } else { events.saturating_sub(1) };
+        self.events = self.events.min(most);
+        let below = self.any_member.iter_mut().chain(&mut self.element);
+        below.for_each(|node| node.cap(events, last));
+        self.members.iter_mut().for_each(|(_, node)| node.cap(events, last));
     }
 
     fn absorb(&mut self, other: Self) {

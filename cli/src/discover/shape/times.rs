@@ -130,14 +130,14 @@ impl Track {
         if steps == 0 { 1.0 } else { self.forward as f64 / steps as f64 }
     }
 
-    /// How far it typically is from one to the next, in seconds: the median, to a factor of 2.
+    /// How far it is from one to the next at most in half of the steps, in seconds, rounded up to a power of 2 of microseconds.
     pub fn step_s(&self) -> f64 {
         let all: u64 = self.steps.iter().map(|&steps| u64::from(steps)).sum();
         let mut below = 0;
         for (exponent, &steps) in self.steps.iter().enumerate() {
             below += u64::from(steps);
             if below * 2 >= all {
-                return (exponent as f64).exp2() / 1e6;
+                return (exponent as f64 + 1.0).exp2() / 1e6;
             }
         }
         0.0

@@ -18,6 +18,8 @@ const EXAMPLE_CHARS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Values {
     different: Different,
+    /// How many values there were.
+    taken: u64,
     examples: Vec<(Example, u64)>,
     texts: u64,
     chars: u64,
@@ -85,7 +87,7 @@ impl Values {
     pub fn different(&self) -> u64 {
         match &self.different {
             Different::Few(few) => few.len() as u64,
-            Different::Many(many) => many.estimate(),
+            Different::Many(many) => many.estimate().min(self.taken),
         }
     }
 
@@ -181,6 +183,7 @@ impl Values {
     /// Counts a value among the different ones and the examples; these by the algorithm of Misra and Gries (1982), which
     /// keeps every value that is more frequent than one in nine.
     fn take(&mut self, text: &str, is_text: bool) {
+        self.taken += 1;
         self.different.insert(hash(text.as_bytes()));
         let cut = text.char_indices().nth(EXAMPLE_CHARS).map(|(at, _)| at);
         let shown = cut.map_or(text, |at| &text[..at]);
@@ -189,21 +192,24 @@ impl Values {
         };
         if let Some((_, count)) = self.examples.iter_mut().find(same) {
             *count += 1;
-        } else if self.examples.len() < EXAMPLES {
-            let text = if cut.is_some() { format!("{shown}…") } else { shown.to_owned() };
-            self.examples.push((Example { text: text.into(), is_text }, 1));
-        } else {
+            return;
+        }
+        // One that is not counted any more stays as an example until there is another.
+        let free = self.examples.iter().position(|(_, count)| *count == 0);
+        if free.is_none() && self.examples.len() == EXAMPLES {
             self.examples.iter_mut().for_each(|(_, count)| *count -= 1);
-            // The last ones stay, so that there are always some.
-            if self.examples.iter().any(|(_, count)| *count > 0) {
-                self.examples.retain(|(_, count)| *count > 0);
-            } else {
-                self.examples.iter_mut().for_each(|(_, count)| *count = 1);
-            }
+            return;
+        }
+        let text = if cut.is_some() { format!("{shown}…") } else { shown.to_owned() };
+        let example = (Example { text: text.into(), is_text }, 1);
+        match free.filter(|_| self.examples.len() == EXAMPLES) {
+            Some(free) => self.examples[free] = example,
+            None => self.examples.push(example),
         }
     }
 
     pub(super) fn absorb(&mut self, other: Self) {
+        self.taken += other.taken;
         self.different.absorb(other.different);
         for (example, count) in other.examples {
             match self.examples.iter().position(|(mine, _)| *mine == example) {
