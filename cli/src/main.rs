@@ -37,22 +37,19 @@ enum Command {
 
 fn main() -> ExitCode {
     let (matches, told) = environment::matches(Cli::command());
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    for lost in told {
-        eprintln!("millrace: {lost}");
+    let Cli { command, verbosity } =
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    told.iter().for_each(|lost| eprintln!("millrace: {lost}"));
+    if !matches!(command, Command::Up(_)) {
+        verbosity.log_to_stderr();
     }
-    if !matches!(cli.command, Command::Up(_)) {
-        cli.verbosity.log_to_stderr();
-    }
-    match cli.command {
-        Command::Up(args) => up::run(*args, cli.verbosity),
+    match command {
+        Command::Up(args) => up::run(*args, verbosity),
         Command::Status(args) => run::until_stopped(|_| status::run(args)),
         Command::Reset(args) => reset::run(&args),
         Command::Doctor(args) => run::until_stopped(|_| doctor::run(args)),
         Command::Tap(args) => run::until_stopped(|shutdown| tap::run(args, shutdown)),
-        Command::Discover(args) => {
-            run::until_stopped(|stop| discover::run(args, cli.verbosity, stop))
-        }
+        Command::Discover(args) => run::until_stopped(|stop| discover::run(args, verbosity, stop)),
         Command::Presets(args) => run::until_stopped(|_| presets::run(args)),
         Command::Simulate(args) => run::until_stopped(|stop| run::done(simulate::run(args, stop))),
         Command::Topics(args) => run::until_stopped(|_| topics::run(args)),

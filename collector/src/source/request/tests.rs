@@ -28,7 +28,9 @@ fn the_cursor_replaces_the_parameter_of_the_address() {
 
 #[test]
 fn a_feed_is_asked_in_its_unit() {
-    for (unit, asked) in [("s", "1700000000"), ("us", "1700000000123000"), ("ns", "1700000000123000000")] {
+    for (unit, asked) in
+        [("s", "1700000000"), ("us", "1700000000123000"), ("ns", "1700000000123000000")]
+    {
         let text = format!("resume = {{ query = \"cursor\", from = \"time\", unit = \"{unit}\" }}");
         let resume: std::collections::BTreeMap<String, Resume> = toml::from_str(&text).unwrap();
         let resume = &resume["resume"];
@@ -40,7 +42,10 @@ fn a_feed_is_asked_in_its_unit() {
     }
     for wrong in ["from = \"time\", unit = \"rfc3339\"", "from = \"/next\", unit = \"us\""] {
         let text = format!("resume = {{ query = \"cursor\", {wrong} }}");
-        assert!(toml::from_str::<std::collections::BTreeMap<String, Resume>>(&text).is_err(), "{wrong}");
+        assert!(
+            toml::from_str::<std::collections::BTreeMap<String, Resume>>(&text).is_err(),
+            "{wrong}"
+        );
     }
 }
 
