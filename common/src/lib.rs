@@ -19,6 +19,7 @@
 //! | [`backoff`] | full-jitter retry delays |
 //! | [`clock`] | the time of day |
 //! | [`disk`] | how much is free on a disk, how large files are |
+//! | [`distinct`] | about how many different values there are, in bounded memory |
 //! | [`metrics`] | how metrics are named and made |
 //! | [`telemetry`] | log output |
 //! | [`trace`] | traces of events and results, for OpenTelemetry; off by default |
@@ -33,6 +34,7 @@ pub mod clock;
 pub mod config;
 pub mod descriptors;
 pub mod disk;
+pub mod distinct;
 pub mod event;
 pub mod http_server;
 pub mod kafka;

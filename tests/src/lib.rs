@@ -4,7 +4,7 @@
 //!   HTTP, Kafka), breaks it (`kill -9`), and leaves nothing behind, even if the test panics.
 //! - [`oracle`] computes the exact answer for a recording. It shares no code with the pipeline that it judges.
 //! - [`recording`] finds, makes and rewrites recordings; [`feed`] is a WebSocket server for messages that a recording
-//!   cannot hold; [`client`] is a client of the access-api.
+//!   cannot hold; [`public_feed`] speaks the protocols of public feeds; [`client`] is a client of the access-api.
 //! - [`otlp`] receives the traces that the tiers send.
 //! - [`browser`] drives a browser without a screen; [`path_proxy`] puts the pipeline below a path, as a gateway does.
 //! - [`mosquitto`] is an MQTT broker.
@@ -31,6 +31,7 @@ pub mod outcome;
 pub mod page;
 pub mod path_proxy;
 pub mod process;
+pub mod public_feed;
 pub mod recording;
 pub mod rights;
 pub mod sandbox;

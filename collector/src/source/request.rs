@@ -195,7 +195,7 @@ pub fn set_begin(url: &mut Url, resume: &Resume, begin: &Begin) {
     let Some(parameter) = resume.parameter() else { return };
     let value = match begin {
         Begin::AsConfigured => return,
-        Begin::At(since) => Some(since.to_string()),
+        Begin::At(since) => Some(resume.time(*since).to_string()),
         Begin::After(cursor) => Some(encoded(cursor)),
         Begin::Now => None,
     };

@@ -64,7 +64,9 @@ impl ResumePoint {
         // A source that has sent nothing yet begins at 0.
         let position = i64::from_be_bytes(*position);
         match resume {
-            Resume::Query(_) => Self::EventTime(VecDeque::from([position.max(0); RECENT])),
+            Resume::Query(_) | Resume::QueryIn(..) => {
+                Self::EventTime(VecDeque::from([position.max(0); RECENT]))
+            }
             Resume::None => Self::Received(position),
             Resume::LastEventId | Resume::Answer(..) | Resume::Highest(..) => {
                 Self::Given(position, Bytes::copy_from_slice(given))

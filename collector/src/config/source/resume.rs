@@ -1,5 +1,6 @@
 //! How a feed is asked for what was missed: the key `resume` of a source.
 
+use common::event::time::Unit;
 use common::event::{Pointer, Step};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,8 @@ pub enum Resume {
     /// By a query parameter of the address with this name. Its value is the event time to begin with, in
     /// milliseconds since 1970.
     Query(String),
+    /// The same in another unit.
+    QueryIn(String, Unit),
     /// By the header `Last-Event-ID`, if the feed's events have ids.
     LastEventId,
     /// By a query parameter with this name. Its value is at this place in the answer before.
@@ -25,8 +28,16 @@ pub enum Resume {
 #[serde(untagged, deny_unknown_fields)]
 enum Written {
     Word(String),
-    From { query: String, from: String },
-    Highest { query: String, highest: Pointer },
+    From {
+        query: String,
+        from: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unit: Option<Unit>,
+    },
+    Highest {
+        query: String,
+        highest: Pointer,
+    },
 }
 
 impl Resume {
@@ -34,7 +45,20 @@ impl Resume {
     pub fn parameter(&self) -> Option<&str> {
         match self {
             Self::None | Self::LastEventId => None,
-            Self::Query(name) | Self::Answer(name, _) | Self::Highest(name, _) => Some(name),
+            Self::Query(name)
+            | Self::QueryIn(name, _)
+            | Self::Answer(name, _)
+            | Self::Highest(name, _) => Some(name),
+        }
+    }
+
+    /// An event time as the feed is asked for it. `ms` is milliseconds since 1970.
+    pub fn time(&self, ms: i64) -> i64 {
+        match self {
+            Self::QueryIn(_, Unit::S) => ms.div_euclid(1_000),
+            Self::QueryIn(_, Unit::Us) => ms.saturating_mul(1_000),
+            Self::QueryIn(_, Unit::Ns) => ms.saturating_mul(1_000_000),
+            _ => ms,
         }
     }
 
@@ -42,7 +66,8 @@ impl Resume {
     pub(super) fn way(&self) -> String {
         match self {
             Self::None => " received".to_owned(),
-            Self::Query(_) => String::new(),
+            // The stored cursor is in milliseconds, whatever the feed is asked for.
+            Self::Query(_) | Self::QueryIn(..) => String::new(),
             Self::LastEventId => " last_event_id".to_owned(),
             Self::Answer(name, place) => format!(" {name} from {place}"),
             Self::Highest(name, place) => format!(" {name} highest {place}"),
@@ -53,7 +78,7 @@ impl Resume {
     pub(super) fn problem(&self, kind: &str) -> Option<String> {
         let fits = match self {
             Self::None => true,
-            Self::Query(_) => kind != "long_poll",
+            Self::Query(_) | Self::QueryIn(..) => kind != "long_poll",
             Self::LastEventId => kind == "sse",
             Self::Answer(..) | Self::Highest(..) => kind == "long_poll",
         };
@@ -88,8 +113,17 @@ impl TryFrom<Written> for Resume {
 
     fn try_from(written: Written) -> Result<Self, String> {
         match written {
-            Written::From { query, from } if from == "time" => Ok(Self::Query(query)),
-            Written::From { query, from } => match from.parse() {
+            Written::From { query, from, unit } if from == "time" => match unit {
+                None | Some(Unit::Ms) => Ok(Self::Query(query)),
+                Some(Unit::Rfc3339) => {
+                    Err("'rfc3339': a feed is asked by a number; write unit = \"s\", \"ms\", \"us\" or \"ns\"".to_owned())
+                }
+                Some(unit) => Ok(Self::QueryIn(query, unit)),
+            },
+            Written::From { unit: Some(_), .. } => {
+                Err("unit: is for from = \"time\" only; remove it".to_owned())
+            }
+            Written::From { query, from, unit: None } => match from.parse() {
                 Ok(place) => Ok(Self::Answer(query, place)),
                 Err(_) => {
                     Err(format!("'{from}': write from = \"time\" or a path such as \"/next\""))
@@ -110,8 +144,13 @@ impl From<Resume> for Written {
         match resume {
             Resume::None => Self::Word("none".to_owned()),
             Resume::LastEventId => Self::Word("last_event_id".to_owned()),
-            Resume::Query(query) => Self::From { query, from: "time".to_owned() },
-            Resume::Answer(query, place) => Self::From { query, from: place.to_string() },
+            Resume::Query(query) => Self::From { query, from: "time".to_owned(), unit: None },
+            Resume::QueryIn(query, unit) => {
+                Self::From { query, from: "time".to_owned(), unit: Some(unit) }
+            }
+            Resume::Answer(query, place) => {
+                Self::From { query, from: place.to_string(), unit: None }
+            }
             Resume::Highest(query, highest) => Self::Highest { query, highest },
         }
     }

@@ -21,7 +21,7 @@ pub(super) fn after(
     begin: &Begin,
 ) -> Option<Bytes> {
     let position = match resume {
-        Resume::None | Resume::Query(_) | Resume::LastEventId => return None,
+        Resume::None | Resume::Query(_) | Resume::QueryIn(..) | Resume::LastEventId => return None,
         Resume::Answer(_, place) => text_at(answer, place)?,
         Resume::Highest(_, place) => {
             let before = match begin {

@@ -27,6 +27,29 @@ fn the_cursor_replaces_the_parameter_of_the_address() {
 }
 
 #[test]
+fn a_feed_is_asked_in_its_unit() {
+    for (unit, asked) in
+        [("s", "1700000000"), ("us", "1700000000123000"), ("ns", "1700000000123000000")]
+    {
+        let text = format!("resume = {{ query = \"cursor\", from = \"time\", unit = \"{unit}\" }}");
+        let resume: std::collections::BTreeMap<String, Resume> = toml::from_str(&text).unwrap();
+        let resume = &resume["resume"];
+        let mut target = url("wss://feed/subscribe");
+        set_begin(&mut target, resume, &Begin::At(1_700_000_000_123));
+        assert_eq!(target.query(), Some(format!("cursor={asked}").as_str()));
+        let written = toml::to_string(&std::collections::BTreeMap::from([("resume", resume)]));
+        assert!(written.unwrap().contains(&format!("unit = \"{unit}\"")), "it is read back");
+    }
+    for wrong in ["from = \"time\", unit = \"rfc3339\"", "from = \"/next\", unit = \"us\""] {
+        let text = format!("resume = {{ query = \"cursor\", {wrong} }}");
+        assert!(
+            toml::from_str::<std::collections::BTreeMap<String, Resume>>(&text).is_err(),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
 fn headers_for_one_server_are_not_sent_to_another() {
     for (one, other, is_other) in [
         ("ws://feed/a", "ws://feed/b", false),
