@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::Url;
 
-use super::Options;
+use super::options::Options;
 use crate::discover::Error;
 
 /// How long connecting may take, handshakes included.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Came, MAX_MESSAGE, Outlet, Source};
+use super::came::{Came, MAX_MESSAGE, Outlet, Source};
 use crate::discover::Error;
 use crate::simulate;
 
@@ -24,7 +24,7 @@ pub(super) fn read(path: Option<&Path>, outlet: &Outlet) -> Result<(), Error> {
         Some(path) => File::open(path).map_err(failed)?,
         None => std::io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(failed)?,
     };
-    if outlet.0.blocking_send(Came::Source(Source::Recording)).is_err() {
+    if outlet.send_blocking(Came::Source(Source::Recording)).is_err() {
         return Ok(());
     }
     let mut lines = simulate::recorded_lines(input, &name)?;
@@ -46,7 +46,7 @@ pub(super) fn read(path: Option<&Path>, outlet: &Outlet) -> Result<(), Error> {
             }
             Came::Message { payload: Bytes::from(line), of: None }
         };
-        if outlet.0.blocking_send(came).is_err() {
+        if outlet.send_blocking(came).is_err() {
             return Ok(());
         }
     }

@@ -11,10 +11,11 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
+use super::came::{Came, Framing, Outlet, Source, Unwanted};
 use super::dial::{DEADLINE, dial, headers, shown, unreachable};
+use super::options::Options;
 use super::split::{Piece, Split};
 use super::sse::{Event, Events};
-use super::{Came, Framing, Options, Outlet, Source, Unwanted};
 use crate::discover::Error;
 
 /// How many redirects are followed.
@@ -51,7 +52,7 @@ pub(super) async fn read(url: Url, options: Options, outlet: Outlet) -> Result<(
         }
         tokio::select! {
             () = sleep(wait.max(POLL_EVERY)) => {}
-            () = outlet.0.closed() => return Ok(()),
+            () = outlet.closed() => return Ok(()),
         }
     }
 }

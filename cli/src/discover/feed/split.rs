@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{Framing, MAX_MESSAGE};
+use super::came::{Framing, MAX_MESSAGE};
 
 /// Divides a body into messages.
 #[derive(Debug, Default)]

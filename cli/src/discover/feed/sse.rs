@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::MAX_MESSAGE;
+use super::came::MAX_MESSAGE;
 
 /// The longest type that is kept.
 const MAX_TYPE: usize = 64;

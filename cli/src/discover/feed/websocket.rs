@@ -10,8 +10,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use url::Url;
 
+use super::came::{Came, MAX_MESSAGE, Outlet, Source};
 use super::dial::{DEADLINE, dial, headers, unreachable};
-use super::{Came, MAX_MESSAGE, Options, Outlet, Source};
+use super::options::Options;
 use crate::discover::Error;
 
 /// Connects, sends the first messages, and reads until nobody wants more or the server closes.

@@ -1,7 +1,9 @@
 //! The id of an event. A field that repeats is still the id if the same event comes again with it; if another event comes,
 //! it is a subject, which needs the time beside it to tell events apart.
 
-use crate::discover::propose::{Identity, TimeOf, names, percent};
+use super::guess::{Identity, TimeOf};
+use super::names;
+use super::words::percent;
 use crate::discover::sample::{Sample, Trial};
 use crate::discover::shape::{Kind, Path};
 use crate::text::grouped;

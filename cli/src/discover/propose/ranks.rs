@@ -1,6 +1,8 @@
 //! What could be ranked and what could be averaged.
 
-use crate::discover::propose::{Choice, names, presence};
+use super::guess::Choice;
+use super::names;
+use super::words::presence;
 use crate::discover::shape::{Path, Values};
 use crate::text::grouped;
 

@@ -1,6 +1,8 @@
 //! The time of an event: of all paths that can be read as times, the one that goes on steadily from event to event.
 
-use crate::discover::propose::{TimeOf, names, percent, presence};
+use super::guess::TimeOf;
+use super::names;
+use super::words::{percent, presence};
 use crate::discover::shape::{Path, Times};
 use crate::text;
 
