@@ -303,3 +303,25 @@ async fn an_acknowledgement_survives_a_restart_and_knows_when_kafka_has_all_of_i
     assert_eq!(dead.headers[header::SEQ], fate.dead_letters[0].0);
     running.drain().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_kafka_is_shown_with_its_age_until_it_is_delivered() {
+    let bench = Bench::new();
+    let (_, mut appender, _) = bench.open();
+    let entries: Vec<_> =
+        [entry(1), entry(2)].into_iter().map(|entry| (appender.allot(), entry)).collect();
+    appender.append(&entries, &[]).unwrap();
+    drop(appender);
+    bench.cluster.broker_down(1).unwrap();
+    let running = bench.start();
+    let since = Clock::default().now_ms() - entry(1).received_ms;
+    let least = Duration::from_millis(since.unsigned_abs()).as_secs_f64();
+    while running.metrics.oldest_pending.seconds() < least {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(running.metrics.pending.get(), 2);
+    bench.cluster.broker_up(1).unwrap();
+    let metrics = running.drain().await;
+    assert_eq!(metrics.published.get(), 2);
+    assert!(metrics.oldest_pending.seconds().abs() < f64::EPSILON, "nothing waits any more");
+}
