@@ -33,7 +33,7 @@ pub struct Connection(Arc<Held>);
 #[derive(Debug)]
 struct Held {
     place: Mutex<OwnedSemaphorePermit>,
-    is_websocket: AtomicBool,
+    is_websocket: Arc<AtomicBool>,
     address: IpAddr,
     places: Arc<Places>,
     _counted: Gauged,
@@ -67,7 +67,7 @@ impl Places {
         drop(by_address);
         Ok(Connection(Arc::new(Held {
             place: Mutex::new(place),
-            is_websocket: AtomicBool::new(false),
+            is_websocket: Arc::default(),
             address,
             places: Arc::clone(self),
             _counted: Gauged::new(&self.connections),
@@ -93,8 +93,8 @@ impl Connection {
     }
 
     /// Whether it holds a place for a WebSocket.
-    pub fn is_websocket(&self) -> bool {
-        self.0.is_websocket.load(Ordering::Relaxed)
+    pub fn websocket(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0.is_websocket)
     }
 
     /// The tasks that a drain waits for.

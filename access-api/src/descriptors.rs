@@ -1,6 +1,6 @@
 //! How many connections the operating system allows this process.
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use common::descriptors;
 
 use crate::limits::Limits;
 
@@ -22,7 +22,7 @@ impl Caps {
     /// Raises the limit of descriptors as far as the system allows, and lowers `limits` to what fits into it, with
     /// a warning in the log.
     pub fn claim(limits: &Limits) -> Self {
-        let descriptors = raise();
+        let descriptors = descriptors::raise();
         let caps = Self::fit(limits, descriptors);
         if (caps.websockets, caps.requests) != (limits.websockets, limits.requests) {
             tracing::warn!(
@@ -45,24 +45,6 @@ impl Caps {
         }
         let requests = limits.requests.min((places / 4).max(1));
         Self { websockets: limits.websockets.min(places - requests), requests, refusals }
-    }
-}
-
-/// Raises the soft limit to the hard one. Returns the limit that is then in force.
-fn raise() -> u64 {
-    match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((soft, hard)) if soft < hard => match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-            Ok(()) => hard,
-            Err(error) => {
-                tracing::warn!(%error, soft, hard, "cannot raise the limit of descriptors");
-                soft
-            }
-        },
-        Ok((soft, _)) => soft,
-        Err(error) => {
-            tracing::warn!(%error, "cannot read the limit of descriptors; assuming 1024");
-            1024
-        }
     }
 }
 

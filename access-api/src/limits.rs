@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use common::http_server::Bounds;
 use serde::{Deserialize, Serialize};
 
 /// How much history is kept, for all clients together. Section `ring`.
@@ -129,9 +130,14 @@ impl Limits {
         problems
     }
 
-    /// See [`header_timeout_ms`](Self::header_timeout_ms).
-    pub const fn header_timeout(&self) -> Duration {
-        Duration::from_millis(self.header_timeout_ms)
+    /// The bounds of one connection.
+    pub const fn bounds(&self) -> Bounds {
+        Bounds {
+            header_timeout: Duration::from_millis(self.header_timeout_ms),
+            write_deadline: self.write_deadline(),
+            close_grace: self.close_grace(),
+            half_close: false,
+        }
     }
 
     /// See [`ping_interval_ms`](Self::ping_interval_ms).

@@ -1,21 +1,17 @@
-//! The accept loop. It is our own because warp's has no cap on connections, does not set `TCP_NODELAY`, and has no
-//! deadline for a request's head or for an answer.
+//! The accept loop: a place for each connection, and warp's routes on it.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use common::accept::Acceptor;
+use common::http_server::{self, Refusals};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::Service as _;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use warp::Filter;
@@ -25,18 +21,7 @@ use crate::connection_limits::{Connection, Places};
 use crate::descriptors::Caps;
 use crate::limits::Limits;
 use crate::metrics::{Cap, Metrics};
-use write_deadline::WriteDeadline;
 
-mod write_deadline;
-
-/// How many connections may wait to be accepted; Linux lowers it to `net.core.somaxconn`.
-const BACKLOG: u32 = 4096;
-/// The most bytes of a request's head, together with what is read ahead of it. Heads that browsers send take a few
-/// hundred bytes.
-const HEAD_BYTES: usize = 16 << 10;
-/// The most headers of a request.
-const HEAD_LINES: usize = 64;
-const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 /// The answer on a connection for which there is no place.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n\
     Content-Length: 82\r\n\r\n{\"error\":{\"code\":\"too_many_connections\",\"message\":\"full; try again in a while\"}}\r\n";
@@ -48,8 +33,7 @@ pub struct Server {
     limits: Limits,
     metrics: Metrics,
     places: Arc<Places>,
-    /// How many refusals may be written at the same time; further connections are closed without an answer.
-    refusals: Arc<Semaphore>,
+    refusals: Refusals,
     tasks: TaskTracker,
 }
 
@@ -64,12 +48,7 @@ impl Server {
         caps: Caps,
         metrics: Metrics,
     ) -> io::Result<Self> {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.set_reuseaddr(true)?;
-        // Accepted connections inherit it.
-        socket.set_send_buffer_size(limits.send_buffer_bytes)?;
-        socket.bind(address)?;
-        let listener = socket.listen(BACKLOG)?;
+        let listener = http_server::listen(address, Some(limits.send_buffer_bytes))?;
         let tasks = TaskTracker::new();
         let connections = metrics.connections.clone();
         let per_address = limits.connections_per_address;
@@ -88,7 +67,7 @@ impl Server {
             limits,
             metrics,
             places: Arc::new(Places::new(caps, per_address, connections, tasks.clone())),
-            refusals: Arc::new(Semaphore::new(caps.refusals)),
+            refusals: Refusals::new(caps.refusals, FULL),
             tasks,
         })
     }
@@ -115,37 +94,17 @@ impl Server {
             let connection = match self.places.take(peer.ip()) {
                 Ok(connection) => connection,
                 Err(cap) => {
-                    self.refuse(stream, cap);
+                    self.metrics.connections_refused.with_label_values(&[cap.as_str()]).inc();
+                    self.refusals.refuse(stream, &self.tasks);
                     continue;
                 }
             };
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "a connection was gone before it was served");
-                continue;
-            }
             let served = serve(stream, routes.clone(), connection, self.limits, shutdown.clone());
             self.tasks.spawn(served);
         }
         drop(self.acceptor);
         self.tasks.close();
         self.tasks.wait().await;
-    }
-
-    fn refuse(&self, mut stream: TcpStream, cap: Cap) {
-        self.metrics.connections_refused.with_label_values(&[cap.as_str()]).inc();
-        let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
-        self.tasks.spawn(async move {
-            let refusal = async {
-                // A socket that is closed with unread bytes in it is reset, and the answer is lost.
-                let mut head = [0; 4096];
-                let _read = stream.read(&mut head).await?;
-                stream.write_all(FULL).await?;
-                stream.shutdown().await
-            };
-            // A client that does not read the answer in time is disconnected without it.
-            let _told = tokio::time::timeout(REFUSAL_DEADLINE, refusal).await;
-            drop(permit);
-        });
     }
 }
 
@@ -159,38 +118,20 @@ async fn serve<F>(
     F: Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + 'static,
     F::Future: Send,
 {
-    let stream = WriteDeadline::new(stream, limits.write_deadline(), connection.clone());
+    let stream =
+        match http_server::with_deadline(stream, limits.bounds(), Some(connection.websocket())) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "a connection was gone before it was served");
+                return;
+            }
+        };
     let warp = TowerToHyperService::new(warp::service(routes));
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connection.clone());
         warp.call(request)
     });
-    // The timeout of a head begins when the answer before it was sent, so that it also ends connections without
-    // a further request.
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout())
-        .max_buf_size(HEAD_BYTES)
-        .max_headers(HEAD_LINES)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    tokio::pin!(served);
-    let outcome = tokio::select! {
-        outcome = &mut served => outcome,
-        () = shutdown.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            match tokio::time::timeout(limits.close_grace(), served).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    tracing::debug!("a connection did not end in time and is cut off");
-                    return;
-                }
-            }
-        }
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(%error, "connection ended");
-    }
+    http_server::serve(stream, service, limits.bounds(), &shutdown).await;
 }
 
 #[cfg(test)]

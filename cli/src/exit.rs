@@ -3,6 +3,8 @@
 
 /// The command cannot work as it was given.
 pub const USAGE: u8 = 64;
+/// What was given is not of the expected form.
+pub const DATA: u8 = 65;
 /// The thing that was asked for does not exist.
 pub const NO_INPUT: u8 = 66;
 /// The server cannot be reached.

@@ -1,19 +1,22 @@
 //! The command `millrace`: run everything ([`up`]), serve a feed ([`simulate`]), host the in-memory
-//! broker ([`broker`]), print results ([`tap`]), check this machine ([`doctor`]), show the state of a running `up`
+//! broker ([`broker`]), print results ([`tap`]), look at an unknown feed ([`discover`]), check this machine ([`doctor`]), show the state of a running `up`
 //! ([`status`]), delete its data ([`reset`]), and create and check the topics of a Kafka ([`topics`]).
 
 pub mod broker;
 pub mod client;
 pub mod completions;
+pub mod discover;
 pub mod disk;
 pub mod doctor;
 pub mod environment;
 pub mod exit;
+pub mod presets;
 pub mod reset;
 pub mod run;
 pub mod simulate;
 pub mod status;
 pub mod tap;
+pub mod text;
 pub mod topics;
 pub mod units;
 pub mod up;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use cli::verbosity::Verbosity;
 use cli::{
-    broker, completions, doctor, environment, reset, run, simulate, status, tap, topics, up,
+    broker, completions, discover, doctor, environment, presets, reset, run, simulate, status, tap,
+    topics, up,
 };
 
 /// Counts what is trending in a stream of events, and gets every count right
@@ -26,6 +27,8 @@ enum Command {
     Reset(reset::Args),
     Doctor(doctor::Args),
     Tap(tap::Args),
+    Discover(discover::Args),
+    Presets(presets::Args),
     Simulate(simulate::Args),
     Topics(topics::Args),
     Broker(broker::Args),
@@ -34,19 +37,20 @@ enum Command {
 
 fn main() -> ExitCode {
     let (matches, told) = environment::matches(Cli::command());
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    for lost in told {
-        eprintln!("millrace: {lost}");
+    let Cli { command, verbosity } =
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    told.iter().for_each(|lost| eprintln!("millrace: {lost}"));
+    if !matches!(command, Command::Up(_)) {
+        verbosity.log_to_stderr();
     }
-    if !matches!(cli.command, Command::Up(_)) {
-        cli.verbosity.log_to_stderr();
-    }
-    match cli.command {
-        Command::Up(args) => up::run(*args, cli.verbosity),
+    match command {
+        Command::Up(args) => up::run(*args, verbosity),
         Command::Status(args) => run::until_stopped(|_| status::run(args)),
         Command::Reset(args) => reset::run(&args),
         Command::Doctor(args) => run::until_stopped(|_| doctor::run(args)),
         Command::Tap(args) => run::until_stopped(|shutdown| tap::run(args, shutdown)),
+        Command::Discover(args) => run::until_stopped(|stop| discover::run(args, verbosity, stop)),
+        Command::Presets(args) => run::until_stopped(|_| presets::run(args)),
         Command::Simulate(args) => run::until_stopped(|stop| run::done(simulate::run(args, stop))),
         Command::Topics(args) => run::until_stopped(|_| topics::run(args)),
         Command::Broker(args) => run::until_stopped(|stop| run::done(broker::run(args, stop))),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use common::disk;
 
+use crate::presets::Preset;
 use crate::up::data_dir::{self, CONTENTS};
 use crate::{exit, units};
 
@@ -24,6 +25,10 @@ pub struct Args {
     /// The directory [default: $XDG_DATA_HOME/millrace]
     #[arg(long, value_name = "DIR", env = "MILLRACE_DATA_DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
+
+    /// The directory of this preset
+    #[arg(long, value_name = "NAME|FILE", value_parser = Preset::find, conflicts_with = "data_dir")]
+    preset: Option<Preset>,
 
     /// Delete it, instead of only listing it
     #[arg(long)]
@@ -46,8 +51,7 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 fn reset(args: &Args) -> Result<ExitCode, data_dir::Error> {
-    let dir = args.data_dir.clone().or_else(data_dir::default_path);
-    let dir = dir.ok_or(data_dir::Error::NoHome)?;
+    let dir = data_dir::path(args.data_dir.as_deref(), args.preset.as_ref())?;
     // Held until everything is deleted. An `up` that has only just begun has made nothing but its lock.
     let mut lock = dir.join("lock").exists().then(|| data_dir::lock(&dir)).transpose()?;
     let contents = contents(&dir);
@@ -110,7 +114,7 @@ mod tests {
     use super::*;
 
     fn args(dir: &Path, yes: bool) -> Args {
-        Args { data_dir: Some(dir.to_owned()), yes }
+        Args { data_dir: Some(dir.to_owned()), preset: None, yes }
     }
 
     #[test]
@@ -131,7 +135,7 @@ mod tests {
     #[test]
     fn while_an_up_works_there_nothing_is_deleted() {
         let place = tempfile::tempdir().unwrap();
-        let held = data_dir::DataDir::kept(Some(place.path())).unwrap();
+        let held = data_dir::DataDir::kept(place.path()).unwrap();
         let error = reset(&args(place.path(), true)).unwrap_err();
         assert!(matches!(error, data_dir::Error::InUse { .. }), "as soon as it has begun: {error}");
         std::fs::create_dir(held.join("collector")).unwrap();

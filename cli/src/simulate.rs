@@ -40,6 +40,7 @@ pub use audience::Progress;
 pub use clock::Pace;
 pub use command::{Args, run};
 pub use error::Error;
+pub use recording::lines as recorded_lines;
 pub use server::{Handle, PATH, serve};
 pub use synthetic::SyntheticOptions;
 pub use timeline::Feed;

@@ -9,6 +9,7 @@ use common::output::print;
 use serde::Serialize;
 
 use crate::exit;
+use crate::presets::Preset;
 use crate::run::Failure;
 use crate::up::data_dir;
 use crate::up::probe;
@@ -27,6 +28,10 @@ pub struct Args {
     /// The data directory of the `up` [default: $XDG_DATA_HOME/millrace]
     #[arg(long, value_name = "DIR", env = "MILLRACE_DATA_DIR", hide_env_values = true)]
     data_dir: Option<PathBuf>,
+
+    /// The directory of this preset
+    #[arg(long, value_name = "NAME|FILE", value_parser = Preset::find, conflicts_with = "data_dir")]
+    preset: Option<Preset>,
 
     /// Print one JSON object
     #[arg(long)]
@@ -115,7 +120,7 @@ struct TierReport {
 /// # Errors
 /// When no `up` runs there, or stdout cannot be written to.
 pub async fn run(args: Args) -> Result<ExitCode, Error> {
-    let path = args.data_dir.or_else(data_dir::default_path).ok_or(data_dir::Error::NoHome)?;
+    let path = data_dir::path(args.data_dir.as_deref(), args.preset.as_ref())?;
     // The lock is tested because an `up` that is killed with -9 leaves its files behind, but not its lock.
     let held = File::open(path.join("lock")).is_ok_and(|lock| lock.try_lock_shared().is_err());
     if !held {

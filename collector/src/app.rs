@@ -1,5 +1,6 @@
 //! Builds a collector from its configuration, runs it, and drains it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::admin::Condition;
@@ -9,14 +10,23 @@ use common::tier::{Host, Tier};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Kind, Log};
+use crate::config::{Config, Log, Source as Section};
 use crate::error::Error;
-use crate::intake::{Cursor, Queues};
-use crate::metrics::{self, Metrics};
+use crate::intake::{Cursor, Intake, Queues};
+use crate::metrics::{self, Metrics, SourceMetrics};
 use crate::pipeline::{Conditions, Pipeline};
-use crate::source::Source;
-use crate::source::connection::Connections;
+use crate::source::connection::{Connection, Connections};
+use crate::source::feed::{Feed, Protocol};
+use crate::source::file::File;
+use crate::source::http_push::HttpPush;
+use crate::source::http_stream::HttpStream;
+use crate::source::kafka::Kafka;
+use crate::source::long_poll::LongPoll;
+use crate::source::mqtt::Mqtt;
+use crate::source::sse::Sse;
+use crate::source::udp::Udp;
 use crate::source::websocket::Websocket;
+use crate::source::{End, Source};
 
 #[cfg(test)]
 mod tests;
@@ -55,17 +65,56 @@ impl Tier for Collector {
         let mut queues = Queues::default();
         let (mut sources, source_stop) = (JoinSet::new(), host.shutdown.child_token());
         for (name, section) in config.source.iter() {
-            let metrics = metrics.of_source(name);
+            let source_metrics = metrics.of_source(name);
             let resume = log.begin_source(name, &section.cursor_of())?.map(Cursor);
             let clock = Clock::new(&config.service);
-            let intake =
-                queues.add(name, &config.event, section.max_event_bytes, clock, metrics.clone());
-            let (name, stop) = (name.into(), source_stop.clone());
+            let limit = section.common().max_event_bytes;
+            let intake = queues.add(name, &config.event, limit, clock, source_metrics.clone());
+            let (name, stop) = (Arc::from(name), source_stop.clone());
             let connection = connections.of(&name);
-            match section.kind {
-                Kind::Websocket => {
-                    let source = Websocket::new(&name, section, metrics, connection)?;
-                    sources.spawn(source.run(intake, resume, stop));
+            let start = Start { name, connection, intake, resume, stop };
+            match section {
+                Section::Websocket(section) => {
+                    start.follow(Websocket::new(section)?, source_metrics, &mut sources);
+                }
+                Section::HttpStream(section) => {
+                    start.follow(HttpStream::new(section)?, source_metrics, &mut sources);
+                }
+                Section::Sse(section) => {
+                    start.follow(Sse::new(section)?, source_metrics, &mut sources);
+                }
+                Section::LongPoll(section) => {
+                    start.follow(LongPoll::new(section)?, source_metrics, &mut sources);
+                }
+                Section::Mqtt(section) => {
+                    let mqtt = Mqtt::new(&start.name, section, source_metrics.clone())?;
+                    start.follow(mqtt, source_metrics, &mut sources);
+                }
+                Section::File(section) => {
+                    let Start { name, connection, intake, resume, stop } = start;
+                    let metrics = metrics.of_file(&name);
+                    let file = File::new(&name, section, source_metrics, metrics, connection)?;
+                    sources.spawn(file.run(intake, resume, stop));
+                }
+                Section::Kafka(section) => {
+                    let Start { name, connection, intake, resume, stop } = start;
+                    let (own, metrics) = (&config.kafka, metrics.of_kafka(&name));
+                    let kafka =
+                        Kafka::new(&name, section, own, source_metrics, metrics, connection);
+                    sources.spawn(kafka.run(intake, resume, stop));
+                }
+                Section::HttpPush(section) => {
+                    let Start { name, connection, intake, resume, stop } = start;
+                    let metrics = metrics.of_push(&name);
+                    let push = HttpPush::new(&name, section, metrics, connection, &stop)?;
+                    queues.acks().follow(&name);
+                    sources.spawn(push.run(intake, resume, stop));
+                }
+                Section::Udp(section) => {
+                    let Start { name, connection, intake, resume, stop } = start;
+                    let metrics = metrics.of_udp(&name);
+                    let udp = Udp::new(&name, section, metrics, connection)?;
+                    sources.spawn(udp.run(intake, resume, stop));
                 }
             }
         }
@@ -97,6 +146,24 @@ impl Tier for Collector {
             outcome = &mut work => outcome,
             () = deadline => work.await,
         }
+    }
+}
+
+/// What a source begins with, whatever its kind is.
+struct Start {
+    name: Arc<str>,
+    connection: Connection,
+    intake: Intake,
+    resume: Option<Cursor>,
+    stop: CancellationToken,
+}
+
+impl Start {
+    /// Follows a feed by this protocol.
+    fn follow(self, protocol: impl Protocol, metrics: SourceMetrics, sources: &mut JoinSet<End>) {
+        let Self { name, connection, intake, resume, stop } = self;
+        let feed = Feed::new(&name, protocol, metrics, connection);
+        sources.spawn(feed.run(intake, resume, stop));
     }
 }
 

@@ -13,7 +13,10 @@ mod framing;
 mod source;
 
 pub use framing::Framing;
-pub use source::{FirstMessages, Kind, Resume, Source, Sources};
+pub use source::{
+    Common, Connect, File, FirstMessages, HttpPush, HttpStream, Kafka as KafkaSource, LongPoll,
+    Mqtt, MqttVersion, Resume, Source, Sources, Sse, Start, Transport, Udp, Websocket,
+};
 
 /// The collector's configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,7 +94,7 @@ impl TierConfig for Config {
         }
         problems
             .extend(self.event.problems().into_iter().map(|problem| format!("event.{problem}")));
-        problems.extend(self.source.problems());
+        problems.extend(self.source.problems(&self.kafka));
         let positive = [
             ("log.write_buffer_bytes", self.log.write_buffer_bytes as u64),
             ("log.write_ahead_bytes", self.log.write_ahead_bytes),
@@ -169,7 +172,10 @@ mod tests {
     fn the_defaults_are_a_valid_configuration() {
         let config: Config =
             common::config::load("collector", &Flags::default(), &Environment::new()).unwrap();
-        assert_eq!(config.source.iter().collect::<Vec<_>>(), [("rsvps", &Source::rsvps())]);
+        assert_eq!(
+            config.source.iter().collect::<Vec<_>>(),
+            [("rsvps", &Websocket::rsvps().into())]
+        );
     }
 
     #[test]
@@ -186,13 +192,40 @@ mod tests {
             .collect();
         let config: Config =
             common::config::load("collector", &Flags::default(), &environment).unwrap();
-        let [(name, source)] = config.source.iter().collect::<Vec<_>>()[..] else {
+        let [(name, Source::Websocket(source))] = config.source.iter().collect::<Vec<_>>()[..]
+        else {
             panic!("{config:?}")
         };
-        assert_eq!((name, source.url.reveal()), ("wiki", "wss://feed/a"));
+        assert_eq!((name, source.connect.url.reveal()), ("wiki", "wss://feed/a"));
         assert_eq!(source.resume, Resume::Query("since".to_owned()));
         assert_eq!(source.framing, Framing::Lines);
         assert_eq!(source.first_message.0[0].reveal(), r#"{"subscribe":"all"}"#);
+    }
+
+    #[test]
+    fn the_kind_from_the_environment_is_known_before_the_keys_that_only_it_has() {
+        let environment = [
+            ("COLLECTOR__SOURCE__EDITS__EVENTS", r#"["message"]"#),
+            ("COLLECTOR__SOURCE__EDITS__IDLE_TIMEOUT", "30s"),
+            ("COLLECTOR__SOURCE__EDITS__KIND", "sse"),
+            ("COLLECTOR__SOURCE__EDITS__URL", "https://feed/a"),
+        ];
+        let environment: Environment = environment
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        let set = ["source.a.interval=1s", "source.a.url=http://a/", "source.a.kind=long_poll"];
+        let flags = Flags { set: set.map(str::to_owned).to_vec(), ..Flags::default() };
+        let config: Config = common::config::load("collector", &flags, &environment).unwrap();
+        let sources: Vec<_> = config.source.iter().collect();
+        let [("a", Source::LongPoll(poll)), ("edits", Source::Sse(edits))] = sources[..] else {
+            panic!("{config:?}")
+        };
+        assert_eq!(poll.interval.as_secs(), 1);
+        assert_eq!(
+            (edits.events.as_slice(), edits.connect.url.reveal()),
+            (&["message".to_owned()][..], "https://feed/a")
+        );
     }
 
     #[test]

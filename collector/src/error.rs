@@ -17,12 +17,31 @@ pub enum Error {
     /// The end of a topic could not be read back.
     #[error("cannot read back what reached Kafka: {0}")]
     ReadBack(#[from] kafka::reader::Error),
-    /// The authorities to trust could not be read.
-    #[error("source.ca_file: {0}")]
-    Authorities(#[from] tls::Unusable),
+    /// A file of certificates cannot be used.
+    #[error("source.NAME.ca_file, certificate_file or key_file: {0}")]
+    Certificates(#[from] tls::Unusable),
     /// The source's address cannot be used.
     #[error("source.NAME.url: {0}")]
     Address(String),
+    /// The address of a source that is sent to cannot be bound.
+    #[error("source.NAME.listen: cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file of a source of kind `file` cannot be read.
+    #[error("source.NAME.path: cannot read {path}: {why}", path = path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// A file of a source that is sent to cannot be used.
+    #[error("source.NAME: {0}")]
+    Push(String),
     /// The source's headers cannot be used.
     #[error("source.NAME: {0}")]
     Headers(String),
@@ -47,8 +66,11 @@ impl Error {
             Self::Topics(error) => error.retryable(),
             Self::ReadBack(error) => error.retryable(),
             Self::Producer(_)
-            | Self::Authorities(_)
+            | Self::Certificates(_)
             | Self::Address(_)
+            | Self::Listen { .. }
+            | Self::File { .. }
+            | Self::Push(_)
             | Self::Headers(_)
             | Self::Metrics(_)
             | Self::Thread(_)

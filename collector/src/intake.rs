@@ -10,8 +10,10 @@ use common::clock::Clock;
 use common::event::identity::{Identity, identify};
 use common::event::{Reason, Schema};
 use common::message_log::Entry;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::acks::Acks;
 use crate::metrics::SourceMetrics;
 use crate::receipt::Receipt;
 
@@ -55,6 +57,15 @@ pub struct Queued {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotTaken {
+    /// The queue is full.
+    Full,
+    /// The pipeline is gone.
+    Closed,
+}
+
 /// A source's end of its queue.
 #[derive(Debug)]
 pub struct Intake {
@@ -65,6 +76,7 @@ pub struct Intake {
     clock: Clock,
     schema: Schema,
     max_event_bytes: usize,
+    acks: Acks,
 }
 
 /// Wakes the journal, also when it is dropped.
@@ -92,6 +104,7 @@ pub struct Queues {
     /// Whose turn is next.
     next: usize,
     arrived: Arc<Notify>,
+    acks: Acks,
 }
 
 // === impl Intake ===
@@ -108,17 +121,43 @@ impl Intake {
         identify(payload, &self.schema)
     }
 
-    /// Hands a message to the pipeline, waiting while it is full.
+    /// Hands a message to the pipeline, waiting while it is full. If the future is dropped before its end, the message
+    /// was not taken.
     ///
     /// # Errors
     /// When the pipeline is gone.
-    pub async fn push(&mut self, message: Message) -> Result<(), Closed> {
-        let bytes = message.payload.len() + Entry::OVERHEAD_BYTES;
-        let share = u32::try_from(bytes).unwrap_or(QUEUE_BYTES).min(QUEUE_BYTES);
+    pub async fn push(&self, message: Message) -> Result<(), Closed> {
+        let share = Self::share(&message);
         let share = Arc::clone(&self.bytes).acquire_many_owned(share).await.map_err(|_| Closed)?;
         self.queue.send(Queued { message, share }).await.map_err(|_| Closed)?;
         self.waker.0.notify_one();
         Ok(())
+    }
+
+    /// Hands a message to the pipeline if that has room now.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    pub fn try_push(&self, message: Message) -> Result<(), NotTaken> {
+        let share = Arc::clone(&self.bytes).try_acquire_many_owned(Self::share(&message));
+        let share = share.map_err(|_| NotTaken::Full)?;
+        self.queue.try_send(Queued { message, share }).map_err(|error| match error {
+            TrySendError::Full(_) => NotTaken::Full,
+            TrySendError::Closed(_) => NotTaken::Closed,
+        })?;
+        self.waker.0.notify_one();
+        Ok(())
+    }
+
+    /// The part of [`QUEUE_BYTES`] that the message takes.
+    fn share(message: &Message) -> u32 {
+        let bytes = message.payload.len() + Entry::OVERHEAD_BYTES;
+        u32::try_from(bytes).unwrap_or(QUEUE_BYTES).min(QUEUE_BYTES)
+    }
+
+    /// What became of what was pushed.
+    pub const fn acks(&self) -> &Acks {
+        &self.acks
     }
 
     /// The time that a message gets that is received now, in milliseconds since 1970.
@@ -153,7 +192,13 @@ impl Queues {
             clock,
             schema: schema.clone(),
             max_event_bytes,
+            acks: self.acks.clone(),
         }
+    }
+
+    /// What becomes of what the sources push.
+    pub const fn acks(&self) -> &Acks {
+        &self.acks
     }
 
     /// Takes the messages that have arrived, a few of each source in turns, until it has this many or this many bytes. The
@@ -243,7 +288,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_source_with_many_messages_does_not_keep_another_one_waiting() {
-        let (mut queues, mut intakes) = queues(&["a", "b"]);
+        let (mut queues, intakes) = queues(&["a", "b"]);
         for _ in 0..1000 {
             intakes[0].push(message("")).await.unwrap();
         }
@@ -261,7 +306,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_order_of_a_source_is_kept_and_bytes_end_a_batch() {
-        let (mut queues, mut intakes) = queues(&["a"]);
+        let (mut queues, intakes) = queues(&["a"]);
         for number in 0..9 {
             intakes[0].push(message(&number.to_string())).await.unwrap();
         }
@@ -272,8 +317,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_source_that_does_not_wait_is_told_when_there_is_no_room() {
+        let (mut queues, intakes) = queues(&["a"]);
+        for _ in 0..QUEUE_MESSAGES {
+            intakes[0].try_push(message("")).unwrap();
+        }
+        assert_eq!(intakes[0].try_push(message("")), Err(NotTaken::Full));
+        taken(&mut queues, 1, 1);
+        intakes[0].try_push(message("x")).unwrap();
+        drop(queues);
+        assert_eq!(intakes[0].try_push(message("")), Err(NotTaken::Closed));
+    }
+
+    #[tokio::test]
     async fn messages_without_a_payload_have_a_share_of_the_queue_too() {
-        let (mut queues, mut intakes) = queues(&["a"]);
+        let (mut queues, intakes) = queues(&["a"]);
         // As without a log: they keep their shares until Kafka has them.
         let mut shares = Vec::new();
         let all = QUEUE_BYTES as usize / Entry::OVERHEAD_BYTES;

@@ -16,7 +16,8 @@
 //! |---|---|
 //! | [`source`] | the sources: how messages are taken in, and from where a feed resumes |
 //! | [`intake`] | the queues between the sources and the journal |
-//! | [`receipt`] | how a source learns that a message is safe |
+//! | [`receipt`] | how a source learns that its messages are safe |
+//! | [`acks`] | what became of requests that were acknowledged |
 //! | [`pipeline`] | the journal thread, which logs messages, and the delivery thread, which publishes them |
 //! | [`publisher`] | the Kafka producer, what a record looks like, which refusals are final |
 //! | [`read_back`] | which of the log's entries reached Kafka before a crash |
@@ -24,6 +25,7 @@
 //! | [`traces`] | what is told to OpenTelemetry of sampled events; nothing by default |
 //! | [`app`] | building the collector, and stopping it |
 
+pub mod acks;
 pub mod app;
 pub mod config;
 pub mod error;

@@ -10,6 +10,16 @@ use common::event::Reason;
 use common::metrics::{Age, Factory, Timestamp, Timestamps};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
+mod file;
+mod kafka;
+mod push;
+mod udp;
+
+pub use file::FileMetrics;
+pub use kafka::KafkaMetrics;
+pub use push::PushMetrics;
+pub use udp::UdpMetrics;
+
 /// The collector's metrics; all start at 0 with the process.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -61,6 +71,10 @@ struct Sources {
     gaps: IntCounterVec,
     gap_ms: IntCounterVec,
     cursor: IntGaugeVec,
+    file: file::File,
+    kafka: kafka::Kafka,
+    push: push::Push,
+    udp: udp::Udp,
 }
 
 /// The metrics of one source.
@@ -209,6 +223,10 @@ impl Metrics {
                     "source",
                     [],
                 )?,
+                file: file::File::new(make)?,
+                kafka: kafka::Kafka::new(make)?,
+                push: push::Push::new(make)?,
+                udp: udp::Udp::new(make)?,
             },
         })
     }
@@ -231,6 +249,26 @@ impl Metrics {
             gap_ms: counter(&of.gap_ms),
             cursor: gauge(&of.cursor),
         }
+    }
+
+    /// The further metrics of the source of this name, which is of kind `file`.
+    pub fn of_file(&self, name: &str) -> FileMetrics {
+        self.sources.file.of_source(name)
+    }
+
+    /// The further metrics of the source of this name, which is of kind `kafka`.
+    pub fn of_kafka(&self, name: &str) -> KafkaMetrics {
+        self.sources.kafka.of_source(name)
+    }
+
+    /// The further metrics of the source of this name, which is of kind `http_push`.
+    pub fn of_push(&self, name: &str) -> PushMetrics {
+        self.sources.push.of_source(name)
+    }
+
+    /// The further metrics of the source of this name, which is of kind `udp`.
+    pub fn of_udp(&self, name: &str) -> UdpMetrics {
+        self.sources.udp.of_source(name)
     }
 }
 

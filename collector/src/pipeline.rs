@@ -85,6 +85,8 @@ impl Pipeline {
     ) -> Result<Self, Error> {
         let waiter = Waiter::new(Handle::current(), deadline.clone());
         let (arrivals, receipts) = (Arc::<Arrivals>::default(), Arc::<Receipts>::default());
+        let acks = queues.acks().clone();
+        acks.begin(log.instance(), &found);
         let traces = Traces::new(tracer);
         let mode = config.log.mode;
         let room = Room {
@@ -98,6 +100,7 @@ impl Pipeline {
             log: log.clone(),
             arrivals: Arc::clone(&arrivals),
             receipts: Arc::clone(&receipts),
+            acks,
             positions: Positions::from_named(&config.kafka, &found.positions),
             outbox: Outbox::new(&found, mode == Mode::Pessimistic),
             backlog: match mode {

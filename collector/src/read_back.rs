@@ -14,12 +14,12 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use common::event::Reason;
 use common::kafka::{Kafka, Reader, Topic, header, reader};
 use common::message_log::Sequence;
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio_util::sync::CancellationToken;
 
+use crate::acks::DeadLetter;
 use crate::positions::Positions;
 use crate::publisher::{reason_of, sequence_of};
 
@@ -33,8 +33,8 @@ pub struct Progress(Mutex<InKafka>);
 /// A part of what the topics hold.
 #[derive(Debug, Default)]
 pub struct InKafka {
-    /// The entries that were wanted; those among the dead letters have their reason.
-    pub entries: Vec<(Sequence, Option<Reason>)>,
+    /// The entries that were wanted, and which of them are dead letters.
+    pub entries: Vec<(Sequence, Option<DeadLetter>)>,
     /// Up to where the topics were read, these entries included.
     pub positions: Positions,
 }
@@ -87,7 +87,10 @@ pub fn read_back(
     Ok(())
 }
 
-fn own(record: &BorrowedMessage<'_>, instance: &str) -> Option<(Sequence, Option<Reason>)> {
+fn own(record: &BorrowedMessage<'_>, instance: &str) -> Option<(Sequence, Option<DeadLetter>)> {
     let sequence = sequence_of(header::value(record, header::SEQ)?, instance)?;
-    Some((sequence, header::value(record, header::REASON).and_then(reason_of)))
+    let reason = header::value(record, header::REASON).and_then(reason_of);
+    let source =
+        || String::from_utf8_lossy(header::value(record, header::SOURCE).unwrap_or_default());
+    Some((sequence, reason.map(|reason| (reason, (&*source()).into()))))
 }

@@ -5,8 +5,21 @@ use tokio_util::sync::CancellationToken;
 use crate::intake::{Cursor, Intake};
 
 pub mod connection;
+pub mod dial;
+pub mod feed;
+pub mod file;
 pub mod framing;
+pub mod http_client;
+pub mod http_push;
+pub mod http_stream;
+pub mod kafka;
+pub mod long_poll;
+pub mod mqtt;
+pub mod request;
 pub mod resume_point;
+mod splitter;
+pub mod sse;
+pub mod udp;
 pub mod websocket;
 
 /// Why a source has ended.

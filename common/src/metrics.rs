@@ -91,6 +91,15 @@ impl<'a> Factory<'a> {
         Ok(counters)
     }
 
+    /// Counters distinguished by several labels; `_total` is added to their name.
+    ///
+    /// # Errors
+    /// See [`Factory`].
+    pub fn counters_of(self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+        let options = self.options(&format!("{name}_total"), help);
+        self.registered(IntCounterVec::new(options, labels)?)
+    }
+
     /// A gauge.
     ///
     /// # Errors

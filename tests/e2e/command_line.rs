@@ -425,7 +425,9 @@ fn the_help_that_is_shown_before_a_build_is_the_commands() {
 
 #[test]
 fn every_command_has_help_with_examples_and_exit_codes() {
-    for command in ["up", "tap", "status", "reset", "doctor", "topics", "broker"] {
+    for command in
+        ["up", "tap", "status", "reset", "doctor", "topics", "broker", "discover", "presets"]
+    {
         let output = run("millrace", &[command, "--help"], &[]);
         let said = String::from_utf8_lossy(&output.stdout);
         for word in ["Examples:", "Exit codes:"] {

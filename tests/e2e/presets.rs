@@ -26,7 +26,11 @@ const WIKIPEDIA: Feed<'_> = Feed {
 const BLUESKY: Feed<'_> = Feed {
     id: Id::Fields(&["/did", "/time_us"]),
     time: Some(("/time_us", Unit::Us)),
-    items: &["/commit/collection", "/commit/record/langs/*"],
+    items: &[
+        "/commit/collection",
+        "/commit/record/langs/*",
+        "/commit/record/facets/*/features/*/tag",
+    ],
 };
 const BITFLYER: Feed<'_> = Feed {
     id: Id::Payload,
@@ -105,16 +109,22 @@ fn edits_of_wikipedia_with_times_of_rfc_3339() {
 fn events_of_bluesky_with_times_in_microseconds() {
     let made = (0..600_u64).map(|at| {
         format!(
-            r#"{{"did":"did:plc:{}","time_us":{},"kind":"commit","commit":{{"collection":"app.bsky.feed.{}","record":{{"langs":["{}","en"]}}}}}}"#,
+            r#"{{"did":"did:plc:{}","time_us":{},"kind":"commit","commit":{{"collection":"app.bsky.feed.{}","record":{{"langs":["{}","en"],"facets":[{{"features":[{{"tag":"t{}"}}]}}]}}}}}}"#,
             at % 40,
             1_783_175_888_085_434 + at * 1_000_123,
             ["like", "post", "repost"][at as usize * 5 % 3],
             ["de", "pt", "ja"][at as usize % 3],
+            at % 4,
         )
     });
     let five_minutes = Some((300_000, 5_000));
-    let queries =
-        [("collections", 0, None), ("collections_5m", 0, five_minutes), ("languages", 1, None)];
+    let queries = [
+        ("hashtags", 2, None),
+        ("hashtags_10m", 2, Some((600_000, 5_000))),
+        ("collections", 0, None),
+        ("collections_5m", 0, five_minutes),
+        ("languages", 1, None),
+    ];
     let shared = "bluesky-jetstream-2026.jsonl.gz";
     assert_preset("bluesky.toml", shared, made.collect(), &BLUESKY, &queries);
 }

@@ -4,9 +4,10 @@
 //!   HTTP, Kafka), breaks it (`kill -9`), and leaves nothing behind, even if the test panics.
 //! - [`oracle`] computes the exact answer for a recording. It shares no code with the pipeline that it judges.
 //! - [`recording`] finds, makes and rewrites recordings; [`feed`] is a WebSocket server for messages that a recording
-//!   cannot hold; [`client`] is a client of the access-api.
+//!   cannot hold; [`public_feed`] speaks the protocols of public feeds; [`client`] is a client of the access-api.
 //! - [`otlp`] receives the traces that the tiers send.
 //! - [`browser`] drives a browser without a screen; [`path_proxy`] puts the pipeline below a path, as a gateway does.
+//! - [`mosquitto`] is an MQTT broker.
 //! - [`secured`] is a Kafka with certificates and passwords, which an [`authority`] issues; [`rights`] tries what a
 //!   principal is allowed there.
 //! - [`structure`] reads the workspace's own sources to find out which file imports which; [`page`] finds the commands in
@@ -23,12 +24,14 @@ pub mod broker;
 pub mod browser;
 pub mod client;
 pub mod feed;
+pub mod mosquitto;
 pub mod oracle;
 pub mod otlp;
 pub mod outcome;
 pub mod page;
 pub mod path_proxy;
 pub mod process;
+pub mod public_feed;
 pub mod recording;
 pub mod rights;
 pub mod sandbox;

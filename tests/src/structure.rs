@@ -62,8 +62,13 @@ const OUTSIDE: [(&str, &str); 15] = [
 
 /// The parts of the shared crate that a pure folder may use: those about events and results, and how a duration is
 /// written.
-const SHARED: [&str; 4] =
-    ["common::event", "common::result", "common::protocol", "common::config::duration"];
+const SHARED: [&str; 5] = [
+    "common::event",
+    "common::result",
+    "common::protocol",
+    "common::distinct",
+    "common::config::duration",
+];
 
 /// Macros that write to an output.
 const WRITING_MACROS: [&str; 4] = ["print", "println", "eprint", "eprintln"];

@@ -1,13 +1,12 @@
 //! Summaries of unbounded streams in bounded memory, each with an error that is known.
 
 mod counters;
-mod distinct;
 mod item;
 mod ranking;
 mod space_saving;
 
+pub use common::distinct::Distinct;
 pub use counters::{Counted, Counters};
-pub use distinct::Distinct;
 pub use item::Item;
 pub use space_saving::SpaceSaving;
 

@@ -71,6 +71,14 @@ pub(super) struct Reader {
     offset: u64,
 }
 
+/// The lines of `input`, unpacked if necessary, for a reader that needs each only once. `path` is shown in errors.
+///
+/// # Errors
+/// If it does not consist of lines.
+pub fn lines(input: File, path: &Path) -> Result<Box<dyn BufRead + Send>, Error> {
+    unpack::lines(input).map_err(|fault| fault.at(path, Path::new(""), 1))
+}
+
 impl Recording {
     /// Opens the file at `path`, or the standard input for `-`. If it has to be copied, the copy is made in the
     /// directory `scratch`. Does not wait for the writer of a pipe, so that errors of a pipe are returned by the

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::property::Property;
+use crate::presets::Preset;
 use crate::simulate::Pace;
 use crate::units;
 
@@ -26,6 +27,8 @@ Examples:
   millrace up --once --recording rsvps.jsonl.gz      the exact answer for a recording, as JSON lines
   xz -dc rsvps.xz | millrace up --recording -        a recording from a pipe
   millrace up --memory                               no Java, nothing kept
+  millrace up --preset bluesky                       a live feed; `millrace presets` lists them
+  millrace up --preset bluesky --once --for 30s      its counts after 30 s, as JSON lines
   millrace up --config feed.toml                     a feed, its events and queries from a file
   millrace up --brokers kafka:9092                   an existing Kafka
   millrace up --brokers kafka:9092 --topic orders --config orders.toml
@@ -52,6 +55,11 @@ pub struct Args {
     /// Read this TOML file: [event], [[query]], [source.NAME], [kafka], and sections of single tiers
     #[arg(long, value_name = "FILE", env = "MILLRACE_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
+
+    /// Run this preset: one of `millrace presets`, or a file of the same form such as `millrace discover --write`
+    /// makes
+    #[arg(long, value_name = "NAME|FILE", value_parser = Preset::find, conflicts_with_all = ["config", "topic"])]
+    pub preset: Option<Preset>,
 
     /// Use the in-memory broker: needs no Java, keeps nothing, 5 MiB a partition
     #[arg(long, conflicts_with = "brokers")]
@@ -90,7 +98,7 @@ pub struct Args {
     #[arg(long)]
     pub max: bool,
 
-    /// End the synthetic feed after this many events
+    /// End the synthetic feed after this many events; with --once and a feed elsewhere, stop after so many
     #[arg(long, value_name = "N", conflicts_with = "recording")]
     pub events: Option<u64>,
 
@@ -108,7 +116,7 @@ pub struct Args {
     pub port: Option<u16>,
 
     /// Where the data stays, so that the next `up` goes on where this one stopped
-    /// [default: $XDG_DATA_HOME/millrace; with --once or --memory a temporary directory on a disk]
+    /// [default: $XDG_DATA_HOME/millrace, below it presets/NAME for a preset; with --once or --memory a temporary directory on a disk]
     #[arg(long, value_name = "DIR", env = "MILLRACE_DATA_DIR", hide_env_values = true)]
     pub data_dir: Option<PathBuf>,
 
@@ -122,6 +130,16 @@ pub struct Args {
     #[arg(long)]
     pub once: bool,
 
+    /// With --once: stop collecting after this time, for example 30s
+    #[arg(long = "for", value_name = "DURATION", value_parser = units::duration, requires = "once",
+          conflicts_with = "recording")]
+    pub duration: Option<Duration>,
+
+    /// With --once: stop collecting when no event has come for this long after the first one, for example 5s
+    #[arg(long, value_name = "DURATION", value_parser = units::duration, requires = "once",
+          conflicts_with = "recording")]
+    pub idle: Option<Duration>,
+
     /// Give up if there is no answer after this time, for example 90s or 10m
     #[arg(long, value_name = "DURATION", env = "MILLRACE_TIMEOUT", hide_env_values = true,
           value_parser = units::duration, requires = "once")]
@@ -131,6 +149,17 @@ pub struct Args {
     /// [default: 2m; 15m for a Kafka that may have to be fetched first]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub start_timeout: Option<Duration>,
+}
+
+/// When collecting from a feed that does not end is stopped: by whatever comes first.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    /// After so many events.
+    pub events: Option<u64>,
+    /// After this time.
+    pub duration: Option<Duration>,
+    /// When no event has come for this long after the first one.
+    pub idle: Option<Duration>,
 }
 
 /// How long a step of the start may take.
@@ -159,9 +188,18 @@ impl Args {
         self.data_dir.is_some() || !(self.once || self.memory)
     }
 
-    /// Whether a flag asks for the feed that this program serves.
-    pub const fn wants_own_feed(&self) -> bool {
-        self.recording.is_some() || self.events.is_some()
+    /// Whether a flag asks for the feed that this program serves. `elsewhere` says that a feed is configured, of which `--events`
+    /// with `--once` takes so many.
+    pub const fn wants_own_feed(&self, elsewhere: bool) -> bool {
+        self.recording.is_some() || self.events.is_some() && !(self.once && elsewhere)
+    }
+
+    /// When `--once` stops collecting from a feed that does not end; `None` if the feed ends by itself.
+    pub fn limits(&self, elsewhere: bool) -> Option<Limits> {
+        let (events, duration, idle) = (self.events, self.duration, self.idle);
+        let limited = duration.is_some() || idle.is_some() || elsewhere && events.is_some();
+        let live = self.once && self.recording.is_none() && limited;
+        live.then_some(Limits { events, duration, idle })
     }
 
     /// How much a topic of the local Kafka keeps.

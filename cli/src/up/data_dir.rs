@@ -4,6 +4,7 @@
 //! DIR/lock         locked while an `up` uses the directory; contains its process id
 //! DIR/cluster      the id of the Kafka cluster that the message log belongs to
 //! DIR/stack        the name under which this stack's analyzer joins its consumer groups
+//! DIR/preset.toml  the preset that runs, if it is one of those in this program
 //! DIR/running.json the addresses of a running `up`, for `millrace status`
 //! DIR/kafka/       Kafka's data and its server.log
 //! DIR/kafka-files/ the files that start Kafka, written at every start
@@ -15,11 +16,20 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::disk;
+use crate::presets::Preset;
 
 /// What `up` makes in its directory, and `millrace reset` removes. The lock is last, so that it is held until the rest is
 /// removed.
-pub const CONTENTS: [&str; 7] =
-    ["kafka", "kafka-files", "collector", "cluster", "stack", "running.json", "lock"];
+pub const CONTENTS: [&str; 8] = [
+    "kafka",
+    "kafka-files",
+    "collector",
+    "cluster",
+    "stack",
+    "preset.toml",
+    "running.json",
+    "lock",
+];
 /// The beginning of the names of temporary directories.
 const TEMPORARY: &str = "millrace-up-";
 
@@ -80,15 +90,12 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// The user's directory: `asked`, or the default below XDG's data home.
+    /// A directory that stays, which is made if it is missing.
     ///
     /// # Errors
-    /// When there is no home directory, the directory cannot be written to, or another `up` uses it.
-    pub fn kept(asked: Option<&Path>) -> Result<Self, Error> {
-        let path = match asked {
-            Some(path) => path.to_owned(),
-            None => default_path().ok_or(Error::NoHome)?,
-        };
+    /// When the directory cannot be written to, or another `up` uses it.
+    pub fn kept(path: &Path) -> Result<Self, Error> {
+        let path = path.to_owned();
         std::fs::create_dir_all(&path).map_err(|source| unusable(&path, source))?;
         let path = path.canonicalize().map_err(|source| unusable(&path, source))?;
         let lock = lock(&path)?;
@@ -122,6 +129,16 @@ impl DataDir {
     /// The path of `name` in it.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Writes a file in it, and returns its path.
+    ///
+    /// # Errors
+    /// When the directory cannot be written to.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf, Error> {
+        let path = self.join(name);
+        std::fs::write(&path, text).map_err(|source| unusable(&self.path, source))?;
+        Ok(path)
     }
 
     /// Binds the directory to the Kafka cluster `id`, or checks that it is bound to this one.
@@ -219,6 +236,24 @@ fn sweep(root: &Path) {
     }
 }
 
+/// The data directory of `--data-dir`, of a preset, or the default one. Each preset has its own, because its events have a shape of
+/// their own; that of the default preset is the default one.
+///
+/// # Errors
+/// When there is no home directory.
+pub fn path(asked: Option<&Path>, preset: Option<&Preset>) -> Result<PathBuf, Error> {
+    if let Some(asked) = asked {
+        return Ok(asked.to_owned());
+    }
+    let default = default_path().ok_or(Error::NoHome)?;
+    Ok(match preset {
+        Some(preset) if preset.name != Preset::DEFAULT => {
+            default.join("presets").join(&preset.name)
+        }
+        Some(_) | None => default,
+    })
+}
+
 /// The default data directory.
 pub fn default_path() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -234,14 +269,14 @@ mod tests {
     fn only_one_up_uses_a_directory_at_a_time_and_the_second_is_told_which_process() {
         let place = tempfile::tempdir().unwrap();
         let dir = place.path().join("made/when/missing");
-        let first = DataDir::kept(Some(&dir)).unwrap();
+        let first = DataDir::kept(&dir).unwrap();
         for _ in 0..2 {
-            let error = DataDir::kept(Some(&dir)).unwrap_err();
+            let error = DataDir::kept(&dir).unwrap_err();
             let own = format!("process {}", std::process::id());
             assert!(error.to_string().contains(&own), "{error}");
         }
         drop(first);
-        DataDir::kept(Some(&dir)).unwrap();
+        DataDir::kept(&dir).unwrap();
     }
 
     #[test]
@@ -272,11 +307,11 @@ mod tests {
     #[test]
     fn a_directory_stays_with_its_cluster_and_keeps_its_stack_s_name() {
         let place = tempfile::tempdir().unwrap();
-        let dir = DataDir::kept(Some(place.path())).unwrap();
+        let dir = DataDir::kept(place.path()).unwrap();
         dir.bind("first").unwrap();
         let name = dir.stack().unwrap();
         drop(dir);
-        let dir = DataDir::kept(Some(place.path())).unwrap();
+        let dir = DataDir::kept(place.path()).unwrap();
         dir.bind("first").unwrap();
         let error = dir.bind("second").unwrap_err().to_string();
         assert!(

@@ -15,7 +15,7 @@ use crate::{client, exit, simulate};
 pub enum Error {
     /// `--once` would never end.
     #[error(
-        "--once needs a feed that ends: name a recording with --recording, or a number of events with --events"
+        "--once needs a feed that ends, or a limit: name a recording with --recording, or when to stop with --events, --for or --idle"
     )]
     Endless,
     /// The configuration file or a variable is not valid.

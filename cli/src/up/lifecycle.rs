@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 use super::console::Console;
 use super::feed::RunningFeed;
 use super::ledger::Ledger;
+use super::once::{self, Fed};
 use super::plan::{Plan, reachable};
 use super::probe;
 use super::process::{self, Spec, State, Supervised};
 use super::running::Running;
 use super::tiers::{Tier, Wiring};
-use super::{Error, cluster, kafka, once, ports, terminal};
+use super::{Error, cluster, kafka, ports, terminal};
 
 /// The most processes that there are: the broker and three tiers.
 pub const PROCESSES: usize = 4;
@@ -112,6 +113,7 @@ impl Stack {
         } else {
             None
         };
+        let collector = collecting.clone().zip(self.processes.last().map(Supervised::stopper));
         let collecting = async {
             if let Some(mut state) = collecting {
                 let ready = self.await_tier(Tier::Collector, &wiring, &mut state, deadline).await;
@@ -123,12 +125,20 @@ impl Stack {
             std::future::pending().await
         };
         let working = async {
-            match (ledger, &feed) {
-                (Some(ledger), Some(feed)) => {
-                    let page = reachable(plan.listen);
-                    once::answer(&plan.asked.analysis, page, ledger, feed, &self.console).await
+            let feed = feed.as_deref();
+            let fed = match (plan.limits, collector, feed) {
+                (Some(limits), Some((state, stop)), feed) => {
+                    Some(Fed::Limited { limits, state, stop, feed })
                 }
-                _ => terminal::show(reachable(plan.listen), feed.as_deref(), &self.console).await,
+                (_, _, Some(feed)) => Some(Fed::Served(feed)),
+                (_, _, None) => None,
+            };
+            match (ledger, fed) {
+                (Some(ledger), Some(fed)) => {
+                    let page = reachable(plan.listen);
+                    once::answer(&plan.asked.analysis, page, ledger, fed, &self.console).await
+                }
+                _ => terminal::show(reachable(plan.listen), feed, &self.console).await,
             }
         };
         tokio::select! {

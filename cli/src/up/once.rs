@@ -1,10 +1,12 @@
-//! `--once`: waits until the feed has ended and the results reflect all of it, then prints them.
+//! `--once`: waits until the feed has ended, or until collecting from it was stopped, and the results reflect all of it; then prints
+//! them.
 //!
-//! Three conditions must hold: the feed has sent its last line; each of its lines is in `raw-rsvps`
+//! Three conditions must hold: the feed has sent its last line (or the collector was stopped at a limit, and has delivered
+//! what it had); each of its lines is in `raw-rsvps`
 //! or among the dead letters ([`ledger`](super::ledger)); and the newest result of every query, as a client
 //! of the access-api gets it, covers all offsets of `raw-rsvps`. Crashes of processes meanwhile do not matter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,10 +20,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
+use super::args::Limits;
 use super::completion::covers;
 use super::console::Console;
 use super::feed::RunningFeed;
 use super::ledger::{Ledger, Written};
+use super::process::State;
 use super::tiers::Analysis;
 use crate::client::{self, Event};
 use crate::simulate::Progress;
@@ -56,7 +60,7 @@ pub async fn answer(
     analysis: &Analysis,
     listen: SocketAddr,
     ledger: Ledger,
-    feed: &RunningFeed,
+    fed: Fed<'_>,
     console: &Console,
 ) -> Result<(), Error> {
     let stop = CancellationToken::new();
@@ -64,7 +68,20 @@ pub async fn answer(
     let (expect, lines) = oneshot::channel();
     let (tell, written) = watch::channel(Written::default());
 
+    let feed = fed.feed();
+    let mut limit = written.clone();
     let feeding = async {
+        let feed = match fed {
+            Fed::Served(feed) => feed,
+            Fed::Limited { limits, state, stop, .. } => {
+                console.say(format!("stopped collecting: {}", reached(limits, &mut limit).await));
+                stop.cancel();
+                ended(state).await;
+                // It fails only when the ledger has ended with an error, which is reported there.
+                let _told = expect.send(HashMap::new());
+                return Ok(());
+            }
+        };
         feed.through().await?;
         let Progress { sent, left_out, .. } = feed.progress();
         console.say(format!("the feed has sent all its lines: {sent}"));
@@ -94,6 +111,69 @@ pub async fn answer(
     }
 }
 
+/// The feed of `--once`.
+pub enum Fed<'a> {
+    /// One that `up` serves, which ends.
+    Served(&'a RunningFeed),
+    /// One that does not end. The collector is stopped at a limit.
+    Limited {
+        /// When.
+        limits: Limits,
+        /// The collector's state.
+        state: watch::Receiver<State>,
+        /// Stops the collector.
+        stop: CancellationToken,
+        /// The feed, if `up` serves it.
+        feed: Option<&'a RunningFeed>,
+    },
+}
+
+impl<'a> Fed<'a> {
+    /// The feed that `up` serves.
+    const fn feed(&self) -> Option<&'a RunningFeed> {
+        match self {
+            Self::Served(feed) => Some(feed),
+            Self::Limited { feed, .. } => *feed,
+        }
+    }
+}
+
+/// Waits until a limit is reached. Returns which one, in words.
+async fn reached(limits: Limits, written: &mut watch::Receiver<Written>) -> String {
+    let time = async {
+        match limits.duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(time);
+    loop {
+        let Written { read, events, .. } = *written.borrow_and_update();
+        if limits.events.is_some_and(|most| events >= most) {
+            return format!("{events} events are in kafka (--events)");
+        }
+        let quiet = async {
+            match limits.idle.filter(|_| read > 0) {
+                Some(idle) => tokio::time::sleep(idle).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = &mut time => return "its time is over (--for)".to_owned(),
+            () = quiet => return "nothing came any more (--idle)".to_owned(),
+            changed = written.changed() => if changed.is_err() {
+                // The ledger has ended, and its error is reported by its own future.
+                std::future::pending::<()>().await;
+            },
+        }
+    }
+}
+
+/// Waits for the end of a process.
+async fn ended(mut state: watch::Receiver<State>) {
+    while state.changed().await.is_ok() {}
+}
+
 /// The answer, as far as it is known.
 struct Answer<'a> {
     queries: Vec<String>,
@@ -101,7 +181,7 @@ struct Answer<'a> {
     /// Why there is no connection to the access-api.
     lost: Option<client::Error>,
     written: watch::Receiver<Written>,
-    feed: &'a RunningFeed,
+    feed: Option<&'a RunningFeed>,
     console: &'a Console,
 }
 
@@ -119,7 +199,7 @@ impl<'a> Answer<'a> {
     fn new(
         analysis: &Analysis,
         written: watch::Receiver<Written>,
-        feed: &'a RunningFeed,
+        feed: Option<&'a RunningFeed>,
         console: &'a Console,
     ) -> Self {
         let queries = analysis.queries().map(str::to_owned).collect();
@@ -142,8 +222,7 @@ impl<'a> Answer<'a> {
                 _ = tick.tick() => {}
             }
             let movement = self.movement();
-            // A pipe may give nothing for as long as its writer likes.
-            let waits = self.feed.progress().waits;
+            let waits = self.waits();
             if movement != moved.0 || waits {
                 moved = (movement, Instant::now());
             } else if moved.1.elapsed() >= STALLED {
@@ -192,23 +271,32 @@ impl<'a> Answer<'a> {
 
     /// Checks that there was at least one event. A recording without any event is an error.
     async fn check_events(&self) -> Result<(), Error> {
-        let Some(recording) = self.feed.recorded() else { return Ok(()) };
+        let Some((feed, recording)) = self.feed.and_then(|feed| Some((feed, feed.recorded()?)))
+        else {
+            return Ok(());
+        };
         if self.written.borrow().events > 0 {
             return Ok(());
         }
         let recording = recording.to_owned();
-        Err(match self.feed.first_line().await? {
+        Err(match feed.first_line().await? {
             Some(first_line) => Error::NoEvents { recording, first_line },
             None => Error::NoLines { recording },
         })
     }
 
+    /// Whether nothing has to move: a pipe, or a feed elsewhere, may give nothing for as long as it likes.
+    fn waits(&self) -> bool {
+        let is_open = self.written.borrow().missing.is_none();
+        self.feed.map_or(is_open, |feed| feed.progress().waits)
+    }
+
     fn movement(&self) -> Movement {
         let written = self.written.borrow();
-        let progress = self.feed.progress();
+        let progress = self.feed.map(RunningFeed::progress);
         Movement {
-            sent: progress.sent,
-            read_again: progress.read_again,
+            sent: progress.map_or(0, |progress| progress.sent),
+            read_again: progress.map_or(0, |progress| progress.read_again),
             read: written.read,
             missing: written.missing,
             reflected: self.results.values().map(|result| result.version).sum(),
@@ -220,7 +308,11 @@ impl<'a> Answer<'a> {
         let written = self.written.borrow();
         match (written.missing, &written.raw) {
             (None, _) => {
-                let progress = self.feed.progress();
+                let read = written.read;
+                let Some(feed) = self.feed else {
+                    return format!("the feed: {read} messages are in kafka");
+                };
+                let progress = feed.progress();
                 let of = progress.total.map_or_else(String::new, |total| format!(" of {total}"));
                 let Progress { sent, clients, read_again, waits, .. } = progress;
                 let now = match (waits, progress.exhausted()) {
@@ -230,7 +322,6 @@ impl<'a> Answer<'a> {
                     (false, true) => format!("; {read_again} lines read again to compare them"),
                     (false, false) => String::new(),
                 };
-                let read = written.read;
                 format!(
                     "the feed: {sent}{of} lines sent to {clients} client(s), {read} in kafka{now}"
                 )
@@ -256,7 +347,7 @@ impl<'a> Answer<'a> {
             received: published + dead,
             published,
             duplicates: self.results.values().map(|result| result.duplicates).max().unwrap_or(0),
-            left_out: self.feed.progress().left_out,
+            left_out: self.feed.map_or(0, |feed| feed.progress().left_out),
             dead_letters: &written.dead_letters,
         };
         serde_json::to_writer(&mut out, &LastLine { summary })?;

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use common::kafka::{Kafka, Topics};
 use tokio::time::timeout;
 
-use super::args::{Args, DEFAULT_PORT};
+use super::args::{Args, DEFAULT_PORT, Limits};
 use super::cluster::Cluster;
-use super::data_dir::DataDir;
+use super::data_dir::{self, DataDir};
 use super::feed::RunningFeed;
 use super::settings::Settings;
 use super::tiers::{Asked, OwnFeed, Tier, Tiers, Wiring};
 use super::{Error, ports};
+use crate::presets::{Place, Preset};
 use crate::simulate::{Feed, SyntheticOptions};
 use crate::verbosity::Verbosity;
 
@@ -20,6 +21,10 @@ use crate::verbosity::Verbosity;
 pub struct Plan {
     /// The flags.
     pub args: Args,
+    /// When `--once` stops collecting; `None` if the feed ends by itself.
+    pub limits: Option<Limits>,
+    /// The flag that sets the topics; `None` if they are the configured ones.
+    own_topics: Option<&'static str>,
     /// How much is logged.
     pub verbosity: Verbosity,
     /// The feed that this program serves; `None` if the events come from elsewhere.
@@ -45,27 +50,43 @@ impl Plan {
     ///
     /// # Errors
     /// When one of them is not valid, or the machine lacks something.
-    pub async fn new(args: Args, verbosity: Verbosity) -> Result<Self, Error> {
+    pub async fn new(mut args: Args, verbosity: Verbosity) -> Result<Self, Error> {
+        let mut dir = None;
+        match args.preset.clone() {
+            None => {}
+            Some(Preset { place: Place::File(path), recording, .. }) => {
+                args.config = Some(path);
+                args.recording = args.recording.or(recording);
+            }
+            // The tiers read it, so that it has to be a file.
+            Some(Preset { place: Place::BuiltIn(text), .. }) => {
+                let made = directory(&args)?;
+                args.config = Some(made.write("preset.toml", text)?);
+                dir = Some(made);
+            }
+        }
         let settings = Settings::read(args.config.as_deref())?;
         let of_file = settings.brokers().map(str::to_owned);
         let brokers = if args.memory { None } else { args.brokers.clone().or(of_file) };
         if args.topic.is_some() && brokers.is_none() {
             return Err(Error::TopicWithoutBrokers);
         }
-        if args.once && !args.wants_own_feed() {
+        let elsewhere = settings.names_feed();
+        let limits = args.limits(elsewhere);
+        if args.once && limits.is_none() && !args.wants_own_feed(elsewhere) {
             return Err(Error::Endless);
         }
         args.pace().check()?;
-        let dir = if args.keeps_data() {
-            DataDir::kept(args.data_dir.as_deref())?
-        } else {
-            DataDir::temporary()?
+        let dir = match dir {
+            Some(dir) => dir,
+            None => directory(&args)?,
         };
         let mut kafka = settings.kafka(&args.properties)?;
-        if let Some(topic) = &args.topic {
-            kafka.topics = topics_of(topic);
+        let own_topics = own_topics(&args, &settings, brokers.is_some());
+        if let Some((raw, _)) = &own_topics {
+            kafka.topics = topics_of(raw);
         }
-        let elsewhere = args.topic.is_some() || !args.wants_own_feed() && settings.names_feed();
+        let elsewhere = args.topic.is_some() || elsewhere && !args.wants_own_feed(elsewhere);
         let feed =
             if elsewhere { None } else { Some(feed(args.clone(), dir.path().to_owned()).await?) };
         let tiers = Tiers::find()?;
@@ -81,6 +102,8 @@ impl Plan {
         let admin = admin(&settings, &asked)?;
         Ok(Self {
             args,
+            limits,
+            own_topics: own_topics.map(|(_, by)| by),
             verbosity,
             feed,
             tiers,
@@ -160,7 +183,8 @@ impl Plan {
             settings: &self.settings,
             kafka,
             brokers_by,
-            own_topics: args.topic.is_some(),
+            own_topics: self.own_topics,
+            collects: args.topic.is_none(),
             properties: &args.properties,
             feed,
             listen: self.listen,
@@ -171,6 +195,26 @@ impl Plan {
             log_filter: self.verbosity.of_tiers(),
         })
     }
+}
+
+/// The data directory, which is locked.
+fn directory(args: &Args) -> Result<DataDir, Error> {
+    if !args.keeps_data() {
+        return Ok(DataDir::temporary()?);
+    }
+    let path = data_dir::path(args.data_dir.as_deref(), args.preset.as_ref())?;
+    Ok(DataDir::kept(&path)?)
+}
+
+/// The raw topic, if it is not the configured one, and the flag that sets it. In a Kafka that is shared each preset has topics of
+/// its own, because its events have a shape of their own.
+fn own_topics(args: &Args, settings: &Settings, shared: bool) -> Option<(String, &'static str)> {
+    if let Some(topic) = &args.topic {
+        return Some((topic.clone(), "--topic"));
+    }
+    let preset = args.preset.as_ref().filter(|preset| shared && preset.name != Preset::DEFAULT)?;
+    let configured = settings.origin(Tier::Collector.name(), "kafka.topics").is_some();
+    (!configured).then(|| (preset.name.clone(), "--preset"))
 }
 
 /// An existing topic gets further topics of its own, named like the default ones.

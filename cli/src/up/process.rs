@@ -148,6 +148,12 @@ impl Supervised {
         self.state.clone()
     }
 
+    /// A token; cancelling it stops the process as [`stop`](Self::stop) does. Its state has no sender any more when it
+    /// has ended.
+    pub fn stopper(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Stops it: SIGTERM, the grace period, SIGKILL.
     pub async fn stop(self, console: &Console) {
         if !self.task.is_finished() {

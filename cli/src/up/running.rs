@@ -33,7 +33,7 @@ impl Running {
     /// # Errors
     /// When the file cannot be written; only `millrace status` needs it.
     pub fn write(dir: &DataDir, wiring: &Wiring<'_>) -> std::io::Result<Self> {
-        let collects = |tier: &Tier| *tier != Tier::Collector || !wiring.own_topics;
+        let collects = |tier: &Tier| *tier != Tier::Collector || wiring.collects;
         let admin = Tier::ALL.into_iter().filter(collects);
         let admin = admin.map(|tier| (tier.name().to_owned(), reachable(tier.of(&wiring.admin))));
         let addresses = Addresses {

@@ -107,19 +107,33 @@ impl Settings {
         }
     }
 
-    /// Whether the address of a feed is configured. Then `up` serves no feed of its own.
+    /// Whether a source is configured that is not the feed of `up`: by an address, where it is or where it is sent to, or by
+    /// a kind that `up` does not serve. Then `up` serves no feed of its own.
     pub fn names_feed(&self) -> bool {
-        let variable =
-            |name: &String| name.starts_with("COLLECTOR__SOURCE__") && name.ends_with("URL");
-        self.environment.keys().any(variable)
-            || self.origin("collector", &self.source_key("url")).is_some()
+        let variables = self.environment.iter().filter_map(|(name, value)| {
+            let (_, key) = name.strip_prefix("COLLECTOR__SOURCE__")?.rsplit_once("__")?;
+            Some((key.to_lowercase(), value.as_str()))
+        });
+        let keys = self.sources().flat_map(|(_, section)| section);
+        let keys = keys.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default()));
+        variables.chain(keys).any(|(key, value)| match key.as_str() {
+            "url" | "listen" => true,
+            "kind" => value != "websocket",
+            _ => false,
+        })
     }
 
     /// The name of the source in the file: `[source.NAME]`.
     fn source(&self) -> Option<&str> {
+        self.sources().next().map(|(name, _)| name.as_str())
+    }
+
+    /// The sources in the file, those of the collector's own section first.
+    fn sources(&self) -> impl Iterator<Item = (&String, &toml::Table)> {
         let own = self.table.get("collector").and_then(|section| section.get("source"));
-        let sources = own.or_else(|| self.table.get("source"))?.as_table()?;
-        sources.iter().find(|(_, value)| value.is_table()).map(|(name, _)| name.as_str())
+        let sources = own.into_iter().chain(self.table.get("source"));
+        let sections = sources.filter_map(toml::Value::as_table).flatten();
+        sections.filter_map(|(name, section)| Some((name, section.as_table()?)))
     }
 }
 
@@ -168,6 +182,16 @@ mod tests {
         assert!(!shaped.names_feed());
         assert_eq!(shaped.source_key("url"), "source.wiki.url");
         assert!(settings("", &[("COLLECTOR__SOURCE__WIKI__URL", "ws://feed/")]).names_feed());
+        assert!(
+            settings("[source.orders]\nkind = 'http_push'\nlisten = '127.0.0.1:8910'", &[])
+                .names_feed()
+        );
+        for kind in ["http_push", "udp", "sse"] {
+            let text = format!("[source.orders]\nkind = '{kind}'");
+            assert!(settings(&text, &[]).names_feed(), "{kind}, also without its address");
+            assert!(settings("", &[("COLLECTOR__SOURCE__ORDERS__KIND", kind)]).names_feed());
+        }
+        assert!(!settings("[source.rsvps]\nkind = 'websocket'", &[]).names_feed());
         assert!(!settings("", &[("COLLECTOR__KAFKA__BROKERS", "a:1")]).names_feed());
     }
 }

@@ -17,7 +17,8 @@ pub struct Taken {
 
 #[derive(Debug, Clone, Deserialize)]
 struct Limit {
-    max_message_bytes: usize,
+    /// A source that is sent to has none.
+    max_message_bytes: Option<usize>,
 }
 
 impl Taken {
@@ -28,7 +29,7 @@ impl Taken {
 
     /// Adapts the feed: to the collector's longest message, and to the place of the event time.
     pub fn fit(self, feed: Feed) -> Feed {
-        let longest = self.source.values().map(|limit| limit.max_message_bytes).min();
+        let longest = self.source.values().filter_map(|limit| limit.max_message_bytes).min();
         feed.event(self.event).max_message_bytes(longest.unwrap_or(usize::MAX))
     }
 }
@@ -43,5 +44,8 @@ mod tests {
         let dump = "[source.rsvps]\nurl = \"ws://x\"\nmax_message_bytes = 7\n[log]\npath = \"x\"\n";
         let feed = Feed::synthetic(SyntheticOptions::default()).unwrap();
         assert_eq!(Taken::parse(dump).unwrap().fit(feed).longest_message(), 7);
+        let sent_to = "[source.orders]\nkind = \"http_push\"\n";
+        let feed = Feed::synthetic(SyntheticOptions::default()).unwrap();
+        assert_eq!(Taken::parse(sent_to).unwrap().fit(feed).longest_message(), usize::MAX);
     }
 }

@@ -56,8 +56,10 @@ pub struct Wiring<'a> {
     pub kafka: Kafka,
     /// What sets the address of Kafka, in words.
     pub brokers_by: &'static str,
-    /// Whether the topics are those of `--topic` instead of the configured ones.
-    pub own_topics: bool,
+    /// The flag that sets the topics; `None` if they are the configured ones.
+    pub own_topics: Option<&'static str>,
+    /// Whether there is a collector.
+    pub collects: bool,
     /// Properties of Kafka clients that were given with `-X`.
     pub properties: &'a [Property],
     /// The feed that `up` serves itself.
@@ -339,7 +341,7 @@ impl Wiring<'_> {
         };
         say("kafka.brokers", self.kafka.brokers.clone().into(), self.brokers_by);
         say("service.admin", tier.of(&self.admin).to_string().into(), "");
-        if self.own_topics {
+        if let Some(by) = self.own_topics {
             let topics = &self.kafka.topics;
             for (key, name) in [
                 ("kafka.topics.raw", &topics.raw),
@@ -348,7 +350,7 @@ impl Wiring<'_> {
                 ("kafka.topics.state", &topics.state),
                 ("kafka.topics.results", &topics.results),
             ] {
-                say(key, name.into(), "--topic");
+                say(key, name.into(), by);
             }
         }
         if !self.properties.is_empty() {

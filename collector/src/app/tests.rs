@@ -10,7 +10,7 @@ use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
-use crate::config::Source as Section;
+use crate::config::Websocket as Section;
 
 /// The value of a counter or gauge with one label value or none.
 fn value(registry: &Registry, name: &str, label: Option<&str>) -> u64 {
@@ -21,6 +21,13 @@ fn value(registry: &Registry, name: &str, label: Option<&str>) -> u64 {
     };
     let metric = family.get_metric().iter().find(wanted).unwrap();
     (metric.get_counter().get_value() + metric.get_gauge().get_value()) as u64
+}
+
+fn section(listener: &TcpListener) -> Section {
+    let mut section = Section::rsvps();
+    section.connect.url = format!("ws://{}/2/rsvps", listener.local_addr().unwrap()).into();
+    section.connect.reconnect_base_ms = 1;
+    section
 }
 
 /// A collector in this process, following the feed that `listener` accepts for.
@@ -47,12 +54,7 @@ fn run_with(
 ) -> Sandbox {
     let mut config = Config::default();
     config.kafka.brokers = cluster.bootstrap_servers();
-    let source = Section {
-        url: format!("ws://{}/2/rsvps", listener.local_addr().unwrap()).into(),
-        reconnect_base_ms: 1,
-        ..Section::rsvps()
-    };
-    config.source.insert("rsvps", source);
+    config.source.insert("rsvps", section(listener));
     config.log.path = log.path().to_owned();
     change(&mut config);
     config.validate().unwrap();
@@ -180,8 +182,7 @@ async fn two_sources_have_a_connection_a_cursor_and_metrics_each() {
     );
     let log = TempDir::new().unwrap();
     let collector = run_with(&a, &cluster, &log, |config| {
-        let url = format!("ws://{}/2/rsvps", b.local_addr().unwrap()).into();
-        config.source.insert("second", Section { url, reconnect_base_ms: 1, ..Section::rsvps() });
+        config.source.insert("second", section(&b));
     });
     let mut feeds = Vec::new();
     let connects = |source| {

@@ -1,16 +1,39 @@
-//! Where events come from: the sections `[source.NAME]`.
+//! Where events come from: the sections `[source.NAME]`. Each kind of source has keys of its own.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fmt;
 use std::time::Duration;
 
-use common::config::duration;
-use common::kafka::Kafka;
-use common::secret::{Secret, SecretUrl};
+use common::kafka::Kafka as Cluster;
+use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use url::Url;
 
-use super::framing::Framing;
+use keys::Keys;
+
+mod connect;
+mod file;
+mod http_push;
+mod http_stream;
+mod kafka;
+mod keys;
+mod long_poll;
+mod mqtt;
+mod resume;
+mod sse;
+mod udp;
+mod websocket;
+
+pub use connect::{Connect, Transport};
+pub use file::File;
+pub use http_push::HttpPush;
+pub use http_stream::HttpStream;
+pub use kafka::{Kafka, Start};
+pub use long_poll::LongPoll;
+pub use mqtt::{Mqtt, MqttVersion};
+pub use resume::Resume;
+pub use sse::Sse;
+pub use udp::Udp;
+pub use websocket::{FirstMessages, Websocket};
 
 /// The sources by their names. If the configuration names none there is one, `rsvps`, which expects Meetup's
 /// feed on this machine.
@@ -18,116 +41,37 @@ use super::framing::Framing;
 #[serde(transparent)]
 pub struct Sources(BTreeMap<String, Source>);
 
-/// One source. Section `source.NAME`.
+/// One source. Section `source.NAME`, whose key `kind` says which of these it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Source {
+    /// A WebSocket server that sends messages. Also if the section does not say its kind.
+    Websocket(Websocket),
+    /// An HTTP server that answers one request without end.
+    HttpStream(HttpStream),
+    /// An HTTP server that sends server-sent events.
+    Sse(Sse),
+    /// An HTTP server that is asked again and again.
+    LongPoll(LongPoll),
+    /// A file, or a pipe.
+    File(File),
+    /// Topics of a Kafka.
+    Kafka(Kafka),
+    /// Topics of an MQTT broker.
+    Mqtt(Mqtt),
+    /// A server to which events are sent.
+    HttpPush(HttpPush),
+    /// A socket to which datagrams are sent.
+    Udp(Udp),
+}
+
+/// The keys that all kinds have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Source {
-    /// The protocol that it speaks.
-    pub kind: Kind,
-    /// Its address, `ws://` or `wss://`. User info in it is sent as basic authentication.
-    pub url: SecretUrl,
-    /// Which feed it gives: any text, or empty for the host, port and path of `url`. A resume cursor that was kept
-    /// for another feed is not used.
-    pub feed: String,
-    /// How it is asked for the messages that were missed during an interruption.
-    pub resume: Resume,
-    /// How many messages a frame holds.
-    pub framing: Framing,
-    /// Headers of the request that connects.
-    pub headers: BTreeMap<String, Secret>,
-    /// A file of further headers, one `Name: value` a line, read at every connect; empty for none.
-    pub headers_from_file: PathBuf,
-    /// What is sent first on every connection, such as a subscription.
-    pub first_message: FirstMessages,
-    /// If the feed sends no message for this long, the collector is not ready and reconnects. Absent for a feed
-    /// that may be silent for any time.
-    #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
-    pub silence_timeout: Option<Duration>,
-    /// A file of PEM certificates to trust instead of the public authorities; empty to trust those.
-    pub ca_file: PathBuf,
-    /// How long connecting may take, handshakes and redirects included, in milliseconds.
-    pub connect_timeout_ms: u64,
-    /// How long the feed may send nothing before it is sent a ping, in milliseconds.
-    pub ping_interval_ms: u64,
-    /// How long the feed may then send nothing before the connection is given up, in milliseconds.
-    pub ping_timeout_ms: u64,
-    /// The upper bound of the first random wait before a reconnect, in milliseconds. It doubles each time.
-    pub reconnect_base_ms: u64,
-    /// The largest such bound, in milliseconds.
-    pub reconnect_cap_ms: u64,
-    /// The largest message that is read whole, in bytes. Only the first bytes of a larger one are kept, as a dead
-    /// letter.
-    pub max_message_bytes: usize,
+pub struct Common {
     /// The largest message that can be an event, in bytes; a larger one is a dead letter.
     pub max_event_bytes: usize,
 }
-
-/// The kind of a source.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// A WebSocket server that sends messages.
-    #[default]
-    Websocket,
-}
-
-/// How a feed is asked for the messages that were missed during an interruption.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "WrittenResume", into = "WrittenResume")]
-pub enum Resume {
-    /// The feed cannot be asked: every interruption is a gap.
-    #[default]
-    None,
-    /// By a query parameter of the address with this name. Its value is the event time to begin with, in
-    /// milliseconds since 1970.
-    Query(String),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum WrittenResume {
-    Word(String),
-    Query(ByQuery),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ByQuery {
-    query: String,
-    from: From,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum From {
-    Time,
-}
-
-/// Texts that are sent in this order. They may hold a token, and are not shown.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "OneOrMore")]
-pub struct FirstMessages(pub Vec<Secret>);
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMore {
-    One(Secret),
-    More(Vec<Secret>),
-}
-
-/// The largest message that still fits into a record of the dead-letter topic, headers included.
-const MAX_MESSAGE_BYTES: usize = Kafka::MAX_RECORD_BYTES - (1 << 20);
-
-/// Headers that the handshake sets itself.
-const OWN_HEADERS: [&str; 7] = [
-    "host",
-    "connection",
-    "upgrade",
-    "sec-websocket-key",
-    "sec-websocket-version",
-    "sec-websocket-accept",
-    "sec-websocket-extensions",
-];
 
 // === impl Sources ===
 
@@ -138,12 +82,13 @@ impl Sources {
     }
 
     /// Adds a source, or replaces the one of this name.
-    pub fn insert(&mut self, name: &str, source: Source) {
-        self.0.insert(name.to_owned(), source);
+    pub fn insert(&mut self, name: &str, source: impl Into<Source>) {
+        self.0.insert(name.to_owned(), source.into());
     }
 
     /// What is wrong, one line for each fault, which begins with the key.
-    pub(super) fn problems(&self) -> Vec<String> {
+    /// `own` is where events are published to.
+    pub(super) fn problems(&self, own: &Cluster) -> Vec<String> {
         let mut problems = Vec::new();
         if self.0.is_empty() {
             problems.push("source: write a section [source.NAME] with its url".to_owned());
@@ -154,8 +99,17 @@ impl Sources {
             if name.is_empty() || !name.bytes().all(plain) {
                 problems.push(format!("source.{name}: a source's name has only a–z, 0–9 and _"));
             }
-            problems.extend(
-                source.problems().into_iter().map(|problem| format!("source.{name}.{problem}")),
+            let loops = match source {
+                Source::Kafka(kafka) => kafka.loop_problem(own),
+                _ => None,
+            };
+            let found = source.problems().into_iter().chain(loops);
+            problems.extend(found.map(|problem| format!("source.{name}.{problem}")));
+        }
+        let of_stdin = |source: &&Source| matches!(source, Source::File(file) if file.is_stdin());
+        if self.0.values().filter(of_stdin).count() > 1 {
+            problems.push(
+                "source: only one source can read the standard input, path = \"-\"".to_owned(),
             );
         }
         problems
@@ -165,214 +119,145 @@ impl Sources {
 /// Without any section there is the default source.
 impl<'de> Deserialize<'de> for Sources {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut sources = BTreeMap::<String, Source>::deserialize(deserializer)?;
+        let mut sources = deserializer.deserialize_map(Sections)?;
         if sources.is_empty() {
-            sources.insert("rsvps".to_owned(), Source::rsvps());
+            sources.insert("rsvps".to_owned(), Websocket::rsvps().into());
         }
         Ok(Self(sources))
+    }
+}
+
+/// Reads the sections one by one, so that an error is told at the line of its section.
+struct Sections;
+
+/// Reads the section of this name.
+struct Section<'a>(&'a str);
+
+impl<'de> Visitor<'de> for Sections {
+    type Value = BTreeMap<String, Source>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a section for each source, [source.NAME]")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut sources = BTreeMap::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let source = map.next_value_seed(Section(&name))?;
+            sources.insert(name, source);
+        }
+        Ok(sources)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Section<'_> {
+    type Value = Source;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Source, D::Error> {
+        let section = toml::Table::deserialize(deserializer)?;
+        Source::read(section).map_err(|why| D::Error::custom(format!("source.{}{why}", self.0)))
     }
 }
 
 // === impl Source ===
 
 impl Source {
-    /// Meetup's feed as `millrace simulate` serves it on this machine.
-    pub fn rsvps() -> Self {
-        Self {
-            url: "ws://127.0.0.1:8900/2/rsvps".into(),
-            resume: Resume::Query("since_mtime".to_owned()),
-            ..Self::default()
+    /// The keys that all kinds have.
+    pub const fn common(&self) -> &Common {
+        match self {
+            Self::Websocket(source) => &source.common,
+            Self::HttpStream(source) => &source.common,
+            Self::Sse(source) => &source.common,
+            Self::LongPoll(source) => &source.common,
+            Self::File(source) => &source.common,
+            Self::Kafka(source) => &source.common,
+            Self::Mqtt(source) => &source.common,
+            Self::HttpPush(source) => &source.common,
+            Self::Udp(source) => &source.common,
         }
     }
 
-    /// Which feed its stored cursor belongs to. The text also depends on the way to resume, because a cursor is
-    /// an event time for one way and the time of the last message for the other. It holds no secret: user info and
-    /// query of the address are left out.
+    /// Which feed its stored cursor belongs to. It holds no secret.
     pub fn cursor_of(&self) -> String {
-        let feed = match self.address() {
-            Ok(url) if self.feed.is_empty() => {
-                let port = url.port_or_known_default().unwrap_or_default();
-                format!("{}:{port}{}", url.host_str().unwrap_or_default(), url.path())
-            }
-            Ok(_) | Err(_) => self.feed.clone(),
+        match self {
+            Self::Websocket(source) => source.connect.cursor_of(&source.resume),
+            Self::HttpStream(source) => source.connect.cursor_of(&source.resume),
+            Self::Sse(source) => source.connect.cursor_of(&source.resume),
+            Self::LongPoll(source) => source.connect.cursor_of(&source.resume),
+            Self::File(source) => format!("file {}", source.path.display()),
+            Self::Mqtt(source) => source.connect.cursor_of(&source.resume()),
+            // They are not asked for anything, or the group has their positions, so that they have no cursor.
+            Self::Kafka(_) | Self::HttpPush(_) | Self::Udp(_) => String::new(),
+        }
+    }
+
+    /// Reads a section. The error goes on after `source.NAME`.
+    fn read(mut section: toml::Table) -> Result<Self, String> {
+        let kind = match section.remove("kind") {
+            None => "websocket".to_owned(),
+            Some(toml::Value::String(kind)) => kind,
+            Some(other) => return Err(format!(".kind: is {other}; write a text")),
         };
-        match self.resume {
-            Resume::None => format!("{feed} received"),
-            Resume::Query(_) => feed,
-        }
-    }
-
-    /// Checks the name of a configured header.
-    ///
-    /// # Errors
-    /// A message for the user, when the handshake sets this header itself, or when user info in the address does.
-    pub fn may_set(&self, name: &str) -> Result<(), String> {
-        let lower = name.to_lowercase();
-        if OWN_HEADERS.contains(&lower.as_str()) {
-            return Err("the handshake sets it itself; remove it".to_owned());
-        }
-        let has_user = |url: Url| !url.username().is_empty() || url.password().is_some();
-        if lower == "authorization" && self.address().is_ok_and(has_user) {
-            return Err("url has user info, which is sent as the same header; keep one".to_owned());
-        }
-        Ok(())
-    }
-
-    /// Its address, checked.
-    ///
-    /// # Errors
-    /// A message for the user, in which the secrets of the address are masked.
-    pub fn address(&self) -> Result<Url, String> {
-        let wanted = "write ws://host:port/path or wss://host/path";
-        let written = self.url.reveal();
-        if written.is_empty() {
-            return Err(format!("must be set; {wanted}"));
-        }
-        // `Url` would remove these silently, and the address might not be the one that was meant.
-        if written.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(format!("{} contains white space; {wanted}", self.url));
-        }
-        let url = Url::parse(written).map_err(|why| format!("{}: {why}; {wanted}", self.url))?;
-        if !matches!(url.scheme(), "ws" | "wss") || url.host_str().is_none_or(str::is_empty) {
-            return Err(format!("{} is not a WebSocket address; {wanted}", self.url));
-        }
-        if url.fragment().is_some() {
-            return Err(format!(
-                "{}: remove what follows #, which is never sent to a server",
-                self.url
-            ));
-        }
-        Ok(url)
+        let mut keys = Keys::of(section);
+        let source = match kind.as_str() {
+            "websocket" => Self::Websocket(Websocket::read(&mut keys)?),
+            "http_stream" => Self::HttpStream(HttpStream::read(&mut keys)?),
+            "sse" => Self::Sse(Sse::read(&mut keys)?),
+            "long_poll" => Self::LongPoll(LongPoll::read(&mut keys)?),
+            "file" => Self::File(File::read(&mut keys)?),
+            "kafka" => Self::Kafka(Kafka::read(&mut keys)?),
+            "mqtt" => Self::Mqtt(Mqtt::read(&mut keys)?),
+            "http_push" => Self::HttpPush(HttpPush::read(&mut keys)?),
+            "udp" => Self::Udp(Udp::read(&mut keys)?),
+            _ => {
+                return Err(format!(
+                    ".kind: there is no kind \"{kind}\"; write websocket, http_stream, sse, long_poll, file, kafka, mqtt, http_push or udp"
+                ));
+            }
+        };
+        keys.end(&kind)?;
+        Ok(source)
     }
 
     fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if let Err(why) = self.address() {
-            problems.push(format!("url: {why}"));
+        match self {
+            Self::Websocket(source) => source.problems(),
+            Self::HttpStream(source) => source.problems(),
+            Self::Sse(source) => source.problems(),
+            Self::LongPoll(source) => source.problems(),
+            Self::File(source) => source.problems(),
+            Self::Kafka(source) => source.problems(),
+            Self::Mqtt(source) => source.problems(),
+            Self::HttpPush(source) => source.problems(),
+            Self::Udp(source) => source.problems(),
         }
-        for (name, value) in &self.headers {
-            if let Err(why) = self.may_set(name) {
-                problems.push(format!("headers.{name}: {why}"));
-            }
-            if http::HeaderName::try_from(name).is_err()
-                || http::HeaderValue::try_from(value.reveal()).is_err()
-            {
-                problems
-                    .push(format!("headers.{name}: the name or the value is not valid in HTTP"));
-            }
-        }
-        let positive = [
-            ("connect_timeout_ms", self.connect_timeout_ms),
-            ("ping_interval_ms", self.ping_interval_ms),
-            ("ping_timeout_ms", self.ping_timeout_ms),
-            ("reconnect_base_ms", self.reconnect_base_ms),
-            ("max_event_bytes", self.max_event_bytes as u64),
-        ];
-        for (key, _) in positive.into_iter().filter(|(_, value)| *value == 0) {
-            problems.push(format!("{key}: must be more than 0"));
-        }
-        if self.silence_timeout == Some(Duration::ZERO) {
-            problems.push(
-                "silence_timeout: must be more than 0; remove it for a feed that may be quiet"
-                    .to_owned(),
-            );
-        }
-        if matches!(&self.resume, Resume::Query(name) if name.is_empty()) {
-            problems.push("resume.query: must name the parameter, such as since".to_owned());
-        }
-        if self.reconnect_cap_ms < self.reconnect_base_ms {
-            problems.push("reconnect_cap_ms: must be at least reconnect_base_ms".to_owned());
-        }
-        if !(self.max_event_bytes..=MAX_MESSAGE_BYTES).contains(&self.max_message_bytes) {
-            problems.push(format!(
-                "max_message_bytes: is {}; must be from max_event_bytes ({}) to {MAX_MESSAGE_BYTES}, \
-                 which a dead letter can hold",
-                self.max_message_bytes, self.max_event_bytes
-            ));
-        }
-        problems
     }
 }
 
-impl Default for Source {
+impl From<Websocket> for Source {
+    fn from(source: Websocket) -> Self {
+        Self::Websocket(source)
+    }
+}
+
+impl Default for Common {
     fn default() -> Self {
-        Self {
-            kind: Kind::default(),
-            url: SecretUrl::default(),
-            feed: String::new(),
-            resume: Resume::default(),
-            framing: Framing::default(),
-            headers: BTreeMap::new(),
-            headers_from_file: PathBuf::new(),
-            first_message: FirstMessages::default(),
-            silence_timeout: None,
-            ca_file: PathBuf::new(),
-            connect_timeout_ms: 10_000,
-            ping_interval_ms: 10_000,
-            ping_timeout_ms: 5_000,
-            reconnect_base_ms: 200,
-            reconnect_cap_ms: 10_000,
-            max_message_bytes: 20 << 20,
-            // Together with its key and headers, such a record is within Kafka's default limit.
-            max_event_bytes: 1_000_000,
-        }
+        // Together with its key and headers, such a record is within Kafka's default limit.
+        Self { max_event_bytes: 1_000_000 }
     }
 }
 
-// === impl Resume ===
-
-impl TryFrom<WrittenResume> for Resume {
-    type Error = String;
-
-    fn try_from(written: WrittenResume) -> Result<Self, String> {
-        match written {
-            WrittenResume::Query(ByQuery { query, from: From::Time }) => Ok(Self::Query(query)),
-            WrittenResume::Word(word) if word == "none" => Ok(Self::None),
-            WrittenResume::Word(word) => Err(format!(
-                "'{word}': write \"none\" or {{ query = \"PARAMETER\", from = \"time\" }}"
-            )),
-        }
-    }
+/// The line about an `idle_timeout` that cannot be.
+fn idle_problem(idle_timeout: Option<Duration>) -> Option<String> {
+    (idle_timeout == Some(Duration::ZERO)).then(|| {
+        "idle_timeout: must be more than 0; remove it for a feed that may be quiet".to_owned()
+    })
 }
 
-impl std::convert::From<Resume> for WrittenResume {
-    fn from(resume: Resume) -> Self {
-        match resume {
-            Resume::None => Self::Word("none".to_owned()),
-            Resume::Query(query) => Self::Query(ByQuery { query, from: From::Time }),
-        }
-    }
-}
-
-// === impl FirstMessages ===
-
-impl std::convert::From<OneOrMore> for FirstMessages {
-    fn from(written: OneOrMore) -> Self {
-        match written {
-            OneOrMore::One(text) => Self(vec![text]),
-            OneOrMore::More(texts) => Self(texts),
-        }
-    }
-}
-
-mod optional_duration {
-    use super::*;
-
-    pub(super) fn serialize<S: serde::Serializer>(
-        duration: &Option<Duration>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        match duration {
-            Some(duration) => duration::serialize(duration, serializer),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        duration::deserialize(deserializer).map(Some)
-    }
+/// A line for each of these keys that is 0.
+fn zeros<const N: usize>(values: [(&str, u64); N]) -> impl Iterator<Item = String> {
+    let zeros = values.into_iter().filter(|(_, value)| *value == 0);
+    zeros.map(|(key, _)| format!("{key}: must be more than 0"))
 }
 
 #[cfg(test)]

@@ -28,7 +28,6 @@ use std::time::{Duration, Instant};
 use common::admin::Condition;
 use common::backoff::Backoff;
 use common::clock::Clock;
-use common::event::Reason;
 use common::kafka::{Kafka, Rotation};
 use common::message_log::{Entry, Error as LogError, MessageLog, Sequence};
 
@@ -36,6 +35,7 @@ use super::arrivals::{Arrivals, News};
 use super::backlog::{Backlog, Found};
 use super::outbox::{Due, Outbox, Place, Verdict};
 use super::wait::{Halt, Step, Waiter};
+use crate::acks::{Acks, DeadLetter};
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
@@ -70,8 +70,8 @@ pub(super) struct Delivery {
     settlements: Settlements,
     publisher: Publisher,
     reports: Arc<Reports>,
-    /// The reasons of the dead letters that are in flight.
-    dead_letters: HashMap<Sequence, Reason>,
+    /// The dead letters that are in flight.
+    dead_letters: HashMap<Sequence, DeadLetter>,
     /// The producer lost a record or takes none.
     broken: Option<String>,
     /// The producer with the new credentials, which waits for the answers of the old one.
@@ -107,6 +107,7 @@ pub(super) struct Parts {
     pub(super) log: MessageLog,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) receipts: Arc<Receipts>,
+    pub(super) acks: Acks,
     pub(super) outbox: Outbox,
     pub(super) backlog: Backlog,
     pub(super) clock: Clock,
@@ -132,7 +133,7 @@ impl Delivery {
     /// # Errors
     /// When the settings cannot be used.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
-        let Parts { kafka, log, arrivals, receipts, outbox, backlog, clock, .. } = parts;
+        let Parts { kafka, log, arrivals, receipts, acks, outbox, backlog, clock, .. } = parts;
         let Parts { reachable, metrics, waiter, traces, positions, .. } = parts;
         let rotation = kafka.watch_credentials(waiter.deadline().child_token());
         let publisher =
@@ -143,6 +144,7 @@ impl Delivery {
                 log.clone(),
                 clock,
                 metrics.clone(),
+                acks,
                 positions,
             ),
             kafka,
@@ -277,13 +279,13 @@ impl Delivery {
             self.silence.broken(Instant::now());
         }
         for (sequence, report) in reports {
-            let reason = self.dead_letters.remove(&sequence);
+            let dead_letter = self.dead_letters.remove(&sequence);
             match report {
                 Report::Delivered => {
-                    if reason.is_none() {
+                    if dead_letter.is_none() {
                         self.rebuild_backoff.reset();
                     }
-                    self.delivered(sequence, reason);
+                    self.delivered(sequence, dead_letter.as_ref());
                 }
                 Report::Refused(code) | Report::Unknown(code) => refused.push((sequence, code)),
                 Report::Returned => {
@@ -313,18 +315,20 @@ impl Delivery {
         Ok(())
     }
 
-    /// Kafka has an entry, as a dead letter if there is a `reason`.
-    fn delivered(&mut self, sequence: Sequence, reason: Option<Reason>) {
+    /// Kafka has an entry.
+    fn delivered(&mut self, sequence: Sequence, dead_letter: Option<&DeadLetter>) {
         let Some(place) = self.outbox.delivered(sequence) else { return };
         self.backlog.settle(sequence);
         if let Place::Aside(family) = place {
             self.settlements.removed.push((family, sequence));
+            self.settlements.acks.taken_back(sequence);
         }
         self.settlements.settled += 1;
-        match reason {
+        match dead_letter {
             None => self.metrics.published.inc(),
-            Some(reason) => {
-                self.metrics.dead_letters.with_label_values(&[reason.as_str()]).inc();
+            Some(dead_letter) => {
+                self.settlements.acks.dead_letter(sequence, dead_letter);
+                self.metrics.dead_letters.with_label_values(&[dead_letter.0.as_str()]).inc();
             }
         }
         self.receipts.release(sequence);
@@ -392,7 +396,7 @@ impl Delivery {
                     tracing::error!(%sequence, ?family, "an entry of the message log is damaged, and is lost");
                     self.metrics.damaged.inc();
                     self.outbox.forget(sequence);
-                    self.settlements.removed.push((family, sequence));
+                    self.settlements.lost(family, sequence);
                     Ok(None)
                 }
             },
@@ -404,6 +408,7 @@ impl Delivery {
         for &(start, end) in ranges {
             let entries = self.outbox.lost(start, end);
             if entries > 0 {
+                self.settlements.acks.lost(start, end);
                 tracing::error!(%start, %end, entries, "entries of the message log are damaged, and are lost");
                 self.metrics.damaged.inc_by(entries);
             }
@@ -416,7 +421,7 @@ impl Delivery {
         let now_ms = if entry.reason.is_some() { self.clock.now_ms() } else { entry.received_ms };
         self.publisher.send(sequence, entry, now_ms.saturating_sub(self.back_ms))?;
         if let Some(reason) = entry.reason {
-            self.dead_letters.insert(sequence, reason);
+            self.dead_letters.insert(sequence, (reason, Arc::clone(&entry.source)));
         }
         Ok(())
     }

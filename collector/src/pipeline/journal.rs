@@ -26,7 +26,7 @@ use crate::config::Mode;
 use crate::error::Error;
 use crate::intake::{Cursor, Queued, Queues};
 use crate::metrics::{Metrics, SourceMetrics};
-use crate::receipt::Receipts;
+use crate::receipt::{Receipt, Receipts};
 use crate::traces::Traces;
 
 /// A group that reaches one of these limits is full. The last message may take it above the number of bytes.
@@ -140,7 +140,12 @@ impl Journal {
         let mut counted: Vec<Counted> = Vec::new();
         let (appender, receipts, is_urgent) =
             (&mut self.appender, &self.receipts, &mut self.is_urgent);
+        let mut given_up = 0;
         self.queues.take(GROUP_MESSAGES, GROUP_BYTES, |queue, Queued { message, share }| {
+            if message.receipt.as_ref().is_some_and(Receipt::is_given_up) {
+                given_up += 1;
+                return;
+            }
             let sequence = appender.allot();
             let (identity, reason) = match message.identity {
                 Ok(identity) => (Some(identity), None),
@@ -174,7 +179,7 @@ impl Journal {
             entries.push((sequence, entry));
             shares.push(share);
         });
-        let Some((last, _)) = entries.last() else { return Ok(false) };
+        let Some((last, _)) = entries.last() else { return Ok(given_up > 0) };
         let last = *last;
         let is_off = self.mode == Mode::Off;
         if !is_off {

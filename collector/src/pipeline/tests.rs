@@ -19,10 +19,10 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::config::Source;
+use crate::config::Websocket;
 use crate::intake::{Intake, Message};
 use crate::metrics::SourceMetrics;
-use crate::receipt::{Outcome, Receipt};
+use crate::receipt::{Outcome, Receipt, Released};
 
 mod outage;
 
@@ -44,7 +44,7 @@ impl Bench {
         cluster.create_topic(DEAD_LETTERS, 1, 1).unwrap();
         let mut config = Config::default();
         config.kafka.brokers = cluster.bootstrap_servers();
-        config.source.insert("rsvps", Source { max_event_bytes: 1000, ..Source::rsvps() });
+        config.source.insert("rsvps", accepting(1000));
         Self { cluster, directory: TempDir::new().unwrap(), config }
     }
 
@@ -68,7 +68,7 @@ impl Bench {
         let intake = queues.add(
             "rsvps",
             &self.config.event,
-            source.max_event_bytes,
+            source.common().max_event_bytes,
             clock,
             of_source.clone(),
         );
@@ -158,8 +158,8 @@ impl Running {
 
     /// Pushes a message, and waits until it is safe.
     async fn push_and_wait(&mut self, payload: impl Into<bytes::Bytes>) -> Outcome {
-        let (receipt, released) = Receipt::new();
-        self.push_with(payload, Some(receipt)).await;
+        let released = Released::default();
+        self.push_with(payload, Some(released.receipt())).await;
         released.outcome().await
     }
 
@@ -194,6 +194,13 @@ struct Record {
 
 fn dead_letters(metrics: &Metrics, reason: Reason) -> u64 {
     metrics.dead_letters.with_label_values(&[reason.as_str()]).get()
+}
+
+/// The default source, for events of at most so many bytes.
+fn accepting(max_event_bytes: usize) -> Websocket {
+    let mut source = Websocket::rsvps();
+    source.common.max_event_bytes = max_event_bytes;
+    source
 }
 
 fn rsvp(id: u64) -> String {
@@ -436,7 +443,7 @@ async fn a_dead_letter_that_is_refused_too_stays_in_the_log_until_it_is_accepted
     let mut bench = Bench::new();
     // Exceeds the limit of the producer itself, whatever the topic.
     bench.config.kafka.properties.insert("message.max.bytes".to_owned(), "1000".to_owned());
-    bench.config.source.insert("rsvps", Source { max_event_bytes: 5000, ..Source::rsvps() });
+    bench.config.source.insert("rsvps", accepting(5000));
     let large = format!(r#"{{"rsvp_id":1,"response":"{}"}}"#, "x".repeat(1000));
     let mut running = bench.start();
     running.push(large.clone()).await;
@@ -471,26 +478,4 @@ async fn what_a_producer_lost_is_sent_by_a_new_one() {
     // This broker cannot look up offsets by time, so what the old producer had in flight is not read back.
     arrived.dedup();
     assert_eq!(arrived, expected);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_kafka_is_shown_with_its_age_until_it_is_delivered() {
-    let bench = Bench::new();
-    let (_, mut appender, _) = bench.open();
-    let entries: Vec<_> =
-        [entry(1), entry(2)].into_iter().map(|entry| (appender.allot(), entry)).collect();
-    appender.append(&entries, &[]).unwrap();
-    drop(appender);
-    bench.cluster.broker_down(1).unwrap();
-    let running = bench.start();
-    let since = Clock::default().now_ms() - entry(1).received_ms;
-    let least = Duration::from_millis(since.unsigned_abs()).as_secs_f64();
-    while running.metrics.oldest_pending.seconds() < least {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(running.metrics.pending.get(), 2);
-    bench.cluster.broker_up(1).unwrap();
-    let metrics = running.drain().await;
-    assert_eq!(metrics.published.get(), 2);
-    assert!(metrics.oldest_pending.seconds().abs() < f64::EPSILON, "nothing waits any more");
 }

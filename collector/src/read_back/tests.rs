@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use common::admin::Readiness;
+use common::event::Reason;
 use common::event::identity::Identity;
 use common::message_log::Entry;
 use rdkafka::mocking::MockCluster;
@@ -85,8 +86,9 @@ async fn entries_of_this_log_are_found_and_those_of_others_are_not() {
         let look = |record: &BorrowedMessage<'_>| arrived.extend(own(record, "mine"));
         reader.read_to_end(topic, &spans, &CancellationToken::new(), look).unwrap();
     }
+    let dead_letter = |entry: &Entry| entry.reason.map(|reason| (reason, entry.source.clone()));
     let expected: HashMap<_, _> =
-        mine.iter().map(|(sequence, entry)| (*sequence, entry.reason)).collect();
+        mine.iter().map(|(sequence, entry)| (*sequence, dead_letter(entry))).collect();
     assert_eq!(arrived, expected);
 }
 

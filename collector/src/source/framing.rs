@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use common::event::json::Reader;
 use common::event::{Pointer, Reason, Step};
 
@@ -12,18 +11,17 @@ use crate::config::Framing;
 ///
 /// # Errors
 /// Why the frame cannot be divided; the whole frame is then one dead letter.
-pub fn split(
+pub fn split<'a>(
     framing: &Framing,
-    frame: &Bytes,
-) -> Result<impl Iterator<Item = Bytes> + use<>, Reason> {
+    frame: &'a [u8],
+) -> Result<impl Iterator<Item = &'a [u8]> + use<'a>, Reason> {
     let spans = match framing {
         Framing::One => std::iter::once(0..frame.len()).collect(),
         Framing::Lines => lines(frame)?,
         Framing::Concatenated => concatenated(frame)?,
         Framing::Array(place) => elements(frame, place.as_ref())?,
     };
-    let frame = frame.clone();
-    Ok(spans.into_iter().map(move |span| frame.slice(span)))
+    Ok(spans.into_iter().map(|span| &frame[span]))
 }
 
 fn lines(frame: &[u8]) -> Result<Vec<Range<usize>>, Reason> {
@@ -109,8 +107,7 @@ mod tests {
     use super::*;
 
     fn texts(framing: &Framing, frame: &str) -> Result<Vec<String>, Reason> {
-        let frame = Bytes::copy_from_slice(frame.as_bytes());
-        let texts = split(framing, &frame)?;
+        let texts = split(framing, frame.as_bytes())?;
         Ok(texts.map(|text| String::from_utf8(text.to_vec()).unwrap()).collect())
     }
 
@@ -186,7 +183,6 @@ mod tests {
 
         #[test]
         fn any_bytes_are_divided_or_refused(frame in prop::collection::vec(any::<u8>(), 0..64)) {
-            let frame = Bytes::from(frame);
             for framing in [Framing::One, Framing::Lines, Framing::Concatenated, Framing::Array(None), within("/a")] {
                 if let Ok(messages) = split(&framing, &frame) {
                     prop_assert!(messages.map(|message| message.len()).sum::<usize>() <= frame.len());

@@ -5,7 +5,7 @@
 //! - A tier ignores a key of [`SHARED`] that it does not have; any other key that it does not have is an error.
 //!
 //! So `analyzer --dump-config > analyzer.toml` is a configuration file, and a file for `millrace up` has
-//! `[event]`, `[[query]]` and `[source.NAME]` at its top and a tier's own keys in that tier's section.
+//! `[event]`, `[[query]]`, `[source.NAME]` and `[preset]` (for `up` alone) at its top and a tier's own keys in that tier's section.
 
 use std::path::Path;
 
@@ -19,15 +19,16 @@ use super::Error;
 /// Sections of single tiers.
 const TIERS: [&str; 3] = ["access-api", "analyzer", "collector"];
 /// Keys at the top of a shared file that a tier without such a key ignores.
-const SHARED: [&str; 8] =
-    ["access-api", "analyzer", "collector", "event", "kafka", "query", "source", "trace"];
+const SHARED: [&str; 9] =
+    ["access-api", "analyzer", "collector", "event", "kafka", "preset", "query", "source", "trace"];
 /// All keys that may stand at the top of a shared file: those of [`SHARED`], and what every tier has.
-const TOP: [&str; 9] = [
+const TOP: [&str; 10] = [
     "access-api",
     "analyzer",
     "collector",
     "event",
     "kafka",
+    "preset",
     "query",
     "service",
     "source",

@@ -41,17 +41,27 @@ pub fn load<T: TierConfig>(
             .map_err(|error| part.fault::<T>(error))?;
     }
     let prefix = prefix(name);
+    let mut variables = Vec::new();
     for (variable, text) in environment {
         let Some(path) = variable.strip_prefix(&prefix) else { continue };
         let key = path.to_lowercase().replace("__", ".");
-        builder = set::<T>(builder, &key, text, &format!("environment variable {variable}"))?;
+        variables.push((key, text, format!("environment variable {variable}")));
+    }
+    variables.sort_by_key(|(key, ..)| !decides_keys(key));
+    for (key, text, origin) in variables {
+        builder = set::<T>(builder, &key, text, &origin)?;
     }
     if let Some(brokers) = &flags.brokers {
         builder = set::<T>(builder, "kafka.brokers", brokers, "--brokers")?;
     }
+    let mut assignments = Vec::new();
     for assignment in &flags.set {
-        let (key, text) =
+        let assignment =
             assignment.split_once('=').ok_or_else(|| Error::MalformedFlag(assignment.clone()))?;
+        assignments.push(assignment);
+    }
+    assignments.sort_by_key(|(key, _)| !decides_keys(key));
+    for (key, text) in assignments {
         builder = set::<T>(builder, key, text, &format!("--set {key}"))?;
     }
     let config: T = check(&builder, "configuration")?;
@@ -77,6 +87,11 @@ pub fn overridden(name: &str, flags: &Flags, environment: &Environment) -> Vec<S
 /// The variable that sets `key` of the tier `name`: `ANALYZER__KAFKA__BROKERS` for `kafka.brokers`.
 pub fn variable(name: &str, key: &str) -> String {
     format!("{}{}", prefix(name), key.to_uppercase().replace('.', "__"))
+}
+
+/// Whether this key says which other keys its section has. It is set before them, because each is checked at once.
+fn decides_keys(key: &str) -> bool {
+    key.ends_with(".kind")
 }
 
 fn prefix(name: &str) -> String {

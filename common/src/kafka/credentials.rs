@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -14,14 +14,11 @@ use rdkafka::producer::Producer as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use xxhash_rust::xxh3::Xxh3Default;
 
 use super::heard::list_topics;
 use super::properties::is_secret;
 use super::{ClientError, Heard, Kafka, Properties};
-
-/// How often the files are looked at. Kubernetes takes about a minute to bring a changed Secret to a pod.
-const EVERY: Duration = Duration::from_secs(2);
+use crate::watched::{digest, look_repeatedly};
 
 /// How long Kafka may take to answer a client with new credentials.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
@@ -104,9 +101,14 @@ impl Kafka {
         let (changed, rotation) = watch::channel(());
         let files = self.credential_files();
         if !files.is_empty() {
-            let watched =
-                Watched { kafka: self.clone(), known: digest(&files), refused: None, files };
-            tokio::spawn(stop.run_until_cancelled_owned(watched.run(changed)));
+            let mut files =
+                Files { kafka: self.clone(), known: digest(&files), refused: None, files };
+            look_repeatedly(&stop, move || {
+                if files.look() {
+                    tracing::info!("credentials for kafka have changed, making new clients");
+                    changed.send_replace(());
+                }
+            });
         }
         Rotation(rotation)
     }
@@ -121,8 +123,8 @@ impl Kafka {
     }
 }
 
-/// The files that are watched.
-struct Watched {
+/// Files that are looked at.
+struct Files {
     kafka: Kafka,
     files: Vec<PathBuf>,
     /// The contents that clients were told of.
@@ -131,23 +133,7 @@ struct Watched {
     refused: Option<u64>,
 }
 
-impl Watched {
-    async fn run(mut self, changed: watch::Sender<()>) {
-        loop {
-            tokio::time::sleep(EVERY).await;
-            let looking = tokio::task::spawn_blocking(move || {
-                let due = self.look();
-                (self, due)
-            });
-            let Ok((own, due)) = looking.await else { return };
-            self = own;
-            if due {
-                tracing::info!("credentials for kafka have changed, making new clients");
-                changed.send_replace(());
-            }
-        }
-    }
-
+impl Files {
     /// Whether there are new contents that Kafka takes. Blocks while it asks Kafka.
     fn look(&mut self) -> bool {
         let found = digest(&self.files);
@@ -179,27 +165,6 @@ impl Watched {
         let answer = list_topics(&client, ANSWER_DEADLINE);
         answer.map(drop).map_err(|error| client.context().explain(&error, &self.kafka))
     }
-}
-
-/// A hash of the contents of the files; a file that cannot be read is as an empty one, and a folder as the files in it.
-fn digest(files: &[PathBuf]) -> u64 {
-    let mut hash = Xxh3Default::new();
-    for file in files {
-        for contents in contents(file) {
-            hash.update(&contents.len().to_le_bytes());
-            hash.update(&contents);
-        }
-    }
-    hash.digest()
-}
-
-fn contents(path: &Path) -> Vec<Vec<u8>> {
-    let Ok(folder) = std::fs::read_dir(path) else {
-        return vec![std::fs::read(path).unwrap_or_default()];
-    };
-    let mut files: Vec<_> = folder.flatten().map(|entry| entry.path()).collect();
-    files.sort();
-    files.iter().map(|file| std::fs::read(file).unwrap_or_default()).collect()
 }
 
 #[cfg(test)]

@@ -57,12 +57,12 @@ impl Delivery {
             && let Some(evicted) = self.outbox.oldest(Family::Failed)
         {
             self.outbox.forget(evicted);
-            self.settlements.removed.push((Family::Failed, evicted));
+            self.settlements.lost(Family::Failed, evicted);
             self.metrics.evicted.inc();
             tracing::error!(sequence = %evicted, "a refused entry is lost, because more than log.max_failed of them wait");
         }
         self.backlog.settle(sequence);
-        self.settlements.moved.push((Family::Failed, sequence, entry));
+        self.settlements.move_to(Family::Failed, sequence, entry);
         self.write_moves()
     }
 
@@ -93,7 +93,7 @@ impl Delivery {
         );
         for (sequence, entry) in entries {
             self.outbox.deferred(sequence);
-            self.settlements.moved.push((Family::Deferred, sequence, entry));
+            self.settlements.move_to(Family::Deferred, sequence, entry);
         }
         self.write_moves()
     }

@@ -163,8 +163,8 @@ impl Delivery {
         let Known { reports, positions } = reports.take();
         for (sequence, report) in reports {
             if report == Report::Delivered {
-                let reason = self.dead_letters.get(&sequence).copied();
-                self.delivered(sequence, reason);
+                let dead_letter = self.dead_letters.remove(&sequence);
+                self.delivered(sequence, dead_letter.as_ref());
             }
         }
         self.settlements.positions.raise_all(&positions);
@@ -252,8 +252,8 @@ impl Delivery {
     fn take_found(&mut self, progress: &Progress) {
         let InKafka { entries, positions } = progress.take();
         self.metrics.read_back.inc_by(entries.len() as u64);
-        for (sequence, reason) in entries {
-            self.delivered(sequence, reason);
+        for (sequence, dead_letter) in entries {
+            self.delivered(sequence, dead_letter.as_ref());
         }
         self.settlements.positions.raise_all(&positions);
     }

@@ -10,6 +10,7 @@ use common::message_log::{Entry, Family, MessageLog, Sequence, Settlement};
 use super::super::backlog::Backlog;
 use super::super::outbox::Outbox;
 use super::super::wait::Step;
+use crate::acks::Acks;
 use crate::intake::Cursor;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
@@ -46,6 +47,8 @@ pub(super) struct Settlements {
     looked: Option<Instant>,
     looked_stuck: Option<Instant>,
     oldest: Option<Sequence>,
+    /// What sources are told of what they have pushed.
+    pub(super) acks: Acks,
 }
 
 impl Settlements {
@@ -54,6 +57,7 @@ impl Settlements {
         log: MessageLog,
         clock: Clock,
         metrics: Metrics,
+        acks: Acks,
         positions: Positions,
     ) -> Self {
         Self {
@@ -71,7 +75,21 @@ impl Settlements {
             looked: None,
             looked_stuck: None,
             oldest: None,
+            acks,
         }
+    }
+
+    /// This entry, which was in a group or outside of them, is to be in this family.
+    pub(super) fn move_to(&mut self, family: Family, sequence: Sequence, entry: Entry) {
+        self.acks.put_aside(sequence);
+        self.moved.push((family, sequence, entry));
+    }
+
+    /// This entry of a family is lost.
+    pub(super) fn lost(&mut self, family: Family, sequence: Sequence) {
+        self.acks.lost(sequence, sequence.next());
+        self.acks.taken_back(sequence);
+        self.removed.push((family, sequence));
     }
 
     /// Writes what is settled if that is due. What cannot be written now is written later.
@@ -127,8 +145,9 @@ impl Settlements {
         (!stuck.is_empty()).then_some(stuck)
     }
 
-    /// Sets the metrics that show how much is in the log, and since when.
+    /// Shows how much is in the log, and since when, to sources and in the metrics.
     pub(super) fn count(&mut self, outbox: &Outbox, backlog: &Backlog) {
+        self.acks.settled_before(outbox.settled().low());
         let pending = outbox.pending();
         self.metrics.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
         self.metrics.failed.set(i64::try_from(outbox.failures()).unwrap_or(i64::MAX));
@@ -190,6 +209,7 @@ mod tests {
             log.clone(),
             Clock::default(),
             metrics,
+            Acks::default(),
             Positions::default(),
         );
 
@@ -198,7 +218,7 @@ mod tests {
         fs::write(&path, "in its way").unwrap();
         appender.reopen().unwrap_err();
         outbox.condemned(sequence, false);
-        settlements.moved.push((Family::Failed, sequence, entry.clone()));
+        settlements.move_to(Family::Failed, sequence, entry.clone());
         assert!(!settlements.write(&outbox).unwrap());
         fs::remove_file(&path).unwrap();
         fs::rename(&away, &path).unwrap();

@@ -1,6 +1,7 @@
 //! While Kafka takes nothing, and each mode of the log.
 
 use super::*;
+use crate::acks::{Span, State};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_producer_keeps_nobody_waiting_and_nothing_is_lost() {
@@ -107,7 +108,7 @@ async fn at_a_start_a_partition_without_a_leader_keeps_no_other_waiting() {
 async fn a_log_at_its_limit_slows_the_source_down_and_says_so() {
     let mut bench = Bench::new();
     bench.config.log.max_bytes = Some(4 << 20);
-    bench.config.source.insert("rsvps", Source { max_event_bytes: 200_000, ..Source::rsvps() });
+    bench.config.source.insert("rsvps", accepting(200_000));
     let mut running = bench.start();
     running.push(rsvp(1)).await;
     running.is_ready("kafka", true).await;
@@ -191,7 +192,7 @@ async fn a_backlog_is_sent_first_when_the_log_is_switched_off_and_on_again() {
 async fn without_a_log_what_was_not_delivered_is_gone_and_the_sources_cursor_says_so() {
     let mut bench = Bench::new();
     bench.config.log.mode = Mode::Off;
-    let mut running = bench.start();
+    let running = bench.start();
     let message = |intake: &Intake, id: u64| {
         let payload: bytes::Bytes = rsvp(id).into();
         let cursor = Some(crate::intake::Cursor(bytes::Bytes::copy_from_slice(&id.to_be_bytes())));
@@ -227,7 +228,7 @@ async fn above_the_limit_the_oldest_refused_entry_is_dropped_and_counted() {
     let mut bench = Bench::new();
     // Exceeds the limit of the producer itself, whatever the topic.
     bench.config.kafka.properties.insert("message.max.bytes".to_owned(), "1000".to_owned());
-    bench.config.source.insert("rsvps", Source { max_event_bytes: 5000, ..Source::rsvps() });
+    bench.config.source.insert("rsvps", accepting(5000));
     bench.config.log.max_failed = 2;
     let mut running = bench.start();
     for id in 1..=3 {
@@ -252,4 +253,75 @@ async fn readiness_follows_kafka_even_while_no_message_comes() {
     bench.cluster.broker_up(1).unwrap();
     running.is_ready("kafka", true).await;
     assert_eq!(running.drain().await.published.get(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_peer_has_given_up_is_not_taken_and_those_behind_it_are() {
+    let bench = Bench::new();
+    let mut running = bench.start();
+    let released = Released::default();
+    let receipts: Vec<_> = (0..2000).map(|_| released.receipt()).collect();
+    drop(released);
+    for (id, receipt) in (0..).zip(receipts) {
+        running.push_with(rsvp(id), Some(receipt)).await;
+    }
+    assert_eq!(running.push_and_wait(rsvp(3000)).await, Outcome::Released);
+    let metrics = running.drain().await;
+    assert_eq!((metrics.published.get(), bench.records(RAW).len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledgement_survives_a_restart_and_knows_when_kafka_has_all_of_it() {
+    let bench = Bench::new();
+    let mut running = bench.start();
+    running.push(rsvp(1)).await;
+    running.is_ready("kafka", true).await;
+    bench.cluster.broker_down(1).unwrap();
+    let released = Released::default();
+    for payload in [rsvp(2), "{}".to_owned(), rsvp(3)] {
+        running.push_with(payload, Some(released.receipt())).await;
+    }
+    assert_eq!(released.outcome().await, Outcome::Refused(Reason::MissingId));
+    let (first, last) = released.range().unwrap();
+    let span = Span { first, last };
+    let acks = running.intake.acks().clone();
+    let ack = acks.give("rsvps", span);
+    assert_eq!(acks.find("rsvps", &ack).unwrap().state, State::Logged);
+    running.stop.cancel();
+    running.drain().await;
+
+    let running = bench.start();
+    let acks = running.intake.acks().clone();
+    acks.follow(&"rsvps".into());
+    assert_eq!(acks.find("rsvps", &ack).unwrap().state, State::Logged, "it is in the log");
+    bench.cluster.broker_up(1).unwrap();
+    assert_eq!(acks.settled(span).await, State::InKafka);
+    let fate = acks.find("rsvps", &ack).unwrap();
+    let reasons: Vec<_> = fate.dead_letters.iter().map(|(_, reason)| *reason).collect();
+    assert_eq!((fate.state, reasons), (State::InKafka, vec![Reason::MissingId]));
+    let dead = &bench.records(DEAD_LETTERS)[0];
+    assert_eq!(dead.headers[header::SEQ], fate.dead_letters[0].0);
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_kafka_is_shown_with_its_age_until_it_is_delivered() {
+    let bench = Bench::new();
+    let (_, mut appender, _) = bench.open();
+    let entries: Vec<_> =
+        [entry(1), entry(2)].into_iter().map(|entry| (appender.allot(), entry)).collect();
+    appender.append(&entries, &[]).unwrap();
+    drop(appender);
+    bench.cluster.broker_down(1).unwrap();
+    let running = bench.start();
+    let since = Clock::default().now_ms() - entry(1).received_ms;
+    let least = Duration::from_millis(since.unsigned_abs()).as_secs_f64();
+    while running.metrics.oldest_pending.seconds() < least {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(running.metrics.pending.get(), 2);
+    bench.cluster.broker_up(1).unwrap();
+    let metrics = running.drain().await;
+    assert_eq!(metrics.published.get(), 2);
+    assert!(metrics.oldest_pending.seconds().abs() < f64::EPSILON, "nothing waits any more");
 }

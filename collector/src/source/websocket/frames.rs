@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 mod tests;
 
 /// How many bytes are passed on of a message whose first frame is too large.
-const CUT_BYTES: u64 = 1024;
+const CUT_BYTES: u64 = crate::source::feed::CUT_BYTES as u64;
 const BUFFER_BYTES: usize = 16 << 10;
 /// The longest header of a frame: two bytes, eight of length, four of a mask.
 const HEADER_BYTES: usize = 14;

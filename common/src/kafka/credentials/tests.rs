@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 
@@ -59,7 +61,7 @@ async fn a_change_is_told_once_and_only_when_kafka_takes_it() {
     let (kafka, _cluster) = answering(kafka(&[("sasl.password", &path)]));
     let files = kafka.credential_files();
     assert_eq!(files, std::slice::from_ref(&path));
-    let mut watched = Watched { kafka, known: digest(&files), refused: None, files };
+    let mut watched = Files { kafka, known: digest(&files), refused: None, files };
     assert!(!watched.look());
     std::fs::remove_file(&path).unwrap();
     assert!(!watched.look(), "a file that is being replaced is not a new password");

@@ -45,8 +45,8 @@ async fn a_wss_feed_is_followed_if_its_authority_is_trusted() {
     std::fs::write(&ca_file, include_bytes!("../testdata/ca.pem")).unwrap();
     let unused = Feed::listen().await;
     let mut source = follow(&unused, None, |source| {
-        source.url = format!("wss://localhost:{}/2/rsvps", address.port()).into();
-        source.ca_file = ca_file;
+        source.connect.url = format!("wss://localhost:{}/2/rsvps", address.port()).into();
+        source.connect.ca_file = ca_file;
     });
     assert_eq!(source.payload().await, "over tls");
     source.shutdown.cancel();
@@ -59,7 +59,7 @@ async fn a_wss_feed_of_an_unknown_authority_is_not_followed() {
     let (address, server) = tls_feed(1);
     let unused = Feed::listen().await;
     let source = follow(&unused, None, |source| {
-        source.url = format!("wss://localhost:{}/2/rsvps", address.port()).into();
+        source.connect.url = format!("wss://localhost:{}/2/rsvps", address.port()).into();
     });
     tokio::task::spawn_blocking(|| server.join().unwrap()).await.unwrap();
     source.shutdown.cancel();

@@ -3,28 +3,29 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::connection_limits::Connection;
-
-/// A socket whose writes fail once one of them has waited for the deadline. Those of a WebSocket do not fail:
-/// its session has the same deadline, and sends warnings and a `bye` first.
+/// A socket whose writes fail once one of them has waited for the deadline.
 pub struct WriteDeadline<S> {
     socket: S,
     deadline: Duration,
-    connection: Connection,
+    /// While it is set no write fails: a WebSocket's session has a deadline of its own, and sends warnings and a `bye`
+    /// first.
+    exempt: Option<Arc<AtomicBool>>,
     /// Exists only while a write waits, because there are thousands of sockets.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> WriteDeadline<S> {
-    /// Each write on `socket` has `deadline`, unless `connection` has become a WebSocket.
-    pub const fn new(socket: S, deadline: Duration, connection: Connection) -> Self {
-        Self { socket, deadline, connection, waiting: None }
+    /// Each write on `socket` has `deadline`, unless `exempt` is set.
+    pub const fn new(socket: S, deadline: Duration, exempt: Option<Arc<AtomicBool>>) -> Self {
+        Self { socket, deadline, exempt, waiting: None }
     }
 
     fn judge<T>(
@@ -32,7 +33,8 @@ impl<S> WriteDeadline<S> {
         context: &mut Context<'_>,
         outcome: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if outcome.is_ready() || self.connection.is_websocket() {
+        let is_exempt = self.exempt.as_ref().is_some_and(|exempt| exempt.load(Ordering::Relaxed));
+        if outcome.is_ready() || is_exempt {
             self.waiting = None;
             return outcome;
         }

@@ -1,0 +1,53 @@
+//! The metrics of sources of kind `udp`.
+
+use common::metrics::Factory;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+/// The metrics of all of them.
+#[derive(Debug, Clone)]
+pub(super) struct Udp {
+    datagrams: IntCounterVec,
+    dropped: IntCounterVec,
+    buffer: IntGaugeVec,
+}
+
+/// Those of one source.
+#[derive(Debug, Clone)]
+pub struct UdpMetrics {
+    /// Datagrams that were read.
+    pub datagrams: IntCounter,
+    /// Messages that were read, and for which the queue had no room.
+    pub no_room: IntCounter,
+    /// Datagrams that the kernel has dropped, because its buffer was full.
+    pub by_kernel: IntCounter,
+    /// The kernel's buffer in bytes.
+    pub buffer: IntGauge,
+}
+
+impl Udp {
+    pub(super) fn new(make: Factory<'_>) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            datagrams: make.counters("udp_datagrams", "Datagrams that were read", "source", [])?,
+            dropped: make.counters_of(
+                "udp_dropped",
+                "Messages for which the queue had no room, datagrams that the kernel dropped",
+                &["source", "by"],
+            )?,
+            buffer: make.gauges(
+                "udp_receive_buffer_bytes",
+                "The kernel's buffer for datagrams that were not read",
+                "source",
+                [],
+            )?,
+        })
+    }
+
+    pub(super) fn of_source(&self, name: &str) -> UdpMetrics {
+        UdpMetrics {
+            datagrams: self.datagrams.with_label_values(&[name]),
+            no_room: self.dropped.with_label_values(&[name, "queue"]),
+            by_kernel: self.dropped.with_label_values(&[name, "kernel"]),
+            buffer: self.buffer.with_label_values(&[name]),
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The thread that reads: a file, and those that take its place; or a stream, such as a pipe.
+//!
+//! It has a thread of its own, because a read of a pipe cannot be interrupted. It ends with the process, or when what it reads is
+//! not wanted any more.
+//!
+//! | what happens to a file that is followed | what is done |
+//! |---|---|
+//! | it is not there yet, or may not be read | it is waited for |
+//! | it is renamed, and made anew | it is read to its end, until nothing has come for [`GRACE`]; then the files that were rotated meanwhile, then the new one |
+//! | it is truncated | it is read from its beginning; if a copy of it is in the folder, what was not read is read there first |
+//! | it is deleted | what is open is read on, until there is a new one |
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::content::{Content, Format};
+use super::place::{Identity, Place};
+use super::rotated;
+
+/// How often a file is looked at that has been read to its end, or cannot be read.
+const POLL: Duration = Duration::from_millis(100);
+/// How long a file that was renamed may get no more bytes before the next one is read.
+const GRACE: Duration = Duration::from_secs(2);
+/// How much is read at once, and how many such pieces may wait.
+const PIECE_BYTES: usize = 256 << 10;
+const PIECES: usize = 4;
+
+/// What is told of what is read.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// From now on it is this file, from this place on; `None` for a stream.
+    Begin(PathBuf, Option<Place>, Why),
+    /// What came next. The file is told with more certainty the more it has.
+    Bytes(Bytes, Option<Identity>),
+    /// How long the file is.
+    Size(u64),
+    /// The file has ended: its last message may have no end.
+    End,
+    /// What was begun is not a message.
+    Drop,
+    /// Nothing can be read at present.
+    Waiting(String),
+    /// Nothing more will come.
+    Finished,
+    /// Nothing more can be read.
+    Failed(String),
+}
+
+/// Why a file is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It is the first, or the one that was read before a restart.
+    Start,
+    /// It took the place of the one before.
+    Rotated,
+    /// It was truncated.
+    Truncated,
+    /// What was read before a restart is not there any more.
+    Lost,
+}
+
+/// Nobody wants to know any more, or there is nothing more to say.
+#[derive(Debug)]
+struct Gone;
+
+type Step<T = ()> = Result<T, Gone>;
+
+struct Tail {
+    path: PathBuf,
+    follow: bool,
+    pieces: mpsc::Sender<Piece>,
+}
+
+/// A regular file that is read.
+struct Current {
+    content: Content,
+    file: File,
+    place: Place,
+}
+
+/// Why a file is not read any more.
+enum Left {
+    Ended,
+    Rotated,
+    Truncated,
+    Failed(io::Error),
+}
+
+/// Starts the thread. It begins at the place that is given, if that can be found.
+///
+/// # Errors
+/// When the system does not start it.
+pub(super) fn start(
+    path: &Path,
+    follow: bool,
+    place: Option<Place>,
+) -> io::Result<mpsc::Receiver<Piece>> {
+    let (pieces, received) = mpsc::channel(PIECES);
+    let tail = Tail { path: path.to_owned(), follow, pieces };
+    let run = move || {
+        // The end of the other side ends this one.
+        let _gone = tail.run(place);
+    };
+    thread::Builder::new().name("file".to_owned()).spawn(run)?;
+    Ok(received)
+}
+
+impl Tail {
+    fn run(&self, place: Option<Place>) -> Step {
+        if self.path.as_os_str() == "-" {
+            return self.stream(io::stdin).and_then(|()| self.tell(Piece::Finished));
+        }
+        let mut told = false;
+        loop {
+            match fs::metadata(&self.path) {
+                Ok(found) if found.is_file() => return self.files(place),
+                Ok(found) if found.is_dir() => {
+                    self.wait(&io::Error::from(io::ErrorKind::IsADirectory), &mut told)?;
+                }
+                Ok(_pipe) => match File::open(&self.path) {
+                    Ok(file) => {
+                        told = false;
+                        self.stream(move || file)?;
+                        // When its writers have ended, the next ones are waited for.
+                        if !self.follow {
+                            return self.tell(Piece::Finished);
+                        }
+                    }
+                    Err(error) => self.wait(&error, &mut told)?,
+                },
+                // It may just be renamed.
+                Err(_)
+                    if self.follow
+                        && place
+                            .is_some_and(|place| rotated::find(&self.path, &place).is_some()) =>
+                {
+                    return self.files(place);
+                }
+                Err(error) => self.wait(&error, &mut told)?,
+            }
+        }
+    }
+
+    // === streams ===
+
+    fn stream<R: io::Read + Send + 'static>(&self, open: impl FnOnce() -> R) -> Step {
+        self.tell(Piece::Begin(self.path.clone(), None, Why::Start))?;
+        let mut buffer = vec![0; PIECE_BYTES];
+        let outcome = Content::of_stream(open()).and_then(|mut content| {
+            loop {
+                match content.read(&mut buffer)? {
+                    0 => return Ok(Ok(())),
+                    bytes => {
+                        let bytes = Bytes::copy_from_slice(&buffer[..bytes]);
+                        if let Err(gone) = self.tell(Piece::Bytes(bytes, None)) {
+                            return Ok(Err(gone));
+                        }
+                    }
+                }
+            }
+        });
+        match outcome {
+            Ok(step) => step.and_then(|()| self.tell(Piece::End)),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    // === files ===
+
+    fn files(&self, place: Option<Place>) -> Step {
+        let (mut path, mut place, mut why) = self.first(place);
+        let mut told = false;
+        loop {
+            let mut current = match Current::open(&path, place) {
+                Ok(current) => current,
+                Err(error) if is_damage(&error) => return self.fail(&error),
+                Err(error) => {
+                    self.wait(&error, &mut told)?;
+                    continue;
+                }
+            };
+            told = false;
+            if self.follow && current.content.is_stream() && path == self.path {
+                let why = "a packed file cannot be followed; write follow = false";
+                return self.fail(&io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            self.tell(Piece::Begin(path.clone(), Some(current.place), why))?;
+            let left = self.read(&mut current)?;
+            let at = current.place;
+            (path, place, why) = match left {
+                Left::Ended => {
+                    self.tell(Piece::End)?;
+                    return self.tell(Piece::Finished);
+                }
+                Left::Failed(error) => return self.fail(&error),
+                Left::Rotated => {
+                    self.tell(Piece::End)?;
+                    let written = current.file.metadata().and_then(|found| found.modified());
+                    let next =
+                        written.ok().and_then(|written| rotated::after(&self.path, written, &at));
+                    (next.unwrap_or_else(|| self.path.clone()), None, Why::Rotated)
+                }
+                Left::Truncated => {
+                    match rotated::find(&self.path, &at)
+                        .and_then(|copy| Current::open(&copy, Some(at)).ok())
+                    {
+                        Some(mut copy) => self.read_copy(&mut copy)?,
+                        None => self.tell(Piece::Drop)?,
+                    }
+                    (self.path.clone(), None, Why::Truncated)
+                }
+            };
+        }
+    }
+
+    /// Where to begin: at the place that is known, if its file is there.
+    fn first(&self, place: Option<Place>) -> (PathBuf, Option<Place>, Why) {
+        let own = self.path.clone();
+        let Some(place) = place else { return (own, None, Why::Start) };
+        let found = File::open(&own).and_then(|file| {
+            let is_long =
+                Format::of_file(&file)? != Format::Plain || file.metadata()?.len() >= place.offset;
+            Ok((place.file.is(&file)?, is_long, place.file.is_inode(&file.metadata()?)))
+        });
+        match found {
+            Ok((true, true, _)) => (own, Some(place), Why::Start),
+            _ if !self.follow => (own, None, Why::Start),
+            found => match rotated::find(&own, &place) {
+                Some(other) => (other, Some(place), Why::Start),
+                None if found.is_ok_and(|(is_same, _, is_inode)| is_same || is_inode) => {
+                    (own, None, Why::Truncated)
+                }
+                None => (own, None, Why::Lost),
+            },
+        }
+    }
+
+    /// Reads a file, and follows it.
+    fn read(&self, current: &mut Current) -> Step<Left> {
+        let mut buffer = vec![0; PIECE_BYTES];
+        let mut quiet = Instant::now();
+        let (mut is_renamed, mut told) = (false, false);
+        loop {
+            if self.follow && !current.is_itself() {
+                return Ok(Left::Truncated);
+            }
+            match current.read(&mut buffer) {
+                Ok(0) if !self.follow => return Ok(Left::Ended),
+                Ok(0) => {}
+                Ok(bytes) => {
+                    quiet = Instant::now();
+                    let bytes = Bytes::copy_from_slice(&buffer[..bytes]);
+                    self.tell(Piece::Bytes(bytes, Some(current.place.file)))?;
+                    self.tell_size(current)?;
+                    continue;
+                }
+                Err(error) if current.content.is_stream() => return Ok(Left::Failed(error)),
+                Err(error) => {
+                    self.wait(&error, &mut told)?;
+                    continue;
+                }
+            }
+            told = false;
+            let there = fs::metadata(&self.path).ok();
+            let is_other = there.is_some_and(|there| !current.place.file.is_inode(&there));
+            if is_other && !is_renamed {
+                quiet = Instant::now();
+            }
+            is_renamed = is_other;
+            if is_renamed && quiet.elapsed() >= GRACE {
+                return Ok(Left::Rotated);
+            }
+            self.tell_size(current)?;
+            self.pause()?;
+        }
+    }
+
+    /// Reads what the copy of a truncated file has more, to its end.
+    fn read_copy(&self, copy: &mut Current) -> Step {
+        let mut buffer = vec![0; PIECE_BYTES];
+        while let Ok(bytes @ 1..) = copy.read(&mut buffer) {
+            let bytes = Bytes::copy_from_slice(&buffer[..bytes]);
+            self.tell(Piece::Bytes(bytes, Some(copy.place.file)))?;
+        }
+        self.tell(Piece::End)
+    }
+
+    // === telling ===
+
+    fn tell(&self, piece: Piece) -> Step {
+        self.pieces.blocking_send(piece).map_err(|_| Gone)
+    }
+
+    fn tell_size(&self, current: &Current) -> Step {
+        match current.file.metadata() {
+            Ok(found) if !current.content.is_stream() => self.tell(Piece::Size(found.len())),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    fn fail(&self, error: &io::Error) -> Step {
+        let why = match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                "it is packed and ends too early; what was there was read".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        self.tell(Piece::Failed(format!("{}: {why}", self.path.display()))).and(Err(Gone))
+    }
+
+    /// Waits a moment, and says once why.
+    fn wait(&self, error: &io::Error, told: &mut bool) -> Step {
+        if !std::mem::replace(told, true) {
+            let why = match error.kind() {
+                io::ErrorKind::NotFound => "is not there yet".to_owned(),
+                _ => format!("cannot be read: {error}"),
+            };
+            self.tell(Piece::Waiting(format!("{} {why}", self.path.display())))?;
+        }
+        self.pause()
+    }
+
+    fn pause(&self) -> Step {
+        thread::sleep(POLL);
+        if self.pieces.is_closed() { Err(Gone) } else { Ok(()) }
+    }
+}
+
+/// Whether trying again would not help.
+fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::InvalidData | Kind::InvalidInput | Kind::UnexpectedEof)
+}
+
+impl Current {
+    /// Opens a file at this place; without one at its beginning.
+    fn open(path: &Path, place: Option<Place>) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let mut place = place.unwrap_or_default();
+        place.file = Identity::of(&file)?;
+        let format = Format::of_file(&file)?;
+        let content = Content::of_file(file.try_clone()?, format, place.offset)?;
+        Ok(Self { content, file, place })
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.content.read(buffer)?;
+        if bytes > 0 && self.place.file.may_grow() {
+            self.place.file = Identity::of(&self.file)?;
+        }
+        self.place.offset += bytes as u64;
+        Ok(bytes)
+    }
+
+    /// Whether it still holds what was read of it.
+    fn is_itself(&self) -> bool {
+        let is_long = || Ok::<_, io::Error>(self.file.metadata()?.len() >= self.place.offset);
+        let is_itself = self.content.is_stream() || is_long().unwrap_or(true);
+        is_itself && self.place.file.begins(&self.file).unwrap_or(true)
+    }
+}

@@ -1,0 +1,52 @@
+//! The messages of a record.
+
+use bytes::Bytes;
+use common::event::Reason;
+use rdkafka::message::Message as Record;
+
+use crate::config::{Framing, KafkaSource as Section};
+use crate::intake::{Intake, Message};
+use crate::source::feed::CUT_BYTES;
+use crate::source::framing::split;
+
+/// The messages of a record; none if it has no value.
+pub(super) fn messages(
+    section: &Section,
+    intake: &Intake,
+    source: &str,
+    record: &impl Record,
+) -> Vec<Message> {
+    let Some(payload) = record.payload() else { return Vec::new() };
+    let received_ms = intake.now_ms();
+    let message =
+        |payload, identity| Message { payload, received_ms, identity, cursor: None, receipt: None };
+    if payload.len() > section.max_message_bytes {
+        let (topic, partition, offset) = (record.topic(), record.partition(), record.offset());
+        tracing::warn!(
+            source,
+            topic,
+            partition,
+            offset,
+            bytes = payload.len(),
+            limit = section.max_message_bytes,
+            "a message is too large; its first bytes are a dead letter"
+        );
+        let cut = Bytes::copy_from_slice(&payload[..CUT_BYTES.min(section.max_message_bytes)]);
+        return vec![message(cut, Err(Reason::TooLarge))];
+    }
+    let payload = Bytes::copy_from_slice(payload);
+    if section.framing == Framing::One {
+        let identity = intake.identify(&payload);
+        return vec![message(payload, identity)];
+    }
+    match split(&section.framing, &payload) {
+        Err(reason) => vec![message(payload.clone(), Err(reason))],
+        // Copied, because a slice would keep the whole record in memory.
+        Ok(payloads) => payloads
+            .map(|payload| {
+                let identity = intake.identify(payload);
+                message(Bytes::copy_from_slice(payload), identity)
+            })
+            .collect(),
+    }
+}
