@@ -15,9 +15,9 @@ fn main() {
     let bytes = figures.mean_bytes as f64 * f64::from(messages);
     println!("{messages} messages of {} bytes, 4 partitions, Apache Kafka", figures.mean_bytes);
     println!();
-    println!("{:<14}{:>14}{:>14}{:>14}", "full speed", MODES[0], MODES[1], MODES[2]);
+    println!("{:<14}{:>17}{:>17}{:>17}", "full speed", MODES[0], MODES[1], MODES[2]);
     let row = |name: &str, figure: &dyn Fn(usize) -> String| {
-        println!("{name:<14}{:>14}{:>14}{:>14}", figure(0), figure(1), figure(2));
+        println!("{name:<14}{:>17}{:>17}{:>17}", figure(0), figure(1), figure(2));
     };
     let modes = &figures.modes;
     let speed = |at: usize| f64::from(messages) / modes[at].flood.wall.as_secs_f64();

@@ -17,7 +17,7 @@ use std::{
 };
 
 use common::kafka::{Kafka, Topic};
-use futures_util::SinkExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -38,7 +38,7 @@ pub const MODES: [&str; 3] = ["hybrid", "pessimistic", "off"];
 /// So many different messages are sent over and over.
 const DIFFERENT: u32 = 20_000;
 /// What messages begin with: the time in microseconds follows, in as many digits as [`DIGITS`].
-const SENT: &str = r#"{"sent_us":"#;
+const SENT: &str = r#"{"sent_us":""#;
 const DIGITS: usize = 12;
 
 /// What one run measured.
@@ -83,7 +83,7 @@ pub fn measure(messages: u32, seconds: u32) -> Figures {
     let lines: Vec<String> = recording::each_line(&recorded)
         .map(|line| String::from_utf8(line).expect("lines are text")[1..].to_owned())
         .collect();
-    let head = (SENT.len() + DIGITS + 1) as u64;
+    let head = (SENT.len() + DIGITS + 2) as u64;
     let bytes: u64 = lines.iter().map(|line| line.len() as u64 + head).sum();
     let mean_bytes = bytes / lines.len() as u64;
     let bench = Bench { brokers: broker.address(), directory: path, lines };
@@ -161,6 +161,8 @@ impl Bench {
             assert!(start.elapsed() < RUN, "{} of {messages} messages", latencies.len());
             let Some(record) = consumer.poll(Duration::from_millis(100)) else {
                 collector.assert_running();
+                let metrics = metrics(&runtime, &admin);
+                assert_eq!(metrics.sum("millrace_collector_dead_letters_total"), 0.0);
                 continue;
             };
             let record = record.expect("a record");
@@ -173,17 +175,18 @@ impl Bench {
         let busiest = threads.into_iter().max_by_key(|(_, cpu)| *cpu).expect("a thread");
         let process = process::Process { pid: collector.pid(), name: String::new() };
         let resident_kib = process.resident_kib().expect("the collector's memory");
-        let metrics = runtime.block_on(async {
-            let text = reqwest::get(format!("http://{admin}/metrics")).await?.text().await?;
-            Ok::<_, reqwest::Error>(Metrics { text })
-        });
-        let metrics = metrics.expect("the collector's metrics");
-        assert_eq!(metrics.sum("millrace_collector_dead_letters_total"), 0.0);
-        let groups = metrics.sum("millrace_collector_log_sync_seconds_count") as u64;
+        let groups = metrics(&runtime, &admin).sum("millrace_collector_log_sync_seconds_count");
+        let groups = groups as u64;
         collector.stop();
         std::fs::remove_dir_all(&log).expect("removing the log");
         Run { cost, busiest, groups, resident_kib, latencies }
     }
+}
+
+fn metrics(runtime: &Runtime, admin: &str) -> Metrics {
+    let text = runtime
+        .block_on(async { reqwest::get(format!("http://{admin}/metrics")).await?.text().await });
+    Metrics { text: text.expect("the collector's metrics") }
 }
 
 fn consumer(kafka: &Kafka) -> BaseConsumer {
@@ -202,7 +205,7 @@ fn consumer(kafka: &Kafka) -> BaseConsumer {
     consumer
 }
 
-/// Sends messages to the client that connects by this stream, and then waits until it goes.
+/// Sends messages to the client that connects by this stream, and then answers its pings until it goes.
 async fn send(
     stream: tokio::net::TcpStream,
     lines: Vec<String>,
@@ -225,14 +228,13 @@ async fn send(
         };
         while count < due {
             let line = lines.next().expect("there are lines");
-            let message = format!("{SENT}{:0DIGITS$},{line}", start.elapsed().as_micros());
+            let message = format!("{SENT}{:0DIGITS$}\",{line}", start.elapsed().as_micros());
             socket.feed(Message::Text(Utf8Bytes::from(message))).await.expect("the client reads");
             count += 1;
         }
         socket.flush().await.expect("the client reads");
     }
-    // The connection lives as long as this task.
-    std::future::pending::<()>().await;
+    while socket.next().await.is_some_and(|received| received.is_ok()) {}
 }
 
 /// When a message was sent, since the start.
