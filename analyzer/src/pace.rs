@@ -9,6 +9,9 @@ pub const AUDIT_INTERVAL: Duration = Duration::from_secs(5);
 /// The work may take at most one part in this many of the time.
 const COST_FACTOR: u32 = 10;
 
+/// For how many intervals eager work is done more often.
+const EAGER_INTERVALS: u32 = 2;
+
 /// The pace of repeated work: once an interval, sooner if nothing new has come for a fifth of the interval, and
 /// never so often that the work takes more than a tenth of the time.
 #[derive(Debug)]
@@ -16,19 +19,30 @@ pub struct Pace {
     interval: Duration,
     /// When the work was last started, and how long it took.
     last: Option<(Instant, Duration)>,
+    /// Until then the work is as often due as after a lull.
+    eager_until: Option<Instant>,
 }
 
 impl Pace {
     /// Work that is done once every `interval`, and for the first time at once.
     pub fn new(interval: Duration) -> Self {
-        Self { interval, last: None }
+        Self { interval, last: None, eager_until: None }
+    }
+
+    /// Work that was done at `now`, and is due every fifth of the interval at first. So what is interrupted again and again
+    /// soon after it has begun comes further each time.
+    pub fn eager(interval: Duration, now: Instant) -> Self {
+        let eager_until = Some(now + interval * EAGER_INTERVALS);
+        Self { interval, last: Some((now, Duration::ZERO)), eager_until }
     }
 
     /// How long after `now` the work is due; zero if it is due now. `news` is when the last input of the work
     /// came: after a lull the work is due sooner, because waiting longer would collect nothing.
     pub fn time_until_due(&self, now: Instant, news: Instant) -> Duration {
         let Some((started, cost)) = self.last else { return Duration::ZERO };
-        let lull = (started + self.shortest()).max(news + self.shortest());
+        let is_eager = self.eager_until.is_some_and(|until| now < until);
+        let begun = if is_eager { started } else { started.max(news) };
+        let lull = begun + self.shortest();
         let due = lull.min(started + self.interval).max(started + cost * COST_FACTOR);
         due.saturating_duration_since(now)
     }
@@ -65,6 +79,18 @@ mod tests {
             assert!(!pace.time_until_due(now, now - MS).is_zero());
         }
         assert!(pace.time_until_due(start + 100 * MS, start + 100 * MS).is_zero());
+    }
+
+    #[test]
+    fn eager_work_is_done_each_fifth_of_the_interval_at_first_although_input_keeps_coming() {
+        let start = Instant::now();
+        let mut pace = Pace::eager(100 * MS, start);
+        let due = |pace: &Pace, at| pace.time_until_due(start + at * MS, start + at * MS).is_zero();
+        assert!(!due(&pace, 19));
+        assert!(due(&pace, 20));
+        pace.done(start + 195 * MS, start + 196 * MS);
+        assert!(!due(&pace, 216), "it is not eager any more");
+        assert!(due(&pace, 295));
     }
 
     #[test]

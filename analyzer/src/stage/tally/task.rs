@@ -22,9 +22,6 @@ use crate::placement::partition_of;
 use crate::publisher::{self, Publisher, Ticket};
 use crate::state::{Log, Store};
 
-/// For how many intervals after a partition was taken over its snapshots are early.
-const YOUNG_INTERVALS: u32 = 2;
-
 /// Where partials go.
 pub struct PartialsSink {
     topic: String,
@@ -86,8 +83,6 @@ pub struct PartitionTask {
     owner: Owner,
     store: Store,
     store_pace: Pace,
-    /// Until then snapshots are early.
-    young_until: Instant,
     /// Records after which the state is stored although the interval has not passed.
     snapshot_records: u64,
     /// Records counted since it was stored last; 1 at least if what is stored reflects less than the tally.
@@ -161,10 +156,8 @@ impl PartitionTask {
             snapshot = held.is_some(),
             "counting goes on"
         );
-        let interval = Duration::from_millis(config.snapshot_interval_ms);
-        let mut store_pace = Pace::new(interval);
         let now = Instant::now();
-        store_pace.done(now, now);
+        let store_pace = Pace::eager(Duration::from_millis(config.snapshot_interval_ms), now);
         let (topic, owner) =
             (config.kafka.topics.state.as_str().into(), Owner::new(rand::random()));
         Self {
@@ -173,7 +166,6 @@ impl PartitionTask {
             owner,
             store: Store::take_over(topic, partition, owner, log),
             store_pace,
-            young_until: now + interval * YOUNG_INTERVALS,
             snapshot_records: config.snapshot_records,
             unstored,
             unstored_since: (unstored > 0).then_some(now),
@@ -317,9 +309,10 @@ impl PartitionTask {
         if self.unstored == 0 || self.store.busy() {
             return false;
         }
-        let early = self.unstored >= self.snapshot_records || now < self.young_until;
+        // What is much is not waited for with, as after a lull.
+        let is_much = self.unstored >= self.snapshot_records;
         let news =
-            if early { now.checked_sub(self.store_pace.shortest()).unwrap_or(now) } else { now };
+            if is_much { now.checked_sub(self.store_pace.shortest()).unwrap_or(now) } else { now };
         self.store_pace.time_until_due(now, news).is_zero()
     }
 
