@@ -178,15 +178,20 @@ impl Connect {
         if self.reconnect_cap_ms < self.reconnect_base_ms {
             problems.push("reconnect_cap_ms: must be at least reconnect_base_ms".to_owned());
         }
-        if !(common.max_event_bytes..=MAX_MESSAGE_BYTES).contains(&self.max_message_bytes) {
-            problems.push(format!(
-                "max_message_bytes: is {}; must be from max_event_bytes ({}) to {MAX_MESSAGE_BYTES}, \
-                 which a dead letter can hold",
-                self.max_message_bytes, common.max_event_bytes
-            ));
-        }
+        problems.extend(message_bytes_problem(self.max_message_bytes, common));
         problems
     }
+}
+
+/// The line about a `max_message_bytes` that is less than an event may have, or more than a dead letter can hold.
+pub(super) fn message_bytes_problem(bytes: usize, common: &Common) -> Option<String> {
+    let least = common.max_event_bytes;
+    (!(least..=MAX_MESSAGE_BYTES).contains(&bytes)).then(|| {
+        format!(
+            "max_message_bytes: is {bytes}; must be from max_event_bytes ({least}) to {MAX_MESSAGE_BYTES}, which a dead letter \
+             can hold"
+        )
+    })
 }
 
 impl Default for Connect {

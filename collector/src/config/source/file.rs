@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::connect::MAX_MESSAGE_BYTES;
+use super::connect::message_bytes_problem;
 use super::keys::Keys;
 use super::{Common, zeros};
 use crate::config::Framing;
@@ -47,7 +47,6 @@ impl File {
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems: Vec<_> = zeros([
             ("max_event_bytes", self.common.max_event_bytes as u64),
-            ("max_message_bytes", self.max_message_bytes as u64),
             ("rate", self.rate.map_or(1, u64::from)),
         ])
         .collect();
@@ -65,12 +64,7 @@ impl File {
                 "framing: a file has no frames; write \"lines\" or \"concatenated\"".to_owned(),
             );
         }
-        if self.max_message_bytes > MAX_MESSAGE_BYTES {
-            problems.push(format!(
-                "max_message_bytes: is {}; must be at most {MAX_MESSAGE_BYTES}, which a dead letter can hold",
-                self.max_message_bytes
-            ));
-        }
+        problems.extend(message_bytes_problem(self.max_message_bytes, &self.common));
         problems
     }
 }

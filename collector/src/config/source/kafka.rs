@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use common::kafka::{Kafka as Cluster, Properties, PropertyFiles, Topic};
 use serde::{Deserialize, Serialize};
 
-use super::connect::MAX_MESSAGE_BYTES;
+use super::connect::message_bytes_problem;
 use super::keys::Keys;
 use super::{Common, zeros};
 use crate::config::Framing;
@@ -87,11 +87,8 @@ impl Kafka {
     }
 
     pub(super) fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<_> = zeros([
-            ("max_event_bytes", self.common.max_event_bytes as u64),
-            ("max_message_bytes", self.max_message_bytes as u64),
-        ])
-        .collect();
+        let mut problems: Vec<_> =
+            zeros([("max_event_bytes", self.common.max_event_bytes as u64)]).collect();
         if self.topics.is_empty() || self.topics.contains("") {
             problems.push("topics: name the topics to read, such as [\"orders\"]".to_owned());
         }
@@ -104,12 +101,7 @@ impl Kafka {
                     .to_owned(),
             );
         }
-        if self.max_message_bytes > MAX_MESSAGE_BYTES {
-            problems.push(format!(
-                "max_message_bytes: is {}; must be at most {MAX_MESSAGE_BYTES}, which a dead letter can hold",
-                self.max_message_bytes
-            ));
-        }
+        problems.extend(message_bytes_problem(self.max_message_bytes, &self.common));
         if self.brokers.is_empty() {
             if !self.properties.is_empty() || !self.property_files.is_empty() {
                 problems.push(

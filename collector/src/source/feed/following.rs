@@ -55,18 +55,23 @@ impl Following {
 
     /// What `/ready` says of the source once it contains this text.
     pub(crate) async fn unready(&self, text: &str) -> String {
-        loop {
-            match self.readiness.unmet().get("source") {
-                Some(why) if why.contains(text) => return why.clone(),
-                _ => tokio::task::yield_now().await,
-            }
-        }
+        unready(&self.readiness, text).await
     }
 
     /// Waits until `/ready` has nothing to say of the source.
     pub(crate) async fn ready(&self) {
         while !self.readiness.unmet().is_empty() {
             tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// What `/ready` says of the source once it contains this text.
+pub(crate) async fn unready(readiness: &Readiness, text: &str) -> String {
+    loop {
+        match readiness.unmet().get("source") {
+            Some(why) if why.contains(text) => return why.clone(),
+            _ => tokio::task::yield_now().await,
         }
     }
 }

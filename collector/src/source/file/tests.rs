@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::super::Source as _;
 use super::super::connection::Connections;
+use super::super::feed::following::unready;
 use super::*;
 use crate::config::Framing;
 use crate::intake::{Queued, Queues};
@@ -78,9 +79,7 @@ impl Reading {
     }
 
     async fn unready(&self, text: &str) {
-        while !self.readiness.unmet().get("source").is_some_and(|why| why.contains(text)) {
-            tokio::task::yield_now().await;
-        }
+        unready(&self.readiness, text).await;
     }
 
     /// As a kill would: what was not taken is forgotten. Returns where it goes on.

@@ -86,7 +86,7 @@ impl Asked {
     }
 
     /// Waits until the other side closes the connection.
-    pub(crate) async fn closed(mut self) {
+    pub(crate) async fn closed(&mut self) {
         let mut rest = [0; 64];
         while self.stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
     }

@@ -125,9 +125,10 @@ async fn a_feed_without_a_byte_is_given_up_and_one_without_a_message_only_after_
     asked.begin("application/json").await;
     source.ready().await;
     let blank = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
         loop {
+            pace.tick().await;
             asked.send(b"\n").await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::select! {

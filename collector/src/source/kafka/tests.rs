@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::super::Source as _;
 use super::super::connection::Connections;
+use super::super::feed::following::unready;
 use super::*;
 use crate::intake::{Queued, Queues};
 use crate::metrics::Metrics;
@@ -68,9 +69,7 @@ impl Reading {
     }
 
     async fn unready(&self, text: &str) {
-        while !self.readiness.unmet().get("source").is_some_and(|why| why.contains(text)) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        unready(&self.readiness, text).await;
     }
 
     async fn stopped(self) {
@@ -179,8 +178,18 @@ async fn a_queue_that_is_full_for_long_loses_nothing_and_keeps_the_order() {
     let all = orders(0..4000);
     produce(&section, &all);
     let mut reading = Reading::of(&section, &Cluster::default());
-    // Full for several polls.
-    tokio::time::sleep(8 * POLL).await;
+    let full = reading.messages.max_capacity();
+    let is_full = |reading: &Reading| reading.messages.len() == full;
+    while !is_full(&reading) {
+        tokio::task::yield_now().await;
+    }
+    // For several polls, after the first of which the partitions are paused.
+    let room = async {
+        while is_full(&reading) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(8 * POLL, room).await.unwrap_err();
     assert_eq!(reading.logged(4000).await, texts(&all));
     reading.stopped().await;
 }
@@ -192,7 +201,7 @@ async fn a_source_may_begin_at_what_comes_from_now_on() {
     produce(&section, &orders(0..10));
     let mut reading = Reading::of(&section, &Cluster::default());
     while reading.metrics.assigned.get() < 2 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::task::yield_now().await;
     }
     produce(&section, &orders(10..11));
     assert_eq!(reading.logged(1).await, texts(&orders(10..11)));

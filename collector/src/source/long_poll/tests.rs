@@ -210,11 +210,13 @@ async fn a_server_that_waits_until_there_is_something_new_is_waited_for() {
         section.answer_timeout = Duration::from_millis(700);
     });
     let mut asked = server.asked().await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Longer than connecting may take.
+    let given_up = tokio::time::timeout(Duration::from_millis(300), asked.closed()).await;
+    given_up.unwrap_err();
     asked.send(json(r#"[{"a":1}]"#).as_bytes()).await;
     assert_eq!(source.payload().await, r#"{"a":1}"#);
     // This one never comes.
-    let asked = server.asked().await;
+    let mut asked = server.asked().await;
     source.unready("answer_timeout").await;
     asked.closed().await;
 }
