@@ -1,14 +1,16 @@
 //! Events that are read from files: each line once, whatever happens to the collector and to the file.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
 };
 
-use pipeline_tests::{Sandbox, eventually, sandbox::scratch, topics::Record};
-use serde_json::Value;
+use pipeline_tests::{
+    Sandbox, eventually,
+    numbered::{await_in_kafka, lines},
+    sandbox::scratch,
+};
 
 /// A configuration whose source reads `path`.
 fn configuration(folder: &Path, path: &Path, keys: &str) -> PathBuf {
@@ -18,42 +20,16 @@ fn configuration(folder: &Path, path: &Path, keys: &str) -> PathBuf {
     file
 }
 
-fn line(number: u64) -> String {
-    format!(
-        "{{\"rsvp_id\":{number},\"response\":\"yes\",\"mtime\":{},\"group\":{{\"group_topics\":[]}}}}\n",
-        1_700_000_000_000 + number
-    )
-}
-
 fn add(path: &Path, numbers: std::ops::Range<u64>) {
     let mut file = fs::File::options().create(true).append(true).open(path).expect("the log");
-    let lines: String = numbers.map(line).collect();
-    file.write_all(lines.as_bytes()).expect("writing");
-}
-
-/// How often each event is there.
-fn counts(records: &[Record]) -> BTreeMap<u64, usize> {
-    let mut counts = BTreeMap::new();
-    for record in records {
-        let event: Value = serde_json::from_slice(&record.payload).expect("an event");
-        *counts.entry(event["rsvp_id"].as_u64().expect("a number")).or_default() += 1;
-    }
-    counts
+    file.write_all(lines(numbers).as_bytes()).expect("writing");
 }
 
 /// Waits until all events below `end` are in Kafka, and checks that each is there once.
 fn assert_once(sandbox: &mut Sandbox, end: u64) {
-    let topics = sandbox.topics();
-    let records = eventually("all lines are in Kafka", || {
-        let records = topics.read("raw-rsvps");
-        (counts(&records).len() as u64 == end).then_some(records)
-    });
-    let twice: Vec<_> = counts(&records).into_iter().filter(|(_, count)| *count > 1).collect();
+    let counts = await_in_kafka(sandbox, |found| found.len() as u64 == end);
+    let twice: Vec<_> = counts.into_iter().filter(|(_, count)| *count > 1).collect();
     assert!(twice.is_empty(), "{twice:?}");
-    let mut sequences: Vec<_> = records.iter().map(|record| &record.headers["mr-seq"]).collect();
-    sequences.sort();
-    sequences.dedup();
-    assert_eq!(sequences.len(), records.len(), "a sequence is there twice");
 }
 
 #[test]

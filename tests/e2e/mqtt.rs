@@ -1,13 +1,16 @@
 //! Events from an MQTT broker: what it has acknowledged to their senders is in Kafka, whatever happens to the collector.
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
-use pipeline_tests::{Sandbox, eventually, mosquitto::Mosquitto, sandbox::scratch};
-use serde_json::Value;
+use pipeline_tests::{
+    Sandbox, eventually,
+    mosquitto::Mosquitto,
+    numbered::{await_in_kafka, lines},
+    sandbox::scratch,
+};
 use tempfile::TempDir;
 
 /// A configuration that subscribes at this broker.
@@ -22,16 +25,6 @@ fn configuration(broker: &Mosquitto, keys: &str) -> (TempDir, PathBuf) {
     (directory, file)
 }
 
-fn events(numbers: std::ops::Range<u64>) -> String {
-    let event = |number| {
-        format!(
-            "{{\"rsvp_id\":{number},\"response\":\"yes\",\"mtime\":{},\"group\":{{\"group_topics\":[]}}}}\n",
-            1_700_000_000_000 + number
-        )
-    };
-    numbers.map(event).collect()
-}
-
 fn start(file: &Path) -> Sandbox {
     let mut sandbox = Sandbox::builder().argument("--config").argument(file).start();
     // A broker keeps nothing for a session that was never opened.
@@ -44,19 +37,7 @@ fn start(file: &Path) -> Sandbox {
 
 /// Waits until all events below `end` are in Kafka, each entry of the log once.
 fn assert_all(sandbox: &mut Sandbox, end: u64) {
-    let topics = sandbox.topics();
-    let records = eventually("all events are in Kafka", || {
-        let records = topics.read("raw-rsvps");
-        let found: BTreeSet<u64> = records
-            .iter()
-            .filter_map(|record| {
-                serde_json::from_slice::<Value>(&record.payload).ok()?["rsvp_id"].as_u64()
-            })
-            .collect();
-        (found.len() as u64 == end).then_some(records)
-    });
-    let sequences: BTreeSet<_> = records.iter().map(|record| &record.headers["mr-seq"]).collect();
-    assert_eq!(sequences.len(), records.len(), "a sequence is there twice");
+    await_in_kafka(sandbox, |found| found.len() as u64 == end);
 }
 
 #[test]
@@ -67,7 +48,7 @@ fn no_publication_is_lost_whenever_the_collector_is_killed() {
         let mut sandbox = start(&file);
         let mut end = 0;
         for _ in 0..3 {
-            broker.publish("sensors/a", &events(end..end + 5_000), None);
+            broker.publish("sensors/a", &lines(end..end + 5_000), None);
             end += 5_000;
             eventually("some of it is received", || {
                 let metrics = sandbox.metrics("collector")?;
@@ -75,7 +56,7 @@ fn no_publication_is_lost_whenever_the_collector_is_killed() {
             });
             sandbox.kill9("collector");
             // The broker has the session, and keeps this for it.
-            broker.publish("sensors/b", &events(end..end + 2_000), None);
+            broker.publish("sensors/b", &lines(end..end + 2_000), None);
             end += 2_000;
         }
         assert_all(&mut sandbox, end);
@@ -107,7 +88,7 @@ fn a_password_that_is_corrected_in_its_file_is_taken_without_a_restart() {
     eventually("the collector is ready", || {
         sandbox.admin("collector", "/ready").filter(|(status, _)| *status == 200)
     });
-    broker.publish("sensors/a", &events(0..100), login);
+    broker.publish("sensors/a", &lines(0..100), login);
     assert_all(&mut sandbox, 100);
     sandbox.stop();
 }

@@ -25,6 +25,7 @@ pub mod browser;
 pub mod client;
 pub mod feed;
 pub mod mosquitto;
+pub mod numbered;
 pub mod oracle;
 pub mod otlp;
 pub mod outcome;
