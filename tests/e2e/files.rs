@@ -41,7 +41,13 @@ fn each_line_of_a_growing_file_is_in_kafka_once_whenever_the_collector_is_killed
     let mut end = 0;
     for round in 0..6 {
         let next = end + 20_000;
-        // A round is written while the collector is there, or while it is away, or is rotated away.
+        // A round is written while the collector reads, or while it is away, or is rotated away.
+        if round % 2 == 1 {
+            eventually("the collector reads", || {
+                let metrics = sandbox.metrics("collector")?;
+                (metrics.sum("millrace_collector_source_connected") == 1.0).then_some(())
+            });
+        }
         for start in (end..next).step_by(1_000) {
             add(&path, start..start + 1_000);
         }

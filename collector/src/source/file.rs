@@ -15,7 +15,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use common::event::Reason;
 use tokio::time::{Instant, sleep_until};
@@ -29,10 +28,12 @@ use crate::config::File as Section;
 use crate::error::Error;
 use crate::intake::{Closed, Cursor, Intake, Message};
 use crate::metrics::{FileMetrics, SourceMetrics};
+use pace::Pace;
 use place::{Identity, Place};
 use tail::{Piece, Why};
 
 mod content;
+mod pace;
 mod place;
 mod rotated;
 mod tail;
@@ -58,8 +59,8 @@ struct Reader {
     identity: Option<Identity>,
     /// Where the splitter began in it.
     begun_at: u64,
-    /// When the next message may be taken.
-    due: Instant,
+    /// When messages may be taken, if there is a rate.
+    pace: Option<Pace>,
     /// Whether nothing could be read yet, or at present.
     is_waiting: bool,
 }
@@ -121,7 +122,8 @@ fn check(path: &Path, follow: bool) -> Result<(), String> {
 impl super::Source for File {
     async fn run(self, intake: Intake, resume: Option<Cursor>, stop: CancellationToken) -> End {
         let place = resume.and_then(|cursor| Place::read(&cursor.0));
-        let Section { path, follow, framing, max_message_bytes, .. } = &self.section;
+        let Section { path, follow, framing, max_message_bytes, rate, .. } = &self.section;
+        let pace = rate.map(|rate| Pace::new(rate, Instant::now()));
         let pieces = tail::start(path, *follow, place);
         let splitter = Splitter::of_file(framing, *max_message_bytes, false);
         let mut reader = Reader {
@@ -131,7 +133,7 @@ impl super::Source for File {
             splitter,
             identity: None,
             begun_at: 0,
-            due: Instant::now(),
+            pace,
             is_waiting: true,
         };
         let stopped = match pieces {
@@ -263,7 +265,7 @@ impl Reader {
         let cursor = place.map(|file| Cursor(Place { file, offset, is_cutting }.stored()));
         let message =
             Message { payload: frame.payload, received_ms, identity, cursor, receipt: None };
-        let due = self.next_due();
+        let due = self.pace.as_mut().and_then(|pace| pace.next(Instant::now()));
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Stop::Stopped),
@@ -279,15 +281,6 @@ impl Reader {
                 Ok(())
             }
         }
-    }
-
-    /// When the next message may be taken; `None` for now. What was not used of the rate while there was nothing is not made up
-    /// for.
-    fn next_due(&mut self) -> Option<Instant> {
-        let rate = self.file.section.rate?;
-        let due = self.due.max(Instant::now());
-        self.due = due + Duration::from_secs(1) / rate;
-        Some(due)
     }
 
     fn position(&self, offset: u64) {

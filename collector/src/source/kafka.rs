@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::backoff::Backoff;
-use common::kafka::{Kafka as Cluster, Rotation};
+use common::kafka::{Kafka as Cluster, Rotation, STATISTICS};
 use futures_util::FutureExt as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -197,7 +197,7 @@ impl Reader {
             }
         };
         let member = consumer.context();
-        member.await_safe(&self.runtime, HANDOVER);
+        member.await_safe(HANDOVER);
         member.commit(&consumer, CommitMode::Sync);
         ended
     }
@@ -208,8 +208,14 @@ impl Reader {
         while let Some(record) = member.next_kept() {
             self.take(consumer, &record)?;
         }
+        while let Some(error) = member.next_trouble() {
+            self.trouble(consumer, &error)?;
+        }
         match consumer.poll(POLL) {
             Some(Ok(record)) => self.take(consumer, &record)?,
+            None if member.is_stranded() => {
+                return Err(Ended::Failed("the client has lost all brokers".to_owned()));
+            }
             None => {
                 member.positions().seal();
                 if let Some(why) = member.take_failure() {
@@ -275,10 +281,15 @@ impl Reader {
             if !is_paused {
                 is_paused = member.pause(consumer);
             }
-            if let Some(Ok(record)) = consumer.poll(Duration::ZERO) {
+            match consumer.poll(Duration::ZERO) {
                 // It came before the pause, or of a partition that was assigned meanwhile.
-                member.keep(record.detach());
-                is_paused = false;
+                Some(Ok(record)) => {
+                    member.keep(record.detach());
+                    is_paused = false;
+                }
+                // librdkafka says only once that a position is lost.
+                Some(Err(error)) => member.keep_trouble(error),
+                None => {}
             }
         };
         member.resume(consumer);
@@ -295,7 +306,7 @@ impl Reader {
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
                 // What was read is safe first, so that the position is told right.
-                consumer.context().await_safe(&self.runtime, HANDOVER);
+                consumer.context().await_safe(HANDOVER);
                 consumer.context().begin_again(consumer).map_err(Ended::Failed)
             }
             // Retried by librdkafka.
@@ -382,14 +393,11 @@ impl Reader {
             .set("isolation.level", "read_committed")
             // A topic that is made later is found soon.
             .set("topic.metadata.refresh.interval.ms", "5000")
-            .set("statistics.interval.ms", "5000");
-        let member = Member::new(
-            &self.kafka.source,
-            section.start,
-            source_metrics.clone(),
-            metrics.clone(),
-            self.runtime.clone(),
-        );
+            .set(STATISTICS.0, STATISTICS.1)
+            // Also if the properties of the section `kafka` name a group.
+            .set("group.id", &section.group);
+        let member =
+            Member::new(&self.kafka.source, section.start, source_metrics.clone(), metrics.clone());
         let consumer: BaseConsumer<Member> =
             settings.create_with_context(member).map_err(|error| error.to_string())?;
         let topics: Vec<_> = section.topics.iter().map(String::as_str).collect();

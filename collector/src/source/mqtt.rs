@@ -158,8 +158,12 @@ impl Mqtt {
             );
             self.metrics.gaps.inc();
         }
+        if !is_known {
+            // Until the broker has said that it took the subscription, also if the connection breaks before.
+            self.is_subscribed.store(false, Ordering::Relaxed);
+        }
         // Other filters may be configured than those that the session has.
-        if !is_known || !self.is_subscribed.load(Ordering::Relaxed) {
+        if !self.is_subscribed.load(Ordering::Relaxed) {
             open.send(&packets::subscribe(*version, topics, *qos)?).await?;
         }
         Ok(open)

@@ -114,7 +114,7 @@ impl Kafka {
             let found = self.cluster(&Cluster::default()).problems();
             problems.extend(found.iter().map(|problem| problem.replace("kafka.", "")));
         }
-        for name in ["group.id", "isolation.level"] {
+        for name in ["group.id", "isolation.level", "partition.assignment.strategy"] {
             if self.properties.contains_key(name) {
                 problems.push(format!("properties: {name} is set by the source; remove it"));
             }

@@ -95,12 +95,7 @@ impl Content {
         stream.by_ref().take(4).read_to_end(&mut head)?;
         let format = Format::of(&head)?;
         let whole = Cursor::new(head).chain(stream);
-        Ok(Self::Stream(if format == Format::Plain {
-            // Not through a buffer, which would wait until it is full.
-            Box::new(whole)
-        } else {
-            format.unpack(whole)?
-        }))
+        Ok(Self::Stream(format.unpack(whole)?))
     }
 
     /// Reads what is there, a part at a time; 0 at the end.

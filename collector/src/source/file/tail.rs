@@ -174,8 +174,13 @@ impl Tail {
     // === files ===
 
     fn files(&self, place: Option<Place>) -> Step {
-        let (mut path, mut place, mut why) = self.first(place);
         let mut told = false;
+        let (mut path, mut place, mut why) = loop {
+            match self.first(place) {
+                Ok(first) => break first,
+                Err(error) => self.wait(&error, &mut told)?,
+            }
+        };
         loop {
             let mut current = match Current::open(&path, place) {
                 Ok(current) => current,
@@ -219,16 +224,21 @@ impl Tail {
         }
     }
 
-    /// Where to begin: at the place that is known, if its file is there.
-    fn first(&self, place: Option<Place>) -> (PathBuf, Option<Place>, Why) {
+    /// Where to begin: at the place that is known, if its file is there. A file that is there and cannot be opened may be
+    /// that one.
+    fn first(&self, place: Option<Place>) -> io::Result<(PathBuf, Option<Place>, Why)> {
         let own = self.path.clone();
-        let Some(place) = place else { return (own, None, Why::Start) };
-        let found = File::open(&own).and_then(|file| {
+        let Some(place) = place else { return Ok((own, None, Why::Start)) };
+        let opened = match File::open(&own) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            opened => opened,
+        };
+        let found = opened.and_then(|file| {
             let is_long =
                 Format::of_file(&file)? != Format::Plain || file.metadata()?.len() >= place.offset;
             Ok((place.file.is(&file)?, is_long, place.file.is_inode(&file.metadata()?)))
         });
-        match found {
+        Ok(match found {
             Ok((true, true, _)) => (own, Some(place), Why::Start),
             _ if !self.follow => (own, None, Why::Start),
             found => match rotated::find(&own, &place) {
@@ -238,7 +248,7 @@ impl Tail {
                 }
                 None => (own, None, Why::Lost),
             },
-        }
+        })
     }
 
     /// Reads a file, and follows it.

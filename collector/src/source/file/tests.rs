@@ -1,6 +1,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use common::admin::Readiness;
 use common::clock::Clock;
@@ -345,15 +346,6 @@ async fn of_a_line_that_is_too_large_the_beginning_is_a_dead_letter_also_across_
     assert_eq!((cut.identity, cut.payload.len()), (Err(Reason::TooLarge), 1024));
     let mut again = Reading::from(section, reading.killed().await);
     assert_eq!(again.next().await, line(1), "the rest of the line is no message");
-}
-
-#[tokio::test]
-async fn the_rate_is_kept() {
-    let log = Log::new(&lines(0..21));
-    let began = std::time::Instant::now();
-    let mut reading = Reading::of(Section { rate: Some(200), ..log.section() });
-    reading.taken(21).await;
-    assert!(began.elapsed() >= Duration::from_millis(100), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use common::kafka::{Heard, Kafka as Cluster};
+use common::kafka::{Heard, Kafka as Cluster, Stranded};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
@@ -13,7 +13,6 @@ use rdkafka::message::OwnedMessage;
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::runtime::Handle;
 
 use super::positions::{Offsets, Positions};
 use crate::config::Start;
@@ -32,8 +31,8 @@ pub(super) struct Member {
     start: Start,
     source_metrics: SourceMetrics,
     metrics: KafkaMetrics,
-    runtime: Handle,
     heard: Heard,
+    stranded: Stranded,
     state: Mutex<State>,
 }
 
@@ -42,6 +41,8 @@ struct State {
     positions: Positions,
     /// Records that came while the queue was full.
     kept: VecDeque<OwnedMessage>,
+    /// Different errors that came then.
+    troubles: VecDeque<KafkaError>,
     committed: Option<Instant>,
     /// Whether partitions were assigned, perhaps none.
     is_assigned: bool,
@@ -72,10 +73,10 @@ impl Member {
         start: Start,
         source_metrics: SourceMetrics,
         metrics: KafkaMetrics,
-        runtime: Handle,
     ) -> Self {
-        let (heard, state) = (Heard::default(), Mutex::default());
-        Self { source: Arc::clone(source), start, source_metrics, metrics, runtime, heard, state }
+        let (heard, stranded, state) = <(Heard, Stranded, Mutex<State>)>::default();
+        let source = Arc::clone(source);
+        Self { source, start, source_metrics, metrics, heard, stranded, state }
     }
 
     /// What was read. Not to be held while the consumer is polled.
@@ -101,7 +102,7 @@ impl Member {
     }
 
     /// Waits until what was read is safe, no longer than `at_most`.
-    pub(super) fn await_safe(&self, runtime: &Handle, at_most: Duration) {
+    pub(super) fn await_safe(&self, at_most: Duration) {
         let until = Instant::now() + at_most;
         loop {
             let mut positions = self.positions();
@@ -110,7 +111,7 @@ impl Member {
                 return;
             }
             drop(positions);
-            runtime.block_on(async { tokio::time::sleep(LOOK).await });
+            std::thread::sleep(LOOK);
         }
     }
 
@@ -154,6 +155,24 @@ impl Member {
     /// Keeps a record that came before the pause was in force, until it can be taken.
     pub(super) fn keep(&self, record: OwnedMessage) {
         self.state().kept.push_back(record);
+    }
+
+    /// Keeps an error that came while the queue was full, until it can be seen to.
+    pub(super) fn keep_trouble(&self, error: KafkaError) {
+        let mut state = self.state();
+        if !state.troubles.contains(&error) {
+            state.troubles.push_back(error);
+        }
+    }
+
+    /// The next error that was kept.
+    pub(super) fn next_trouble(&self) -> Option<KafkaError> {
+        self.state().troubles.pop_front()
+    }
+
+    /// Whether the client knows no broker any more.
+    pub(super) fn is_stranded(&self) -> bool {
+        self.stranded.is_certain(Instant::now())
     }
 
     /// The next record that was kept.
@@ -253,7 +272,7 @@ impl ConsumerContext for Member {
             return;
         }
         if !consumer.assignment_lost() {
-            self.await_safe(&self.runtime, HANDOVER);
+            self.await_safe(HANDOVER);
             self.commit(consumer, CommitMode::Sync);
         }
         {
@@ -286,6 +305,7 @@ impl ClientContext for Member {
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.stranded.look(&statistics, Instant::now());
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
         let lag = partitions.map(|partition| partition.consumer_lag).filter(|lag| *lag > 0).sum();
         self.metrics.lag.set(lag);

@@ -89,6 +89,8 @@ impl Open {
             tokio::select! {
                 biased;
                 _gone = closed.recv() => {
+                    // Its receipt would be waited for, and nobody can take it any more.
+                    drop(read.take());
                     self.acknowledge_safe(&mut waiting).await;
                     return self.send(&packets::LEAVE).await;
                 }
