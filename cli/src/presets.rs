@@ -44,6 +44,8 @@ pub struct Preset {
     pub name: String,
     /// The recording that `up` serves, if it names one.
     pub recording: Option<PathBuf>,
+    /// Whether its events are those that `up` makes if nothing names a feed or a recording.
+    pub is_simulated: bool,
     /// Where it is.
     pub place: Place,
 }
@@ -76,8 +78,8 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
-    /// The section `[preset]` is not valid.
-    #[error("{path}: {source}", path = path.display())]
+    /// It is not TOML, or its section `[preset]` is not valid.
+    #[error("the preset {path}: {source}", path = path.display())]
     Head {
         /// The file.
         path: PathBuf,
@@ -129,6 +131,8 @@ struct About {
     documentation: String,
     /// A recording that `up` serves, unless a flag names another.
     recording: Option<PathBuf>,
+    /// Whether `up` can make its events.
+    simulated: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -150,23 +154,22 @@ impl Preset {
     /// # Errors
     /// When there is none.
     pub fn find(asked: &str) -> Result<Self, Error> {
-        if let Some((name, text)) = ALL.into_iter().find(|(name, _)| *name == asked) {
-            let (name, place) = (name.to_owned(), Place::BuiltIn(text));
-            return Ok(Self { name, recording: None, place });
-        }
         let path = Path::new(asked);
-        let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => unknown(asked),
-            _ => Error::Unreadable { path: path.to_owned(), source },
-        })?;
-        // What else is wrong with the file is told, with the line, when its settings are read.
-        let head = toml::from_str::<Head>(&text).unwrap_or_default();
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        Ok(Self {
-            name: name_of(&path),
-            recording: head.preset.recording,
-            place: Place::File(path),
-        })
+        let (name, text, place) = match ALL.into_iter().find(|(name, _)| *name == asked) {
+            Some((name, text)) => (name.to_owned(), text.to_owned(), Place::BuiltIn(text)),
+            None => {
+                let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+                    std::io::ErrorKind::NotFound => unknown(asked),
+                    _ => Error::Unreadable { path: path.to_owned(), source },
+                })?;
+                let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+                (name_of(&path), text, Place::File(path))
+            }
+        };
+        let head: Head = toml::from_str(&text)
+            .map_err(|source| Error::Head { path: path.to_owned(), source: Box::new(source) })?;
+        let About { recording, simulated: is_simulated, .. } = head.preset;
+        Ok(Self { name, recording, is_simulated, place })
     }
 }
 
@@ -255,5 +258,9 @@ mod tests {
         assert_eq!(files[0].recording.as_deref(), Some(Path::new("/x.jsonl")));
         let error = Preset::find("blusky").unwrap_err().to_string();
         assert!(error.contains("bluesky"), "{error}");
+        let file = place.path().join("wrong.toml");
+        std::fs::write(&file, "[preset]\nrecodring = '/x.jsonl'\n").unwrap();
+        let error = Preset::find(file.to_str().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("recodring"), "{error}");
     }
 }

@@ -7,6 +7,7 @@ use common::tier::StopSignals;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit;
+use crate::text::printable;
 
 /// Runs a command until it is done, or until Ctrl-C, SIGTERM or SIGHUP stops it. A second signal ends the process at
 /// once.
@@ -63,6 +64,8 @@ impl Failure for crate::simulate::Error {
 impl Failure for crate::broker::Error {}
 
 fn failed(error: &impl Display, code: u8) -> ExitCode {
-    eprintln!("millrace: {error}");
+    // It may hold what a server has said.
+    let lines: Vec<String> = error.to_string().lines().map(printable).collect();
+    eprintln!("millrace: {}", lines.join("\n"));
     ExitCode::from(code)
 }

@@ -98,25 +98,10 @@ pub fn padded(text: &str, room: usize) -> String {
     text.to_owned() + &" ".repeat(blanks)
 }
 
-/// `2015-03-08 04:22:48`, in UTC; the calendar by Howard Hinnant's `civil_from_days` (2013).
+/// `2015-03-08 04:22:48`, in UTC; the number if it is outside of the calendar.
 pub fn utc(ms: i64) -> String {
-    let (days, second) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000) / 1_000);
-    // In this algorithm years begin in March, and eras of 400 years on 1 March of year 0.
-    let day = days + 719_468;
-    let (era, day_of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day_of_month:02} {:02}:{:02}:{:02}",
-        second / 3_600,
-        second / 60 % 60,
-        second % 60
-    )
+    jiff::Timestamp::from_millisecond(ms)
+        .map_or_else(|_| ms.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 /// A span in a unit that fits: `300 ms`, `5 s`.

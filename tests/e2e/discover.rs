@@ -166,7 +166,7 @@ fn each_kind_of_server_is_recognised() {
         let (_directory, path) = scratch();
         let preset = path.join("my.toml");
         let url = feed.url("http", "/a");
-        let output = discover(&[&url, "--seconds", "3", "--json", "--write", text(&preset)]);
+        let output = discover(&[&url, "--events", "60", "--json", "--write", text(&preset)]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{kind}: {said}");
         let found: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
@@ -182,6 +182,18 @@ fn each_kind_of_server_is_recognised() {
             None => assert!(!preset.contains("framing"), "{preset}"),
         }
     }
+}
+
+#[test]
+fn an_array_without_end_has_no_preset() {
+    let array = Protocol::Body { content_type: "application/json", stays_open: true };
+    let feed = PublicFeed::serve(array, vec![format!("[{},", lines("wikipedia.jsonl").join(","))]);
+    let (_directory, path) = scratch();
+    let preset = path.join("my.toml");
+    let output = discover(&[&feed.url("http", "/a"), "--events", "60", "--write", text(&preset)]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(65), "{said}");
+    assert!(said.contains("does not end") && !preset.exists(), "{said}");
 }
 
 #[test]
@@ -206,7 +218,7 @@ fn what_is_no_feed_ends_with_a_reason_and_its_own_code() {
         (file("text", b"hello\nworld \x1b[2J\n"), 65, "hello"),
         (file("deep", deep.as_bytes()), 65, "too_deep"),
         (file("array", b"[{\"a\":1},{\"a\":2}]\n"), 65, "jq -c"),
-        (file("garbage", &garbage), 65, "no"),
+        (file("garbage", &garbage), 65, "unknown format"),
         ("ftp://example.org/x".to_owned(), 64, "ws://"),
         ("http://".to_owned(), 64, "address"),
         ("http://127.0.0.1:1/".to_owned(), 69, "refused"),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::output::print;
 use tokio_util::sync::CancellationToken;
 
-use super::feed::{Header, Options, Target};
+use super::feed::{Framing, Header, Options, Source, Target};
 use super::propose::Proposal;
 use super::watch::{Limits, Progress, Watched, watch};
 use super::{Error, preset, report};
@@ -119,8 +119,11 @@ pub async fn run(
         print(&report::report(&watched.shape, &proposal, watched.took, columns()))?;
     }
     let Some(path) = &args.write else { return Ok(ExitCode::SUCCESS) };
+    if matches!(watched.source, Some(Source::HttpStream(Framing::Array(_)))) {
+        return Err(Error::ArrayWithoutEnd);
+    }
     let text = preset::preset(&target, &options, &watched, &proposal).ok_or(Error::NoItems)?;
-    write(path, &text, !(options.headers.is_empty() && options.first_messages.is_empty()))?;
+    write(path, &text)?;
     if !verbosity.is_quiet() {
         let stdin = if matches!(target, Target::Stdin) { " --recording -" } else { "" };
         eprintln!("written; run it: millrace up --preset {}{stdin}", path.display());
@@ -205,14 +208,13 @@ fn columns() -> usize {
     set.filter(|&columns| columns > 0).or_else(terminal).unwrap_or(COLUMNS)
 }
 
-/// Writes a new file, which only its owner may read if it may hold a token.
-fn write(path: &Path, text: &str, is_secret: bool) -> Result<(), Error> {
+/// Writes a new file, which only its owner may read: an address, a header or a first message may hold a token.
+fn write(path: &Path, text: &str) -> Result<(), Error> {
     let failed = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
         _ => Error::Write { path: path.to_owned(), source },
     };
-    let mode = if is_secret { 0o600 } else { 0o666 };
-    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = file.map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
 }

@@ -57,6 +57,11 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
+    /// The events are the elements of an array that has no end.
+    #[error(
+        "the events are the elements of one array that does not end, which the collector cannot read; no preset is written"
+    )]
+    ArrayWithoutEnd,
     /// There is nothing to count.
     #[error("there is nothing that a query could count, so that no preset is written")]
     NoItems,
@@ -94,6 +99,7 @@ impl Error {
             Self::Usage(_)
             | Self::Open { .. }
             | Self::Garbage { .. }
+            | Self::ArrayWithoutEnd
             | Self::NoItems
             | Self::Exists { .. }
             | Self::Write { .. }
@@ -108,7 +114,9 @@ impl Failure for Error {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Exists { .. } => exit::USAGE,
-            Self::Garbage { .. } | Self::NoItems | Self::Recording(_) => exit::DATA,
+            Self::Garbage { .. } | Self::ArrayWithoutEnd | Self::NoItems | Self::Recording(_) => {
+                exit::DATA
+            }
             Self::Open { .. } | Self::Nothing(_) => exit::NO_INPUT,
             Self::Unreachable { .. } | Self::Ended { .. } => exit::UNAVAILABLE,
             Self::Write { .. } | Self::Stdout(_) | Self::Json(_) | Self::Broken(_) => 1,

@@ -39,8 +39,8 @@ pub fn preset(
         let _ = writeln!(
             text,
             "# Could be averaged: {} ({}).",
-            comment(&choice.path),
-            comment(&choice.why)
+            printable(&choice.path),
+            printable(&choice.why)
         );
     }
     Some(text)
@@ -71,21 +71,20 @@ fn quoted(text: &str) -> String {
     Value::String(text.to_owned()).to_string()
 }
 
-/// A text as a part of a comment.
-fn comment(text: &str) -> String {
-    printable(text)
-}
-
 fn source(target: &Target, options: &Options, watched: &Watched, text: &mut String) {
     let (kind, framing) = match &watched.source {
-        Some(Source::Websocket) | None => {
-            ("websocket", if watched.arrays { Framing::Array(None) } else { Framing::One })
-        }
-        Some(Source::Sse) => {
-            ("sse", if watched.arrays { Framing::Array(None) } else { Framing::One })
-        }
+        Some(Source::Websocket) => (
+            "websocket",
+            if watched.arrays > watched.singles { Framing::Array(None) } else { Framing::One },
+        ),
+        Some(Source::Sse) => (
+            "sse",
+            if watched.arrays > watched.singles { Framing::Array(None) } else { Framing::One },
+        ),
         Some(Source::HttpStream(framing)) => ("http_stream", framing.clone()),
         Some(Source::LongPoll(framing)) => ("long_poll", framing.clone()),
+        // The first message was taken before it was known whether more follow.
+        None => ("http_stream", Framing::Lines),
         Some(Source::Recording) => {
             if let Target::File(path) = target {
                 let path = absolute(path).unwrap_or_else(|_| path.clone());
@@ -129,7 +128,10 @@ fn source(target: &Target, options: &Options, watched: &Watched, text: &mut Stri
         let _ = writeln!(text, "framing = {written}");
     }
     // Types whose data are no events would be dead letters.
-    if kind == "sse" && watched.types.values().any(|(events, _)| *events == 0) {
+    if kind == "sse"
+        && !watched.has_more_types
+        && watched.types.values().any(|(events, _)| *events == 0)
+    {
         let good = watched.types.iter().filter(|(_, (events, _))| *events > 0);
         let good: Vec<Value> = good.map(|(name, _)| Value::String(name.to_string())).collect();
         let _ = writeln!(text, "events = {}", Value::Array(good));
@@ -141,7 +143,7 @@ fn event(proposal: &Proposal, text: &mut String) {
     text.push_str("[event]\n");
     let fields = proposal.identity.as_ref().filter(|id| id.complete).map(|id| id.fields.as_slice());
     if let Some(id) = &proposal.identity {
-        let _ = writeln!(text, "# {}", comment(&id.why));
+        let _ = writeln!(text, "# {}", printable(&id.why));
     }
     match fields {
         Some([only]) => {
@@ -157,7 +159,7 @@ fn event(proposal: &Proposal, text: &mut String) {
         let _ = writeln!(
             text,
             "# {}\ntime = {{ path = {}, unit = {} }}",
-            comment(&time.why),
+            printable(&time.why),
             quoted(&time.path),
             quoted(time.unit.name())
         );
@@ -175,11 +177,11 @@ fn queries(items: &[Choice], proposal: &Proposal, text: &mut String) {
         while names.contains(&own) {
             own = format!("{own}_{}", at + 1);
         }
-        names.push(own.clone());
+        names.extend([own.clone(), format!("{own}_10m")]);
         let _ = writeln!(
             text,
             "[[query]]\n# {}\nname = {}\nitem = {}\n",
-            comment(&choice.why),
+            printable(&choice.why),
             quoted(&own),
             quoted(&choice.path)
         );

@@ -168,7 +168,9 @@ impl Shape {
             self.below(&path, paths);
         };
         for (name, node) in at.node.members() {
-            add(&name.replace('~', "~0").replace('/', "~1"), node, false, false);
+            // A step of this name means each element, so that no path can name such a member alone.
+            let has_no_name = name == "*" || name == "{}";
+            add(&name.replace('~', "~0").replace('/', "~1"), node, false, has_no_name);
         }
         if let Some(node) = at.node.any_member() {
             add("{}", node, false, true);

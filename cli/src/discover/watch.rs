@@ -19,6 +19,9 @@ use super::shape::Shape;
 const MAX_TYPES: usize = 32;
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(250);
+/// How long the end of an answer is waited for when there were enough events: one that ends is polled, and one that does
+/// not is a stream.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How much of the first message that is no event is kept, in bytes.
 const KEPT: usize = 256;
 
@@ -40,10 +43,14 @@ pub struct Watched {
     pub sample: Sample,
     /// How a collector reads this feed; `None` if that is not known, because nothing came.
     pub source: Option<Source>,
-    /// Whether messages are arrays of events.
-    pub arrays: bool,
-    /// How many events and other messages each type of server-sent event had.
+    /// How many messages were arrays of events.
+    pub arrays: u64,
+    /// How many were not.
+    pub singles: u64,
+    /// How many events and other messages each type of server-sent event had; [`MAX_TYPES`] of them at most.
     pub types: BTreeMap<Arc<str>, (u64, u64)>,
+    /// Whether there were more types.
+    pub has_more_types: bool,
     /// The beginning of the first message that is no event.
     pub first_refused: Option<Bytes>,
     /// How long it took.
@@ -82,6 +89,7 @@ pub async fn watch(
     tokio::pin!(over);
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut enough = false;
     let ended = loop {
         tokio::select! {
             biased;
@@ -95,7 +103,12 @@ pub async fn watch(
             came = reading.came.recv() => match came {
                 Some(came) => {
                     watched.take(came, expands, limits.events);
-                    if watched.shape.events() >= limits.events {
+                    if watched.shape.events() >= limits.events && !enough {
+                        enough = true;
+                        let until = over.deadline().min(Instant::now() + SETTLE);
+                        over.as_mut().reset(until);
+                    }
+                    if enough && !watched.may_change() {
                         break false;
                     }
                 }
@@ -127,17 +140,23 @@ impl Watched {
             Came::Message { payload, of } => {
                 let events = if expands { elements(&payload) } else { None };
                 if let Some(events) = events {
-                    self.arrays = true;
+                    self.arrays += 1;
                     for event in events {
                         if self.shape.events() < most {
                             self.event(&event, of.as_ref());
                         }
                     }
-                } else {
+                } else if self.shape.events() < most {
+                    self.singles += 1;
                     self.event(&payload, of.as_ref());
                 }
             }
         }
+    }
+
+    /// Whether it may turn out that the collector reads this feed in another way.
+    const fn may_change(&self) -> bool {
+        matches!(self.source, Some(Source::HttpStream(_)))
     }
 
     fn event(&mut self, payload: &Bytes, of: Option<&Arc<str>>) {
@@ -154,6 +173,8 @@ impl Watched {
         if self.types.len() < MAX_TYPES || self.types.contains_key(of) {
             let (events, others) = self.types.entry(Arc::clone(of)).or_default();
             *(if is_event { events } else { others }) += 1;
+        } else {
+            self.has_more_types = true;
         }
     }
 }

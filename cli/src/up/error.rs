@@ -26,6 +26,12 @@ pub enum Error {
         "--topic counts the records of an existing topic: name its Kafka with --brokers, or with kafka.brokers in the file of --config"
     )]
     TopicWithoutBrokers,
+    /// The preset says what the events are, and not where.
+    #[error("the preset {name} names no feed: name a recording of it with --recording FILE")]
+    PresetWithoutFeed {
+        /// The preset.
+        name: String,
+    },
     /// The topic does not exist.
     #[error("there is no topic {topic} at {brokers}; {hint}")]
     NoTopic {
@@ -160,6 +166,7 @@ impl Error {
             Self::Endless
             | Self::Config(_)
             | Self::TopicWithoutBrokers
+            | Self::PresetWithoutFeed { .. }
             | Self::NoTopic { .. }
             | Self::Program(_)
             | Self::Truth { .. }
@@ -178,6 +185,7 @@ impl Error {
             Self::Endless
             | Self::Config(_)
             | Self::TopicWithoutBrokers
+            | Self::PresetWithoutFeed { .. }
             | Self::NoTopic { .. }
             | Self::Port { .. }
             | Self::DataDir(_)

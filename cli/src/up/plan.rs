@@ -72,6 +72,12 @@ impl Plan {
             return Err(Error::TopicWithoutBrokers);
         }
         let elsewhere = settings.names_feed();
+        if let Some(preset) = &args.preset
+            && !(preset.is_simulated || elsewhere || args.topic.is_some())
+            && args.recording.is_none()
+        {
+            return Err(Error::PresetWithoutFeed { name: preset.name.clone() });
+        }
         let limits = args.limits(elsewhere);
         if args.once && limits.is_none() && !args.wants_own_feed(elsewhere) {
             return Err(Error::Endless);

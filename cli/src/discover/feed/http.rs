@@ -158,10 +158,13 @@ async fn body(url: &Url, mut body: Incoming, outlet: &Outlet, polled: bool) -> R
                 Ok(frame) => frame,
                 Err(_) => {
                     several = true;
-                    if let Some(first) = held.take()
-                        && let Err(unwanted) = outlet.message(first).await
-                    {
-                        return Ok(unwanted.into());
+                    // An answer without end, as far as is known.
+                    let stream = Came::Source(Source::HttpStream(split.framing()));
+                    let told = (!polled).then_some(stream).into_iter();
+                    for came in told.chain(held.take().map(alone)) {
+                        if outlet.send(came).await.is_err() {
+                            return Ok(Read::Unwanted);
+                        }
                     }
                     continue;
                 }

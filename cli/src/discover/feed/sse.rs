@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::came::MAX_MESSAGE;
 
-/// The longest type that is kept.
-const MAX_TYPE: usize = 64;
+/// The type of an event that names none.
+const MESSAGE: &str = "message";
 
 /// Divides a stream into events.
 #[derive(Debug, Default)]
@@ -47,12 +47,12 @@ impl Events {
         let line = std::mem::take(&mut self.line);
         if line.is_empty() {
             let data = std::mem::take(&mut self.data);
-            let of = self.of.take();
+            let of = self.of.take().unwrap_or_else(|| MESSAGE.into());
             if std::mem::take(&mut self.too_large) {
                 self.has_data = false;
                 return Some(Event::TooLarge);
             }
-            return std::mem::take(&mut self.has_data).then(|| Event::Data(data.into(), of));
+            return std::mem::take(&mut self.has_data).then(|| Event::Data(data.into(), Some(of)));
         }
         let colon = line.iter().position(|&byte| byte == b':').unwrap_or(line.len());
         let (field, value) = (&line[..colon], line.get(colon + 1..).unwrap_or_default());
@@ -64,8 +64,10 @@ impl Events {
                 }
                 self.data.extend_from_slice(value);
             }
-            b"event" if value.len() <= MAX_TYPE => {
-                self.of = Some(String::from_utf8_lossy(value).as_ref().into());
+            // An empty type is none.
+            b"event" => {
+                self.of =
+                    (!value.is_empty()).then(|| String::from_utf8_lossy(value).as_ref().into());
             }
             _ => {}
         }
@@ -82,7 +84,7 @@ mod tests {
         let text = "\u{feff}:hello\r\n\r\nevent: update\ndata: {\"a\":\ndata:1}\nid: 7\n\nretry: 5\n\ndata: x\r\r";
         let expected = [
             Event::Data("{\"a\":\n1}".into(), Some("update".into())),
-            Event::Data("x".into(), None),
+            Event::Data("x".into(), Some("message".into())),
         ];
         for size in 1..text.len() {
             let mut events = Events::default();

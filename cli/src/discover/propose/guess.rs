@@ -21,8 +21,6 @@ pub struct TimeOf {
     pub path: String,
     /// How it is written.
     pub unit: Unit,
-    /// Whether it is of the present, so that the feed is live.
-    pub is_present: bool,
     /// Whether every event has it.
     pub complete: bool,
     /// Why.

@@ -30,13 +30,7 @@ pub(super) fn time(paths: &[Path<'_>]) -> Option<TimeOf> {
     if present {
         why += "; it is of the present";
     }
-    Some(TimeOf {
-        path: path.pointer.clone(),
-        unit: track.unit,
-        is_present: present,
-        complete: path.share >= 1.0,
-        why,
-    })
+    Some(TimeOf { path: path.pointer.clone(), unit: track.unit, complete: path.share >= 1.0, why })
 }
 
 /// How well a path suits; `None` if it is not the time of an event.
