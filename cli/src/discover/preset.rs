@@ -83,8 +83,8 @@ fn source(target: &Target, options: &Options, watched: &Watched, text: &mut Stri
         ),
         Some(Source::HttpStream(framing)) => ("http_stream", framing.clone()),
         Some(Source::LongPoll(framing)) => ("long_poll", framing.clone()),
-        // The first message was taken before it was known whether more follow.
-        None => ("http_stream", Framing::Lines),
+        // Readers tell it before the first event, and without events there is no preset.
+        None => return,
         Some(Source::Recording) => {
             if let Target::File(path) = target {
                 let path = absolute(path).unwrap_or_else(|_| path.clone());

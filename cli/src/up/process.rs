@@ -1,7 +1,8 @@
 //! One child process: started, watched until it is ready, restarted when it ends, and stopped at the end.
 //!
 //! Children must end with `up` even if it is killed with -9. Therefore they are started through
-//! `setpriv --pdeathsig KILL`, which replaces itself by the child's program. The kernel sends that signal when the
+//! `setpriv --pdeathsig KILL`, which replaces itself by the child's program. If `up` has ended before that signal was
+//! asked for, the child ends at once. The kernel sends that signal when the
 //! **thread** that started the child ends, so `up` starts every process from its main thread, the only
 //! thread of its runtime. Each child has a process group of its own, so that a terminal's Ctrl-C reaches only `up`,
 //! which stops the children in order. Signals go to the whole group, because the script that starts Kafka runs
@@ -356,13 +357,23 @@ impl Tail {
     }
 }
 
+/// Starts its arguments, unless another process than its first one is its parent by now.
+const IF_PARENT_LIVES: &str = r#"[ "$PPID" = "$0" ] && exec "$@""#;
+
 /// A command that is killed when this thread ends, through util-linux's `setpriv`, which is essential on Debian. On a
 /// system without it a killed `up` leaves its children behind.
 pub fn guarded(program: &Path) -> Command {
+    guarded_by(std::process::id(), program)
+}
+
+/// The same for a thread of the process `parent`. A parent that ends before the child has asked for its signal would
+/// never cause it, so that the child looks afterwards whether it still has this parent.
+fn guarded_by(parent: u32, program: &Path) -> Command {
     match super::programs::in_path("setpriv") {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
-            command.args(["--pdeathsig", "KILL"]).arg(program);
+            command.args(["--pdeathsig", "KILL", "/bin/sh", "-c", IF_PARENT_LIVES]);
+            command.arg(parent.to_string()).arg(program);
             command
         }
         None => Command::new(program),

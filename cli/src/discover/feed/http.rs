@@ -201,14 +201,14 @@ async fn body(url: &Url, mut body: Incoming, outlet: &Outlet, polled: bool) -> R
             }
         }
         if ended {
-            let framing = whole(held, &split, outlet).await;
-            let Ok(framing) = framing else { return Ok(Read::Unwanted) };
+            let (framing, messages) = whole(held, &split);
             let source = Came::Source(Source::LongPoll(framing));
-            return Ok(if outlet.send(source).await.is_err() {
-                Read::Unwanted
-            } else {
-                Read::Whole
-            });
+            for came in std::iter::once(source).chain(messages.into_iter().map(alone)) {
+                if outlet.send(came).await.is_err() {
+                    return Ok(Read::Unwanted);
+                }
+            }
+            return Ok(Read::Whole);
         }
     }
 }
@@ -217,21 +217,17 @@ fn alone(payload: Bytes) -> Came {
     Came::Message { payload, of: None }
 }
 
-/// What an answer with an end was divided by. A single object may have the events in an array inside.
-async fn whole(held: Option<Bytes>, split: &Split, outlet: &Outlet) -> Result<Framing, Unwanted> {
-    let Some(only) = held else { return Ok(split.framing()) };
+/// What an answer with an end was divided by, and the messages that were held back. A single object may have the
+/// events in an array inside.
+fn whole(held: Option<Bytes>, split: &Split) -> (Framing, Vec<Bytes>) {
+    let Some(only) = held else { return (split.framing(), Vec::new()) };
     if split.framing() == Framing::Array(None) {
-        outlet.message(only).await?;
-        return Ok(Framing::Array(None));
+        return (Framing::Array(None), vec![only]);
     }
-    let Some((place, events)) = within(&only) else {
-        outlet.message(only).await?;
-        return Ok(Framing::One);
-    };
-    for event in events {
-        outlet.message(event).await?;
+    match within(&only) {
+        Some((place, events)) => (Framing::Array(Some(place)), events),
+        None => (Framing::One, vec![only]),
     }
-    Ok(Framing::Array(Some(place)))
 }
 
 /// The longest array of objects that is a member of the object, or a member of a member.

@@ -56,6 +56,14 @@ fn is_running(pid: Pid) -> bool {
 }
 
 #[tokio::test]
+async fn a_process_whose_parent_has_ended_before_it_was_guarded_does_not_start() {
+    let another = std::os::unix::process::parent_id();
+    let ended = guarded_by(another, Path::new("/bin/true")).status().await.unwrap();
+    assert!(!ended.success());
+    assert!(guarded(Path::new("/bin/true")).status().await.unwrap().success());
+}
+
+#[tokio::test]
 async fn a_process_that_is_killed_from_outside_is_there_again() {
     let mut watched = watched(script("echo $$; exec sleep 1000"));
     let first = pid(&watched.said().await);
