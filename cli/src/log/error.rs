@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use common::kafka::{ClientError, reader};
 use common::message_log;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::exit;
 use crate::run::Failure;
@@ -28,6 +30,28 @@ pub enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// The configuration cannot be used.
+    #[error("bad configuration\n{0}")]
+    Config(#[from] common::config::Error),
+    /// The dead letters cannot be read.
+    #[error("cannot read the dead letters: {0}")]
+    Read(#[from] reader::Error),
+    /// The client cannot be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Kafka did not take an event.
+    #[error(
+        "kafka does not take the event of the dead letter {partition}/{offset}: {source}; what was before it is published, and is \
+         recognised by its id when it is replayed again"
+    )]
+    Refused {
+        /// The partition of the dead letter.
+        partition: i32,
+        /// Its offset.
+        offset: i64,
+        /// What librdkafka says.
+        source: KafkaError,
+    },
     /// The output cannot be written.
     #[error("cannot write to stdout: {0}")]
     Stdout(#[from] io::Error),
@@ -41,10 +65,13 @@ pub enum Error {
 
 impl Error {
     /// Whether the same command may succeed later.
-    pub const fn retryable(&self) -> bool {
+    pub fn retryable(&self) -> bool {
         match self {
             Self::Log(error) => error.retryable(),
+            Self::Read(error) => error.retryable(),
+            Self::Refused { source, .. } => is_late(source),
             Self::Interrupted => true,
+            Self::Config(_) | Self::Client(_) => false,
             Self::Exists { .. } | Self::Write { .. } | Self::Stdout(_) | Self::Json(_) => false,
         }
     }
@@ -55,9 +82,17 @@ impl Failure for Error {
         match self {
             Self::Log(message_log::Error::Absent { .. }) => exit::NO_INPUT,
             Self::Log(error) if error.is_damage() => exit::DATA,
-            Self::Exists { .. } => exit::USAGE,
+            Self::Exists { .. } | Self::Config(_) => exit::USAGE,
+            Self::Read(error) if error.retryable() => exit::UNAVAILABLE,
+            Self::Refused { source, .. } if is_late(source) => exit::UNAVAILABLE,
             Self::Interrupted => exit::INTERRUPTED,
-            Self::Log(_) | Self::Write { .. } | Self::Stdout(_) | Self::Json(_) => 1,
+            Self::Log(_) | Self::Read(_) | Self::Client(_) | Self::Refused { .. } => 1,
+            Self::Write { .. } | Self::Stdout(_) | Self::Json(_) => 1,
         }
     }
+}
+
+/// Whether Kafka did not answer in time.
+fn is_late(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut)
 }

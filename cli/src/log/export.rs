@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use common::event::Reason;
 use common::message_log::{Entry, Found, Place};
 use tempfile::NamedTempFile;
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::line::line;
+use super::reason::reasons;
 use super::summary::Summary;
 use super::{reading, report};
 use crate::text::grouped;
@@ -58,11 +58,6 @@ pub struct Args {
     /// Write to this new file instead of stdout
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-}
-
-fn reasons() -> impl TypedValueParser<Value = Reason> {
-    PossibleValuesParser::new(Reason::ALL.map(Reason::as_str))
-        .try_map(|name| name.parse::<Reason>())
 }
 
 impl Args {

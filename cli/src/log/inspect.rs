@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::reading;
-use super::report::{self, Report, Sample};
+use super::report::{self, Report};
+use super::sample::Sample;
 use super::summary::Summary;
 use crate::exit;
 
