@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use cli::verbosity::Verbosity;
 use cli::{
-    broker, completions, discover, doctor, environment, presets, reset, run, simulate, status, tap,
-    topics, up,
+    broker, completions, discover, doctor, environment, log, presets, reset, run, simulate, status,
+    tap, topics, up,
 };
 
 /// Counts what is trending in a stream of events, and gets every count right
@@ -17,7 +16,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    verbosity: Verbosity,
+    verbosity: cli::verbosity::Verbosity,
 }
 
 #[derive(Debug, Subcommand)]
@@ -29,6 +28,7 @@ enum Command {
     Tap(tap::Args),
     Discover(discover::Args),
     Presets(presets::Args),
+    Log(log::Args),
     Simulate(simulate::Args),
     Topics(topics::Args),
     Broker(broker::Args),
@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         Command::Tap(args) => run::until_stopped(|shutdown| tap::run(args, shutdown)),
         Command::Discover(args) => run::until_stopped(|stop| discover::run(args, verbosity, stop)),
         Command::Presets(args) => run::until_stopped(|_| presets::run(args)),
+        Command::Log(args) => run::until_stopped(|stop| log::run(args, verbosity, stop)),
         Command::Simulate(args) => run::until_stopped(|stop| run::done(simulate::run(args, stop))),
         Command::Topics(args) => run::until_stopped(|_| topics::run(args)),
         Command::Broker(args) => run::until_stopped(|stop| run::done(broker::run(args, stop))),

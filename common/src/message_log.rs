@@ -6,7 +6,8 @@
 //! the two has happened: its fsync, or Kafka's acknowledgement.
 //!
 //! Two threads use it. One has the [`Appender`]: it writes groups of entries and makes them durable. The other has the
-//! [`MessageLog`]: it says what is settled, and reads what has to be sent from the disk.
+//! [`MessageLog`]: it says what is settled, and reads what has to be sent from the disk. Another process looks at the log by
+//! a [`View`], which changes nothing.
 //!
 //! # States of an entry
 //!
@@ -78,6 +79,7 @@ mod error;
 mod group;
 mod high_water;
 mod key;
+mod page;
 mod quarantine;
 mod ranges;
 mod record;
@@ -86,16 +88,19 @@ mod recovery;
 mod store;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use appender::Appender;
 pub use error::Error;
 use high_water::HighWater;
 pub use key::Sequence;
+pub use page::Page;
 pub use ranges::Ranges;
 pub use record::Entry;
 pub use recovery::Recovered;
 use store::{Batch, Store};
 pub use store::{Family, Options};
+pub use view::{Found, Place, View};
 
 /// When groups of so many bytes were removed, their files are deleted without waiting for a compaction.
 const DELETE_FILES_BYTES: u64 = 64 << 20;
@@ -127,17 +132,6 @@ struct Removed {
     files: Sequence,
     /// Bytes of groups that were removed since then.
     bytes: u64,
-}
-
-/// Entries that follow each other.
-#[derive(Debug, Default)]
-pub struct Page {
-    /// The entries in order.
-    pub entries: Vec<(Sequence, Entry)>,
-    /// The sequence after everything that was looked at.
-    pub end: Sequence,
-    /// Ranges (start, and end without itself) of what was looked at and cannot be read.
-    pub damaged: Vec<(Sequence, Sequence)>,
 }
 
 /// What became of entries.
@@ -235,41 +229,7 @@ impl MessageLog {
     /// # Errors
     /// When the database cannot be read.
     pub fn page(&self, from: Sequence, to: Sequence, bytes: usize) -> Result<Page, Error> {
-        self.read(|store| {
-            let mut page = Page { end: from, ..Page::default() };
-            let mut size = 0;
-            for group in store.groups(from) {
-                let (span, record) = group?;
-                if span.first >= to || size >= bytes {
-                    break;
-                }
-                if span.first > page.end {
-                    page.damaged.push((page.end, span.first));
-                }
-                let end = span.last.next().min(to);
-                let start = span.first.max(page.end);
-                match group::decode(span, &record) {
-                    None => page.damaged.push((start, end)),
-                    Some(entries) => {
-                        size += record.len();
-                        for (sequence, entry) in entries {
-                            match entry {
-                                _ if sequence < start || sequence >= end => {}
-                                Some(entry) => page.entries.push((sequence, entry)),
-                                None => page.damaged.push((sequence, sequence.next())),
-                            }
-                        }
-                    }
-                }
-                page.end = end;
-            }
-            if size == 0 && page.end < to {
-                // Nothing was found up to the end.
-                page.damaged.push((page.end, to));
-                page.end = to;
-            }
-            Ok(page)
-        })
+        self.read(|store| store.page(from, to, bytes))
     }
 
     /// An entry outside of the groups; `None` if it is not there.

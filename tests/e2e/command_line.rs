@@ -426,7 +426,7 @@ fn the_help_that_is_shown_before_a_build_is_the_commands() {
 #[test]
 fn every_command_has_help_with_examples_and_exit_codes() {
     for command in
-        ["up", "tap", "status", "reset", "doctor", "topics", "broker", "discover", "presets"]
+        ["up", "tap", "status", "reset", "doctor", "topics", "broker", "discover", "presets", "log"]
     {
         let output = run("millrace", &[command, "--help"], &[]);
         let said = String::from_utf8_lossy(&output.stdout);

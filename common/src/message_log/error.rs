@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rocksdb::ErrorKind;
+
 use super::Sequence;
 
 /// Why the log could not do what it was asked.
@@ -14,6 +16,24 @@ pub enum Error {
         path: PathBuf,
         /// What RocksDB says.
         source: rocksdb::Error,
+    },
+    /// There is no log.
+    #[error("there is no message log in {path}; name the directory that is log.path of the collector, or `collector` in the data directory of `millrace up`", path = path.display())]
+    Absent {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The log was written by another version.
+    #[error("what is in {path} is no message log of this version; if an older collector wrote it, it is converted when a collector of this version starts with it", path = path.display())]
+    OtherFormat {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Its files changed each time it was looked at.
+    #[error("the files of the message log in {path} change faster than they can be opened; try again", path = path.display())]
+    Changing {
+        /// The directory.
+        path: PathBuf,
     },
     /// Another process has the log open.
     #[error("another process has the message log in {path} open; two collectors need two directories (log.path)", path = path.display())]
@@ -64,10 +84,32 @@ impl Error {
             | Self::Locked { .. }
             | Self::Write(_)
             | Self::Read(_)
-            | Self::Latched => true,
-            Self::Superseded | Self::Damaged { .. } | Self::Metadata { .. } | Self::Exhausted => {
-                false
+            | Self::Latched
+            | Self::Changing { .. } => true,
+            Self::Absent { .. }
+            | Self::OtherFormat { .. }
+            | Self::Superseded
+            | Self::Damaged { .. }
+            | Self::Metadata { .. }
+            | Self::Exhausted => false,
+        }
+    }
+
+    /// Whether the cause is that the disk does not have what was written.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Read(source) => {
+                source.kind() == ErrorKind::Corruption
             }
+            Self::Damaged { .. } | Self::Metadata { .. } => true,
+            Self::Absent { .. }
+            | Self::OtherFormat { .. }
+            | Self::Changing { .. }
+            | Self::Locked { .. }
+            | Self::Write(_)
+            | Self::Latched
+            | Self::Superseded
+            | Self::Exhausted => false,
         }
     }
 }

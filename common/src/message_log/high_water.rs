@@ -54,6 +54,11 @@ impl HighWater {
     }
 }
 
+/// The mark of the log in the directory `path`, which is not changed; `None` if it is not known.
+pub(super) fn last(path: &Path) -> Option<Sequence> {
+    read(&File::open(path.join(FILE)).ok()?).ok().flatten()
+}
+
 fn encode(last: Sequence) -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
     bytes[..8].copy_from_slice(&last.to_be_bytes());

@@ -48,6 +48,24 @@ impl Ranges {
         self.above.range(..=from).next_back().map_or(from, |(_, end)| from.max(*end))
     }
 
+    /// The ranges from `start` up to `end`, without `end`, that are not in the set.
+    pub fn missing(
+        &self,
+        start: Sequence,
+        end: Sequence,
+    ) -> impl Iterator<Item = (Sequence, Sequence)> {
+        let mut from = self.next_missing(start);
+        std::iter::from_fn(move || {
+            if from >= end {
+                return None;
+            }
+            let next = self.above.range(from..).next().map_or(end, |(&next, _)| next.min(end));
+            let range = (from, next);
+            from = self.next_missing(next);
+            Some(range)
+        })
+    }
+
     /// Adds the sequences from `start` up to `end`, without `end`. Returns how many of them are new.
     pub fn insert(&mut self, start: Sequence, end: Sequence) -> u64 {
         let before = self.total();
@@ -147,6 +165,12 @@ mod tests {
                     let missing = (place..).find(|place| !set.contains(place)).unwrap();
                     prop_assert_eq!(ranges.next_missing(at(place)), at(missing));
                 }
+            }
+            for (start, end) in [(0, 75), (3, 20), (20, 20), (74, 75)] {
+                let between: Vec<u64> = (start..end).filter(|place| !set.contains(place)).collect();
+                let missing = ranges.missing(at(start), at(end));
+                let missing = missing.flat_map(|(start, end)| start.since(at(0))..end.since(at(0)));
+                prop_assert_eq!(missing.collect::<Vec<_>>(), between);
             }
             prop_assert_eq!(Ranges::decode(ranges.low(), &ranges.encode()), Some(ranges));
         }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use rocksdb::{DBIterator, ErrorKind};
 
 use super::key::Span;
-use super::store::{Family, Found, Store, TRANSIENT};
+use super::store::{Family, Store, TRANSIENT};
 use super::{Entry, Error, Sequence, quarantine};
 
 /// How a family's keys hold sequences.
@@ -16,13 +16,22 @@ struct Keys {
     sequence: fn(&[u8]) -> Option<Sequence>,
 }
 
+/// What a family has instead of or beside groups.
+#[derive(Debug)]
+pub(super) enum Single {
+    /// An entry.
+    Entry(Sequence, Entry),
+    /// From the first sequence up to the second, without it, something cannot be read; nobody knows how many entries.
+    Damaged(Sequence, Sequence),
+}
+
 /// What comes next.
 #[derive(Debug)]
 enum Record {
     /// A key and a value.
     Whole(Box<[u8]>, Box<[u8]>),
-    /// Something that cannot be read.
-    Unreadable,
+    /// Something that cannot be read, from a sequence up to another one.
+    Unreadable(Sequence, Sequence),
 }
 
 /// See the [module](self).
@@ -47,19 +56,23 @@ impl Store {
             Ok(Record::Whole(key, value)) => {
                 Span::from_key(&key).map(|span| Ok((span, Bytes::from(value))))
             }
-            Ok(Record::Unreadable) => None,
+            Ok(Record::Unreadable(..)) => None,
             Err(error) => Some(Err(error)),
         })
     }
 
     /// The entries of a family in order.
-    pub(super) fn scan(&self, family: Family) -> impl Iterator<Item = Result<Found, Error>> {
+    pub(super) fn scan(&self, family: Family) -> impl Iterator<Item = Result<Single, Error>> {
         let keys = Keys { from: Sequence::key, sequence: Sequence::from_key };
         Records::new(self, family.name(), keys, Sequence::ZERO).filter_map(|record| match record {
-            Ok(Record::Whole(key, value)) => Sequence::from_key(&key)
-                .map(|sequence| Ok((sequence, Entry::decode(Bytes::from(value))))),
-            // Nobody knows how many they were.
-            Ok(Record::Unreadable) => Some(Ok((Sequence::ZERO, None))),
+            Ok(Record::Whole(key, value)) => {
+                let sequence = Sequence::from_key(&key)?;
+                Some(Ok(match Entry::decode(Bytes::from(value)) {
+                    Some(entry) => Single::Entry(sequence, entry),
+                    None => Single::Damaged(sequence, sequence.next()),
+                }))
+            }
+            Ok(Record::Unreadable(from, to)) => Some(Ok(Single::Damaged(from, to))),
             Err(error) => Some(Err(error)),
         })
     }
@@ -76,7 +89,7 @@ impl Store {
         for record in Records::new(self, TRANSIENT, keys, from) {
             let (key, value) = match record {
                 Ok(Record::Whole(key, value)) => (key, value),
-                Ok(Record::Unreadable) => continue,
+                Ok(Record::Unreadable(..)) => continue,
                 Err(Error::Read(error)) if error.kind() == ErrorKind::Corruption => break,
                 Err(error) => return Err(error),
             };
@@ -117,6 +130,14 @@ impl<'s> Records<'s> {
         }
         Some(good)
     }
+
+    /// Keeps the files with what cannot be read up to `next`, and says so.
+    fn keep_damaged(&self, error: &rocksdb::Error, next: Sequence) {
+        tracing::error!(%error, from = %self.at, to = %next, "a part of the message log cannot be read");
+        let (first, last) = ((self.keys.from)(self.at), (self.keys.from)(next));
+        let files = self.store.files_with(self.family, &first, &last);
+        quarantine::keep(self.store.path(), &files, self.at, next);
+    }
 }
 
 impl Iterator for Records<'_> {
@@ -134,13 +155,12 @@ impl Iterator for Records<'_> {
                 let Some(next) = self.next_readable() else {
                     return Some(Err(Error::Read(error)));
                 };
-                tracing::error!(%error, from = %self.at, to = %next, "a part of the message log cannot be read");
-                let (first, last) = ((self.keys.from)(self.at), (self.keys.from)(next));
-                let files = self.store.files_with(self.family, &first, &last);
-                quarantine::keep(self.store.path(), &files, self.at, next);
-                self.at = next;
+                if !self.store.is_read_only() {
+                    self.keep_damaged(&error, next);
+                }
+                let from = std::mem::replace(&mut self.at, next);
                 self.inner = self.store.iterator(self.family, &(self.keys.from)(next));
-                Some(Ok(Record::Unreadable))
+                Some(Ok(Record::Unreadable(from, next)))
             }
             Err(error) => Some(Err(Error::Read(error))),
         }

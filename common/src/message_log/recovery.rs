@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::key::Span;
+use super::records::Single;
 use super::store::{Batch, Family, Store};
 use super::{Error, Ranges, Sequence};
 
@@ -41,7 +42,7 @@ pub(super) fn run(
     store: &Store,
     high_water: Option<Sequence>,
 ) -> Result<(String, Recovered), Error> {
-    let instance = match store.text(INSTANCE)? {
+    let instance = match instance(store)? {
         Some(instance) => instance,
         None => {
             let instance = format!("{:016x}", rand::random::<u64>());
@@ -60,9 +61,9 @@ pub(super) fn run(
     for family in Family::ALL {
         for entry in store.scan(family) {
             match (entry?, family) {
-                ((_, None), _) => found.damaged += 1,
-                ((sequence, Some(_)), Family::Deferred) => found.deferred.push(sequence),
-                ((sequence, Some(_)), Family::Failed) => found.failed.push(sequence),
+                (Single::Damaged(..), _) => found.damaged += 1,
+                (Single::Entry(sequence, _), Family::Deferred) => found.deferred.push(sequence),
+                (Single::Entry(sequence, _), Family::Failed) => found.failed.push(sequence),
             }
         }
     }
@@ -102,7 +103,7 @@ fn migrate(store: &Store) -> Result<(), Error> {
 /// Adds the sequences to `settled` that no entry has, because an epoch ended before them. Returns the sequence after the
 /// last group. It looks at the first and the last group of each epoch only, so that a large log is opened as fast as a
 /// small one. A group that is missing before the last one of its epoch is found when it is to be read.
-fn skip_between_groups(store: &Store, settled: &mut Ranges) -> Result<Sequence, Error> {
+pub(super) fn skip_between_groups(store: &Store, settled: &mut Ranges) -> Result<Sequence, Error> {
     let mut from = settled.low();
     while let Some(group) = store.groups(from).next() {
         let (first, _) = group?;
@@ -127,6 +128,11 @@ fn note_missing(store: &Store, from: Sequence, last: Sequence) -> Result<(), Err
     let mut batch = Batch::default();
     store.put_group(&mut batch, missing, &[]);
     store.write(batch, true)
+}
+
+/// The id of the log; `None` if it was never opened.
+pub(super) fn instance(store: &Store) -> Result<Option<String>, Error> {
+    store.text(INSTANCE)
 }
 
 /// How often the log was opened.

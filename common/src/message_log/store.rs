@@ -67,15 +67,21 @@ impl Family {
     }
 }
 
+/// The names of all families.
+const FAMILIES: [&str; 4] = [
+    rocksdb::DEFAULT_COLUMN_FAMILY_NAME,
+    TRANSIENT,
+    Family::Deferred.name(),
+    Family::Failed.name(),
+];
+
 /// Changes that are written together or not at all.
 #[derive(Default)]
 pub(super) struct Batch(WriteBatch);
 
-/// A record that was found: its sequence, and the entry unless it is damaged.
-pub(super) type Found = (Sequence, Option<Entry>);
-
 pub(super) struct Store {
     db: DB,
+    read_only: bool,
     /// Has the counters of RocksDB.
     #[cfg(test)]
     database: rocksdb::Options,
@@ -106,34 +112,47 @@ impl Store {
         #[cfg(test)]
         database.enable_statistics();
 
-        let cache = Cache::new_lru_cache(options.block_cache_bytes);
-        let mut tables = BlockBasedOptions::default();
-        tables.set_block_cache(&cache);
-        let family = |name: &str, write_buffer_bytes: usize, compression: DBCompressionType| {
-            let mut family = rocksdb::Options::default();
-            family.set_block_based_table_factory(&tables);
-            family.set_compression_type(compression);
-            family.set_write_buffer_size(write_buffer_bytes);
-            ColumnFamilyDescriptor::new(name, family)
-        };
-        // Most entries never reach a table file, and those that do are soon removed: compressing them costs
-        // more than it saves.
-        let families = [
-            family(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, 1 << 20, DBCompressionType::None),
-            family(TRANSIENT, options.write_buffer_bytes, DBCompressionType::None),
-            family(Family::Deferred.name(), 4 << 20, DBCompressionType::None),
-            family(Family::Failed.name(), 4 << 20, DBCompressionType::Lz4),
-        ];
-        let opened = DB::open_cf_descriptors(&database, path, families);
+        let opened = DB::open_cf_descriptors(&database, path, families(options));
         let db = opened.map_err(|source| {
             let path = path.to_owned();
             if is_lock(&source) { Error::Locked { path } } else { Error::Open { path, source } }
         })?;
         Ok(Self {
             db,
+            read_only: false,
             #[cfg(test)]
             database,
         })
+    }
+
+    /// Opens the database as it is now, also while another process writes to it, and changes nothing. What is in its
+    /// write-ahead log is read into memory.
+    pub(super) fn open_read_only(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Open { path: path.to_owned(), source };
+        let mut database = rocksdb::Options::default();
+        database.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+        // All files are opened at once, so that it does no harm if the other process deletes them.
+        database.set_max_open_files(-1);
+        let there = DB::list_cf(&database, path).map_err(failed)?;
+        if !FAMILIES.iter().all(|name| there.iter().any(|known| known == name)) {
+            return Err(Error::OtherFormat { path: path.to_owned() });
+        }
+        let families = families(&Options::default());
+        let db = DB::open_cf_descriptors_read_only(&database, path, families, false);
+        let store = Self {
+            db: db.map_err(failed)?,
+            read_only: true,
+            #[cfg(test)]
+            database,
+        };
+        if !store.old_entries(Sequence::ZERO, 1)?.is_empty() {
+            return Err(Error::OtherFormat { path: path.to_owned() });
+        }
+        Ok(store)
+    }
+
+    pub(super) const fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// How often the write-ahead log was synced.
@@ -259,6 +278,26 @@ impl Store {
         Ok(cursor.map(Bytes::from))
     }
 
+    /// The cursors by source.
+    pub(super) fn cursors(&self) -> Result<BTreeMap<String, Bytes>, Error> {
+        let from = IteratorMode::From(CURSOR_PREFIX.as_bytes(), Direction::Forward);
+        let mut cursors = BTreeMap::new();
+        for item in self.db.iterator(from) {
+            let (key, value) = item.map_err(Error::Read)?;
+            let Some(source) = key.strip_prefix(CURSOR_PREFIX.as_bytes()) else { break };
+            let source = str::from_utf8(source).map_err(|_| Error::Metadata { name: "cursor" })?;
+            cursors.insert(source.to_owned(), Bytes::from(value));
+        }
+        Ok(cursors)
+    }
+
+    /// Reads all of the log's own values, and returns how many there are.
+    pub(super) fn read_metadata(&self) -> Result<u64, Error> {
+        self.db
+            .iterator(IteratorMode::Start)
+            .try_fold(0, |count, item| item.map(|_| count + 1).map_err(Error::Read))
+    }
+
     pub(super) fn put_feed(&self, batch: &mut Batch, source: &str, feed: &str) {
         batch.0.put(format!("{FEED_PREFIX}{source}"), feed);
     }
@@ -340,12 +379,32 @@ impl Store {
         let mut batch = Batch::default();
         batch.0.put(name, value);
         self.write(batch, true)?;
-        let families = [rocksdb::DEFAULT_COLUMN_FAMILY_NAME, TRANSIENT].into_iter();
-        let families = families.chain(Family::ALL.map(Family::name));
-        let families: Vec<_> = families.map(|name| self.handle(name)).collect();
+        let families: Vec<_> = FAMILIES.iter().map(|name| self.handle(name)).collect();
         let families: Vec<_> = families.iter().collect();
         self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(Error::Write)
     }
+}
+
+/// How each family is kept.
+fn families(options: &Options) -> [ColumnFamilyDescriptor; 4] {
+    let cache = Cache::new_lru_cache(options.block_cache_bytes);
+    let mut tables = BlockBasedOptions::default();
+    tables.set_block_cache(&cache);
+    let family = |name: &str, write_buffer_bytes: usize, compression: DBCompressionType| {
+        let mut family = rocksdb::Options::default();
+        family.set_block_based_table_factory(&tables);
+        family.set_compression_type(compression);
+        family.set_write_buffer_size(write_buffer_bytes);
+        ColumnFamilyDescriptor::new(name, family)
+    };
+    // Most entries never reach a table file, and those that do are soon removed: compressing them costs
+    // more than it saves.
+    [
+        family(rocksdb::DEFAULT_COLUMN_FAMILY_NAME, 1 << 20, DBCompressionType::None),
+        family(TRANSIENT, options.write_buffer_bytes, DBCompressionType::None),
+        family(Family::Deferred.name(), 4 << 20, DBCompressionType::None),
+        family(Family::Failed.name(), 4 << 20, DBCompressionType::Lz4),
+    ]
 }
 
 /// Whether the database is open already, in another process or in this one. RocksDB has no code for it.

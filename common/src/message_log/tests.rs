@@ -10,6 +10,7 @@ use crate::event::identity::Identity;
 
 mod damage;
 mod model;
+mod view;
 
 fn entry(number: u64) -> Entry {
     Entry {
