@@ -2,14 +2,24 @@
 
 use std::path::Path;
 
-use nix::sys::statvfs::statvfs;
+use nix::libc;
+use nix::sys::statvfs::{Statvfs, statvfs};
 
 /// How many bytes a user may still write at `path`, or at the nearest directory above it that exists.
 pub fn free(path: &Path) -> Option<u64> {
+    in_bytes(path, Statvfs::blocks_available)
+}
+
+/// How many bytes the disk has on which `path` is, or the nearest directory above it that exists.
+pub fn total(path: &Path) -> Option<u64> {
+    in_bytes(path, Statvfs::blocks)
+}
+
+fn in_bytes(path: &Path, blocks: impl Fn(&Statvfs) -> libc::fsblkcnt_t) -> Option<u64> {
     let there = path.ancestors().find(|path| path.exists())?;
     let stat = statvfs(if there.as_os_str().is_empty() { Path::new(".") } else { there }).ok()?;
     #[expect(clippy::useless_conversion, reason = "the types differ between systems")]
-    Some(u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()))
+    Some(u64::from(blocks(&stat)) * u64::from(stat.fragment_size()))
 }
 
 /// The total size of the files at `path`, in bytes.

@@ -47,7 +47,8 @@
 //! | | `feed:` source | which feed that cursor belongs to |
 //! | | `position:` name | see [`Recovered::positions`] (big-endian i64) |
 //!
-//! Beside it are the file `high-water`, the last sequence that was on disk, and the folder `damaged`.
+//! Beside it are the files `high-water`, the last sequence that was on disk, and `reserve`, room on the disk for opening the
+//! log when it is full, and the folder `damaged`.
 //!
 //! A sequence is the epoch (24 bits) and a count (40 bits), so that a scan is in the order of arrival, which
 //! random keys would not give. Logs of the format before have entries in `transient`, one a key; they are moved to
@@ -65,6 +66,7 @@
 //! | a damaged block of a table file | skipped, and its file is kept in the folder `damaged`; the groups in it are told as those whose checksum is wrong |
 //! | a group whose checksum is wrong | told when it is read, see [`Page::damaged`] |
 //! | an entry of another family that cannot be decoded | skipped, counted in [`Recovered::damaged`] |
+//! | a full disk | the file `reserve` is removed, and the log is opened in the room that it held |
 //! | write error | the log refuses everything that needs the database until [`Appender::reopen`] has succeeded |
 //! | used by another process after a write error here | [`Error::Superseded`] |
 //! | locked by another process | [`Error::Locked`]: two collectors must not share a log |
@@ -75,6 +77,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use bytes::Bytes;
 
 mod appender;
+mod directory;
 mod error;
 mod group;
 mod high_water;
@@ -85,6 +88,7 @@ mod ranges;
 mod record;
 mod records;
 mod recovery;
+mod reserve;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -98,6 +102,7 @@ pub use page::Page;
 pub use ranges::Ranges;
 pub use record::Entry;
 pub use recovery::Recovered;
+use reserve::Reserve;
 use store::{Batch, Store};
 pub use store::{Family, Options};
 pub use view::{Found, Place, View};
@@ -119,9 +124,10 @@ struct Shared {
     /// `None` after a write error, until reopened.
     store: RwLock<Option<Store>>,
     removed: Mutex<Removed>,
+    reserve: Mutex<Reserve>,
 }
 
-/// What was removed from `transient`.
+/// What was removed from `transient`. Before the log is opened nothing is known of it, so that it is removed again.
 #[derive(Debug, Default, Clone, Copy)]
 struct Removed {
     /// No group ends below.
@@ -155,9 +161,14 @@ impl MessageLog {
     /// # Errors
     /// When the directory cannot be used, is locked by another process, or cannot be read.
     pub fn open(path: &Path, options: Options) -> Result<(Self, Appender, Recovered), Error> {
-        let store = Store::open(path, &options)?;
+        directory::make(path);
+        let mut reserve = Reserve::of(path, options.write_ahead_bytes);
         let high_water = HighWater::open(path);
-        let (instance, recovered) = recovery::run(&store, high_water.last())?;
+        let (store, (instance, recovered)) = reserve.or_give_up(|| {
+            let store = Store::open(path, &options)?;
+            let recovered = recovery::run(&store, high_water.last())?;
+            Ok((store, recovered))
+        })?;
         let low = recovered.settled.low();
         let files = store.group_files()?;
         let shared = Shared {
@@ -166,12 +177,8 @@ impl MessageLog {
             instance,
             epoch: recovered.end.epoch(),
             store: RwLock::new(Some(store)),
-            removed: Mutex::new(Removed {
-                low: Sequence::ZERO,
-                settled: low,
-                files: low,
-                bytes: 0,
-            }),
+            removed: Mutex::new(Removed { settled: low, ..Removed::default() }),
+            reserve: Mutex::new(reserve),
         };
         let log = Self(Arc::new(shared));
         let appender = Appender::new(log.clone(), high_water, recovered.end, low, files);
@@ -191,6 +198,12 @@ impl MessageLog {
     /// Whether a write has failed, and the log was not reopened since.
     pub fn is_latched(&self) -> bool {
         self.0.store.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Whether the disk has room for what the log itself has to write when it is opened again. While it has not, nothing
+    /// should be added to the log.
+    pub fn has_reserve(&self) -> bool {
+        self.reserve().take()
     }
 
     /// Notes that a source is being connected to and which feed it gives. Returns the cursor to resume at;
@@ -247,7 +260,7 @@ impl MessageLog {
     /// When the write fails. Then it may be on disk or not, and the log refuses everything until
     /// [`Appender::reopen`].
     pub fn settle(&self, change: &Settlement<'_>) -> Result<(), Error> {
-        let mut removed = *self.removed();
+        let removed = *self.removed();
         let low = change.settled.low();
         self.write(!change.moved.is_empty(), |store, batch| {
             for (family, sequence, entry) in change.moved {
@@ -265,20 +278,48 @@ impl MessageLog {
             store.put_settled(batch, change.settled);
             store.delete_groups(batch, removed.low, low);
         })?;
-        removed = *self.removed();
-        if removed.bytes >= DELETE_FILES_BYTES {
-            self.sync()?;
-            self.read(|store| store.delete_files(removed.files, low))?;
-            *self.removed() = Removed { low, settled: low, files: low, bytes: 0 };
-        } else {
+        let bytes = {
             let mut removed = self.removed();
             (removed.low, removed.settled) = (low, low);
+            removed.bytes
+        };
+        if bytes >= DELETE_FILES_BYTES { self.delete_files() } else { Ok(()) }
+    }
+
+    /// Gives the room back at once that settled entries still have on a full disk. Room for the log itself has to be left,
+    /// see [`has_reserve`](Self::has_reserve).
+    ///
+    /// # Errors
+    /// As for [`settle`](Self::settle).
+    pub fn make_room(&self) -> Result<(), Error> {
+        let removed = *self.removed();
+        if removed.files < removed.settled {
+            self.delete_files()?;
+            // Table files that were not merged yet are not deleted like this. Merging them takes no room if nothing is left.
+            self.latch_unless(
+                self.read(|store| store.compact_unless_groups_from(removed.settled)),
+            )?;
         }
+        Ok(())
+    }
+
+    /// Deletes files with nothing but settled groups.
+    fn delete_files(&self) -> Result<(), Error> {
+        let Removed { files, settled, .. } = *self.removed();
+        // What was removed must not come back after the files are gone.
+        self.sync()?;
+        self.read(|store| store.delete_files(files, settled))?;
+        let mut removed = self.removed();
+        (removed.files, removed.bytes) = (settled, 0);
         Ok(())
     }
 
     fn removed(&self) -> MutexGuard<'_, Removed> {
         self.0.removed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reserve(&self) -> MutexGuard<'_, Reserve> {
+        self.0.reserve.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn store(&self) -> RwLockReadGuard<'_, Option<Store>> {
@@ -313,17 +354,19 @@ impl MessageLog {
     }
 
     /// Opens the database again, and writes `again` before anybody else reads or writes.
-    fn reopen(&self, again: impl FnOnce(&Store) -> Result<(), Error>) -> Result<(), Error> {
+    fn reopen(&self, again: impl Fn(&Store) -> Result<(), Error>) -> Result<(), Error> {
         let mut there = self.0.store.write().unwrap_or_else(PoisonError::into_inner);
         // Closes the old handle, because it holds the lock of the directory.
         *there = None;
-        let store = Store::open(&self.0.path, &self.0.options)?;
-        // Whoever had the directory meanwhile has sent what was in it, and may have written more.
-        if recovery::epoch(&store)? != self.0.epoch {
-            return Err(Error::Superseded);
-        }
-        again(&store)?;
-        *there = Some(store);
+        *there = Some(self.reserve().or_give_up(|| {
+            let store = Store::open(&self.0.path, &self.0.options)?;
+            // Whoever had the directory meanwhile has sent what was in it, and may have written more.
+            if recovery::epoch(&store)? != self.0.epoch {
+                return Err(Error::Superseded);
+            }
+            again(&store)?;
+            Ok(store)
+        })?);
         // Groups that are written again may be below what was removed.
         self.removed().low = Sequence::ZERO;
         Ok(())

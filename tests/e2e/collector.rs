@@ -1,8 +1,6 @@
 //! What the collector shows of its secrets, and a clock that is wrong.
 
 use std::{
-    io::Read,
-    net::TcpStream,
     path::Path,
     process::{Command, Stdio},
 };
@@ -10,7 +8,7 @@ use std::{
 use pipeline_tests::{
     Sandbox,
     broker::Broker,
-    eventually, free_port,
+    eventually, free_port, http,
     oracle::Oracle,
     recording,
     sandbox::{self, Builder, scratch},
@@ -70,18 +68,10 @@ fn no_secret_is_in_anything_that_the_collector_shows() {
         .stderr(std::fs::File::create(&shown).expect("a file for its log"))
         .spawn()
         .expect("a collector");
-    let get = |path: &str| -> Option<String> {
-        use std::io::Write as _;
-        let mut stream = TcpStream::connect(("127.0.0.1", admin)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    };
     let ready = eventually("/ready tells of the source", || {
-        get("/ready").filter(|answer| answer.contains("cannot connect"))
+        http::get(admin, "/ready").filter(|answer| answer.contains("cannot connect"))
     });
-    let metrics = get("/metrics").expect("metrics");
+    let metrics = http::get(admin, "/metrics").expect("metrics");
     let _ = collector.kill();
     let _ = collector.wait();
     let lines = std::fs::read_to_string(&shown).expect("its log");

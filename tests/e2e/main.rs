@@ -14,6 +14,7 @@ mod command_line;
 mod crash;
 mod dashboard;
 mod discover;
+mod disk;
 mod event_time;
 mod exact;
 mod files;

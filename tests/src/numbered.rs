@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::{Sandbox, eventually};
+use crate::{Sandbox, eventually, topics::Topics};
 
 /// The event with this number, as JSON.
 pub fn event(number: u64) -> String {
@@ -27,17 +27,20 @@ pub fn await_in_kafka(
 ) -> BTreeMap<u64, usize> {
     let topics = sandbox.topics();
     eventually("the events are in Kafka", || {
-        let records = topics.read("raw-rsvps");
-        let mut counts = BTreeMap::new();
-        for record in &records {
-            let event: Value = serde_json::from_slice(&record.payload).expect("an event");
-            *counts.entry(event["rsvp_id"].as_u64().expect("a number")).or_default() += 1;
-        }
-        are_wanted(&counts).then(|| {
-            let entries: BTreeSet<_> =
-                records.iter().map(|record| &record.headers["mr-seq"]).collect();
-            assert_eq!(entries.len(), records.len(), "an entry of the log is there twice");
-            counts
-        })
+        let counts = in_topic(&topics);
+        are_wanted(&counts).then_some(counts)
     })
+}
+
+/// How often each number is in the raw topic. No entry of a log may be there twice.
+pub fn in_topic(topics: &Topics) -> BTreeMap<u64, usize> {
+    let records = topics.read("raw-rsvps");
+    let mut counts = BTreeMap::new();
+    for record in &records {
+        let event: Value = serde_json::from_slice(&record.payload).expect("an event");
+        *counts.entry(event["rsvp_id"].as_u64().expect("a number")).or_default() += 1;
+    }
+    let entries: BTreeSet<_> = records.iter().map(|record| &record.headers["mr-seq"]).collect();
+    assert_eq!(entries.len(), records.len(), "an entry of the log is there twice");
+    counts
 }

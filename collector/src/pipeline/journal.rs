@@ -8,7 +8,7 @@
 //! | what happens | what is done |
 //! |---|---|
 //! | the log cannot be written | it is reopened with backoff; meanwhile nothing is taken from the sources, and the collector is not ready |
-//! | more waits for Kafka than `log.max_bytes`, or than the disk has room for | the same, until there is room |
+//! | more waits for Kafka than `log.max_bytes`, or than the disk has room for, or the disk is full | the same, until there is room |
 //! | all sources have ended | the rest is written, and the thread ends |
 
 use std::collections::BTreeMap;
@@ -257,7 +257,7 @@ impl Journal {
     /// Waits while more is in the log than may wait for Kafka.
     fn await_room(&mut self) -> Step {
         let held = self.held_bytes();
-        let Some(why) = self.room.lack(held) else { return Ok(()) };
+        let Some(why) = self.room.lack(held, self.log.has_reserve()) else { return Ok(()) };
         tracing::warn!(why, "the log is full");
         self.writable.unset(why.clone());
         self.full = Some(why);
@@ -266,12 +266,15 @@ impl Journal {
         }
         loop {
             let held = self.held_bytes();
-            if self.room.is_made(held) {
+            if self.room.is_made(held, self.log.has_reserve()) {
                 break;
             }
             self.waiter.pause(TICK)?;
-            if self.log.is_latched() {
-                self.mend(LogError::Latched)?;
+            let made = if self.log.has_reserve() { Ok(()) } else { self.log.make_room() };
+            match made {
+                Err(error) => self.mend(error)?,
+                Ok(()) if self.log.is_latched() => self.mend(LogError::Latched)?,
+                Ok(()) => {}
             }
         }
         self.full = None;

@@ -1,7 +1,8 @@
 //! How much may wait for Kafka in the log.
 //!
-//! At most `log.max_bytes`. If the disk has little room left, whoever has filled it, it is less: a log on a full disk could
-//! neither forget what Kafka has nor be opened again, so it stops growing before.
+//! At most `log.max_bytes`. If the disk has little room left, whoever has filled it, it is less, so that the log stops growing
+//! before the disk is full. If it is full all the same, the log uses the room that it has reserved for itself, and takes
+//! nothing in until it has that again.
 
 use std::path::PathBuf;
 
@@ -24,8 +25,15 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Why no more is taken in while `held` bytes wait; `None` if there is room.
-    pub(super) fn lack(&self, held: u64) -> Option<String> {
+    /// Why no more is taken in while `held` bytes wait, and the log has room reserved for itself or not; `None` if there is
+    /// room.
+    pub(super) fn lack(&self, held: u64, has_reserve: bool) -> Option<String> {
+        if !has_reserve {
+            return Some(
+                "the disk of the log is full; nothing is taken in until there is room again"
+                    .to_owned(),
+            );
+        }
         if held < self.max_bytes.min(LITTLE_BYTES) {
             return None;
         }
@@ -44,9 +52,9 @@ impl Room {
     }
 
     /// Whether there is room again, so much that it is not full again at once.
-    pub(super) fn is_made(&self, held: u64) -> bool {
+    pub(super) fn is_made(&self, held: u64, has_reserve: bool) -> bool {
         let limit = self.limit(self.spare_bytes.saturating_add(MARGIN_BYTES));
-        held <= limit - (limit / 16).min(MARGIN_BYTES)
+        has_reserve && held <= limit - (limit / 16).min(MARGIN_BYTES)
     }
 
     /// How many bytes may wait if so many are to stay free.
@@ -64,14 +72,17 @@ mod tests {
     fn little_may_wait_while_the_disk_is_nearly_full_and_log_max_bytes_otherwise() {
         let room = |max_bytes, spare_bytes| Room { max_bytes, path: "/".into(), spare_bytes };
         let most = |room: Room| {
-            let full = (0..200).find(|mib| room.lack(mib << 20).is_some())?;
-            let why = room.lack(full << 20)?;
-            let open = (0..=full).rfind(|mib| room.is_made(mib << 20))?;
+            let full = (0..200).find(|mib| room.lack(mib << 20, true).is_some())?;
+            let why = room.lack(full << 20, true)?;
+            let open = (0..=full).rfind(|mib| room.is_made(mib << 20, true))?;
             Some((full, open, why.contains("log.max_bytes"), why.contains("disk")))
         };
         assert_eq!(most(room(100 << 20, 0)), Some((100, 93, true, false)));
         assert_eq!(most(room(100 << 20, u64::MAX)), Some((64, 60, false, true)));
         assert_eq!(most(room(10 << 20, u64::MAX)), Some((10, 9, true, false)));
         assert_eq!(most(room(u64::MAX, 0)), None);
+        let without_reserve = room(u64::MAX, 0);
+        assert!(without_reserve.lack(0, false).is_some_and(|why| why.contains("full")));
+        assert!(!without_reserve.is_made(0, false));
     }
 }

@@ -95,6 +95,23 @@ impl Error {
         }
     }
 
+    /// Whether the cause may be that the disk is full.
+    pub(super) fn may_lack_room(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Write(source) => source.kind() == ErrorKind::IOError,
+            Self::Absent { .. }
+            | Self::OtherFormat { .. }
+            | Self::Changing { .. }
+            | Self::Locked { .. }
+            | Self::Read(_)
+            | Self::Latched
+            | Self::Superseded
+            | Self::Damaged { .. }
+            | Self::Metadata { .. }
+            | Self::Exhausted => false,
+        }
+    }
+
     /// Whether the cause is that the disk does not have what was written.
     pub fn is_damage(&self) -> bool {
         match self {

@@ -185,6 +185,18 @@ impl Store {
         self.db.delete_file_in_range_cf(&self.handle(TRANSIENT), from, to).map_err(Error::Write)
     }
 
+    /// Merges the table files of the groups, which removes what was deleted; nothing is done while there is a group that ends
+    /// from `from` on.
+    pub(super) fn compact_unless_groups_from(&self, from: Sequence) -> Result<(), Error> {
+        if self.groups(from).next().is_none() {
+            let wait = &mut rocksdb::WaitForCompactOptions::default();
+            wait.set_flush(true);
+            self.db.compact_range_cf(&self.handle(TRANSIENT), None::<&[u8]>, None::<&[u8]>);
+            self.db.wait_for_compact(wait).map_err(Error::Write)?;
+        }
+        Ok(())
+    }
+
     /// The records of a family from this key on.
     pub(super) fn iterator(&self, family: &str, from: &[u8]) -> DBIterator<'_> {
         self.db.iterator_cf(&self.handle(family), IteratorMode::From(from, Direction::Forward))
