@@ -36,6 +36,7 @@
 //!
 //! | family | key | value |
 //! |---|---|---|
+//! | each | a zero | its name |
 //! | `transient` | format byte 2, last sequence of the group, its first sequence (big-endian u64) | format byte 3, CRC32C of the key and what follows, then each entry after its length (u32) |
 //! | `deferred` | format byte 1, sequence (big-endian u64) | an entry: format byte 2 (1 is still read), header (postcard), payload |
 //! | `failed` | the same | the same, the header with a reason |
@@ -64,6 +65,7 @@
 //! | groups from the watermark on | pending again, except for what is settled; the caller finds out which entries reached Kafka |
 //! | the last settlement not on disk yet | those entries are pending again, likewise |
 //! | a damaged block of a table file | skipped, and its file is kept in the folder `damaged`; the groups in it are told as those whose checksum is wrong |
+//! | files that RocksDB cannot open | repaired, see [`Recovered::is_repaired`]; the damaged ones are moved to the folder `lost` |
 //! | a group whose checksum is wrong | told when it is read, see [`Page::damaged`] |
 //! | an entry of another family that cannot be decoded | skipped, counted in [`Recovered::damaged`] |
 //! | a full disk | the file `reserve` is removed, and the log is opened in the room that it held |

@@ -26,6 +26,9 @@ pub struct Recovered {
     pub failed: Vec<Sequence>,
     /// Entries outside of the groups that could not be decoded. They are skipped.
     pub damaged: usize,
+    /// Whether RocksDB's files were too damaged to be opened, and were repaired. What is missing of the groups is found when it
+    /// is to be read; outside of them nobody knows.
+    pub is_repaired: bool,
     /// Numbers by name that were written together with what is settled; only the caller knows what they mean.
     pub positions: BTreeMap<String, i64>,
 }
@@ -52,7 +55,8 @@ pub(super) fn run(
     };
     migrate(store)?;
     let (settled, positions) = (store.settled()?, store.positions()?);
-    let mut found = Recovered { settled, positions, ..Recovered::default() };
+    let is_repaired = store.is_repaired();
+    let mut found = Recovered { settled, positions, is_repaired, ..Recovered::default() };
     let mut after_groups = skip_between_groups(store, &mut found.settled)?;
     if let Some(last) = high_water.filter(|last| *last >= after_groups) {
         note_missing(store, after_groups, last)?;

@@ -86,6 +86,7 @@ impl Reserve {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Options, Store};
     use super::*;
 
     #[test]
@@ -101,14 +102,12 @@ mod tests {
         let full = || Err::<(), _>(Error::Latched);
         assert!(reserve.or_give_up(full).is_err());
         assert!(file.exists(), "it is another error");
-        let full = || {
-            let path = directory.path().join("a file").join("in the way");
-            fs::write(directory.path().join("a file"), "").unwrap();
-            if file.exists() {
-                super::super::Store::open(&path, &super::super::Options::default()).map(|_| ())
-            } else {
-                Ok(())
-            }
+        // RocksDB reads this as a file.
+        let log = directory.path().join("log");
+        fs::create_dir_all(log.join("CURRENT")).unwrap();
+        let full = || match file.exists() {
+            true => Store::open(&log, &Options::default()).map(|_| ()),
+            false => Ok(()),
         };
         reserve.or_give_up(full).unwrap();
         assert!(!file.exists() && !reserve.take(), "the disk is still full");

@@ -17,6 +17,8 @@ const FEED_PREFIX: &str = "feed:";
 const POSITION_PREFIX: &str = "position:";
 const WATERMARK: &str = "watermark";
 const SETTLED: &str = "settled";
+/// The key with the family's name; it is before all others.
+const NAME: &[u8] = &[0];
 
 /// Bounds of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +84,7 @@ pub(super) struct Batch(WriteBatch);
 pub(super) struct Store {
     db: DB,
     read_only: bool,
+    repaired: bool,
     /// Has the counters of RocksDB.
     #[cfg(test)]
     database: rocksdb::Options,
@@ -94,7 +97,27 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
+    /// Opens the database, and creates it if it is not there. If its files are too damaged for RocksDB, they are repaired
+    /// first: what is whole is put together again, and what is not goes to the folder `lost`.
     pub(super) fn open(path: &Path, options: &Options) -> Result<Self, Error> {
+        let store = match Self::open_whole(path, options) {
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, "the files of the message log are damaged, and are repaired");
+                let failed = |source| Error::Open { path: path.to_owned(), source };
+                DB::repair(&rocksdb::Options::default(), path).map_err(failed)?;
+                tracing::error!(
+                    lost = %path.join("lost").display(),
+                    "the message log is repaired; what could not be read is in the folder `lost`"
+                );
+                Self { repaired: true, ..Self::open_whole(path, options)? }
+            }
+            outcome => outcome?,
+        };
+        store.name_families()?;
+        Ok(store)
+    }
+
+    fn open_whole(path: &Path, options: &Options) -> Result<Self, Error> {
         let mut database = rocksdb::Options::default();
         database.create_if_missing(true);
         database.create_missing_column_families(true);
@@ -120,6 +143,7 @@ impl Store {
         Ok(Self {
             db,
             read_only: false,
+            repaired: false,
             #[cfg(test)]
             database,
         })
@@ -142,6 +166,7 @@ impl Store {
         let store = Self {
             db: db.map_err(failed)?,
             read_only: true,
+            repaired: false,
             #[cfg(test)]
             database,
         };
@@ -149,6 +174,24 @@ impl Store {
             return Err(Error::OtherFormat { path: path.to_owned() });
         }
         Ok(store)
+    }
+
+    /// Puts a key into each family that stays for good, in a table file. A repair knows a family by its table files alone; what
+    /// the write-ahead log has of another one it would forget.
+    fn name_families(&self) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        for name in FAMILIES {
+            let family = self.handle(name);
+            if self.db.get_cf(&family, NAME).map_err(Error::Read)?.is_none() {
+                batch.0.put_cf(&family, NAME, name);
+            }
+        }
+        if batch.0.is_empty() { Ok(()) } else { self.write_for_good(batch) }
+    }
+
+    /// Whether its files had to be repaired. Then nobody knows what is missing.
+    pub(super) const fn is_repaired(&self) -> bool {
+        self.repaired
     }
 
     pub(super) const fn is_read_only(&self) -> bool {
@@ -390,6 +433,10 @@ impl Store {
     pub(super) fn put_for_good(&self, name: &'static str, value: &[u8]) -> Result<(), Error> {
         let mut batch = Batch::default();
         batch.0.put(name, value);
+        self.write_for_good(batch)
+    }
+
+    fn write_for_good(&self, batch: Batch) -> Result<(), Error> {
         self.write(batch, true)?;
         let families: Vec<_> = FAMILIES.iter().map(|name| self.handle(name)).collect();
         let families: Vec<_> = families.iter().collect();

@@ -9,6 +9,7 @@ use crate::event::Reason;
 use crate::event::identity::Identity;
 
 mod damage;
+mod damage_anywhere;
 mod model;
 mod view;
 

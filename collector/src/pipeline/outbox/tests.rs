@@ -373,8 +373,7 @@ impl World {
             end: at(self.arrived),
             deferred: self.deferred.iter().map(|number| at(*number)).collect(),
             failed: self.failed.iter().map(|number| at(*number)).collect(),
-            damaged: 0,
-            positions: BTreeMap::new(),
+            ..Recovered::default()
         };
         self.outbox = Outbox::new(&found, false);
         self.read_back();
