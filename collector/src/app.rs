@@ -55,8 +55,6 @@ impl Tier for Collector {
 
         let opened = open(&config.log, &conditions.log, &host.shutdown).await?;
         let Some((log, appender, found)) = opened else { return Ok(()) };
-        metrics.recovered.inc_by(found.pending() + (found.failed.len() + found.damaged) as u64);
-        metrics.damaged.inc_by(found.damaged as u64);
         tracing::info!(
             path = %config.log.path.display(), instance = log.instance(), pending = found.pending(),
             failed = found.failed.len(), damaged = found.damaged, "message log open"

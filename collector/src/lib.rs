@@ -17,6 +17,7 @@
 //! | [`source`] | the sources: how messages are taken in, and from where a feed resumes |
 //! | [`intake`] | the queues between the sources and the journal |
 //! | [`receipt`] | how a source learns that its messages are safe |
+//! | [`ledger`] | what became of every message, by source |
 //! | [`acks`] | what became of requests that were acknowledged |
 //! | [`pipeline`] | the journal thread, which logs messages, and the delivery thread, which publishes them |
 //! | [`publisher`] | the Kafka producer, what a record looks like, which refusals are final |
@@ -30,6 +31,7 @@ pub mod app;
 pub mod config;
 pub mod error;
 pub mod intake;
+pub mod ledger;
 pub mod metrics;
 pub mod pipeline;
 pub mod positions;

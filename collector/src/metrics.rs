@@ -1,15 +1,42 @@
 //! What the collector counts.
 //!
-//! When no message is between the queue and the log, received + recovered = published + dead letters +
-//! pending + failed + evicted + damaged.
+//! For each source, and at every scrape,
+//!
+//! ```text
+//! received + recovered = published + dead letters + pending + failed + evicted + damaged + dropped
+//! ```
+//!
+//! | term | metric, of `millrace_collector_` | what is in it |
+//! |---|---|---|
+//! | received | `received_messages_total` | what was taken from the source: it is in the log, or it was dropped |
+//! | recovered | `recovered_entries_total` | what the log held at the start |
+//! | published | `published_events_total` | events that Kafka has |
+//! | dead letters | `dead_letters_total` | what is no event (too large, not UTF-8, …) or was refused by Kafka, once Kafka has it as a dead letter |
+//! | pending | `pending_entries` | what waits for Kafka |
+//! | failed | `failed_entries` | refused by Kafka, and kept until its dead letter is acknowledged |
+//! | evicted | `evicted_entries_total` | refused by Kafka, and removed because more than `log.max_failed` were kept |
+//! | damaged | `damaged_entries_total` | what a damaged disk has lost of the log |
+//! | dropped | `dropped_messages_total` | what a source of kind `udp` has read when its queue was full |
+//!
+//! A term that is not there is 0. What the log held at the start is one account, `source="(recovered)"`, to its end: of whom
+//! each entry was is only known when it is read. What a peer still has because it was told so is not received: requests that
+//! were answered 429 (`rate_limit`), 503 or with another error.
+//!
+//! This holds by how the [ledger](crate::ledger) is kept, and would hide a message that was entered twice or not at all. That
+//! shows because the log is counted a second time, by sequences and without sources: the sum of `pending_entries` and
+//! `failed_entries` over all sources is `log_entries`, also at every scrape, and neither is ever negative.
 
 use std::path::Path;
 
 use common::disk;
-use common::event::Reason;
 use common::metrics::{Age, Factory, Timestamp, Timestamps};
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+};
 
+use crate::ledger::{Account, Ledger};
+
+mod books;
 mod file;
 mod kafka;
 mod push;
@@ -20,27 +47,21 @@ pub use kafka::KafkaMetrics;
 pub use push::PushMetrics;
 pub use udp::UdpMetrics;
 
+/// In seconds, from what a Kafka nearby takes to an outage of hours.
+const RECEIPT_TO_KAFKA: [f64; 17] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0,
+    3_600.0, 21_600.0,
+];
+
 /// The collector's metrics; all start at 0 with the process.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Entries that the log held at the start.
-    pub recovered: IntCounter,
-    /// Of those, the ones that had reached Kafka.
+    /// What became of every message.
+    pub ledger: Ledger,
+    /// Entries that were found in Kafka and not sent again.
     pub read_back: IntCounter,
-    /// Entries of the log that could not be read.
-    pub damaged: IntCounter,
-    /// Events that Kafka acknowledged.
-    pub published: IntCounter,
-    /// Dead letters that Kafka acknowledged, by reason.
-    pub dead_letters: IntCounterVec,
-    /// Entries in the log that Kafka has not acknowledged.
-    pub pending: IntGauge,
-    /// How long ago the oldest of those was received.
+    /// How long ago the oldest entry was received that Kafka has not acknowledged.
     pub oldest_pending: Age,
-    /// Entries that Kafka refused and whose dead letter is not acknowledged.
-    pub failed: IntGauge,
-    /// Refused entries that were removed because too many were kept.
-    pub evicted: IntCounter,
     /// Durations of the log's fsyncs.
     pub log_sync: Histogram,
     /// Bytes of the groups in the log that are not settled.
@@ -62,7 +83,6 @@ pub struct Metrics {
 /// The metrics with a label `source`.
 #[derive(Debug, Clone)]
 struct Sources {
-    received: IntCounterVec,
     received_bytes: IntCounterVec,
     last_received: Timestamps,
     connected: IntGaugeVec,
@@ -71,6 +91,7 @@ struct Sources {
     gaps: IntCounterVec,
     gap_ms: IntCounterVec,
     cursor: IntGaugeVec,
+    receipt_to_kafka: HistogramVec,
     file: file::File,
     kafka: kafka::Kafka,
     push: push::Push,
@@ -80,9 +101,9 @@ struct Sources {
 /// The metrics of one source.
 #[derive(Debug, Clone)]
 pub struct SourceMetrics {
-    /// Messages taken from it that are in the log.
-    pub received: IntCounter,
-    /// Bytes of those messages.
+    /// Its account in the ledger.
+    pub account: Account,
+    /// Bytes of its messages that are in the log.
     pub received_bytes: IntCounter,
     /// When the last of them was received.
     pub last_received: Timestamp,
@@ -108,39 +129,17 @@ impl Metrics {
     /// When one is registered already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let make = Factory::new(registry, "collector");
+        let ledger = Ledger::default();
+        books::register(make, ledger.clone())?;
         Ok(Self {
-            recovered: make
-                .counter("recovered_entries", "Entries that the message log held at the start")?,
+            ledger,
             read_back: make.counter(
                 "read_back_entries",
                 "Recovered entries that were found in Kafka and not sent again",
             )?,
-            damaged: make.counter(
-                "damaged_entries",
-                "Entries of the message log that could not be read",
-            )?,
-            published: make.counter("published_events", "Events that Kafka acknowledged")?,
-            dead_letters: make.counters(
-                "dead_letters",
-                "Dead letters that Kafka acknowledged, by reason",
-                "reason",
-                Reason::ALL.map(Reason::as_str),
-            )?,
-            pending: make.gauge(
-                "pending_entries",
-                "Entries in the message log that Kafka has not acknowledged",
-            )?,
             oldest_pending: make.age(
                 "oldest_pending",
-                "How long ago the oldest of those entries was received; 0 while there is none",
-            )?,
-            failed: make.gauge(
-                "failed_entries",
-                "Entries that Kafka refused and whose dead letter is not acknowledged",
-            )?,
-            evicted: make.counter(
-                "evicted_entries",
-                "Refused entries that were removed because too many were kept",
+                "How long ago the oldest pending entry was received; 0 while there is none",
             )?,
             log_sync: make.seconds(
                 "log_sync",
@@ -170,12 +169,6 @@ impl Metrics {
                 "How far records are dated back because this clock is ahead of Kafka's",
             )?,
             sources: Sources {
-                received: make.counters(
-                    "received_messages",
-                    "Messages taken from the source",
-                    "source",
-                    [],
-                )?,
                 received_bytes: make.counters(
                     "received_bytes",
                     "Bytes of the messages taken from the source",
@@ -223,6 +216,12 @@ impl Metrics {
                     "source",
                     [],
                 )?,
+                receipt_to_kafka: make.seconds_of(
+                    "receipt_to_kafka",
+                    "From a message's receipt to Kafka's acknowledgement; of what was received since the start",
+                    "source",
+                    &RECEIPT_TO_KAFKA,
+                )?,
                 file: file::File::new(make)?,
                 kafka: kafka::Kafka::new(make)?,
                 push: push::Push::new(make)?,
@@ -238,8 +237,9 @@ impl Metrics {
             |counters: &IntCounterVec| counters.with_label_values(&[name]),
             |gauges: &IntGaugeVec| gauges.with_label_values(&[name]),
         );
+        of.receipt_to_kafka.with_label_values(&[name]);
         SourceMetrics {
-            received: counter(&of.received),
+            account: self.ledger.open(name),
             received_bytes: counter(&of.received_bytes),
             last_received: of.last_received.with_label_value(name),
             connected: gauge(&of.connected),
@@ -249,6 +249,20 @@ impl Metrics {
             gap_ms: counter(&of.gap_ms),
             cursor: gauge(&of.cursor),
         }
+    }
+
+    /// How long messages take from their receipt to Kafka's acknowledgement, for each account of the ledger but the first.
+    /// What the log held at the start is left out, because it would show how long the collector was away.
+    pub fn receipt_to_kafka(&self) -> Vec<Histogram> {
+        let of = &self.sources.receipt_to_kafka;
+        let sources = self.ledger.sources();
+        sources.iter().map(|(name, _)| of.with_label_values(&[&**name])).collect()
+    }
+
+    /// All accounts together.
+    #[cfg(test)]
+    pub(crate) fn total(&self) -> crate::ledger::Counts {
+        self.ledger.statement().total()
     }
 
     /// The further metrics of the source of this name, which is of kind `file`.
@@ -268,7 +282,7 @@ impl Metrics {
 
     /// The further metrics of the source of this name, which is of kind `udp`.
     pub fn of_udp(&self, name: &str) -> UdpMetrics {
-        self.sources.udp.of_source(name)
+        self.sources.udp.of_source(name, self.ledger.clone())
     }
 }
 
@@ -294,6 +308,7 @@ pub fn watch_log(registry: &Registry, path: &Path) -> Result<(), prometheus::Err
 
 #[cfg(test)]
 mod tests {
+    use common::event::Reason;
     use prometheus::TextEncoder;
 
     use super::*;
@@ -317,12 +332,14 @@ mod tests {
     #[test]
     fn a_dead_letter_of_each_reason_is_counted_from_0() {
         let registry = Registry::new();
-        let _metrics = Metrics::new(&registry).unwrap();
+        let metrics = Metrics::new(&registry).unwrap();
+        metrics.of_source("feed");
         let families = registry.gather();
         let family = families
             .iter()
             .find(|family| family.name() == "millrace_collector_dead_letters_total")
             .unwrap();
-        assert_eq!(family.get_metric().len(), Reason::ALL.len());
+        let accounts = 2;
+        assert_eq!(family.get_metric().len(), accounts * Reason::ALL.len());
     }
 }

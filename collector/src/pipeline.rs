@@ -87,6 +87,7 @@ impl Pipeline {
         let (arrivals, receipts) = (Arc::<Arrivals>::default(), Arc::<Receipts>::default());
         let acks = queues.acks().clone();
         acks.begin(log.instance(), &found);
+        metrics.ledger.begin(&found);
         let traces = Traces::new(tracer);
         let mode = config.log.mode;
         let room = Room {
@@ -102,6 +103,7 @@ impl Pipeline {
             receipts: Arc::clone(&receipts),
             acks,
             positions: Positions::from_named(&config.kafka, &found.positions),
+            start: found.end,
             outbox: Outbox::new(&found, mode == Mode::Pessimistic),
             backlog: match mode {
                 Mode::Hybrid | Mode::Pessimistic => Backlog::of(log.clone()),

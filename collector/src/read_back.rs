@@ -12,14 +12,14 @@
 //! What is found is settled while the rest is read, so that a start goes on where the one before it was killed. Otherwise
 //! a collector that is killed more often than it takes to read would never send anything.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use common::event::Reason;
 use common::kafka::{Kafka, Reader, Topic, header, reader};
 use common::message_log::Sequence;
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio_util::sync::CancellationToken;
 
-use crate::acks::DeadLetter;
 use crate::positions::Positions;
 use crate::publisher::{reason_of, sequence_of};
 
@@ -33,8 +33,8 @@ pub struct Progress(Mutex<InKafka>);
 /// A part of what the topics hold.
 #[derive(Debug, Default)]
 pub struct InKafka {
-    /// The entries that were wanted, and which of them are dead letters.
-    pub entries: Vec<(Sequence, Option<DeadLetter>)>,
+    /// The entries that were wanted, their sources, and why they are dead letters, if they are.
+    pub entries: Vec<(Sequence, Arc<str>, Option<Reason>)>,
     /// Up to where the topics were read, these entries included.
     pub positions: Positions,
 }
@@ -78,7 +78,7 @@ pub fn read_back(
         let mut spans = reader.spans_since(kafka.name(topic), since_ms)?;
         positions.shorten(topic, &mut spans);
         reader.read_to_end(kafka.name(topic), &spans, stop, |record| {
-            let entry = own(record, instance).filter(|(sequence, _)| wanted(*sequence));
+            let entry = own(record, instance, &wanted);
             let mut found = progress.lock();
             found.entries.extend(entry);
             found.positions.raise(topic, record.partition(), record.offset() + 1);
@@ -87,10 +87,17 @@ pub fn read_back(
     Ok(())
 }
 
-fn own(record: &BorrowedMessage<'_>, instance: &str) -> Option<(Sequence, Option<DeadLetter>)> {
+/// What a record says of itself, if it is an entry of this log that is wanted.
+fn own(
+    record: &BorrowedMessage<'_>,
+    instance: &str,
+    wanted: impl Fn(Sequence) -> bool,
+) -> Option<(Sequence, Arc<str>, Option<Reason>)> {
     let sequence = sequence_of(header::value(record, header::SEQ)?, instance)?;
+    if !wanted(sequence) {
+        return None;
+    }
     let reason = header::value(record, header::REASON).and_then(reason_of);
-    let source =
-        || String::from_utf8_lossy(header::value(record, header::SOURCE).unwrap_or_default());
-    Some((sequence, reason.map(|reason| (reason, (&*source()).into()))))
+    let source = header::value(record, header::SOURCE).unwrap_or_default();
+    Some((sequence, String::from_utf8_lossy(source).into(), reason))
 }

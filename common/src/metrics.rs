@@ -4,11 +4,13 @@
 //! The values of most labels are a closed set. All series of such a metric exist at 0 from the start, because
 //! `rate()` and `increase()` do not see the step from no series to the first one.
 
+use std::sync::{Mutex, PoisonError};
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, Result,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, Result,
 };
 
 mod time;
@@ -38,6 +40,25 @@ impl<M: Collector, F: Fn(&M) + Send + Sync> Collector for Read<M, F> {
     fn collect(&self) -> Vec<MetricFamily> {
         (self.update)(&self.metric);
         self.metric.collect()
+    }
+}
+
+/// Metrics that are brought up to date together whenever they are read.
+struct ReadTogether<F> {
+    metrics: Registry,
+    update: Mutex<F>,
+}
+
+impl<F: Fn() + Send> Collector for ReadTogether<F> {
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        // Another scrape must not change them before they are copied.
+        let update = self.update.lock().unwrap_or_else(PoisonError::into_inner);
+        update();
+        self.metrics.gather()
     }
 }
 
@@ -159,6 +180,21 @@ impl<'a> Factory<'a> {
         })
     }
 
+    /// Metrics that are brought up to date together whenever they are read, so that they tell of one moment. `make` creates
+    /// them and returns what brings them up to date; nothing else may change them. A tier has one such set, and their names
+    /// must not be those of others.
+    ///
+    /// # Errors
+    /// See [`Factory`].
+    pub fn read_together<F: Fn() + Send + Sync + 'static>(
+        self,
+        make: impl FnOnce(Factory<'_>) -> Result<F>,
+    ) -> Result<()> {
+        let metrics = Registry::new();
+        let update = Mutex::new(make(Factory { registry: &metrics, tier: self.tier })?);
+        self.registry.register(Box::new(ReadTogether { metrics, update }))
+    }
+
     /// A moment; `_timestamp_seconds` is added to its name.
     ///
     /// # Errors
@@ -197,6 +233,22 @@ impl<'a> Factory<'a> {
         let name = format!("millrace_{}_{name}_seconds", self.tier);
         let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         self.registered(Histogram::with_opts(options)?)
+    }
+
+    /// Histograms of durations in seconds, distinguished by a label; `_seconds` is added to their name.
+    ///
+    /// # Errors
+    /// See [`Factory`].
+    pub fn seconds_of(
+        self,
+        name: &str,
+        help: &str,
+        label: &str,
+        buckets: &[f64],
+    ) -> Result<HistogramVec> {
+        let name = format!("millrace_{}_{name}_seconds", self.tier);
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.registered(HistogramVec::new(options, &[label])?)
     }
 }
 

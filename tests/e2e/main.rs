@@ -8,6 +8,7 @@ mod access_api;
 mod analyzers;
 mod audit;
 mod bad_input;
+mod books;
 mod capacity;
 mod collector;
 mod command_line;

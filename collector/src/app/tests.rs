@@ -12,15 +12,19 @@ use tokio_tungstenite::tungstenite::Message;
 use super::*;
 use crate::config::Websocket as Section;
 
-/// The value of a counter or gauge with one label value or none.
+/// The sum of a counter or gauge over all its series, or over those with this value of a label.
 fn value(registry: &Registry, name: &str, label: Option<&str>) -> u64 {
     let families = registry.gather();
     let family = families.iter().find(|family| family.name() == name).unwrap();
     let wanted = |metric: &&prometheus::proto::Metric| {
         label.is_none_or(|label| metric.get_label().iter().any(|pair| pair.value() == label))
     };
-    let metric = family.get_metric().iter().find(wanted).unwrap();
-    (metric.get_counter().get_value() + metric.get_gauge().get_value()) as u64
+    let values = family
+        .get_metric()
+        .iter()
+        .filter(wanted)
+        .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value());
+    values.sum::<f64>() as u64
 }
 
 fn section(listener: &TcpListener) -> Section {

@@ -3,6 +3,8 @@
 use common::metrics::Factory;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
+use crate::ledger::{Account, Ledger};
+
 /// The metrics of all of them.
 #[derive(Debug, Clone)]
 pub(super) struct Udp {
@@ -17,7 +19,9 @@ pub struct UdpMetrics {
     /// Datagrams that were read.
     pub datagrams: IntCounter,
     /// Messages that were read, and for which the queue had no room.
-    pub no_room: IntCounter,
+    no_room: IntCounter,
+    ledger: Ledger,
+    account: Account,
     /// Datagrams that the kernel has dropped, because its buffer was full.
     pub by_kernel: IntCounter,
     /// The kernel's buffer in bytes.
@@ -42,12 +46,28 @@ impl Udp {
         })
     }
 
-    pub(super) fn of_source(&self, name: &str) -> UdpMetrics {
+    pub(super) fn of_source(&self, name: &str, ledger: Ledger) -> UdpMetrics {
         UdpMetrics {
             datagrams: self.datagrams.with_label_values(&[name]),
             no_room: self.dropped.with_label_values(&[name, "queue"]),
+            account: ledger.open(name),
+            ledger,
             by_kernel: self.dropped.with_label_values(&[name, "kernel"]),
             buffer: self.buffer.with_label_values(&[name]),
         }
+    }
+}
+
+impl UdpMetrics {
+    /// A message was read for which the queue had no room.
+    pub fn drop_one(&self) {
+        self.no_room.inc();
+        self.ledger.dropped(self.account);
+    }
+
+    /// How many were there.
+    #[cfg(test)]
+    pub fn no_room(&self) -> u64 {
+        self.no_room.get()
     }
 }

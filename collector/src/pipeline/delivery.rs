@@ -30,6 +30,7 @@ use common::backoff::Backoff;
 use common::clock::Clock;
 use common::kafka::{Kafka, Rotation};
 use common::message_log::{Entry, Error as LogError, MessageLog, Sequence};
+use prometheus::Histogram;
 
 use super::arrivals::{Arrivals, News};
 use super::backlog::{Backlog, Found};
@@ -37,6 +38,7 @@ use super::outbox::{Due, Outbox, Place, Verdict};
 use super::wait::{Halt, Step, Waiter};
 use crate::acks::{Acks, DeadLetter};
 use crate::error::Error;
+use crate::ledger::Account;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
 use crate::publisher::{Known, Publisher, Report, Reports, Unsent};
@@ -46,6 +48,7 @@ use settlements::Settlements;
 use silence::Silence;
 
 mod aside;
+mod postings;
 mod producer;
 mod settlements;
 mod silence;
@@ -70,8 +73,10 @@ pub(super) struct Delivery {
     settlements: Settlements,
     publisher: Publisher,
     reports: Arc<Reports>,
-    /// The dead letters that are in flight.
-    dead_letters: HashMap<Sequence, DeadLetter>,
+    /// What is known of the entries that are in flight.
+    on_the_way: HashMap<Sequence, Sent>,
+    /// From receipt to Kafka's acknowledgement, by account without the first one.
+    receipt_to_kafka: Vec<Histogram>,
     /// The producer lost a record or takes none.
     broken: Option<String>,
     /// The producer with the new credentials, which waits for the answers of the old one.
@@ -108,6 +113,8 @@ pub(super) struct Parts {
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) receipts: Arc<Receipts>,
     pub(super) acks: Acks,
+    /// The sequence after what the log held at the start.
+    pub(super) start: Sequence,
     pub(super) outbox: Outbox,
     pub(super) backlog: Backlog,
     pub(super) clock: Clock,
@@ -116,6 +123,15 @@ pub(super) struct Parts {
     pub(super) waiter: Waiter,
     pub(super) traces: Traces,
     pub(super) positions: Positions,
+}
+
+/// An entry that is in flight.
+#[derive(Debug)]
+struct Sent {
+    account: Account,
+    received_ms: i64,
+    /// If it is a dead letter.
+    dead_letter: Option<DeadLetter>,
 }
 
 /// Why no more is sent now.
@@ -134,7 +150,7 @@ impl Delivery {
     /// When the settings cannot be used.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
         let Parts { kafka, log, arrivals, receipts, acks, outbox, backlog, clock, .. } = parts;
-        let Parts { reachable, metrics, waiter, traces, positions, .. } = parts;
+        let Parts { reachable, metrics, waiter, traces, positions, start, .. } = parts;
         let rotation = kafka.watch_credentials(waiter.deadline().child_token());
         let publisher =
             Publisher::new(&kafka, log.instance(), None, reachable.clone(), traces.clone())?;
@@ -146,7 +162,9 @@ impl Delivery {
                 metrics.clone(),
                 acks,
                 positions,
+                start,
             ),
+            receipt_to_kafka: metrics.receipt_to_kafka(),
             kafka,
             log,
             arrivals,
@@ -155,7 +173,7 @@ impl Delivery {
             backlog,
             reports: publisher.reports(),
             publisher,
-            dead_letters: HashMap::new(),
+            on_the_way: HashMap::new(),
             broken: None,
             renewal: None,
             draining: None,
@@ -279,13 +297,13 @@ impl Delivery {
             self.silence.broken(Instant::now());
         }
         for (sequence, report) in reports {
-            let dead_letter = self.dead_letters.remove(&sequence);
+            let sent = self.on_the_way.remove(&sequence);
             match report {
                 Report::Delivered => {
-                    if dead_letter.is_none() {
+                    if sent.as_ref().is_some_and(|sent| sent.dead_letter.is_none()) {
                         self.rebuild_backoff.reset();
                     }
-                    self.delivered(sequence, dead_letter.as_ref());
+                    self.acknowledged(sequence, sent.as_ref());
                 }
                 Report::Refused(code) | Report::Unknown(code) => refused.push((sequence, code)),
                 Report::Returned => {
@@ -315,8 +333,25 @@ impl Delivery {
         Ok(())
     }
 
+    /// Kafka has acknowledged an entry.
+    fn acknowledged(&mut self, sequence: Sequence, sent: Option<&Sent>) {
+        let account = sent.map_or(Account::RECOVERED, |sent| sent.account);
+        if let Some(sent) = sent
+            && let Some(histogram) = self.receipt_to_kafka.get(account.index().wrapping_sub(1))
+        {
+            let passed_ms = self.clock.now_ms().saturating_sub(sent.received_ms).max(0);
+            histogram.observe(passed_ms as f64 / 1_000.0);
+        }
+        self.delivered(sequence, account, sent.and_then(|sent| sent.dead_letter.as_ref()));
+    }
+
     /// Kafka has an entry.
-    fn delivered(&mut self, sequence: Sequence, dead_letter: Option<&DeadLetter>) {
+    fn delivered(
+        &mut self,
+        sequence: Sequence,
+        account: Account,
+        dead_letter: Option<&DeadLetter>,
+    ) {
         let Some(place) = self.outbox.delivered(sequence) else { return };
         self.backlog.settle(sequence);
         if let Place::Aside(family) = place {
@@ -324,12 +359,10 @@ impl Delivery {
             self.settlements.acks.taken_back(sequence);
         }
         self.settlements.settled += 1;
-        match dead_letter {
-            None => self.metrics.published.inc(),
-            Some(dead_letter) => {
-                self.settlements.acks.dead_letter(sequence, dead_letter);
-                self.metrics.dead_letters.with_label_values(&[dead_letter.0.as_str()]).inc();
-            }
+        let reason = dead_letter.map(|(reason, _)| *reason);
+        self.settlements.postings.acknowledged(sequence, account, place, reason);
+        if let Some(dead_letter) = dead_letter {
+            self.settlements.acks.dead_letter(sequence, dead_letter);
         }
         self.receipts.release(sequence);
     }
@@ -394,8 +427,8 @@ impl Delivery {
                 Ok(None) | Err(_) => {
                     let sequence = due.sequence;
                     tracing::error!(%sequence, ?family, "an entry of the message log is damaged, and is lost");
-                    self.metrics.damaged.inc();
                     self.outbox.forget(sequence);
+                    self.settlements.postings.lost_aside(sequence, family);
                     self.settlements.lost(family, sequence);
                     Ok(None)
                 }
@@ -405,12 +438,14 @@ impl Delivery {
 
     /// These ranges of the groups cannot be read.
     fn lose(&mut self, ranges: &[(Sequence, Sequence)]) {
-        for &(start, end) in ranges {
+        let parts =
+            ranges.iter().flat_map(|&(start, end)| self.settlements.postings.parts(start, end));
+        for (start, end) in parts.collect::<Vec<_>>() {
             let entries = self.outbox.lost(start, end);
             if entries > 0 {
                 self.settlements.acks.lost(start, end);
                 tracing::error!(%start, %end, entries, "entries of the message log are damaged, and are lost");
-                self.metrics.damaged.inc_by(entries);
+                self.settlements.postings.lost(start, entries);
             }
         }
     }
@@ -420,9 +455,10 @@ impl Delivery {
         // A dead letter has the time at which it is written: its event may be older than the topic keeps.
         let now_ms = if entry.reason.is_some() { self.clock.now_ms() } else { entry.received_ms };
         self.publisher.send(sequence, entry, now_ms.saturating_sub(self.back_ms))?;
-        if let Some(reason) = entry.reason {
-            self.dead_letters.insert(sequence, (reason, Arc::clone(&entry.source)));
-        }
+        let account = self.settlements.postings.account(sequence, &entry.source);
+        let dead_letter = entry.reason.map(|reason| (reason, Arc::clone(&entry.source)));
+        let sent = Sent { account, received_ms: entry.received_ms, dead_letter };
+        self.on_the_way.insert(sequence, sent);
         Ok(())
     }
 

@@ -190,9 +190,10 @@ impl Journal {
                 self.mend(error)?;
             }
         }
-        // Counted when they are in the log, so that the collector's books balance at any moment.
-        for Counted { metrics, messages, bytes, received_ms, .. } in counted {
-            metrics.received.inc_by(messages);
+        // When they are in the log, and before the delivery can settle them.
+        let received = counted.iter().map(|of| (of.metrics.account, of.messages));
+        self.metrics.ledger.received(received, last.next());
+        for Counted { metrics, bytes, received_ms, .. } in counted {
             metrics.received_bytes.inc_by(bytes);
             metrics.last_received.set_ms(received_ms);
         }

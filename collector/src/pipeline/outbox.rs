@@ -315,6 +315,11 @@ impl Outbox {
         Some(self.settled.low()).filter(|low| *low < self.end)
     }
 
+    /// How many entries are outside of the groups.
+    pub(super) fn aside(&self) -> usize {
+        self.aside.len()
+    }
+
     /// How many dead letters of refused entries are not acknowledged.
     pub(super) fn failures(&self) -> usize {
         self.aside.len() - self.deferred

@@ -21,7 +21,6 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::config::Websocket;
 use crate::intake::{Intake, Message};
-use crate::metrics::SourceMetrics;
 use crate::receipt::{Outcome, Receipt, Released};
 
 mod outage;
@@ -63,18 +62,16 @@ impl Bench {
             Conditions { log: readiness.condition("log"), kafka: readiness.condition("kafka") };
         let mut queues = Queues::default();
         let (_, source) = self.config.source.iter().next().unwrap();
-        let of_source = metrics.of_source("rsvps");
         let clock = common::clock::Clock::default();
         let intake = queues.add(
             "rsvps",
             &self.config.event,
             source.common().max_event_bytes,
             clock,
-            of_source.clone(),
+            metrics.of_source("rsvps"),
         );
         let stop = CancellationToken::new();
         let opened = self.open();
-        metrics.recovered.inc_by(opened.2.pending() + opened.2.failed.len() as u64);
         let pipeline = Pipeline::new(
             &self.config,
             opened,
@@ -85,7 +82,7 @@ impl Bench {
             tracer,
         );
         let pipeline = tokio::spawn(pipeline.unwrap().run());
-        Running { readiness, intake, pipeline, metrics, of_source, stop }
+        Running { readiness, intake, pipeline, metrics, stop }
     }
 
     /// The payloads of the raw topic in the order of each partition.
@@ -140,7 +137,6 @@ struct Running {
     intake: Intake,
     pipeline: JoinHandle<Result<(), Error>>,
     metrics: Metrics,
-    of_source: SourceMetrics,
     stop: CancellationToken,
 }
 
@@ -175,10 +171,12 @@ impl Running {
         self.pipeline.await.unwrap().unwrap();
         let metrics = self.metrics;
         let dead: u64 = Reason::ALL.iter().map(|reason| dead_letters(&metrics, *reason)).sum();
-        let open = u64::try_from(metrics.pending.get() + metrics.failed.get()).unwrap();
-        let came = self.of_source.received.get() + metrics.recovered.get();
-        let gone = metrics.evicted.get() + metrics.damaged.get();
-        assert_eq!(came, metrics.published.get() + dead + open + gone, "received is accounted for");
+        let total = metrics.total();
+        let open = u64::try_from(total.pending() + total.failed).unwrap();
+        let gone = total.evicted + total.damaged;
+        let came = total.received + total.recovered;
+        assert_eq!(came, total.published + dead + open + gone, "received is accounted for");
+        assert_eq!(metrics.ledger.statement().log_entries, open, "the log has as many");
         metrics
     }
 }
@@ -193,7 +191,7 @@ struct Record {
 }
 
 fn dead_letters(metrics: &Metrics, reason: Reason) -> u64 {
-    metrics.dead_letters.with_label_values(&[reason.as_str()]).get()
+    metrics.total().dead_letters.get(&reason).copied().unwrap_or_default()
 }
 
 /// The default source, for events of at most so many bytes.
@@ -267,7 +265,7 @@ async fn events_and_dead_letters_reach_their_topics_and_leave_the_log() {
         running.push(bytes::Bytes::copy_from_slice(payload)).await;
     }
     let metrics = running.drain().await;
-    assert_eq!(metrics.published.get(), 2);
+    assert_eq!(metrics.total().published, 2);
     for reason in [Reason::NotObject, Reason::InvalidUtf8, Reason::TooLarge] {
         assert_eq!(dead_letters(&metrics, reason), 1, "{reason}");
     }
@@ -338,7 +336,7 @@ async fn what_the_log_holds_is_sent_before_anything_new() {
     let mut running = bench.start();
     running.push(rsvp(1)).await;
     let metrics = running.drain().await;
-    assert_eq!(metrics.published.get(), 2);
+    assert_eq!(metrics.total().published, 2);
     let (first, second) = (&bench.records(RAW)[0], &bench.records(RAW)[1]);
     assert_eq!(
         (&first.key, &first.payload),
@@ -367,7 +365,7 @@ async fn an_entry_that_kafka_refuses_even_alone_becomes_a_dead_letter() {
     let mut running = bench.start();
     running.push(rsvp(1)).await;
     let metrics = running.drain().await;
-    assert_eq!((metrics.published.get(), dead_letters(&metrics, Reason::RefusedByKafka)), (0, 1));
+    assert_eq!((metrics.total().published, dead_letters(&metrics, Reason::RefusedByKafka)), (0, 1));
     let dead = bench.records(DEAD_LETTERS);
     assert_eq!(payloads(&dead), [rsvp(1)]);
     assert_eq!(dead[0].headers[header::REASON], "refused_by_kafka");
@@ -388,7 +386,10 @@ async fn after_a_batch_was_refused_entries_that_are_accepted_alone_are_published
         running.push(rsvp(100 + id)).await;
     }
     let metrics = running.drain().await;
-    assert_eq!((metrics.published.get(), dead_letters(&metrics, Reason::RefusedByKafka)), (50, 0));
+    assert_eq!(
+        (metrics.total().published, dead_letters(&metrics, Reason::RefusedByKafka)),
+        (50, 0)
+    );
     let expected: Vec<_> = (0..50).map(|id| rsvp(100 + id)).collect();
     assert_eq!(payloads(&bench.records(RAW)), expected);
     nothing_left(bench.directory.path());
@@ -403,14 +404,14 @@ async fn a_time_that_kafka_refuses_is_dated_back_until_it_is_accepted() {
     );
     let mut running = bench.start();
     running.push(rsvp(1)).await;
-    while running.metrics.published.get() == 0 {
+    while running.metrics.total().published == 0 {
         tokio::task::yield_now().await;
     }
     running.push(rsvp(2)).await;
     running.push("null").await;
     let before_ms = running.intake.now_ms();
     let metrics = running.drain().await;
-    assert_eq!((metrics.published.get(), dead_letters(&metrics, Reason::NotObject)), (2, 1));
+    assert_eq!((metrics.total().published, dead_letters(&metrics, Reason::NotObject)), (2, 1));
     let back_ms = metrics.dated_back.get();
     assert_eq!(back_ms, 4 * 3_600_000, "an hour, then two, then four");
     for record in [bench.records(RAW), bench.records(DEAD_LETTERS)].concat() {
@@ -430,7 +431,7 @@ async fn an_unknown_error_does_not_block_for_ever() {
     running.push(rsvp(2)).await;
     let metrics = running.drain().await;
     let dead = dead_letters(&metrics, Reason::RefusedByKafka);
-    assert_eq!(metrics.published.get() + dead, 2);
+    assert_eq!(metrics.total().published + dead, 2);
     assert_eq!(
         payloads(&[bench.records(RAW), bench.records(DEAD_LETTERS)].concat()),
         [rsvp(1), rsvp(2)]
@@ -449,7 +450,7 @@ async fn a_dead_letter_that_is_refused_too_stays_in_the_log_until_it_is_accepted
     running.push(large.clone()).await;
     running.push(rsvp(2)).await;
     let metrics = running.drain().await;
-    assert_eq!((metrics.published.get(), metrics.failed.get()), (1, 1));
+    assert_eq!((metrics.total().published, metrics.total().failed), (1, 1));
     assert_eq!(bench.open().2.failed.len(), 1);
 
     bench.config.kafka.properties.clear();

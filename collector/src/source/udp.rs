@@ -217,7 +217,7 @@ impl Reader {
         if self.is_full {
             match self.intake.try_push(message) {
                 Ok(()) => self.is_full = false,
-                Err(NotTaken::Full) => self.metrics.no_room.inc(),
+                Err(NotTaken::Full) => self.metrics.drop_one(),
                 Err(NotTaken::Closed) => return Err(Closed),
             }
             return Ok(());
@@ -230,7 +230,7 @@ impl Reader {
                     "the queue is full; messages are dropped until there is room"
                 );
                 self.is_full = true;
-                self.metrics.no_room.inc();
+                self.metrics.drop_one();
                 Ok(())
             }
         }

@@ -182,7 +182,9 @@ impl Store {
         let mut batch = Batch::default();
         for name in FAMILIES {
             let family = self.handle(name);
-            if self.db.get_cf(&family, NAME).map_err(Error::Read)?.is_none() {
+            // A block that cannot be read is in a table file.
+            let is_absent = self.db.get_cf(&family, NAME).is_ok_and(|found| found.is_none());
+            if is_absent {
                 batch.0.put_cf(&family, NAME, name);
             }
         }

@@ -40,6 +40,7 @@ impl Delivery {
         let is_dead_letter = entry.reason.is_some();
         let place = self.outbox.place(sequence);
         self.outbox.condemned(sequence, is_dead_letter);
+        let account = self.settlements.postings.account(sequence, &entry.source);
         if is_dead_letter {
             tracing::error!(%sequence, %code, "kafka refuses a dead letter; it stays in the log until the topic takes it");
             if place == Place::Aside(Family::Failed) {
@@ -50,6 +51,7 @@ impl Delivery {
             tracing::warn!(%sequence, %code, bytes, "kafka refuses an event, sending it to the dead letters");
         }
         entry.reason.get_or_insert(Reason::RefusedByKafka);
+        self.settlements.postings.put_aside(sequence, account, place, Family::Failed);
         if let Place::Aside(family) = place {
             self.settlements.removed.push((family, sequence));
         }
@@ -58,7 +60,7 @@ impl Delivery {
         {
             self.outbox.forget(evicted);
             self.settlements.lost(Family::Failed, evicted);
-            self.metrics.evicted.inc();
+            self.settlements.postings.evicted(evicted);
             tracing::error!(sequence = %evicted, "a refused entry is lost, because more than log.max_failed of them wait");
         }
         self.backlog.settle(sequence);
@@ -92,7 +94,9 @@ impl Delivery {
             "kafka does not answer for entries; they are kept apart in the log"
         );
         for (sequence, entry) in entries {
+            let account = self.settlements.postings.account(sequence, &entry.source);
             self.outbox.deferred(sequence);
+            self.settlements.postings.put_aside(sequence, account, Place::Group, Family::Deferred);
             self.settlements.move_to(Family::Deferred, sequence, entry);
         }
         self.write_moves()

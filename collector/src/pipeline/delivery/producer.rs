@@ -150,7 +150,7 @@ impl Delivery {
         // the rest is sent again in any case.
         drop(std::mem::replace(&mut self.publisher, publisher));
         self.take_deliveries(&reports);
-        self.dead_letters.clear();
+        self.on_the_way.clear();
         (self.draining, self.taken_back) = (None, None);
         self.is_full = false;
         self.outbox.rewind();
@@ -163,8 +163,8 @@ impl Delivery {
         let Known { reports, positions } = reports.take();
         for (sequence, report) in reports {
             if report == Report::Delivered {
-                let dead_letter = self.dead_letters.remove(&sequence);
-                self.delivered(sequence, dead_letter.as_ref());
+                let sent = self.on_the_way.remove(&sequence);
+                self.acknowledged(sequence, sent.as_ref());
             }
         }
         self.settlements.positions.raise_all(&positions);
@@ -252,8 +252,10 @@ impl Delivery {
     fn take_found(&mut self, progress: &Progress) {
         let InKafka { entries, positions } = progress.take();
         self.metrics.read_back.inc_by(entries.len() as u64);
-        for (sequence, dead_letter) in entries {
-            self.delivered(sequence, dead_letter.as_ref());
+        for (sequence, source, reason) in entries {
+            let account = self.settlements.postings.account(sequence, &source);
+            let dead_letter = reason.map(|reason| (reason, source));
+            self.delivered(sequence, account, dead_letter.as_ref());
         }
         self.settlements.positions.raise_all(&positions);
     }

@@ -10,6 +10,7 @@ use common::message_log::{Entry, Family, MessageLog, Sequence, Settlement};
 use super::super::backlog::Backlog;
 use super::super::outbox::Outbox;
 use super::super::wait::Step;
+use super::postings::Postings;
 use crate::acks::Acks;
 use crate::intake::Cursor;
 use crate::metrics::Metrics;
@@ -49,6 +50,8 @@ pub(super) struct Settlements {
     oldest: Option<Sequence>,
     /// What sources are told of what they have pushed.
     pub(super) acks: Acks,
+    /// What became of entries, for the metrics.
+    pub(super) postings: Postings,
 }
 
 impl Settlements {
@@ -59,11 +62,13 @@ impl Settlements {
         metrics: Metrics,
         acks: Acks,
         positions: Positions,
+        start: Sequence,
     ) -> Self {
         Self {
             kafka,
             log,
             clock,
+            postings: Postings::new(metrics.ledger.clone(), start),
             metrics,
             settled: 0,
             moved: Vec::new(),
@@ -149,8 +154,7 @@ impl Settlements {
     pub(super) fn count(&mut self, outbox: &Outbox, backlog: &Backlog) {
         self.acks.settled_before(outbox.settled().low());
         let pending = outbox.pending();
-        self.metrics.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
-        self.metrics.failed.set(i64::try_from(outbox.failures()).unwrap_or(i64::MAX));
+        self.postings.enter(outbox);
         if pending == 0 {
             (self.looked, self.oldest) = (None, None);
             self.metrics.oldest_pending.count_from(None);
@@ -202,7 +206,7 @@ mod tests {
             Entry { source: "feed".into(), received_ms: 0, identity: None, reason, payload };
         appender.append(&[(sequence, entry.clone())], &[]).unwrap();
         appender.sync().unwrap();
-        let mut outbox = Outbox::new(&Recovered { end: sequence.next(), ..found }, false);
+        let mut outbox = Outbox::new(&Recovered { end: sequence.next(), ..found.clone() }, false);
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let mut settlements = Settlements::new(
             Kafka::default(),
@@ -211,6 +215,7 @@ mod tests {
             metrics,
             Acks::default(),
             Positions::default(),
+            found.end,
         );
 
         // The log cannot be written for a while.

@@ -13,7 +13,7 @@ async fn a_full_producer_keeps_nobody_waiting_and_nothing_is_lost() {
     }
     let metrics = running.drain().await;
     assert!(metrics.queue_full.get() > 0);
-    assert_eq!(metrics.published.get(), 500);
+    assert_eq!(metrics.total().published, 500);
     let expected: Vec<_> = (0..500).map(|id| rsvp(1000 + id)).collect();
     assert_eq!(payloads(&bench.records(RAW)), expected);
 }
@@ -23,8 +23,7 @@ async fn at_the_drain_deadline_what_is_not_delivered_stays_in_the_log() {
     let bench = Bench::new();
     let mut running = bench.start();
     running.push(rsvp(1)).await;
-    let published = running.metrics.published.clone();
-    while published.get() == 0 {
+    while running.metrics.total().published == 0 {
         tokio::task::yield_now().await;
     }
     bench.cluster.broker_down(1).unwrap();
@@ -32,12 +31,12 @@ async fn at_the_drain_deadline_what_is_not_delivered_stays_in_the_log() {
     assert_eq!(running.push_and_wait(rsvp(3)).await, Outcome::Released, "it is on disk");
     running.stop.cancel();
     let metrics = running.drain().await;
-    assert_eq!((metrics.published.get(), metrics.pending.get()), (1, 2));
+    assert_eq!((metrics.total().published, metrics.total().pending()), (1, 2));
 
     bench.cluster.broker_up(1).unwrap();
     let running = bench.start();
     let metrics = running.drain().await;
-    assert_eq!(metrics.published.get(), 2);
+    assert_eq!(metrics.total().published, 2);
     assert_eq!(payloads(&bench.records(RAW)), [rsvp(1), rsvp(2), rsvp(3)]);
 }
 
@@ -54,10 +53,10 @@ async fn while_kafka_is_away_messages_are_taken_and_logged_and_the_order_is_kept
         running.push(rsvp(1000 + id)).await;
     }
     assert_eq!(running.push_and_wait(rsvp(5000)).await, Outcome::Released, "from the disk");
-    assert_eq!(running.of_source.received.get(), 3002);
+    assert_eq!(running.metrics.total().received, 3002);
     bench.cluster.broker_up(1).unwrap();
     let metrics = running.drain().await;
-    assert_eq!(metrics.published.get(), 3002);
+    assert_eq!(metrics.total().published, 3002);
     let partitions = bench.in_order();
     assert_eq!(partitions.values().map(Vec::len).sum::<usize>(), 3002, "each once");
     for records in partitions.values() {
@@ -75,10 +74,10 @@ async fn a_start_without_kafka_takes_and_logs_messages_too() {
     }
     running.stop.cancel();
     let metrics = running.drain().await;
-    assert_eq!((metrics.published.get(), metrics.pending.get()), (0, 50));
+    assert_eq!((metrics.total().published, metrics.total().pending()), (0, 50));
     bench.cluster.broker_up(1).unwrap();
     let metrics = bench.start().drain().await;
-    assert_eq!((metrics.recovered.get(), metrics.published.get()), (50, 50));
+    assert_eq!((metrics.total().recovered, metrics.total().published), (50, 50));
     let expected: Vec<_> = (0..50).map(|id| rsvp(100 + id)).collect();
     assert_eq!(payloads(&bench.records(RAW)), expected);
     nothing_left(bench.directory.path());
@@ -93,13 +92,13 @@ async fn at_a_start_a_partition_without_a_leader_keeps_no_other_waiting() {
     drop(appender);
     bench.cluster.partition_leader(RAW, 0, None).unwrap();
     let running = bench.start();
-    while running.metrics.published.get() == 0 {
+    while running.metrics.total().published == 0 {
         tokio::task::yield_now().await;
     }
-    assert!(running.metrics.pending.get() > 0, "the others have a leader, this one has not");
+    assert!(running.metrics.total().pending() > 0, "the others have a leader, this one has not");
     bench.cluster.partition_leader(RAW, 0, Some(1)).unwrap();
     let metrics = running.drain().await;
-    assert_eq!((metrics.recovered.get(), metrics.published.get()), (50, 50));
+    assert_eq!((metrics.total().recovered, metrics.total().published), (50, 50));
     assert_eq!(bench.in_order().len(), 2);
     nothing_left(bench.directory.path());
 }
@@ -121,13 +120,13 @@ async fn a_log_at_its_limit_slows_the_source_down_and_says_so() {
     running.is_ready("log", false).await;
     let why = running.readiness.unmet()["log"].clone();
     assert!(why.contains("log.max_bytes"), "{why}");
-    let received = running.of_source.received.get();
+    let received = running.metrics.total().received;
     // One group of up to 8 MiB may be written at the limit.
     assert!((40..=130).contains(&received), "after {received}: {why}");
     bench.cluster.broker_up(1).unwrap();
     running.is_ready("log", true).await;
     let metrics = running.drain().await;
-    assert_eq!(metrics.published.get(), 201);
+    assert_eq!(metrics.total().published, 201);
     nothing_left(bench.directory.path());
 }
 
@@ -146,11 +145,11 @@ async fn each_mode_delivers_everything_and_without_a_log_the_receipt_comes_from_
         }
         assert_eq!(running.push_and_wait("null").await, Outcome::Refused(Reason::NotObject));
         if mode == Mode::Off {
-            let dead = dead_letters(&running.metrics, Reason::NotObject);
+            let dead = bench.records(DEAD_LETTERS).len();
             assert_eq!(dead, 1, "nothing else makes it safe");
         }
         let metrics = running.drain().await;
-        assert_eq!(metrics.published.get(), 300, "{mode:?}");
+        assert_eq!(metrics.total().published, 300, "{mode:?}");
         let expected: Vec<_> = (0..300).map(|id| rsvp(1000 + id)).collect();
         assert_eq!(payloads(&bench.records(RAW)), expected, "{mode:?}");
         nothing_left(bench.directory.path());
@@ -175,14 +174,14 @@ async fn a_backlog_is_sent_first_when_the_log_is_switched_off_and_on_again() {
         running.push(rsvp(100 + id)).await;
     }
     let metrics = running.drain().await;
-    assert_eq!((metrics.published.get(), metrics.damaged.get()), (60, 0));
+    assert_eq!((metrics.total().published, metrics.total().damaged), (60, 0));
     nothing_left(bench.directory.path());
 
     bench.config.log.mode = Mode::Hybrid;
     let mut running = bench.start();
     running.push(rsvp(160)).await;
     let metrics = running.drain().await;
-    assert_eq!((metrics.recovered.get(), metrics.published.get()), (0, 1));
+    assert_eq!((metrics.total().recovered, metrics.total().published), (0, 1));
     let expected: Vec<_> = (0..61).map(|id| rsvp(100 + id)).collect();
     assert_eq!(payloads(&bench.records(RAW)), expected);
     nothing_left(bench.directory.path());
@@ -206,13 +205,13 @@ async fn without_a_log_what_was_not_delivered_is_gone_and_the_sources_cursor_say
     };
     let first = message(&running.intake, 1);
     running.intake.push(first).await.unwrap();
-    while running.metrics.published.get() == 0 {
+    while running.metrics.total().published == 0 {
         tokio::task::yield_now().await;
     }
     bench.cluster.broker_down(1).unwrap();
     let second = message(&running.intake, 2);
     running.intake.push(second).await.unwrap();
-    while running.of_source.received.get() < 2 {
+    while running.metrics.total().received < 2 {
         tokio::task::yield_now().await;
     }
     running.stop.cancel();
@@ -235,7 +234,7 @@ async fn above_the_limit_the_oldest_refused_entry_is_dropped_and_counted() {
         running.push(format!(r#"{{"rsvp_id":{id},"response":"{}"}}"#, "x".repeat(1000))).await;
     }
     let metrics = running.drain().await;
-    assert_eq!((metrics.failed.get(), metrics.evicted.get()), (2, 1));
+    assert_eq!((metrics.total().failed, metrics.total().evicted), (2, 1));
     let (log, _, found) = bench.open();
     let kept = found.failed.iter().map(|sequence| log.get(Family::Failed, *sequence).unwrap());
     let ids: Vec<_> = kept.map(|entry| entry.unwrap().identity.unwrap().key.unwrap()).collect();
@@ -252,7 +251,7 @@ async fn readiness_follows_kafka_even_while_no_message_comes() {
     running.is_ready("kafka", false).await;
     bench.cluster.broker_up(1).unwrap();
     running.is_ready("kafka", true).await;
-    assert_eq!(running.drain().await.published.get(), 1);
+    assert_eq!(running.drain().await.total().published, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,7 +266,7 @@ async fn a_message_whose_peer_has_given_up_is_not_taken_and_those_behind_it_are(
     }
     assert_eq!(running.push_and_wait(rsvp(3000)).await, Outcome::Released);
     let metrics = running.drain().await;
-    assert_eq!((metrics.published.get(), bench.records(RAW).len()), (1, 1));
+    assert_eq!((metrics.total().published, bench.records(RAW).len()), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -319,9 +318,9 @@ async fn what_waits_for_kafka_is_shown_with_its_age_until_it_is_delivered() {
     while running.metrics.oldest_pending.seconds() < least {
         tokio::task::yield_now().await;
     }
-    assert_eq!(running.metrics.pending.get(), 2);
+    assert_eq!(running.metrics.total().pending(), 2);
     bench.cluster.broker_up(1).unwrap();
     let metrics = running.drain().await;
-    assert_eq!(metrics.published.get(), 2);
+    assert_eq!(metrics.total().published, 2);
     assert!(metrics.oldest_pending.seconds().abs() < f64::EPSILON, "nothing waits any more");
 }
