@@ -217,6 +217,24 @@ async fn a_session_goes_on_after_an_interruption_and_a_lost_one_is_a_gap() {
 }
 
 #[tokio::test]
+async fn a_subscription_that_was_not_confirmed_is_sent_again_on_the_next_connection() {
+    let (broker, receipts) = (Broker::new(MqttVersion::V5).await, Receipts::default());
+    let mut source = follow(broker.source(&broker.section()), None);
+    let (mut session, _) = broker.session(false).await;
+    session.subscribed().await;
+    session.publish(Some(1), event(1)).await;
+    kept(&mut source, &receipts, 1).await;
+    drop(session);
+    // The broker has forgotten the session, takes the subscription, and is gone before it says so.
+    let (mut session, _) = broker.session(false).await;
+    assert_eq!(session.next().await, Sent::Subscribe(vec!["a/#".to_owned()]));
+    drop(session);
+    // It knows the session that it has just made; whether that has the subscription nobody knows.
+    let (mut session, _) = broker.session(true).await;
+    session.subscribed().await;
+}
+
+#[tokio::test]
 async fn a_message_that_is_too_large_is_a_dead_letter_and_the_next_one_comes() {
     let (broker, receipts) = (Broker::new(MqttVersion::V5).await, Receipts::default());
     let mut section = broker.section();
