@@ -87,7 +87,7 @@ impl Tier for Collector {
                     start.follow(LongPoll::new(section)?, source_metrics, &mut sources);
                 }
                 Section::Mqtt(section) => {
-                    let mqtt = Mqtt::new(&start.name, section, source_metrics.clone())?;
+                    let mqtt = Mqtt::new(&start.name, section)?;
                     start.follow(mqtt, source_metrics, &mut sources);
                 }
                 Section::File(section) => {
