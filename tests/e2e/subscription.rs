@@ -198,14 +198,14 @@ fn records_of_an_aborted_transaction_are_not_taken() {
             producer.abort_transaction(ANSWER).expect("aborted");
         }
     }
-    // The end, which is read last.
+    // The end, before which all others are read.
     producer.begin_transaction().expect("a transaction");
     let last = event(300);
     producer.send(BaseRecord::<str, _>::to("orders").payload(&last)).expect("room");
     producer.commit_transaction(ANSWER).expect("committed");
     let (_directory, file) = configuration(&other.address());
     let mut sandbox = Sandbox::builder().argument("--config").argument(file).start();
-    let found = await_in_kafka(&mut sandbox, |found| found.contains_key(&300));
+    let found = await_in_kafka(&mut sandbox, |found| found.len() > 100);
     assert_eq!(
         found.keys().copied().collect::<Vec<_>>(),
         (100..200).chain([300]).collect::<Vec<_>>()
