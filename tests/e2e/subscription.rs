@@ -1,19 +1,12 @@
 //! Events that are read from another topic: what is committed is in the log, whatever happens to the collector.
 
-use std::{
-    fs,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
-use nix::sys::signal::Signal;
 use pipeline_tests::{
-    Sandbox, binaries,
+    Sandbox,
     broker::Broker,
-    eventually, free_port,
+    eventually,
     numbered::{await_in_kafka, event},
-    process::Process,
     sandbox::scratch,
 };
 use rdkafka::{
@@ -72,79 +65,6 @@ fn await_committed(broker: &Broker, partitions: i32) {
         };
         (0..partitions).all(|partition| is_at_end(partition) == Some(true)).then_some(())
     });
-}
-
-/// Waits until the group has so many members that have partitions.
-fn await_members(broker: &Broker, members: usize) {
-    let consumer = consumer(broker);
-    eventually("the group has its members", || {
-        let found = consumer.fetch_group_list(Some(GROUP), ANSWER).ok()?;
-        let group = found.groups().first()?;
-        (group.state() == "Stable" && group.members().len() == members).then_some(())
-    });
-}
-
-/// A collector beside the one of a sandbox, which publishes to the same topics; killed when it is dropped.
-struct Second {
-    child: Child,
-    _log: TempDir,
-}
-
-impl Second {
-    fn start(sandbox: &mut Sandbox) -> Self {
-        let first = sandbox.process("collector");
-        let (log, path) = scratch();
-        let child = Command::new(binaries().join("collector"))
-            .args(&first.arguments()[1..])
-            .env_clear()
-            .envs(first.environment())
-            .env("COLLECTOR__LOG__PATH", path.join("log"))
-            .env("COLLECTOR__SERVICE__ADMIN", format!("127.0.0.1:{}", free_port()))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("starting a second collector");
-        Self { child, _log: log }
-    }
-
-    /// Stops it, as Kubernetes would.
-    fn stop(mut self) {
-        let pid = self.child.id().cast_signed();
-        Process { pid, name: "collector".to_owned() }.signal(Signal::SIGTERM);
-        let end = eventually("the second collector's end", || {
-            self.child.try_wait().expect("waiting for a child")
-        });
-        assert!(end.success(), "{end}");
-    }
-}
-
-impl Drop for Second {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-#[test]
-fn collectors_of_one_group_divide_the_partitions_and_lose_nothing_when_one_comes_or_goes() {
-    let other = Broker::start();
-    other.create_topic("orders", 4);
-    let (_directory, file) = configuration(&other.address());
-    let producer: BaseProducer = other.client().create().expect("a producer");
-    produce(&producer, 0..20_000);
-    let mut sandbox = Sandbox::builder().argument("--config").argument(file).start();
-    await_members(&other, 1);
-    let second = Second::start(&mut sandbox);
-    // While the first one reads.
-    await_members(&other, 2);
-    produce(&producer, 20_000..40_000);
-    second.stop();
-    await_members(&other, 1);
-    produce(&producer, 40_000..60_000);
-    await_in_kafka(&mut sandbox, |found| found.len() == 60_000);
-    await_committed(&other, 4);
-    sandbox.stop();
 }
 
 #[test]
