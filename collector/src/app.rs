@@ -1,5 +1,6 @@
 //! Builds a collector from its configuration, runs it, and drains it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use common::admin::Condition;
 use common::clock::Clock;
 use common::message_log::{self, Appender, MessageLog, Recovered};
 use common::tier::{Host, Tier};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Log, Source as Section};
@@ -61,7 +62,7 @@ impl Tier for Collector {
         );
 
         let mut queues = Queues::default();
-        let (mut sources, source_stop) = (JoinSet::new(), host.shutdown.child_token());
+        let (mut sources, source_stop) = (Running::default(), host.shutdown.child_token());
         for (name, section) in config.source.iter() {
             let source_metrics = metrics.of_source(name);
             let resume = log.begin_source(name, &section.cursor_of())?.map(Cursor);
@@ -85,34 +86,34 @@ impl Tier for Collector {
                     start.follow(LongPoll::new(section)?, source_metrics, &mut sources);
                 }
                 Section::Mqtt(section) => {
-                    let mqtt = Mqtt::new(&start.name, section, source_metrics.clone())?;
+                    let mqtt = Mqtt::new(&start.name, section)?;
                     start.follow(mqtt, source_metrics, &mut sources);
                 }
                 Section::File(section) => {
-                    let Start { name, connection, intake, resume, stop } = start;
-                    let metrics = metrics.of_file(&name);
-                    let file = File::new(&name, section, source_metrics, metrics, connection)?;
-                    sources.spawn(file.run(intake, resume, stop));
+                    let (own, connection) =
+                        (metrics.of_file(&start.name), start.connection.clone());
+                    let file = File::new(&start.name, section, source_metrics, own, connection)?;
+                    start.run(file, &mut sources);
                 }
                 Section::Kafka(section) => {
-                    let Start { name, connection, intake, resume, stop } = start;
-                    let (own, metrics) = (&config.kafka, metrics.of_kafka(&name));
+                    let (own, connection) =
+                        (metrics.of_kafka(&start.name), start.connection.clone());
+                    let (name, published) = (&start.name, &config.kafka);
                     let kafka =
-                        Kafka::new(&name, section, own, source_metrics, metrics, connection);
-                    sources.spawn(kafka.run(intake, resume, stop));
+                        Kafka::new(name, section, published, source_metrics, own, connection);
+                    start.run(kafka, &mut sources);
                 }
                 Section::HttpPush(section) => {
-                    let Start { name, connection, intake, resume, stop } = start;
-                    let metrics = metrics.of_push(&name);
-                    let push = HttpPush::new(&name, section, metrics, connection, &stop)?;
-                    queues.acks().follow(&name);
-                    sources.spawn(push.run(intake, resume, stop));
+                    let (own, connection) =
+                        (metrics.of_push(&start.name), start.connection.clone());
+                    let push = HttpPush::new(&start.name, section, own, connection, &start.stop)?;
+                    queues.acks().follow(&start.name);
+                    start.run(push, &mut sources);
                 }
                 Section::Udp(section) => {
-                    let Start { name, connection, intake, resume, stop } = start;
-                    let metrics = metrics.of_udp(&name);
-                    let udp = Udp::new(&name, section, metrics, connection)?;
-                    sources.spawn(udp.run(intake, resume, stop));
+                    let (own, connection) = (metrics.of_udp(&start.name), start.connection.clone());
+                    let udp = Udp::new(&start.name, section, own, connection)?;
+                    start.run(udp, &mut sources);
                 }
             }
         }
@@ -128,13 +129,13 @@ impl Tier for Collector {
             source_stop.cancel();
             outcome
         };
-        let sources = ended(&mut sources, &source_stop);
+        let sources = sources.ended(&source_stop, &stop);
         let deadline = async {
             source_stop.cancelled().await;
             tokio::time::sleep(drain).await;
             stop.cancel();
         };
-        // At the deadline the threads are told to end, and their own outcome is still awaited.
+        // At the deadline the threads are told to end, and their own outcome is still awaited. The sources are given up.
         let work = async {
             let (pipeline, sources) = tokio::join!(pipeline, sources);
             pipeline.and(sources)
@@ -158,28 +159,67 @@ struct Start {
 
 impl Start {
     /// Follows a feed by this protocol.
-    fn follow(self, protocol: impl Protocol, metrics: SourceMetrics, sources: &mut JoinSet<End>) {
-        let Self { name, connection, intake, resume, stop } = self;
-        let feed = Feed::new(&name, protocol, metrics, connection);
-        sources.spawn(feed.run(intake, resume, stop));
+    fn follow(self, protocol: impl Protocol, metrics: SourceMetrics, sources: &mut Running) {
+        let feed = Feed::new(&self.name, protocol, metrics, self.connection.clone());
+        self.run(feed, sources);
+    }
+
+    fn run(self, source: impl Source, sources: &mut Running) {
+        let Self { name, intake, resume, stop, .. } = self;
+        sources.spawn(&name, source.run(intake, resume, stop));
     }
 }
 
-/// Waits until all sources have ended. If one panics, the others are told to end, because a collector that goes on without
-/// one of its sources looks healthy and is not.
-async fn ended<T: std::fmt::Debug + 'static>(
-    sources: &mut JoinSet<T>,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
-    let mut outcome = Ok(());
-    while let Some(ended) = sources.join_next().await {
-        tracing::debug!(?ended, "a source has ended");
-        if ended.is_err() {
-            stop.cancel();
-            outcome = Err(Error::Panicked);
+/// The sources that run.
+#[derive(Default)]
+struct Running {
+    tasks: JoinSet<End>,
+    /// The names of those that have not ended, by their tasks.
+    names: BTreeMap<Id, Arc<str>>,
+}
+
+impl Running {
+    fn spawn(&mut self, name: &Arc<str>, source: impl Future<Output = End> + Send + 'static) {
+        let name = Arc::clone(name);
+        let task = self.tasks.spawn(source);
+        self.names.insert(task.id(), name);
+    }
+
+    /// Waits until all sources have ended, and gives up those that have not when `deadline` is cancelled. If one panics, the
+    /// others are told to end, because a collector that goes on without one of its sources looks healthy and is not.
+    async fn ended(
+        &mut self,
+        stop: &CancellationToken,
+        deadline: &CancellationToken,
+    ) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        loop {
+            let ended = tokio::select! {
+                biased;
+                ended = self.tasks.join_next_with_id() => ended,
+                () = deadline.cancelled() => {
+                    let sources: Vec<_> = self.names.values().collect();
+                    tracing::warn!(
+                        ?sources,
+                        "given up, because they did not end in time; what they hold is not acknowledged, and comes again"
+                    );
+                    self.tasks.abort_all();
+                    return outcome;
+                }
+            };
+            let (task, ended) = match ended {
+                None => return outcome,
+                Some(Ok((task, ended))) => (task, Ok(ended)),
+                Some(Err(error)) => (error.id(), Err(error)),
+            };
+            let source = self.names.remove(&task);
+            tracing::debug!(?source, ?ended, "a source has ended");
+            if ended.is_err() {
+                stop.cancel();
+                outcome = Err(Error::Panicked);
+            }
         }
     }
-    outcome
 }
 
 /// Opens the log, and waits while another process has it: when Kubernetes replaces a pod by force, the former one may

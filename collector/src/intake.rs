@@ -149,6 +149,12 @@ impl Intake {
         Ok(())
     }
 
+    /// Whether the pipeline has room for these messages now, which nobody but this source can take.
+    pub fn has_room(&self, messages: &[Message]) -> bool {
+        let bytes: usize = messages.iter().map(|message| Self::share(message) as usize).sum();
+        self.queue.capacity() >= messages.len() && self.bytes.available_permits() >= bytes
+    }
+
     /// The part of [`QUEUE_BYTES`] that the message takes.
     fn share(message: &Message) -> u32 {
         let bytes = message.payload.len() + Entry::OVERHEAD_BYTES;

@@ -84,13 +84,38 @@ impl Sandbox {
 
 #[tokio::test]
 async fn a_source_that_panics_ends_the_others_and_is_an_error() {
-    let (mut sources, stop) = (JoinSet::new(), CancellationToken::new());
-    sources.spawn(stop.clone().cancelled_owned());
-    sources.spawn(async { panic!("a source has a defect") });
-    assert!(matches!(ended(&mut sources, &stop).await, Err(Error::Panicked)));
-    let (mut sources, stop) = (JoinSet::new(), CancellationToken::new());
-    sources.spawn(async {});
-    assert!(ended(&mut sources, &stop).await.is_ok() && !stop.is_cancelled());
+    let deadline = CancellationToken::new();
+    let (mut sources, stop) = (Running::default(), CancellationToken::new());
+    let told = stop.clone();
+    sources.spawn(&"a".into(), async move {
+        told.cancelled().await;
+        End::Stopped
+    });
+    sources.spawn(&"b".into(), async { panic!("a source has a defect") });
+    assert!(matches!(sources.ended(&stop, &deadline).await, Err(Error::Panicked)));
+    let (mut sources, stop) = (Running::default(), CancellationToken::new());
+    sources.spawn(&"a".into(), async { End::Closed });
+    assert!(sources.ended(&stop, &deadline).await.is_ok() && !stop.is_cancelled());
+}
+
+#[tokio::test]
+async fn a_source_that_does_not_end_is_given_up_at_the_deadline() {
+    let (mut sources, deadline) = (Running::default(), CancellationToken::new());
+    let (block, blocked) = std::sync::mpsc::channel::<()>();
+    let reached = deadline.clone();
+    sources.spawn(&"ends".into(), async move {
+        reached.cancel();
+        End::Stopped
+    });
+    // As a client that waits for its server for ever.
+    sources.spawn(&"hangs".into(), async move {
+        let hanging = tokio::task::spawn_blocking(move || blocked.recv());
+        let _never = hanging.await;
+        End::Stopped
+    });
+    sources.ended(&CancellationToken::new(), &deadline).await.unwrap();
+    assert_eq!(sources.names.values().map(|name| &**name).collect::<Vec<_>>(), ["hangs"]);
+    drop(block);
 }
 
 #[tokio::test(flavor = "multi_thread")]

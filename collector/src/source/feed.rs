@@ -26,16 +26,18 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
-use super::framing::split;
+use super::framing::divide;
 use super::resume_point::{Begin, ResumePoint};
 use super::{End, Source};
 use crate::config::{Connect, Framing, Resume};
 use crate::intake::{Closed, Cursor, Intake, Message};
 use crate::metrics::SourceMetrics;
 use crate::receipt::Receipt;
+use gap::Gap;
 
 #[cfg(test)]
 pub(crate) mod following;
+mod gap;
 
 /// How messages come from a feed.
 pub trait Protocol: Send + 'static {
@@ -48,6 +50,11 @@ pub trait Protocol: Send + 'static {
     /// How much longer than `connect_timeout_ms` connecting may take.
     fn patience(&self) -> Duration {
         Duration::ZERO
+    }
+
+    /// Whether the feed itself keeps what comes during an interruption, whatever it is asked for.
+    fn has_sessions(&self) -> bool {
+        false
     }
 
     /// Connects.
@@ -68,6 +75,16 @@ pub struct Settings {
 
 /// What comes over one connection.
 pub trait Stream: Send {
+    /// Whether nothing is missing of what the feed should have kept.
+    fn has_resumed(&self) -> bool {
+        true
+    }
+
+    /// Resolves when messages come from now on. The source is ready then.
+    fn begun(&self) -> impl Future<Output = ()> + Send + 'static {
+        std::future::ready(())
+    }
+
     /// Waits for the next frame. It is also here that a peer is found to be dead.
     fn next(&mut self) -> impl Future<Output = Result<Frame, Lost>> + Send;
 
@@ -140,14 +157,6 @@ struct Follower<P> {
     unreadable: Option<(ResumePoint, u32)>,
     /// Whether the last connection was given up because no message came for `silence_timeout`.
     silent: bool,
-}
-
-/// An interval whose messages are missing.
-#[derive(Debug)]
-struct Gap {
-    /// When the last message before it came, in milliseconds since 1970; `None` if there was none.
-    after_ms: Option<i64>,
-    why: &'static str,
 }
 
 /// Why following a connection ended.
@@ -252,7 +261,9 @@ impl<P: Protocol> Follower<P> {
             let before = self.received_ms;
             let (connected, ended) = match self.connect(&begin).await {
                 Ok(mut stream) => {
-                    self.feed.metrics.connected.set(1);
+                    if !stream.has_resumed() && begin != Begin::AsConfigured {
+                        self.open_gap("the feed does not know any more what was missed");
+                    }
                     let ended = self.follow(&mut stream).await;
                     self.feed.metrics.connected.set(0);
                     stream.close(ended.closing()).await;
@@ -307,7 +318,7 @@ impl<P: Protocol> Follower<P> {
     fn resume(&mut self) -> Begin {
         // All that was received is in the queue, and nothing but the end of this process keeps it from the log.
         let begin = self.point.begin();
-        if begin == Begin::Now {
+        if begin == Begin::Now && !self.feed.protocol.has_sessions() {
             self.open_gap("the source cannot resume");
         }
         begin
@@ -334,18 +345,9 @@ impl<P: Protocol> Follower<P> {
     /// Notes that a message came.
     fn received(&mut self, now_ms: i64) {
         self.received_ms = Some(now_ms);
-        let Some(gap) = self.gap.take() else { return };
-        self.feed.metrics.gaps.inc();
-        let length_ms = gap.after_ms.map(|after_ms| now_ms.saturating_sub(after_ms).max(0));
-        self.feed.metrics.gap_ms.inc_by(length_ms.unwrap_or_default().unsigned_abs());
-        tracing::warn!(
-            source = &*self.feed.name,
-            from_ms = gap.after_ms,
-            to_ms = now_ms,
-            length_ms,
-            why = gap.why,
-            "gap: messages that came in between are missing"
-        );
+        if let Some(gap) = self.gap.take() {
+            gap.end(&self.feed.name, now_ms, &self.feed.metrics);
+        }
     }
 
     async fn connect(&mut self, begin: &Begin) -> Result<P::Stream, Ended> {
@@ -361,9 +363,6 @@ impl<P: Protocol> Follower<P> {
                 let url = &self.feed.settings.connect.url;
                 tracing::info!(source = &*self.feed.name, %url, %begin, "connected");
                 self.feed.metrics.connects.inc();
-                if !self.silent {
-                    self.feed.connection.set();
-                }
                 Ok(stream)
             }
             Ok(Err(lost)) => Err(Ended::Lost(lost)),
@@ -378,6 +377,8 @@ impl<P: Protocol> Follower<P> {
     async fn follow(&mut self, stream: &mut P::Stream) -> Ended {
         let silence = self.feed.settings.connect.silence_timeout.unwrap_or(Duration::MAX);
         let mut message_at = Instant::now();
+        let (begun, mut has_begun) = (stream.begun(), false);
+        tokio::pin!(begun);
         loop {
             let silent_at = message_at.checked_add(silence);
             let silent = async {
@@ -389,6 +390,14 @@ impl<P: Protocol> Follower<P> {
             let frame = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return Ended::Stopping,
+                () = &mut begun, if !has_begun => {
+                    has_begun = true;
+                    self.feed.metrics.connected.set(1);
+                    if !self.silent {
+                        self.feed.connection.set();
+                    }
+                    continue;
+                }
                 frame = stream.next() => frame,
                 () = silent => return Ended::Silent(silence),
             };
@@ -418,25 +427,18 @@ impl<P: Protocol> Follower<P> {
             );
             return self.push(&payload, Some(Reason::TooLarge), cursor, receipt).await;
         }
-        if self.feed.settings.framing == Framing::One {
-            return self.push(&payload, None, cursor, receipt).await;
+        let (mut messages, mut count) =
+            (divide(&self.feed.settings.framing, &payload).peekable(), 0);
+        while let Some((message, refused)) = messages.next() {
+            // Only after all of them may the feed resume after the frame.
+            let cursor = cursor.clone().filter(|_| messages.peek().is_none());
+            let receipt = receipt.as_ref().map(Receipt::another);
+            count += self.push(message, refused, cursor, receipt).await?;
         }
-        match split(&self.feed.settings.framing, &payload) {
-            Err(reason) => self.push(&payload, Some(reason), cursor, receipt).await,
-            Ok(messages) => {
-                let (mut messages, mut count) = (messages.peekable(), 0);
-                while let Some(message) = messages.next() {
-                    // Only after all of them may the feed resume after the frame.
-                    let cursor = cursor.clone().filter(|_| messages.peek().is_none());
-                    let receipt = receipt.as_ref().map(Receipt::another);
-                    count += self.push(message, None, cursor, receipt).await?;
-                }
-                if let Some(receipt) = receipt {
-                    receipt.waive();
-                }
-                Ok(count)
-            }
+        if let Some(receipt) = receipt {
+            receipt.waive();
         }
+        Ok(count)
     }
 
     /// Hands one message to the pipeline, and returns that it was one.

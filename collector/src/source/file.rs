@@ -184,7 +184,10 @@ impl Reader {
                     self.push(rest).await?;
                 }
             }
-            Piece::Drop => drop(self.splitter.take_rest()),
+            Piece::Gap(why) => {
+                drop(self.splitter.take_rest());
+                self.gap(why);
+            }
             Piece::Waiting(why) => {
                 tracing::warn!(source = &*self.file.source, why, "waiting until it can be read");
                 self.file.source_metrics.disconnects.inc();
@@ -205,7 +208,7 @@ impl Reader {
         match why {
             Why::Start => tracing::info!(source, ?path, offset, "reading"),
             Why::Rotated => tracing::info!(source, ?path, offset, "rotated, reading the next file"),
-            Why::Truncated => {
+            Why::Truncated | Why::Cut => {
                 tracing::warn!(
                     source,
                     ?path,
@@ -214,12 +217,10 @@ impl Reader {
                 self.file.metrics.truncations.inc();
             }
             Why::Lost => {
-                tracing::warn!(
-                    source,
-                    ?path,
-                    "gap: the file that was read last is not in the folder any more, reading this one from its beginning"
+                tracing::info!(source, ?path, "reading this one from its beginning");
+                self.gap(
+                    "the file that was read last, or the next one, is not in the folder any more",
                 );
-                self.file.source_metrics.gaps.inc();
             }
         }
         if why == Why::Rotated {
@@ -239,6 +240,17 @@ impl Reader {
         self.splitter = Splitter::of_file(framing, *max_message_bytes, place.is_cutting);
         self.begun_at = place.offset;
         self.position(place.offset);
+    }
+
+    /// Tells that messages may be missing.
+    fn gap(&self, why: &str) {
+        tracing::warn!(
+            source = &*self.file.source,
+            path = %self.file.section.path.display(),
+            why,
+            "gap: messages that came in between may be missing"
+        );
+        self.file.source_metrics.gaps.inc();
     }
 
     /// Hands a message to the pipeline when it is due.

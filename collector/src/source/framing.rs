@@ -24,6 +24,18 @@ pub fn split<'a>(
     Ok(spans.into_iter().map(|span| &frame[span]))
 }
 
+/// The same, where a frame that cannot be divided is one message, with the reason why it is none.
+pub fn divide<'a>(
+    framing: &Framing,
+    frame: &'a [u8],
+) -> impl Iterator<Item = (&'a [u8], Option<Reason>)> + use<'a> {
+    let (messages, refused) = match split(framing, frame) {
+        Ok(messages) => (Some(messages), None),
+        Err(reason) => (None, Some((frame, Some(reason)))),
+    };
+    messages.into_iter().flatten().map(|message| (message, None)).chain(refused)
+}
+
 fn lines(frame: &[u8]) -> Result<Vec<Range<usize>>, Reason> {
     let mut spans = Vec::new();
     let mut start = 0;

@@ -8,7 +8,8 @@
 //! | a record has no value (a tombstone) | it is counted and skipped |
 //! | a transaction was aborted, or is open | its records are not seen, or not yet (`read_committed`) |
 //! | a value is above `max_message_bytes` | its first bytes are a dead letter |
-//! | partitions are taken away | what was read of them becomes safe and is committed first, if that takes no longer than [`HANDOVER`] |
+//! | partitions are taken away | what was read of them becomes safe and is committed first, if that takes no longer than [`member::HANDOVER`] |
+//! | a partition has no leader | it is told and waited for; the others are read |
 //! | the records at a position were deleted | it is told, counted, and read on from the first one that is there |
 //! | the queue is full | the partitions are paused, and the group is answered meanwhile |
 //! | the topic is one that events are published to | nothing is read: each event would come back for ever |
@@ -20,7 +21,7 @@ use std::time::Duration;
 use common::backoff::Backoff;
 use common::kafka::{Kafka as Cluster, Rotation, STATISTICS};
 use futures_util::FutureExt as _;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message;
 use tokio::runtime::Handle;
@@ -32,7 +33,7 @@ use super::connection::Connection;
 use crate::config::KafkaSource as Section;
 use crate::intake::{Closed, Cursor, Intake};
 use crate::metrics::{KafkaMetrics, SourceMetrics};
-use member::{ANSWER_TIMEOUT, HANDOVER, Member};
+use member::{ANSWER_TIMEOUT, Member};
 use trouble::sentence;
 
 mod member;
@@ -70,6 +71,8 @@ struct Reader {
     is_broken: bool,
     /// Why, as it was told last.
     told: String,
+    /// Whether something could be read since a consumer failed last.
+    has_worked: bool,
 }
 
 /// Why a consumer is not used any more.
@@ -124,6 +127,7 @@ impl super::Source for Kafka {
             runtime,
             is_broken: true,
             told: String::new(),
+            has_worked: false,
         };
         match tokio::task::spawn_blocking(move || reader.run()).await {
             Ok(end) => end,
@@ -150,11 +154,20 @@ impl Reader {
                     continue;
                 }
                 Ended::Failed(why) => {
+                    if std::mem::take(&mut self.has_worked) {
+                        backoff.reset();
+                    }
                     self.broken(&why);
                     Some(backoff.next_delay(&mut rand::rng()))
                 }
                 Ended::Refused(why) => {
-                    self.broken(&why);
+                    let source = &*self.kafka.source;
+                    tracing::error!(
+                        source,
+                        why,
+                        "the topics are not read until the configuration is corrected"
+                    );
+                    self.unready(&why);
                     None
                 }
             };
@@ -196,9 +209,7 @@ impl Reader {
                 break ended;
             }
         };
-        let member = consumer.context();
-        member.await_safe(HANDOVER);
-        member.commit(&consumer, CommitMode::Sync);
+        consumer.context().hand_over(&consumer);
         ended
     }
 
@@ -231,6 +242,12 @@ impl Reader {
             return Err(Ended::Closed);
         }
         member.commit_when_due(consumer, COMMIT_EVERY);
+        if member.is_begin_due() {
+            member.begin_again(consumer, false).map_err(Ended::Failed)?;
+        }
+        if let Some(why) = member.silence().filter(|why| *why != self.told) {
+            self.broken(&why);
+        }
         Ok(())
     }
 
@@ -240,13 +257,17 @@ impl Reader {
         consumer: &BaseConsumer<Member>,
         record: &impl Message,
     ) -> Result<(), Ended> {
-        self.whole();
         let member = consumer.context();
+        self.whole(member);
         if record.payload().is_none() {
             self.kafka.metrics.tombstones.inc();
         }
         let messages =
             message::messages(&self.kafka.section, &self.intake, &self.kafka.source, record);
+        if !self.intake.has_room(&messages) {
+            // What was read before becomes safe without what has to wait.
+            member.positions().seal();
+        }
         let generation = member.positions().generation();
         for mut message in messages {
             message.receipt = Some(member.positions().receipt());
@@ -305,9 +326,7 @@ impl Reader {
     ) -> Result<(), Ended> {
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
-                // What was read is safe first, so that the position is told right.
-                consumer.context().await_safe(HANDOVER);
-                consumer.context().begin_again(consumer).map_err(Ended::Failed)
+                consumer.context().begin_again(consumer, true).map_err(Ended::Failed)
             }
             // Retried by librdkafka.
             Some(Code::OperationTimedOut | Code::RequestTimedOut | Code::NotEnoughReplicas) => {
@@ -337,7 +356,7 @@ impl Reader {
                 Ok(_) | Err(_) => return Ok(()),
             }
         }
-        self.whole();
+        self.whole(consumer.context());
         Ok(())
     }
 
@@ -365,19 +384,29 @@ impl Reader {
     }
 
     fn broken(&mut self, why: &str) {
-        let source = &self.kafka.source;
+        if self.told != why {
+            tracing::warn!(
+                source = &*self.kafka.source,
+                why,
+                "cannot read the topics, trying again"
+            );
+            why.clone_into(&mut self.told);
+        }
+        self.unready(why);
+    }
+
+    fn unready(&mut self, why: &str) {
         self.kafka.source_metrics.disconnects.inc();
         self.kafka.source_metrics.connected.set(0);
         self.is_broken = true;
-        if self.told != why {
-            tracing::warn!(source = &**source, why, "cannot read the topics, trying again");
-            why.clone_into(&mut self.told);
-        }
-        self.kafka.connection.unset(format!("{source}: {why}"));
+        self.kafka.connection.unset(format!("{}: {why}", self.kafka.source));
     }
 
-    fn whole(&mut self) {
-        if std::mem::take(&mut self.is_broken) {
+    /// Something can be read.
+    fn whole(&mut self, member: &Member) {
+        self.has_worked = true;
+        if self.is_broken && member.silence().is_none() {
+            self.is_broken = false;
             self.told.clear();
             self.kafka.source_metrics.connects.inc();
             self.kafka.source_metrics.connected.set(1);

@@ -6,36 +6,37 @@
 //! | what happens | what is done |
 //! |---|---|
 //! | the connection breaks | connected again; what was not acknowledged comes again |
-//! | the broker does not know the session any more, though there was one | a gap is told and counted; subscribed again |
+//! | the broker does not know the session any more, though there was one | a gap; subscribed again |
+//! | the session has a filter that is not configured any more | it is given up |
 //! | a filter is refused | the source is not ready and says which |
 //! | a message is above `max_message_bytes` | its first bytes are a dead letter, it is acknowledged, and the rest is dropped while it arrives |
 //! | the queue is full | nothing is read; the connection is kept alive |
 //! | nothing comes, not even the answer to a ping | connected again |
 //! | another client has the same `client_id` | the reason says so |
 
-use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use percent_encoding::percent_decode_str;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::dial::Dialer;
 use super::feed::{Closing, Frame, Lost, Protocol, Settings, Stream};
+use super::request::read;
 use super::resume_point::Begin;
 use crate::config::{Mqtt as Section, Transport};
 use crate::error::Error;
-use crate::metrics::SourceMetrics;
 use connection::Open;
 use packets::{Incoming, Opening, Packets};
 
 mod connection;
+mod filters;
 mod packets;
 #[cfg(test)]
 mod tests;
@@ -51,7 +52,6 @@ pub struct Mqtt {
     section: Section,
     url: Url,
     dialer: Dialer,
-    metrics: SourceMetrics,
     /// Whether the broker has taken the subscriptions of this process.
     is_subscribed: Arc<AtomicBool>,
 }
@@ -61,6 +61,10 @@ pub struct Connected {
     frames: mpsc::Receiver<Result<Frame, Lost>>,
     close: mpsc::Sender<()>,
     task: AbortOnDropHandle<()>,
+    /// Whether the session was there before.
+    is_known: bool,
+    /// Cancelled when the broker has taken the subscriptions.
+    subscribed: CancellationToken,
 }
 
 impl Mqtt {
@@ -68,11 +72,7 @@ impl Mqtt {
     ///
     /// # Errors
     /// When the address or a file cannot be used.
-    pub fn new(
-        source: &Arc<str>,
-        section: &Section,
-        metrics: SourceMetrics,
-    ) -> Result<Self, Error> {
+    pub fn new(source: &Arc<str>, section: &Section) -> Result<Self, Error> {
         let url = section.connect.address(Transport::Mqtt).map_err(Error::Address)?;
         let dialer = Dialer::new(&section.connect)?;
         let mqtt = Self {
@@ -80,7 +80,6 @@ impl Mqtt {
             section: section.clone(),
             url,
             dialer,
-            metrics,
             is_subscribed: Arc::default(),
         };
         mqtt.login().map_err(Error::Push)?;
@@ -99,7 +98,10 @@ impl Mqtt {
         let password = if path.as_os_str().is_empty() {
             self.url.password().map(decoded)
         } else {
-            Some(read(path)?)
+            let text = read(path)
+                .map_err(|why| format!("password_file: cannot read {}: {why}", path.display()))?;
+            // A line break at the end does not belong to it.
+            Some(text.trim_end_matches(['\r', '\n']).to_owned())
         };
         Ok((user, password))
     }
@@ -112,7 +114,8 @@ impl Mqtt {
         }
     }
 
-    async fn open(&self, begin: &Begin) -> Result<Open, Lost> {
+    /// Opens the session. Also returns whether it was there before.
+    async fn open(&self, begin: &Begin) -> Result<(Open, bool), Lost> {
         let Section { connect, version, qos, topics, session_expiry, .. } = &self.section;
         let (user, password) = self.login()?;
         let socket = self.dialer.dial(&self.url).await?;
@@ -125,7 +128,9 @@ impl Mqtt {
             keep_alive,
             sent: Instant::now(),
             topics: topics.clone(),
+            cursor: Bytes::new(),
             is_subscribed: Arc::clone(&self.is_subscribed),
+            subscribed: CancellationToken::new(),
         };
         let opening = packets::connect(
             *version,
@@ -151,22 +156,30 @@ impl Mqtt {
             }
             _ => return Err(Lost::new("the broker does not answer as one")),
         };
-        if !is_known && matches!(begin, Begin::After(_)) {
-            tracing::warn!(
-                source = &*self.source,
-                "gap: the broker does not know the session any more, so messages that came meanwhile are missing"
-            );
-            self.metrics.gaps.inc();
-        }
         if !is_known {
             // Until the broker has said that it took the subscription, also if the connection breaks before.
             self.is_subscribed.store(false, Ordering::Relaxed);
         }
-        // Other filters may be configured than those that the session has.
-        if !self.is_subscribed.load(Ordering::Relaxed) {
-            open.send(&packets::subscribe(*version, topics, *qos)?).await?;
+        if self.is_subscribed.load(Ordering::Relaxed) {
+            open.cursor = filters::stored(topics.iter());
+            open.subscribed.cancel();
+            return Ok((open, is_known));
         }
-        Ok(open)
+        // Other filters may be configured than those that the session has.
+        let former = match begin {
+            Begin::After(cursor) if is_known => filters::read(cursor),
+            _ => Vec::new(),
+        };
+        let given_up: Vec<_> =
+            former.into_iter().filter(|filter| !topics.contains(filter)).collect();
+        if !given_up.is_empty() {
+            tracing::info!(source = &*self.source, ?given_up, "not subscribed to any more");
+            open.send(&packets::unsubscribe(*version, &given_up)?).await?;
+        }
+        // Until the broker has done so.
+        open.cursor = filters::stored(topics.iter().chain(&given_up));
+        open.send(&packets::subscribe(*version, topics, *qos)?).await?;
+        Ok((open, is_known))
     }
 }
 
@@ -179,16 +192,31 @@ impl Protocol for Mqtt {
         Settings { connect, resume: self.section.resume(), framing }
     }
 
+    fn has_sessions(&self) -> bool {
+        self.section.qos > 0
+    }
+
     async fn connect(&mut self, begin: &Begin) -> Result<Connected, Lost> {
-        let open = self.open(begin).await?;
+        let (open, is_known) = self.open(begin).await?;
         let (sender, frames) = mpsc::channel(1);
         let (close, closed) = mpsc::channel(1);
+        let subscribed = open.subscribed.clone();
         let task = AbortOnDropHandle::new(tokio::spawn(open.serve(sender, closed)));
-        Ok(Connected { frames, close, task })
+        // Without sessions nothing was to be kept, and each interruption is a gap.
+        let is_known = is_known || !self.has_sessions();
+        Ok(Connected { frames, close, task, is_known, subscribed })
     }
 }
 
 impl Stream for Connected {
+    fn has_resumed(&self) -> bool {
+        self.is_known
+    }
+
+    fn begun(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.subscribed.clone().cancelled_owned()
+    }
+
     async fn next(&mut self) -> Result<Frame, Lost> {
         match self.frames.recv().await {
             Some(frame) => frame,
@@ -197,7 +225,7 @@ impl Stream for Connected {
     }
 
     async fn close(self, closing: Closing) {
-        let Self { frames, close, task } = self;
+        let Self { frames, close, task, .. } = self;
         if closing != Closing::Lost {
             // First, so that leave is taken. What was not taken is not acknowledged.
             drop(close);
@@ -206,14 +234,6 @@ impl Stream for Connected {
             let _left = tokio::time::timeout(CLOSE_DEADLINE, task).await;
         }
     }
-}
-
-/// The password in a file.
-fn read(path: &Path) -> Result<String, String> {
-    let failed = |why: &str| format!("password_file: cannot read {}: {why}", path.display());
-    let text = fs::read_to_string(path).map_err(|error| failed(&error.to_string()))?;
-    // A line break at the end does not belong to it.
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Why the broker does not open a session.

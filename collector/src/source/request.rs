@@ -19,8 +19,8 @@ mod tests;
 
 /// How many redirects are followed.
 pub const MAX_REDIRECTS: usize = 5;
-/// The largest `headers_from_file` and `bearer_token_file`, in bytes. A server would hardly take more, and the file may be
-/// the wrong one.
+/// The largest file of headers, a token or a password, in bytes. A server would hardly take more, and the file may be the wrong
+/// one.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
 /// Why a connection could not be established, for people and without secrets.
@@ -141,7 +141,11 @@ impl Target {
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// The text of a small file, which may be the wrong one.
+///
+/// # Errors
+/// When it cannot be read, or is not small.
+pub fn read(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::End;
 use super::connection::Connection;
-use super::framing::split;
+use super::framing::divide;
 use crate::config::{Framing, Udp as Section};
 use crate::error::Error;
 use crate::intake::{Closed, Cursor, Intake, Message, NotTaken};
@@ -200,16 +200,11 @@ impl Reader {
             cursor: None,
             receipt: None,
         };
-        match split(&self.framing, datagram) {
-            Ok(payloads) => {
-                for payload in payloads {
-                    let identity = self.intake.identify(payload);
-                    self.hand_over(message(payload, identity)).await?;
-                }
-                Ok(())
-            }
-            Err(reason) => self.hand_over(message(datagram, Err(reason))).await,
+        for (payload, refused) in divide(&self.framing, datagram) {
+            let identity = refused.map_or_else(|| self.intake.identify(payload), Err);
+            self.hand_over(message(payload, identity)).await?;
         }
+        Ok(())
     }
 
     /// Hands a message to the pipeline, or drops it.

@@ -60,9 +60,17 @@ impl Following {
 
     /// Waits until `/ready` has nothing to say of the source.
     pub(crate) async fn ready(&self) {
-        while !self.readiness.unmet().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        until(|| self.readiness.unmet().is_empty()).await;
+    }
+}
+
+/// How often it is looked at what tells nobody that it changes: a metric, or a reason of `/ready`.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Waits until this holds.
+pub(crate) async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        sleep(LOOK).await;
     }
 }
 
@@ -71,7 +79,7 @@ pub(crate) async fn unready(readiness: &Readiness, text: &str) -> String {
     loop {
         match readiness.unmet().get("source") {
             Some(why) if why.contains(text) => return why.clone(),
-            _ => tokio::task::yield_now().await,
+            _ => sleep(LOOK).await,
         }
     }
 }

@@ -7,14 +7,15 @@
 //! |---|---|
 //! | it is not there yet, or may not be read | it is waited for |
 //! | it is renamed, and made anew | it is read to its end, until nothing has come for [`GRACE`]; then the files that were rotated meanwhile, then the new one |
-//! | it is truncated | it is read from its beginning; if a copy of it is in the folder, what was not read is read there first |
+//! | it is truncated | it is read from its beginning; if a copy of it is in the folder, what was not read is read there first, else there is a gap |
+//! | it cannot be read any more, and is renamed then | a gap, and the next one is read |
 //! | it is deleted | what is open is read on, until there is a new one |
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -27,6 +28,9 @@ use super::rotated;
 const POLL: Duration = Duration::from_millis(100);
 /// How long a file that was renamed may get no more bytes before the next one is read.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often what takes more than a look at it is done when nothing seems to have changed: the beginning of a file is compared,
+/// and a folder is searched.
+const SEARCH: Duration = Duration::from_secs(1);
 /// How much is read at once, and how many such pieces may wait.
 const PIECE_BYTES: usize = 256 << 10;
 const PIECES: usize = 4;
@@ -42,8 +46,8 @@ pub(super) enum Piece {
     Size(u64),
     /// The file has ended: its last message may have no end.
     End,
-    /// What was begun is not a message.
-    Drop,
+    /// What was begun is not a message, and what came after it may be missing, for this reason.
+    Gap(&'static str),
     /// Nothing can be read at present.
     Waiting(String),
     /// Nothing more will come.
@@ -61,6 +65,8 @@ pub(super) enum Why {
     Rotated,
     /// It was truncated.
     Truncated,
+    /// It was truncated before a restart, and there is no copy of it.
+    Cut,
     /// What was read before a restart is not there any more.
     Lost,
 }
@@ -82,12 +88,16 @@ struct Current {
     content: Content,
     file: File,
     place: Place,
+    /// How long it was, and when it was written to, when its beginning was compared last, and when that was.
+    compared: Option<(u64, Option<SystemTime>, Instant)>,
 }
 
 /// Why a file is not read any more.
 enum Left {
     Ended,
     Rotated,
+    /// Also rotated, but not read to its end.
+    Unreadable,
     Truncated,
     Failed(io::Error),
 }
@@ -117,6 +127,7 @@ impl Tail {
             return self.stream(io::stdin).and_then(|()| self.tell(Piece::Finished));
         }
         let mut told = false;
+        let mut search_at = Instant::now();
         loop {
             match fs::metadata(&self.path) {
                 Ok(found) if found.is_file() => return self.files(place),
@@ -135,14 +146,16 @@ impl Tail {
                     Err(error) => self.wait(&error, &mut told)?,
                 },
                 // It may just be renamed.
-                Err(_)
-                    if self.follow
-                        && place
-                            .is_some_and(|place| rotated::find(&self.path, &place).is_some()) =>
-                {
-                    return self.files(place);
+                Err(error) => {
+                    if self.follow && search_at <= Instant::now() {
+                        search_at = Instant::now() + SEARCH;
+                        let is_found = |place| rotated::find(&self.path, &place).is_some();
+                        if place.is_some_and(is_found) {
+                            return self.files(place);
+                        }
+                    }
+                    self.wait(&error, &mut told)?;
                 }
-                Err(error) => self.wait(&error, &mut told)?,
             }
         }
     }
@@ -175,16 +188,19 @@ impl Tail {
 
     fn files(&self, place: Option<Place>) -> Step {
         let mut told = false;
-        let (mut path, mut place, mut why) = loop {
-            match self.first(place) {
-                Ok(first) => break first,
-                Err(error) => self.wait(&error, &mut told)?,
-            }
-        };
+        let (mut path, mut place, mut why) = self.await_first(place, &mut told)?;
         loop {
             let mut current = match Current::open(&path, place) {
                 Ok(current) => current,
                 Err(error) if is_damage(&error) => return self.fail(&error),
+                // It was renamed again, or deleted, before it could be opened.
+                Err(error) if path != self.path && error.kind() == io::ErrorKind::NotFound => {
+                    (path, place, why) = match place {
+                        Some(_) => self.await_first(place, &mut told)?,
+                        None => (self.path.clone(), None, Why::Lost),
+                    };
+                    continue;
+                }
                 Err(error) => {
                     self.wait(&error, &mut told)?;
                     continue;
@@ -195,6 +211,9 @@ impl Tail {
                 let why = "a packed file cannot be followed; write follow = false";
                 return self.fail(&io::Error::new(io::ErrorKind::InvalidData, why));
             }
+            if why == Why::Cut {
+                self.tell(Piece::Gap("the file was truncated while it was not read"))?;
+            }
             self.tell(Piece::Begin(path.clone(), Some(current.place), why))?;
             let left = self.read(&mut current)?;
             let at = current.place;
@@ -204,23 +223,48 @@ impl Tail {
                     return self.tell(Piece::Finished);
                 }
                 Left::Failed(error) => return self.fail(&error),
+                Left::Unreadable => {
+                    self.tell(Piece::Gap("the file could not be read to its end"))?;
+                    (self.next(&current), None, Why::Rotated)
+                }
                 Left::Rotated => {
                     self.tell(Piece::End)?;
-                    let written = current.file.metadata().and_then(|found| found.modified());
-                    let next =
-                        written.ok().and_then(|written| rotated::after(&self.path, written, &at));
-                    (next.unwrap_or_else(|| self.path.clone()), None, Why::Rotated)
+                    (self.next(&current), None, Why::Rotated)
                 }
                 Left::Truncated => {
                     match rotated::find(&self.path, &at)
                         .and_then(|copy| Current::open(&copy, Some(at)).ok())
                     {
                         Some(mut copy) => self.read_copy(&mut copy)?,
-                        None => self.tell(Piece::Drop)?,
+                        None => {
+                            let why = "the file was truncated, and there is no copy of it";
+                            self.tell(Piece::Gap(why))?;
+                        }
                     }
                     (self.path.clone(), None, Why::Truncated)
                 }
             };
+        }
+    }
+
+    /// The file that is read after one that was rotated.
+    fn next(&self, current: &Current) -> PathBuf {
+        let written = current.file.metadata().and_then(|found| found.modified()).ok();
+        let next = written.and_then(|written| rotated::after(&self.path, written, &current.place));
+        next.unwrap_or_else(|| self.path.clone())
+    }
+
+    /// Where to begin, as soon as that can be said.
+    fn await_first(
+        &self,
+        place: Option<Place>,
+        told: &mut bool,
+    ) -> Step<(PathBuf, Option<Place>, Why)> {
+        loop {
+            match self.first(place) {
+                Ok(first) => return Ok(first),
+                Err(error) => self.wait(&error, told)?,
+            }
         }
     }
 
@@ -244,7 +288,7 @@ impl Tail {
             found => match rotated::find(&own, &place) {
                 Some(other) => (other, Some(place), Why::Start),
                 None if found.is_ok_and(|(is_same, _, is_inode)| is_same || is_inode) => {
-                    (own, None, Why::Truncated)
+                    (own, None, Why::Cut)
                 }
                 None => (own, None, Why::Lost),
             },
@@ -260,9 +304,12 @@ impl Tail {
             if self.follow && !current.is_itself() {
                 return Ok(Left::Truncated);
             }
-            match current.read(&mut buffer) {
+            let is_stuck = match current.read(&mut buffer) {
                 Ok(0) if !self.follow => return Ok(Left::Ended),
-                Ok(0) => {}
+                Ok(0) => {
+                    told = false;
+                    false
+                }
                 Ok(bytes) => {
                     quiet = Instant::now();
                     let bytes = Bytes::copy_from_slice(&buffer[..bytes]);
@@ -272,11 +319,10 @@ impl Tail {
                 }
                 Err(error) if current.content.is_stream() => return Ok(Left::Failed(error)),
                 Err(error) => {
-                    self.wait(&error, &mut told)?;
-                    continue;
+                    self.tell_waiting(&error, &mut told)?;
+                    true
                 }
-            }
-            told = false;
+            };
             let there = fs::metadata(&self.path).ok();
             let is_other = there.is_some_and(|there| !current.place.file.is_inode(&there));
             if is_other && !is_renamed {
@@ -284,9 +330,11 @@ impl Tail {
             }
             is_renamed = is_other;
             if is_renamed && quiet.elapsed() >= GRACE {
-                return Ok(Left::Rotated);
+                return Ok(if is_stuck { Left::Unreadable } else { Left::Rotated });
             }
-            self.tell_size(current)?;
+            if !is_stuck {
+                self.tell_size(current)?;
+            }
             self.pause()?;
         }
     }
@@ -294,11 +342,19 @@ impl Tail {
     /// Reads what the copy of a truncated file has more, to its end.
     fn read_copy(&self, copy: &mut Current) -> Step {
         let mut buffer = vec![0; PIECE_BYTES];
-        while let Ok(bytes @ 1..) = copy.read(&mut buffer) {
-            let bytes = Bytes::copy_from_slice(&buffer[..bytes]);
-            self.tell(Piece::Bytes(bytes, Some(copy.place.file)))?;
+        loop {
+            match copy.read(&mut buffer) {
+                Ok(0) => return self.tell(Piece::End),
+                Ok(bytes) => {
+                    let bytes = Bytes::copy_from_slice(&buffer[..bytes]);
+                    self.tell(Piece::Bytes(bytes, Some(copy.place.file)))?;
+                }
+                Err(_) => {
+                    let why = "the file was truncated, and its copy cannot be read to its end";
+                    return self.tell(Piece::Gap(why));
+                }
+            }
         }
-        self.tell(Piece::End)
     }
 
     // === telling ===
@@ -326,6 +382,11 @@ impl Tail {
 
     /// Waits a moment, and says once why.
     fn wait(&self, error: &io::Error, told: &mut bool) -> Step {
+        self.tell_waiting(error, told)?;
+        self.pause()
+    }
+
+    fn tell_waiting(&self, error: &io::Error, told: &mut bool) -> Step {
         if !std::mem::replace(told, true) {
             let why = match error.kind() {
                 io::ErrorKind::NotFound => "is not there yet".to_owned(),
@@ -333,7 +394,7 @@ impl Tail {
             };
             self.tell(Piece::Waiting(format!("{} {why}", self.path.display())))?;
         }
-        self.pause()
+        Ok(())
     }
 
     fn pause(&self) -> Step {
@@ -356,7 +417,7 @@ impl Current {
         place.file = Identity::of(&file)?;
         let format = Format::of_file(&file)?;
         let content = Content::of_file(file.try_clone()?, format, place.offset)?;
-        Ok(Self { content, file, place })
+        Ok(Self { content, file, place, compared: None })
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -368,10 +429,20 @@ impl Current {
         Ok(bytes)
     }
 
-    /// Whether it still holds what was read of it.
-    fn is_itself(&self) -> bool {
-        let is_long = || Ok::<_, io::Error>(self.file.metadata()?.len() >= self.place.offset);
-        let is_itself = self.content.is_stream() || is_long().unwrap_or(true);
-        is_itself && self.place.file.begins(&self.file).unwrap_or(true)
+    /// Whether it still holds what was read of it. Its beginning is compared when it was written to, and once in [`SEARCH`].
+    fn is_itself(&mut self) -> bool {
+        let Ok(found) = self.file.metadata() else { return true };
+        if !self.content.is_stream() && found.len() < self.place.offset {
+            return false;
+        }
+        let (length, written) = (found.len(), found.modified().ok());
+        let is_known = self.compared.is_some_and(|(length_then, written_then, at)| {
+            (length, written) == (length_then, written_then) && at.elapsed() < SEARCH
+        });
+        if is_known {
+            return true;
+        }
+        self.compared = Some((length, written, Instant::now()));
+        self.place.file.begins(&self.file).unwrap_or(true)
     }
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::super::Source as _;
 use super::super::connection::Connections;
-use super::super::feed::following::unready;
+use super::super::feed::following::{unready, until};
 use super::*;
 use crate::config::Framing;
 use crate::intake::{Queued, Queues};
@@ -73,9 +73,7 @@ impl Reading {
     }
 
     async fn finished(&self) {
-        while self.metrics.finished.get() == 0 {
-            tokio::task::yield_now().await;
-        }
+        until(|| self.metrics.finished.get() > 0).await;
         assert!(self.readiness.unmet().is_empty());
     }
 
@@ -194,11 +192,7 @@ async fn a_packed_file_that_is_cut_off_gives_what_it_has_and_says_so() {
         let mut reading = Reading::of(log.section());
         tokio::select! {
             () = async { while reading.messages.recv().await.is_some() {} } => {}
-            () = async {
-                while reading.source.disconnects.get() == 0 {
-                    tokio::task::yield_now().await;
-                }
-            } => {}
+            () = until(|| reading.source.disconnects.get() > 0) => {}
         }
         reading.unready("ends too early").await;
         assert_eq!(reading.metrics.finished.get(), 0);
@@ -213,9 +207,7 @@ async fn what_is_added_to_a_file_that_is_followed_comes_when_its_line_is_whole()
     let (first, second) = (line(1), line(2));
     let (begun, rest) = first.split_at(9);
     log.add(begun);
-    while reading.metrics.size.get() < (line(0).len() + 10) as i64 {
-        tokio::task::yield_now().await;
-    }
+    until(|| reading.metrics.size.get() >= (line(0).len() + 10) as i64).await;
     assert!(reading.messages.try_recv().is_err(), "half a line is no message");
     log.add(&format!("{rest}\n{second}\n"));
     assert_eq!(reading.taken(2).await, [first.clone(), second]);
@@ -289,11 +281,13 @@ async fn a_truncated_file_is_read_from_its_beginning_and_counted() {
     fs::write(&log.path, lines(3..4)).unwrap();
     assert_eq!(reading.next().await, line(3));
     assert_eq!(reading.metrics.truncations.get(), 2);
+    assert_eq!(reading.source.gaps.get(), 2, "nobody knows what was written and not read");
     let cursor = reading.killed().await;
     fs::write(&log.path, lines(5..6)).unwrap();
     let mut again = Reading::from(log.followed(), cursor);
     assert_eq!(again.next().await, line(5));
     assert_eq!(again.metrics.truncations.get(), 1, "also while nobody read");
+    assert_eq!(again.source.gaps.get(), 1);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::problem::{Problem, Step};
 use crate::config::HttpPush as Section;
 use crate::error::Error;
+use crate::source::request::read;
 
 #[cfg(test)]
 mod tests;
@@ -234,8 +235,7 @@ fn random_key() -> Result<hmac::Key, String> {
 
 /// The lines of a file that are not blank.
 fn lines(path: &Path) -> Result<Vec<String>, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text = read(path).map_err(|why| format!("cannot read {}: {why}", path.display()))?;
     let lines: Vec<_> =
         text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
     if lines.is_empty() { Err(format!("{} has nothing in it", path.display())) } else { Ok(lines) }

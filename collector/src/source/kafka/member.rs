@@ -1,6 +1,6 @@
 //! A member of the group: what librdkafka calls while it is polled.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ pub(super) const HANDOVER: Duration = Duration::from_secs(2);
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is looked at whether what was read is safe, when that is waited for.
 const LOOK: Duration = Duration::from_millis(5);
+/// How long one partition may take to say where it ends, and how long after that it is asked again.
+const ASK: Duration = Duration::from_secs(2);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// A member.
 pub(super) struct Member {
@@ -44,8 +47,12 @@ struct State {
     /// Different errors that came then.
     troubles: VecDeque<KafkaError>,
     committed: Option<Instant>,
-    /// Whether partitions were assigned, perhaps none.
-    is_assigned: bool,
+    /// What the group has assigned, perhaps no partition.
+    assigned: Option<TopicPartitionList>,
+    /// When it is begun again with those of it that have not said where they begin; `None` if all have.
+    begin_at: Option<Instant>,
+    /// Those, and those that have no leader.
+    silent: BTreeSet<String>,
     /// Why what was assigned cannot be read.
     failure: Option<String>,
 }
@@ -86,7 +93,24 @@ impl Member {
 
     /// Whether the group has said which partitions are to be read.
     pub(super) fn is_assigned(&self) -> bool {
-        self.state().is_assigned
+        self.state().assigned.is_some()
+    }
+
+    /// Why some of what is assigned is not read, though the rest is.
+    pub(super) fn silence(&self) -> Option<String> {
+        let state = self.state();
+        let silent: Vec<_> = state.silent.iter().map(String::as_str).collect();
+        (!silent.is_empty()).then(|| {
+            format!(
+                "no leader answers for {}, which is waited for; the other partitions are read",
+                silent.join(", ")
+            )
+        })
+    }
+
+    /// Whether a partition that has not said where it begins is to be asked again.
+    pub(super) fn is_begin_due(&self) -> bool {
+        self.state().begin_at.is_some_and(|at| Instant::now() >= at)
     }
 
     /// Why what was assigned cannot be read, once.
@@ -113,6 +137,20 @@ impl Member {
             drop(positions);
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Waits until what was read is safe, no longer than [`HANDOVER`], and commits it. What is not safe then is not taken any more,
+    /// and comes again to whoever reads on.
+    pub(super) fn hand_over(&self, consumer: &BaseConsumer<Self>) {
+        self.await_safe(HANDOVER);
+        self.commit(consumer, CommitMode::Sync);
+        self.forget();
+    }
+
+    fn forget(&self) {
+        let mut state = self.state();
+        state.positions.clear();
+        state.kept.clear();
     }
 
     // === committing ===
@@ -182,50 +220,69 @@ impl Member {
 
     // === beginning ===
 
-    /// Begins again at what was committed, because a position is not there any more.
-    pub(super) fn begin_again(&self, consumer: &BaseConsumer<Self>) -> Result<(), String> {
+    /// Begins again at what was committed. `is_lost` says that a position is not there any more, so that all are looked at.
+    pub(super) fn begin_again(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        is_lost: bool,
+    ) -> Result<(), String> {
+        // What was read is safe first, so that the position is told right.
+        self.await_safe(HANDOVER);
         self.commit(consumer, CommitMode::Sync);
-        let assigned = consumer.assignment().map_err(|error| error.to_string())?;
-        self.begin(consumer, &assigned).map_err(|error| error.to_string())
+        let assigned = self.state().assigned.clone().unwrap_or_default();
+        self.begin(consumer, &assigned, is_lost).map_err(|error| error.to_string())
     }
 
-    /// Reads these partitions, each from where the group has come to.
+    /// Reads these partitions, each from where the group has come to. librdkafka waits for those that do not answer, and says so
+    /// if a position is not there any more.
     fn begin(
         &self,
         consumer: &BaseConsumer<Self>,
         assigned: &TopicPartitionList,
+        is_lost: bool,
     ) -> KafkaResult<()> {
-        let mut begins = Offsets::new();
-        let mut is_new = false;
+        let mut begins = TopicPartitionList::new();
+        let (mut new, mut silent) = (Offsets::new(), BTreeSet::new());
         if assigned.count() > 0 {
             let committed = consumer.committed_offsets(assigned.clone(), ANSWER_TIMEOUT)?;
             for one in committed.elements() {
                 one.error()?;
                 let (topic, partition) = (one.topic(), one.partition());
-                let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER_TIMEOUT)?;
-                let begin = match one.offset() {
-                    Offset::Offset(at) if (low..=high).contains(&at) => at,
-                    Offset::Offset(at) => {
-                        self.lost(topic, partition, at, low, high);
-                        low
-                    }
-                    _ => {
-                        is_new = true;
-                        match self.start {
-                            Start::Earliest => low,
-                            Start::Latest => high,
+                let ends = || consumer.fetch_watermarks(topic, partition, ASK).ok();
+                let begin = match (one.offset(), self.start) {
+                    (Offset::Offset(at), _) => match is_lost.then(ends).flatten() {
+                        Some((low, high)) if !(low..=high).contains(&at) => {
+                            self.lost(topic, partition, at, low, high);
+                            Offset::Offset(low)
                         }
-                    }
+                        _ => Offset::Offset(at),
+                    },
+                    (_, Start::Earliest) => Offset::Beginning,
+                    (_, Start::Latest) => match ends() {
+                        Some((_, high)) => {
+                            new.insert((topic.into(), partition), high);
+                            Offset::Offset(high)
+                        }
+                        None => {
+                            silent.insert(format!("{topic}/{partition}"));
+                            continue;
+                        }
+                    },
                 };
-                begins.insert((topic.into(), partition), begin);
+                begins.add_partition_offset(topic, partition, begin)?;
             }
         }
-        consumer.assign(&list(&begins))?;
-        if is_new && self.start == Start::Latest {
-            // So that a crash before the next commit is not another beginning.
-            if let Err(error) = consumer.commit(&list(&begins), CommitMode::Sync) {
-                tracing::debug!(source = &*self.source, %error, "the beginning is not committed");
-            }
+        {
+            let mut state = self.state();
+            state.begin_at = (!silent.is_empty()).then(|| Instant::now() + ASK_AGAIN);
+            state.silent = silent;
+        }
+        consumer.assign(&begins)?;
+        // So that a crash before the next commit is not another beginning.
+        if !new.is_empty()
+            && let Err(error) = consumer.commit(&list(&new), CommitMode::Sync)
+        {
+            tracing::debug!(source = &*self.source, %error, "the beginning is not committed");
         }
         Ok(())
     }
@@ -257,12 +314,10 @@ impl ConsumerContext for Member {
         partitions: &mut TopicPartitionList,
     ) {
         if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            let outcome = self.begin(consumer, partitions);
-            let mut state = self.state();
             self.metrics.assigned.set(i64::try_from(partitions.count()).unwrap_or(i64::MAX));
-            state.is_assigned = true;
-            state.failure = outcome
-                .err()
+            self.state().assigned = Some(partitions.clone());
+            let failure = self.begin(consumer, partitions, false).err();
+            self.state().failure = failure
                 .map(|error| format!("kafka does not say where the group has come to: {error}"));
             tracing::info!(
                 source = &*self.source,
@@ -271,15 +326,15 @@ impl ConsumerContext for Member {
             );
             return;
         }
-        if !consumer.assignment_lost() {
-            self.await_safe(HANDOVER);
-            self.commit(consumer, CommitMode::Sync);
+        if consumer.assignment_lost() {
+            self.forget();
+        } else {
+            self.hand_over(consumer);
         }
         {
             let mut state = self.state();
-            state.positions.clear();
-            state.kept.clear();
-            state.is_assigned = false;
+            (state.assigned, state.begin_at) = (None, None);
+            state.silent.clear();
             self.metrics.assigned.set(0);
         }
         if let Err(error) = consumer.unassign() {
@@ -306,9 +361,25 @@ impl ClientContext for Member {
 
     fn stats(&self, statistics: Statistics) {
         self.stranded.look(&statistics, Instant::now());
-        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
-        let lag = partitions.map(|partition| partition.consumer_lag).filter(|lag| *lag > 0).sum();
+        let (mut lag, mut silent) = (0, BTreeSet::new());
+        let mut state = self.state();
+        for (topic, partitions) in &statistics.topics {
+            for (&number, partition) in &partitions.partitions {
+                lag += partition.consumer_lag.max(0);
+                let is_assigned = state
+                    .assigned
+                    .as_ref()
+                    .is_some_and(|assigned| assigned.find_partition(topic, number).is_some());
+                if is_assigned && partition.leader < 0 {
+                    silent.insert(format!("{topic}/{number}"));
+                }
+            }
+        }
         self.metrics.lag.set(lag);
+        // Those that have not said where they begin are asked again.
+        if state.begin_at.is_none() {
+            state.silent = silent;
+        }
     }
 }
 

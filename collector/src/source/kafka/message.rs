@@ -4,10 +4,10 @@ use bytes::Bytes;
 use common::event::Reason;
 use rdkafka::message::Message as Record;
 
-use crate::config::{Framing, KafkaSource as Section};
+use crate::config::KafkaSource as Section;
 use crate::intake::{Intake, Message};
 use crate::source::feed::CUT_BYTES;
-use crate::source::framing::split;
+use crate::source::framing::divide;
 
 /// The messages of a record; none if it has no value.
 pub(super) fn messages(
@@ -34,19 +34,11 @@ pub(super) fn messages(
         let cut = Bytes::copy_from_slice(&payload[..CUT_BYTES.min(section.max_message_bytes)]);
         return vec![message(cut, Err(Reason::TooLarge))];
     }
-    let payload = Bytes::copy_from_slice(payload);
-    if section.framing == Framing::One {
-        let identity = intake.identify(&payload);
-        return vec![message(payload, identity)];
-    }
-    match split(&section.framing, &payload) {
-        Err(reason) => vec![message(payload.clone(), Err(reason))],
-        // Copied, because a slice would keep the whole record in memory.
-        Ok(payloads) => payloads
-            .map(|payload| {
-                let identity = intake.identify(payload);
-                message(Bytes::copy_from_slice(payload), identity)
-            })
-            .collect(),
-    }
+    divide(&section.framing, payload)
+        .map(|(payload, refused)| {
+            let identity = refused.map_or_else(|| intake.identify(payload), Err);
+            // Copied, because a slice would keep the whole record in memory.
+            message(Bytes::copy_from_slice(payload), identity)
+        })
+        .collect()
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::super::Source as _;
 use super::super::connection::Connections;
-use super::super::feed::following::unready;
+use super::super::feed::following::{unready, until};
 use super::*;
 use crate::intake::{Queued, Queues};
 use crate::metrics::Metrics;
@@ -49,10 +49,16 @@ impl Reading {
 
     /// The next message, and its sequence, with which it can be released.
     async fn next(&mut self) -> (String, Option<Reason>, Sequence) {
-        let message = self.messages.recv().await.unwrap().message;
+        let (message, receipt) = loop {
+            let mut message = self.messages.recv().await.unwrap().message;
+            // As the journal does.
+            if let Some(receipt) = message.receipt.take().filter(|receipt| !receipt.is_given_up()) {
+                break (message, receipt);
+            }
+        };
         let sequence = Sequence::from_opaque(self.next);
         self.next += 1;
-        self.receipts.add(sequence, message.receipt.unwrap(), None);
+        self.receipts.add(sequence, receipt, None);
         let payload = String::from_utf8(message.payload.to_vec()).unwrap();
         (payload, message.identity.err(), sequence)
     }
@@ -180,18 +186,66 @@ async fn a_queue_that_is_full_for_long_loses_nothing_and_keeps_the_order() {
     let mut reading = Reading::of(&section, &Cluster::default());
     let full = reading.messages.max_capacity();
     let is_full = |reading: &Reading| reading.messages.len() == full;
-    while !is_full(&reading) {
-        tokio::task::yield_now().await;
-    }
+    until(|| is_full(&reading)).await;
     // For several polls, after the first of which the partitions are paused.
-    let room = async {
-        while is_full(&reading) {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(8 * POLL, room).await.unwrap_err();
+    timeout(8 * POLL, until(|| !is_full(&reading))).await.unwrap_err();
     assert_eq!(reading.logged(4000).await, texts(&all));
     reading.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_safe_is_committed_at_a_stop_though_another_record_waits_for_room() {
+    let cluster = cluster();
+    let framing = crate::config::Framing::Lines;
+    let section = Section { framing, ..section(&cluster) };
+    let (mut all, large) = (orders(0..10), texts(&orders(10..3000)));
+    all.push(Some(large.join("\n")));
+    produce(&section, &all);
+    let mut reading = Reading::of(&section, &Cluster::default());
+    reading.logged(10).await;
+    until(|| reading.messages.len() == reading.messages.max_capacity()).await;
+    reading.stopped().await;
+    assert_eq!(committed(&section).await, rdkafka::Offset::Offset(10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_without_a_leader_is_told_and_the_others_are_read() {
+    for start in [crate::config::Start::Earliest, crate::config::Start::Latest] {
+        let cluster = cluster();
+        let section = Section { start, ..section(&cluster) };
+        cluster.partition_leader("orders", 1, None).unwrap();
+        let mut reading = Reading::of(&section, &Cluster::default());
+        reading.unready("no leader answers for orders/1").await;
+        let all = orders(0..10);
+        produce(&section, &all);
+        assert_eq!(reading.logged(10).await, texts(&all));
+        cluster.partition_leader("orders", 1, Some(1)).unwrap();
+        until(|| reading.readiness.unmet().is_empty()).await;
+        reading.stopped().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_member_takes_over_after_what_is_safe_also_while_the_queue_is_full() {
+    let cluster = cluster();
+    let section = section(&cluster);
+    let all = orders(0..2000);
+    produce(&section, &all);
+    let mut first = Reading::of(&section, &Cluster::default());
+    let logged = first.logged(300).await;
+    until(|| first.messages.len() >= first.messages.max_capacity()).await;
+    let mut second = Reading::of(&section, &Cluster::default());
+    until(|| (first.metrics.assigned.get(), second.metrics.assigned.get()) == (1, 1)).await;
+    let mut is_there: std::collections::BTreeSet<_> = logged.into_iter().collect();
+    while is_there.len() < all.len() {
+        let payload = tokio::select! {
+            mut taken = first.logged(1) => taken.remove(0),
+            mut taken = second.logged(1) => taken.remove(0),
+        };
+        is_there.insert(payload);
+    }
+    first.stopped().await;
+    second.stopped().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,9 +254,7 @@ async fn a_source_may_begin_at_what_comes_from_now_on() {
     let section = Section { start: crate::config::Start::Latest, ..section(&cluster) };
     produce(&section, &orders(0..10));
     let mut reading = Reading::of(&section, &Cluster::default());
-    while reading.metrics.assigned.get() < 2 {
-        tokio::task::yield_now().await;
-    }
+    until(|| reading.metrics.assigned.get() >= 2).await;
     produce(&section, &orders(10..11));
     assert_eq!(reading.logged(1).await, texts(&orders(10..11)));
     reading.stopped().await;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::MaybeTlsStream;
+use tokio_util::sync::CancellationToken;
 
+use super::filters;
 use super::packets::{self, Incoming, Packets};
 use crate::receipt::{Outcome, Released};
 use crate::source::feed::{Frame, Lost};
@@ -33,8 +35,12 @@ pub(super) struct Open {
     pub(super) sent: Instant,
     /// The filters that are subscribed to.
     pub(super) topics: Vec<String>,
+    /// The cursor of a message: the filters that the session has.
+    pub(super) cursor: Bytes,
     /// Whether the broker has taken them.
     pub(super) is_subscribed: Arc<AtomicBool>,
+    /// Cancelled when it has.
+    pub(super) subscribed: CancellationToken,
 }
 
 impl Open {
@@ -83,7 +89,8 @@ impl Open {
     ) -> Result<(), Lost> {
         let mut waiting: VecDeque<(u16, Arc<Released>)> = VecDeque::new();
         let mut read = None;
-        let mut heard = Instant::now();
+        let begun = Instant::now();
+        let mut heard = begun;
         loop {
             let ping_at = self.sent + self.keep_alive.mul_f64(0.75);
             tokio::select! {
@@ -116,8 +123,8 @@ impl Open {
                             if let Some(pid) = pid {
                                 let released = Arc::new(Released::default());
                                 frame.receipt = Some(released.receipt());
-                                // Only says that there is a session, which has the positions.
-                                frame.cursor = Some("session".into());
+                                // The session itself has the positions.
+                                frame.cursor = Some(self.cursor.clone());
                                 waiting.push_back((pid, released));
                             }
                             read = Some(frame);
@@ -136,6 +143,10 @@ impl Open {
                         heard = Instant::now();
                     } else if heard.elapsed() >= 2 * self.keep_alive {
                         return Err(Lost::new("the broker does not answer to pings"));
+                    } else if !self.subscribed.is_cancelled()
+                        && begun.elapsed() >= 2 * self.keep_alive
+                    {
+                        return Err(Lost::new("the broker does not answer to the subscription"));
                     }
                     self.send(&packets::PING).await?;
                 }
@@ -143,7 +154,7 @@ impl Open {
         }
     }
 
-    fn subscribed(&self, outcomes: &[Result<(), String>]) -> Result<(), Lost> {
+    fn subscribed(&mut self, outcomes: &[Result<(), String>]) -> Result<(), Lost> {
         for (topic, outcome) in self.topics.iter().zip(outcomes) {
             if let Err(why) = outcome {
                 return Err(Lost::new(format!(
@@ -152,6 +163,8 @@ impl Open {
             }
         }
         self.is_subscribed.store(true, Ordering::Relaxed);
+        self.cursor = filters::stored(self.topics.iter());
+        self.subscribed.cancel();
         Ok(())
     }
 

@@ -270,10 +270,7 @@ pub(super) fn subscribe(
     qos: u8,
 ) -> Result<Vec<u8>, String> {
     let qos = if qos == 0 { QoS::Level0 } else { QoS::Level1 };
-    let filter =
-        |text: &String| TopicFilter::try_from(text.as_str()).map_err(|error| error.to_string());
-    let filters: Vec<_> = filters.iter().map(filter).collect::<Result<_, _>>()?;
-    let pid = Pid::default();
+    let (filters, pid) = (parsed(filters)?, Pid::default());
     match version {
         MqttVersion::V5 => {
             let mut options = v5::SubscriptionOptions::new(qos);
@@ -287,6 +284,29 @@ pub(super) fn subscribe(
             encoded(v3::Packet::Subscribe(v3::Subscribe::new(pid, topics)).encode())
         }
     }
+}
+
+/// Gives these filters up.
+///
+/// # Errors
+/// When one is not a filter.
+pub(super) fn unsubscribe(version: MqttVersion, filters: &[String]) -> Result<Vec<u8>, String> {
+    // Another one than that of the subscription, which may not be answered yet.
+    let (filters, pid) = (parsed(filters)?, Pid::default() + 1);
+    match version {
+        MqttVersion::V5 => {
+            encoded(v5::Packet::Unsubscribe(v5::Unsubscribe::new(pid, filters)).encode())
+        }
+        MqttVersion::V3 => {
+            encoded(v3::Packet::Unsubscribe(v3::Unsubscribe::new(pid, filters)).encode())
+        }
+    }
+}
+
+fn parsed(filters: &[String]) -> Result<Vec<TopicFilter>, String> {
+    let filter =
+        |text: &String| TopicFilter::try_from(text.as_str()).map_err(|error| error.to_string());
+    filters.iter().map(filter).collect()
 }
 
 fn encoded<E: std::fmt::Display>(

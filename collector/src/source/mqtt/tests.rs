@@ -1,3 +1,5 @@
+use std::fs;
+
 use mqtt_proto::{Pid, QosPid, TopicName, v3, v5};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -5,12 +7,10 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::config::{Connect, MqttVersion};
 use crate::intake::Message;
-use crate::metrics::Metrics;
 use crate::receipt::Receipts;
 use crate::source::feed::following::{Following, follow};
 use common::event::Reason;
 use common::message_log::Sequence;
-use prometheus::Registry;
 
 /// A broker, played by the test.
 struct Broker {
@@ -29,6 +29,7 @@ struct Session {
 enum Sent {
     Connect { client_id: String, is_clean: bool, user: Option<String>, password: Option<Vec<u8>> },
     Subscribe(Vec<String>),
+    Unsubscribe(Vec<String>),
     Puback(u16),
     Ping,
     Leave,
@@ -57,8 +58,7 @@ impl Broker {
     }
 
     fn source(&self, section: &Section) -> Mqtt {
-        let metrics = Metrics::new(&Registry::new()).unwrap().of_source("sensors");
-        Mqtt::new(&"sensors".into(), section, metrics).unwrap()
+        Mqtt::new(&"sensors".into(), section).unwrap()
     }
 
     /// The next session. `is_known` says that it was there before.
@@ -91,6 +91,9 @@ impl Session {
                 v5::Packet::Subscribe(subscribe) => Sent::Subscribe(
                     subscribe.topics.iter().map(|(topic, _)| topic.to_string()).collect(),
                 ),
+                v5::Packet::Unsubscribe(given_up) => {
+                    Sent::Unsubscribe(given_up.topics.iter().map(ToString::to_string).collect())
+                }
                 v5::Packet::Puback(ack) => Sent::Puback(ack.pid.value()),
                 v5::Packet::Pingreq => Sent::Ping,
                 v5::Packet::Disconnect(_) => Sent::Leave,
@@ -106,6 +109,9 @@ impl Session {
                 v3::Packet::Subscribe(subscribe) => Sent::Subscribe(
                     subscribe.topics.iter().map(|(topic, _)| topic.to_string()).collect(),
                 ),
+                v3::Packet::Unsubscribe(given_up) => {
+                    Sent::Unsubscribe(given_up.topics.iter().map(ToString::to_string).collect())
+                }
                 v3::Packet::Puback(pid) => Sent::Puback(pid.value()),
                 v3::Packet::Pingreq => Sent::Ping,
                 v3::Packet::Disconnect => Sent::Leave,
@@ -196,9 +202,7 @@ async fn messages_are_acknowledged_in_their_order_when_they_are_safe() {
 #[tokio::test]
 async fn a_session_goes_on_after_an_interruption_and_a_lost_one_is_a_gap() {
     let (broker, receipts) = (Broker::new(MqttVersion::V5).await, Receipts::default());
-    let metrics = Metrics::new(&Registry::new()).unwrap().of_source("sensors");
-    let mqtt = Mqtt::new(&"sensors".into(), &broker.section(), metrics.clone()).unwrap();
-    let mut source = follow(mqtt, None);
+    let mut source = follow(broker.source(&broker.section()), None);
     let (mut session, _) = broker.session(false).await;
     session.subscribed().await;
     session.publish(Some(1), event(1)).await;
@@ -209,11 +213,101 @@ async fn a_session_goes_on_after_an_interruption_and_a_lost_one_is_a_gap() {
     kept(&mut source, &receipts, 2).await;
     receipts.release(Sequence::from_opaque(2));
     assert_eq!(session.next().await, Sent::Puback(1), "and no second subscription");
-    assert_eq!((metrics.gaps.get(), source.metrics.gaps.get()), (0, 0));
+    assert_eq!(source.metrics.gaps.get(), 0);
     drop(session);
     let (mut session, _) = broker.session(false).await;
     session.subscribed().await;
-    assert_eq!(metrics.gaps.get(), 1);
+    drop(session);
+    // The gap is still open, though this session is known.
+    let (mut session, _) = broker.session(true).await;
+    session.publish(Some(1), event(2)).await;
+    source.next().await;
+    assert_eq!(source.metrics.gaps.get(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_has_brought_nothing_yet_has_no_gap_at_an_interruption() {
+    let broker = Broker::new(MqttVersion::V5).await;
+    let mut source = follow(broker.source(&broker.section()), None);
+    let (mut session, _) = broker.session(false).await;
+    session.subscribed().await;
+    source.ready().await;
+    drop(session);
+    let (mut session, _) = broker.session(true).await;
+    session.publish(Some(1), event(1)).await;
+    source.next().await;
+    assert_eq!(source.metrics.gaps.get(), 0);
+}
+
+#[tokio::test]
+async fn a_source_is_ready_when_the_broker_has_taken_the_subscription() {
+    let (broker, receipts) = (Broker::new(MqttVersion::V5).await, Receipts::default());
+    let mut source = follow(broker.source(&broker.section()), Some("x".into()));
+    let (mut session, _) = broker.session(true).await;
+    assert!(matches!(session.next().await, Sent::Subscribe(_)));
+    // What the session has kept comes before.
+    session.publish(Some(1), event(1)).await;
+    kept(&mut source, &receipts, 1).await;
+    assert_eq!(source.metrics.connected.get(), 0);
+    assert!(source.readiness.unmet().contains_key("source"));
+    session.send(&[0x90, 4, 0, 1, 0, 1]).await;
+    source.ready().await;
+    assert_eq!(source.metrics.connected.get(), 1);
+}
+
+#[tokio::test]
+async fn a_filter_that_is_not_configured_any_more_is_given_up() {
+    for version in [MqttVersion::V5, MqttVersion::V3] {
+        let (broker, receipts) = (Broker::new(version).await, Receipts::default());
+        let topics = ["a/#", "b/+"].map(str::to_owned).to_vec();
+        let section = Section { topics: topics.clone(), ..broker.section() };
+        let mut source = follow(broker.source(&section), None);
+        let (mut session, _) = broker.session(false).await;
+        assert_eq!(session.next().await, Sent::Subscribe(topics));
+        session.publish(Some(1), event(1)).await;
+        let cursor = kept(&mut source, &receipts, 1).await.cursor.unwrap();
+        source.shutdown.cancel();
+        drop((session, receipts));
+        source.task.await.unwrap();
+
+        let receipts = Receipts::default();
+        let mut source = follow(broker.source(&broker.section()), Some(cursor.0));
+        let given_up = Sent::Unsubscribe(vec!["b/+".to_owned()]);
+        // Until the broker has confirmed it.
+        let (mut session, _) = broker.session(true).await;
+        assert_eq!(session.next().await, given_up);
+        session.publish(Some(1), event(1)).await;
+        kept(&mut source, &receipts, 1).await;
+        drop(session);
+        let (mut session, _) = broker.session(true).await;
+        assert_eq!(session.next().await, given_up);
+        session.subscribed().await;
+        session.publish(Some(1), event(1)).await;
+        let cursor = kept(&mut source, &receipts, 2).await.cursor.unwrap();
+        drop((session, source));
+
+        let _source = follow(broker.source(&broker.section()), Some(cursor.0));
+        let (mut session, _) = broker.session(true).await;
+        session.subscribed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_that_was_not_confirmed_is_sent_again_on_the_next_connection() {
+    let (broker, receipts) = (Broker::new(MqttVersion::V5).await, Receipts::default());
+    let mut source = follow(broker.source(&broker.section()), None);
+    let (mut session, _) = broker.session(false).await;
+    session.subscribed().await;
+    session.publish(Some(1), event(1)).await;
+    kept(&mut source, &receipts, 1).await;
+    drop(session);
+    // The broker has forgotten the session, takes the subscription, and is gone before it says so.
+    let (mut session, _) = broker.session(false).await;
+    assert_eq!(session.next().await, Sent::Subscribe(vec!["a/#".to_owned()]));
+    drop(session);
+    // It knows the session that it has just made; whether that has the subscription nobody knows.
+    let (mut session, _) = broker.session(true).await;
+    session.subscribed().await;
 }
 
 #[tokio::test]

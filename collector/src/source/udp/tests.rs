@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::super::Source;
 use super::super::connection::Connections;
+use super::super::feed::following::until;
 use super::*;
 use crate::intake::{Queued, Queues};
 use crate::metrics::Metrics;
@@ -116,21 +117,13 @@ async fn what_finds_no_room_is_dropped_and_counted_and_what_comes_later_is_taken
     for _ in 0..4 {
         bench.send(events.join("\n")).await;
     }
-    while bench.metrics.no_room() == 0 {
-        tokio::task::yield_now().await;
-    }
-    while bench.metrics.datagrams.get() < 4 {
-        tokio::task::yield_now().await;
-    }
+    until(|| bench.metrics.no_room() > 0).await;
+    until(|| bench.metrics.datagrams.get() >= 4).await;
     bench.send(rsvp(1000)).await;
-    while bench.metrics.datagrams.get() < 5 {
-        tokio::task::yield_now().await;
-    }
+    until(|| bench.metrics.datagrams.get() >= 5).await;
     let held = 1024;
     bench.taken(held).await;
-    while bench.metrics.no_room() < 2001 - 1024 {
-        tokio::task::yield_now().await;
-    }
+    until(|| bench.metrics.no_room() >= 2001 - 1024).await;
     bench.send(rsvp(1001)).await;
     assert_eq!(bench.taken(1).await, [(rsvp(1001), None)]);
     assert_eq!(bench.metrics.no_room(), 2001 - 1024);
@@ -143,9 +136,7 @@ async fn what_the_kernel_drops_is_counted_when_it_says_so() {
     // The source waits for room, so that nobody reads the socket.
     for id in 0..1024 {
         bench.send(rsvp(id)).await;
-        while bench.metrics.datagrams.get() <= id {
-            tokio::task::yield_now().await;
-        }
+        until(|| bench.metrics.datagrams.get() > id).await;
     }
     let flood = "x".repeat(1000);
     let sent = 200;

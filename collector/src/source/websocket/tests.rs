@@ -15,7 +15,7 @@ use super::*;
 use crate::config::{Connect, FirstMessages, Framing, Resume};
 use crate::source::End;
 use crate::source::feed::UNREADABLE;
-use crate::source::feed::following::{self, Following};
+use crate::source::feed::following::{self, Following, until};
 
 mod tls;
 
@@ -139,14 +139,10 @@ async fn a_server_that_closes_is_connected_to_again() {
         .await
         .unwrap();
     assert_eq!(close_code(socket.next().await), 1012, "the close is answered");
-    while connected.get() == 1 {
-        tokio::task::yield_now().await;
-    }
+    until(|| connected.get() != 1).await;
     let (_socket, query) = feed.accept().await;
     assert_eq!(query, "since_mtime=5");
-    while connected.get() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| connected.get() > 0).await;
 }
 
 #[tokio::test]
@@ -300,9 +296,7 @@ async fn headers_user_info_and_a_first_message_are_sent_and_shown_nowhere() {
     assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("two"));
     drop((socket, feed));
     // Whatever the reason, `/ready` shows the address without its secrets.
-    while source.readiness.unmet().is_empty() {
-        tokio::task::yield_now().await;
-    }
+    until(|| !source.readiness.unmet().is_empty()).await;
     let unmet = source.readiness.unmet();
     assert!(!format!("{unmet:?}").contains("s3cret"), "{unmet:?}");
 }
@@ -334,9 +328,7 @@ async fn redirects_are_followed_and_the_headers_stay_with_their_server() {
     assert!(request.contains("s3cret") && request.contains("/new?a=b&since_mtime=5"), "{request}");
     let request = refuse(&other, &moved("https://elsewhere/?token=s3cret")).await;
     assert!(!request.contains("s3cret") && request.contains("since_mtime=5"), "{request}");
-    while source.readiness.unmet()["source"] == "starting" {
-        tokio::task::yield_now().await;
-    }
+    until(|| source.readiness.unmet()["source"] != "starting").await;
     let why = source.readiness.unmet()["source"].clone();
     assert!(why.contains("https://elsewhere/") && !why.contains("s3cret"), "{why}");
     for _ in 0..6 {
