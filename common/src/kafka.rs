@@ -96,6 +96,15 @@ impl Kafka {
     /// What is wrong with this section, one line for each fault; used by
     /// [`TierConfig::validate`](crate::config::TierConfig::validate).
     pub fn problems(&self) -> Vec<String> {
+        self.problems_but_of_properties(self.properties.problems())
+    }
+
+    /// The same for a client whose records may be lost, and must not be written twice.
+    pub fn problems_at_most_once(&self) -> Vec<String> {
+        self.problems_but_of_properties(self.properties.problems_at_most_once())
+    }
+
+    fn problems_but_of_properties(&self, of_properties: Vec<String>) -> Vec<String> {
         let mut problems = Vec::new();
         if self.brokers.trim().is_empty() {
             problems.push("kafka.brokers: must not be empty; set it to host:port".to_owned());
@@ -116,7 +125,7 @@ impl Kafka {
             problems.push("kafka.topics: every topic needs a name of its own".to_owned());
         }
         problems.extend(self.settings.problems());
-        problems.extend(self.properties.problems());
+        problems.extend(of_properties);
         problems.extend(self.property_files.problems(&self.properties));
         problems
     }

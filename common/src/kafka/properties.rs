@@ -21,9 +21,11 @@ pub struct Properties(BTreeMap<String, String>);
 const SECRET: [&str; 7] =
     ["password", "passwd", "secret", "token", "credential", ".pem", "sasl.oauthbearer.config"];
 
-/// Properties on which a guarantee depends: their names, the values that keep it, and what another value
-/// would do.
-const FIXED: [(&[&str], &[&str], &str); 6] = [
+/// A property on which a guarantee depends: its names, the values that keep it, and what another value would do.
+type Fixed = (&'static [&'static str], &'static [&'static str], &'static str);
+
+/// The first two are about what is lost or written twice.
+const FIXED: [Fixed; 6] = [
     (
         &["acks", "request.required.acks"],
         &["all", "-1"],
@@ -51,9 +53,45 @@ const FIXED: [(&[&str], &[&str], &str); 6] = [
 impl Properties {
     /// What is wrong with the properties, one line for each fault, which names the key.
     pub(super) fn problems(&self) -> Vec<String> {
+        let mut problems = self.broken(&FIXED);
+        if let Some(name) = self.no_retries() {
+            problems.push(format!(
+                "kafka.properties: {name} = 0: an event would be given up at the first failure; remove it"
+            ));
+        }
+        problems.extend(self.not_understood());
+        problems
+    }
+
+    /// The same for a client whose records may be lost, and must not be written twice.
+    pub(super) fn problems_at_most_once(&self) -> Vec<String> {
+        let (may_lose, fixed) = FIXED.split_at(2);
+        let mut problems = self.broken(fixed);
+        let is_idempotent =
+            self.0.get("enable.idempotence").is_none_or(|value| value.trim() != "false");
+        let loses = !self.broken(may_lose).is_empty();
+        problems.extend(
+            match (is_idempotent, self.no_retries()) {
+                (true, _) if loses => {
+                    Some("acks: other values than all need enable.idempotence = false")
+                }
+                (true, Some(_)) => Some("retries = 0 needs enable.idempotence = false"),
+                (false, None) => {
+                    Some("enable.idempotence = false: a retry would write twice; set retries = 0")
+                }
+                (true, None) | (false, Some(_)) => None,
+            }
+            .map(|why| format!("kafka.properties: {why}")),
+        );
+        problems.extend(self.not_understood());
+        problems
+    }
+
+    /// A line for each property that breaks one of these guarantees.
+    fn broken(&self, fixed: &[Fixed]) -> Vec<String> {
         let mut problems = Vec::new();
-        for (names, kept_by, why) in FIXED {
-            for name in names {
+        for (names, kept_by, why) in fixed {
+            for name in *names {
                 let Some(value) = self.0.get(*name) else { continue };
                 let value = value.trim().to_lowercase();
                 if !kept_by.contains(&value.as_str()) {
@@ -61,13 +99,18 @@ impl Properties {
                 }
             }
         }
-        for name in ["retries", "message.send.max.retries"] {
-            if self.0.get(name).is_some_and(|value| value.trim() == "0") {
-                problems.push(format!(
-                    "kafka.properties: {name} = 0: an event would be given up at the first failure; remove it"
-                ));
-            }
-        }
+        problems
+    }
+
+    /// The property that says that nothing is sent a second time.
+    fn no_retries(&self) -> Option<&'static str> {
+        let is_zero = |name: &&str| self.0.get(*name).is_some_and(|value| value.trim() == "0");
+        ["retries", "message.send.max.retries"].into_iter().find(is_zero)
+    }
+
+    /// A line for each property that librdkafka does not take.
+    fn not_understood(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         for (name, value) in &self.0 {
             // The message leaves out the value: it may be a secret, even if the name is mistyped.
             if ClientConfig::new().set(name, value).create_native_config().is_err() {
@@ -171,6 +214,22 @@ mod tests {
             [("acks", "-1"), ("acks", "all"), ("enable.idempotence", "true"), ("linger.ms", "9")];
         for one in kept {
             assert_eq!(properties(&[one]).problems(), Vec::<String>::new(), "{one:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_lost_needs_no_second_broker_but_must_not_be_written_twice() {
+        let once = [("acks", "1"), ("enable.idempotence", "false"), ("retries", "0")];
+        assert_eq!(properties(&once).problems_at_most_once(), Vec::<String>::new());
+        assert_eq!(properties(&once).problems().len(), 3, "for whoever must not lose any");
+        for (entries, named) in [
+            (&once[..1], "enable.idempotence"),
+            (&once[1..2], "retries"),
+            (&once[..2], "retries"),
+            (&[("message.timeout.ms", "5")][..], "message.timeout.ms"),
+        ] {
+            let problems = properties(entries).problems_at_most_once();
+            assert!(matches!(&problems[..], [one] if one.contains(named)), "{problems:?}");
         }
     }
 
