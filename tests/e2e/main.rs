@@ -25,6 +25,7 @@ mod live_presets;
 mod metrics;
 mod mqtt;
 mod presets;
+mod promises;
 mod push;
 mod recordings;
 mod security;

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     net::{SocketAddr, TcpStream},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -20,11 +21,41 @@ const BATCH: u64 = 50;
 
 /// Writes a configuration into `directory` whose source is sent to at a port that is free. Returns both.
 pub fn configuration(directory: &Path) -> (PathBuf, SocketAddr) {
-    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let file = directory.join("push.toml");
-    let text = format!("[source.orders]\nkind = \"http_push\"\nlisten = \"{address}\"\n");
-    fs::write(&file, text).expect("a file");
+    let (file, [address]) = sources(directory, [("orders", "")]);
     (file, address)
+}
+
+/// Does the same with several sources, by their names and further keys. Returns their addresses.
+pub fn sources<const N: usize>(
+    directory: &Path,
+    sources: [(&str, &str); N],
+) -> (PathBuf, [SocketAddr; N]) {
+    let file = directory.join("push.toml");
+    let mut text = String::new();
+    let addresses = sources.map(|(name, keys)| {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        text += &format!("[source.{name}]\nkind = \"http_push\"\nlisten = \"{address}\"\n{keys}\n");
+        address
+    });
+    fs::write(&file, text).expect("a file");
+    (file, addresses)
+}
+
+/// Sends the events with these numbers in one request, with this `Prefer`, when somebody listens. Returns the status of the
+/// answer.
+pub fn push(address: SocketAddr, numbers: Range<u64>, prefer: &str) -> u16 {
+    eventually("the collector listens", || TcpStream::connect(address).ok());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let body: Vec<_> = numbers.map(event).collect();
+        let request = reqwest::Client::new()
+            .post(format!("http://{address}/v1/events"))
+            .header("content-type", "application/x-ndjson")
+            .header("prefer", prefer)
+            .timeout(Duration::from_secs(90))
+            .body(body.join("\n"));
+        request.send().await.expect("an answer").status().as_u16()
+    })
 }
 
 /// Running senders.
