@@ -222,6 +222,12 @@ impl Acks {
     /// The entries from `start` up to `end` are lost.
     pub(crate) fn lost(&self, start: Sequence, end: Sequence) {
         let mut books = self.books();
+        if let Some((_, last)) = books.lost.back_mut().filter(|(_, last)| *last == start) {
+            *last = end;
+            drop(books);
+            self.0.changed.notify_waiters();
+            return;
+        }
         if books.lost.len() == LOST
             && let Some((_, forgotten)) = books.lost.pop_front()
         {
@@ -345,10 +351,14 @@ mod tests {
         assert!(is_complete(&acks, "orders.17.6-8"));
         acks.give("orders", span(9, 9_000));
         for number in 0..=LOST {
-            acks.lost(sequence(100 + number), sequence(101 + number));
+            acks.lost(sequence(100 + 2 * number), sequence(101 + 2 * number));
         }
         assert!(!is_complete(&acks, "orders.17.100-100"), "the first is forgotten");
         assert!(is_complete(&acks, "orders.17.101-101"));
+        for number in 0..=LOST {
+            acks.lost(sequence(5_000 + number), sequence(5_001 + number));
+        }
+        assert!(is_complete(&acks, "orders.17.103-103"), "those that follow each other are one");
     }
 
     #[test]

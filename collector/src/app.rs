@@ -67,8 +67,11 @@ impl Tier for Collector {
             let source_metrics = metrics.of_source(name);
             let resume = log.begin_source(name, &section.cursor_of())?.map(Cursor);
             let clock = Clock::new(&config.service);
-            let limit = section.common().max_event_bytes;
-            let intake = queues.add(name, &config.event, limit, clock, source_metrics.clone());
+            let intake =
+                queues.add(name, &config.event, section.common(), clock, source_metrics.clone());
+            if let Some(caveat) = section.caveat(&config.event) {
+                tracing::warn!(source = name, "{caveat}");
+            }
             let (name, stop) = (Arc::from(name), source_stop.clone());
             let connection = connections.of(&name);
             let start = Start { name, connection, intake, resume, stop };

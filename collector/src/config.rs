@@ -14,8 +14,9 @@ mod source;
 
 pub use framing::Framing;
 pub use source::{
-    Common, Connect, File, FirstMessages, HttpPush, HttpStream, Kafka as KafkaSource, LongPoll,
-    Mqtt, MqttVersion, Resume, Source, Sources, Sse, Start, Transport, Udp, Websocket,
+    Common, Connect, Delivery, File, FirstMessages, HttpPush, HttpStream, Kafka as KafkaSource,
+    LongPoll, Mqtt, MqttVersion, Release, Resume, Source, Sources, Sse, Start, Transport, Udp,
+    Websocket,
 };
 
 /// The collector's configuration.
@@ -60,7 +61,8 @@ pub struct Log {
     pub max_failed: usize,
 }
 
-/// What the log is for. A message is safe when it is on disk or when Kafka has it, whichever comes first.
+/// What the log is for. A message is safe when it is on disk or when Kafka has it, whichever comes first, unless its source
+/// says otherwise, see [`Release`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -83,7 +85,11 @@ impl TierConfig for Config {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        let mut problems = self.kafka.problems();
+        let mut problems = if self.source.are_all(Delivery::AtMostOnce) {
+            self.kafka.problems_at_most_once()
+        } else {
+            self.kafka.problems()
+        };
         problems.extend(self.trace.problems());
         if self.replica > 0 {
             problems.push(format!(
@@ -95,6 +101,7 @@ impl TierConfig for Config {
         problems
             .extend(self.event.problems().into_iter().map(|problem| format!("event.{problem}")));
         problems.extend(self.source.problems(&self.kafka));
+        problems.extend(self.source.delivery_problems(self.log.mode));
         let positive = [
             ("log.write_buffer_bytes", self.log.write_buffer_bytes as u64),
             ("log.write_ahead_bytes", self.log.write_ahead_bytes),
@@ -226,6 +233,19 @@ mod tests {
             (edits.events.as_slice(), edits.connect.url.reveal()),
             (&["message".to_owned()][..], "https://feed/a")
         );
+    }
+
+    #[test]
+    fn a_kafka_that_may_lose_events_is_refused_unless_every_source_may() {
+        let mut config = Config::default();
+        let weak = [("acks", "1"), ("enable.idempotence", "false"), ("retries", "0")];
+        let weak = weak.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        config.kafka.properties.extend(weak);
+        let refused = |config: &Config| config.validate().err().map_or(0, |found| found.0.len());
+        config.source = toml::from_str("[a]\nkind = 'udp'").unwrap();
+        assert_eq!(refused(&config), 0);
+        config.source.insert("b", Websocket::rsvps());
+        assert_eq!(refused(&config), 3);
     }
 
     #[test]

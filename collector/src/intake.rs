@@ -14,6 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::acks::Acks;
+use crate::config::{Common, Delivery, Release};
 use crate::metrics::SourceMetrics;
 use crate::receipt::Receipt;
 
@@ -76,6 +77,7 @@ pub struct Intake {
     clock: Clock,
     schema: Schema,
     max_event_bytes: usize,
+    delivery: Delivery,
     acks: Acks,
 }
 
@@ -95,6 +97,8 @@ pub struct Queue {
     pub(crate) source: Arc<str>,
     pub(crate) messages: mpsc::Receiver<Queued>,
     pub(crate) metrics: SourceMetrics,
+    pub(crate) delivery: Delivery,
+    pub(crate) release: Release,
 }
 
 /// The queues of all sources.
@@ -161,6 +165,11 @@ impl Intake {
         u32::try_from(bytes).unwrap_or(QUEUE_BYTES).min(QUEUE_BYTES)
     }
 
+    /// Whether the source is to bring each message once at most, rather than once at least.
+    pub fn is_at_most_once(&self) -> bool {
+        self.delivery == Delivery::AtMostOnce
+    }
+
     /// What became of what was pushed.
     pub const fn acks(&self) -> &Acks {
         &self.acks
@@ -185,12 +194,13 @@ impl Queues {
         &mut self,
         source: &str,
         schema: &Schema,
-        max_event_bytes: usize,
+        common: &Common,
         clock: Clock,
         metrics: SourceMetrics,
     ) -> Intake {
         let (queue, messages) = mpsc::channel(QUEUE_MESSAGES);
-        self.queues.push(Queue { source: source.into(), messages, metrics });
+        let Common { max_event_bytes, delivery, release } = *common;
+        self.queues.push(Queue { source: source.into(), messages, metrics, delivery, release });
         Intake {
             queue,
             waker: Waker(Arc::clone(&self.arrived)),
@@ -198,6 +208,7 @@ impl Queues {
             clock,
             schema: schema.clone(),
             max_event_bytes,
+            delivery,
             acks: self.acks.clone(),
         }
     }
@@ -264,7 +275,7 @@ mod tests {
                 queues.add(
                     name,
                     &Schema::default(),
-                    1000,
+                    &Common::default(),
                     Clock::default(),
                     metrics.of_source(name),
                 )

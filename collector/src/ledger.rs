@@ -48,7 +48,7 @@ pub struct Counts {
     pub evicted: u64,
     /// Could not be read from the log.
     pub damaged: u64,
-    /// Dropped before the log, because there was no room.
+    /// Dropped before the log, because there was no room, or later, because Kafka may have it and must not have it twice.
     pub dropped: u64,
 }
 

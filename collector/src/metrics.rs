@@ -16,7 +16,7 @@
 //! | failed | `failed_entries` | refused by Kafka, and kept until its dead letter is acknowledged |
 //! | evicted | `evicted_entries_total` | refused by Kafka, and removed because more than `log.max_failed` were kept |
 //! | damaged | `damaged_entries_total` | what a damaged disk has lost of the log |
-//! | dropped | `dropped_messages_total` | what a source of kind `udp` has read when its queue was full |
+//! | dropped | `dropped_messages_total` | what a source of kind `udp` has read when its queue was full; what may be in Kafka, and is not to be there twice |
 //!
 //! A term that is not there is 0. What the log held at the start is one account, `source="(recovered)"`, to its end: of whom
 //! each entry was is only known when it is read. What a peer still has because it was told so is not received: requests that

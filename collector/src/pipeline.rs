@@ -16,6 +16,12 @@
 //! | `off` | at once | when it is in Kafka | is in memory, and keeps its share of the source's queue |
 //!
 //! What a log holds from before is sent from it in each mode.
+//!
+//! | a source has | what is different |
+//! |---|---|
+//! | `release = "both"` | its receipts are released when both have happened, and keep their messages' shares of its queue; its cursors are stored when Kafka has what they cover |
+//! | `delivery = "at_most_once"` | its receipts are released when the entries are written, before they are sent; what was handed to a producer that is gone, or left by a former process, is dropped |
+//! | `delivery = "at_least_once"`, and so have all | what was sent is not looked for in Kafka before it is sent again |
 
 use std::sync::Arc;
 use std::thread;
@@ -37,7 +43,7 @@ use crate::receipt::Receipts;
 use crate::traces::Traces;
 use arrivals::Arrivals;
 use backlog::Backlog;
-use delivery::{Delivery, Parts};
+use delivery::{Delivery, Parts, Promises};
 use journal::Journal;
 use outbox::Outbox;
 use room::Room;
@@ -114,6 +120,10 @@ impl Pipeline {
             metrics: metrics.clone(),
             waiter: waiter.clone(),
             traces: traces.clone(),
+            promises: Promises {
+                at_most_once: config.source.at_most_once(),
+                looks: !config.source.are_all(crate::config::Delivery::AtLeastOnce),
+            },
         })?;
         let journal = Journal {
             log,

@@ -1,7 +1,7 @@
 //! What a source's peer waits for: that its messages are safe.
 //!
-//! A message is safe as soon as it is on disk or Kafka has it, whichever comes first. The journal says the one and the
-//! delivery the other.
+//! A message is safe as soon as it is on disk or Kafka has it, whichever comes first, or when both have happened if its source
+//! has `release = "both"`. The journal says the one and the delivery the other.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::event::Reason;
 use common::message_log::Sequence;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 /// What became of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,8 @@ impl Receipt {
         self.peer.tell(|_told| {});
     }
 
-    fn release(mut self, sequence: Sequence, reason: Option<Reason>) {
+    /// The message is safe, or as safe as its source wants it. `reason` says why it is no event.
+    pub(crate) fn release(mut self, sequence: Sequence, reason: Option<Reason>) {
         self.is_told = true;
         self.peer.tell(|told| {
             let (low, high) = told.range.unwrap_or((sequence, sequence));
@@ -139,7 +140,20 @@ impl Peer {
 
 /// The receipts of messages that are not safe. The journal and the delivery share them. Dropping it drops them all.
 #[derive(Debug, Default)]
-pub struct Receipts(Mutex<BTreeMap<Sequence, Waiting>>);
+pub struct Receipts(Mutex<Held>);
+
+/// Messages by what they wait for.
+#[derive(Debug, Default)]
+struct Held {
+    /// Disk or Kafka, whichever comes first.
+    first: BTreeMap<Sequence, Waiting>,
+    /// Kafka, and the disk if it is not there yet.
+    both: BTreeMap<Sequence, Waiting>,
+    /// The disk: Kafka has them.
+    disk: BTreeMap<Sequence, Waiting>,
+    /// Everything before is on disk.
+    synced: Sequence,
+}
 
 /// A message whose peer waits.
 #[derive(Debug)]
@@ -147,31 +161,62 @@ struct Waiting {
     /// Why it is no event.
     reason: Option<Reason>,
     receipt: Receipt,
+    /// Its share of the source's queue, if that is kept until it is safe.
+    _share: Option<OwnedSemaphorePermit>,
 }
 
 impl Receipts {
-    /// Takes the receipt of a message. `reason` says why it is no event.
+    /// Takes the receipt of a message that is safe on disk or in Kafka. `reason` says why it is no event.
     pub fn add(&self, sequence: Sequence, receipt: Receipt, reason: Option<Reason>) {
-        self.lock().insert(sequence, Waiting { reason, receipt });
+        self.held().first.insert(sequence, Waiting { reason, receipt, _share: None });
     }
 
-    /// All messages before `to` are safe.
-    pub fn release_before(&self, to: Sequence) {
-        let mut waiting = self.lock();
-        while let Some(first) = waiting.first_entry().filter(|first| *first.key() < to) {
-            let (sequence, waiting) = first.remove_entry();
-            waiting.release(sequence);
+    /// Takes the receipt of a message that is safe when it is on disk and in Kafka. It keeps its share of the source's queue
+    /// until then, so that not more of them wait than a queue has room for.
+    pub fn add_for_both(
+        &self,
+        sequence: Sequence,
+        receipt: Receipt,
+        reason: Option<Reason>,
+        share: Option<OwnedSemaphorePermit>,
+    ) {
+        self.held().both.insert(sequence, Waiting { reason, receipt, _share: share });
+    }
+
+    /// All messages before `to` are on disk.
+    pub fn synced_before(&self, to: Sequence) {
+        let mut held = self.held();
+        let Held { first, disk, synced, .. } = &mut *held;
+        *synced = to.max(*synced);
+        for waiting in [first, disk] {
+            while let Some(oldest) = waiting.first_entry().filter(|oldest| *oldest.key() < to) {
+                let (sequence, waiting) = oldest.remove_entry();
+                waiting.release(sequence);
+            }
         }
     }
 
-    /// This message is safe.
-    pub fn release(&self, sequence: Sequence) {
-        if let Some(waiting) = self.lock().remove(&sequence) {
+    /// Kafka has this message.
+    pub fn acknowledged(&self, sequence: Sequence) {
+        let mut held = self.held();
+        if let Some(waiting) = held.first.remove(&sequence) {
             waiting.release(sequence);
+        } else if let Some(waiting) = held.both.remove(&sequence) {
+            if sequence < held.synced {
+                waiting.release(sequence);
+            } else {
+                held.disk.insert(sequence, waiting);
+            }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Sequence, Waiting>> {
+    /// The messages from `start` up to `end` will never be in Kafka, so that the peers of those that are not safe have to send
+    /// them again.
+    pub fn lost(&self, start: Sequence, end: Sequence) {
+        self.held().both.retain(|sequence, _| !(start..end).contains(sequence));
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -184,7 +229,94 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use tokio::sync::Semaphore;
+
     use super::*;
+
+    /// What happens to messages.
+    #[derive(Debug, Clone, Copy)]
+    enum Happens {
+        Synced(usize),
+        Acknowledged(usize),
+        Lost(usize, usize),
+    }
+
+    const MESSAGES: usize = 6;
+
+    fn happenings() -> impl Strategy<Value = Vec<Happens>> {
+        let one = prop_oneof![
+            (0..=MESSAGES).prop_map(Happens::Synced),
+            (0..MESSAGES).prop_map(Happens::Acknowledged),
+            (0..MESSAGES, 0..=MESSAGES).prop_map(|(start, end)| Happens::Lost(start, end)),
+        ];
+        proptest::collection::vec(one, 0..30)
+    }
+
+    fn outcome(released: &Released) -> Option<Outcome> {
+        futures_util::FutureExt::now_or_never(released.outcome())
+    }
+
+    proptest! {
+        #[test]
+        fn a_message_is_safe_at_the_first_of_disk_and_kafka_or_at_the_second_in_any_order(
+            both in proptest::collection::vec(any::<bool>(), MESSAGES), happenings in happenings(),
+        ) {
+            let (receipts, places) = (Receipts::default(), Arc::new(Semaphore::new(MESSAGES)));
+            let mut peers = Vec::new();
+            for (number, &is_both) in both.iter().enumerate() {
+                let (released, sequence) = (Released::default(), Sequence::from_opaque(number));
+                // Those that are no events are told so, and are safe all the same.
+                let reason = number.is_multiple_of(3).then_some(Reason::NotJson);
+                if is_both {
+                    let share = Arc::clone(&places).try_acquire_owned().unwrap();
+                    receipts.add_for_both(sequence, released.receipt(), reason, Some(share));
+                } else {
+                    receipts.add(sequence, released.receipt(), reason);
+                }
+                peers.push((released, reason.map_or(Outcome::Released, Outcome::Refused)));
+            }
+            let (mut synced, mut acknowledged) = ([false; MESSAGES], [false; MESSAGES]);
+            let mut expected = [None; MESSAGES];
+            for happens in happenings {
+                match happens {
+                    Happens::Synced(to) => {
+                        receipts.synced_before(Sequence::from_opaque(to));
+                        synced[..to].fill(true);
+                    }
+                    Happens::Acknowledged(number) => {
+                        receipts.acknowledged(Sequence::from_opaque(number));
+                        acknowledged[number] |= expected[number].is_none();
+                    }
+                    Happens::Lost(start, end) => {
+                        receipts.lost(Sequence::from_opaque(start), Sequence::from_opaque(end));
+                        for number in start..end {
+                            if both[number] && !acknowledged[number] {
+                                expected[number].get_or_insert(Outcome::Dropped);
+                            }
+                        }
+                    }
+                }
+                for (number, (released, safe)) in peers.iter().enumerate() {
+                    let is_safe = if both[number] {
+                        synced[number] && acknowledged[number]
+                    } else {
+                        synced[number] || acknowledged[number]
+                    };
+                    if is_safe {
+                        expected[number].get_or_insert(*safe);
+                    }
+                    prop_assert_eq!(outcome(released), expected[number], "{} after {:?}", number, happens);
+                }
+                let waiting = (0..MESSAGES).filter(|&number| both[number] && expected[number].is_none());
+                prop_assert_eq!(MESSAGES - places.available_permits(), waiting.count(), "places in the queue");
+            }
+            drop(receipts);
+            for (number, (released, _)) in peers.iter().enumerate() {
+                prop_assert_eq!(outcome(released), expected[number].or(Some(Outcome::Dropped)));
+            }
+        }
+    }
 
     #[tokio::test]
     async fn each_receipt_is_released_once_by_whichever_comes_first() {
@@ -197,11 +329,11 @@ mod tests {
                 released
             })
             .collect();
-        receipts.release(Sequence::from_opaque(2));
-        receipts.release(Sequence::from_opaque(9));
-        assert_eq!(receipts.lock().len(), 3, "without a log only this makes room");
-        receipts.release_before(Sequence::from_opaque(2));
-        receipts.release_before(Sequence::from_opaque(3));
+        receipts.acknowledged(Sequence::from_opaque(2));
+        receipts.acknowledged(Sequence::from_opaque(9));
+        assert_eq!(receipts.held().first.len(), 3, "without a log only this makes room");
+        receipts.synced_before(Sequence::from_opaque(2));
+        receipts.synced_before(Sequence::from_opaque(3));
         drop(receipts);
         let mut outcomes = Vec::new();
         for one in released {
@@ -217,14 +349,14 @@ mod tests {
         for number in [4, 5, 9] {
             receipts.add(Sequence::from_opaque(number), released.receipt(), None);
         }
-        receipts.release(Sequence::from_opaque(9));
-        receipts.release_before(Sequence::from_opaque(5));
+        receipts.acknowledged(Sequence::from_opaque(9));
+        receipts.synced_before(Sequence::from_opaque(5));
         tokio::select! {
             biased;
             outcome = released.outcome() => panic!("{outcome:?}"),
             () = std::future::ready(()) => {}
         }
-        receipts.release(Sequence::from_opaque(5));
+        receipts.acknowledged(Sequence::from_opaque(5));
         assert_eq!(released.outcome().await, Outcome::Released);
         let range = (Sequence::from_opaque(4), Sequence::from_opaque(9));
         assert_eq!(released.range(), Some(range));
@@ -235,7 +367,7 @@ mod tests {
         let (receipts, released) = (Receipts::default(), Released::default());
         receipts.add(Sequence::from_opaque(1), released.receipt(), None);
         let lost = released.receipt();
-        receipts.release(Sequence::from_opaque(1));
+        receipts.acknowledged(Sequence::from_opaque(1));
         assert!(!lost.is_given_up());
         drop(lost);
         assert_eq!(released.outcome().await, Outcome::Dropped);
@@ -249,7 +381,7 @@ mod tests {
         let (receipts, released) = (Receipts::default(), Released::default());
         let first = released.receipt();
         receipts.add(Sequence::from_opaque(1), first.another(), None);
-        receipts.release(Sequence::from_opaque(1));
+        receipts.acknowledged(Sequence::from_opaque(1));
         tokio::select! {
             biased;
             outcome = released.outcome() => panic!("{outcome:?}"),

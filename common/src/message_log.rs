@@ -3,7 +3,7 @@
 //! It is *hybrid* because one store serves as two logs (Meyer, Rexachs, Luque, Procedia Computer Science
 //! 2014; Psaltis, *Streaming Data*, chapter 2): as the receiver-based log it holds what came in until it is
 //! safe, as the sender-based log it holds what was sent until it is acknowledged. A message is safe as soon as one of
-//! the two has happened: its fsync, or Kafka's acknowledgement.
+//! the two has happened: its fsync, or Kafka's acknowledgement; or when both have, if its source says so.
 //!
 //! Two threads use it. One has the [`Appender`]: it writes groups of entries and makes them durable. The other has the
 //! [`MessageLog`]: it says what is settled, and reads what has to be sent from the disk. Another process looks at the log by
@@ -27,7 +27,7 @@
 //! - A [`Sequence`] is never used twice, not even if its entry was never written: every opening starts an
 //!   epoch of its own, which is on disk before the first sequence is given out.
 //! - Sequences follow each other without holes within an epoch. The watermark only grows.
-//! - A source's cursor covers written entries only, because it is written in the same batch as they.
+//! - A source's cursor covers written entries only, because it is written in the same batch as they, or later.
 //! - Memory: the ranges that are settled above the watermark, and the sequences of deferred and failed entries.
 //!
 //! # On disk

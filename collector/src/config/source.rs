@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use keys::Keys;
 
 mod connect;
+mod delivery;
 mod file;
 mod http_push;
 mod http_stream;
@@ -24,6 +25,7 @@ mod udp;
 mod websocket;
 
 pub use connect::{Connect, Transport};
+pub use delivery::{Delivery, Release};
 pub use file::File;
 pub use http_push::HttpPush;
 pub use http_stream::HttpStream;
@@ -71,6 +73,10 @@ pub enum Source {
 pub struct Common {
     /// The largest message that can be an event, in bytes; a larger one is a dead letter.
     pub max_event_bytes: usize,
+    /// How often an event may be in Kafka after a crash.
+    pub delivery: Delivery,
+    /// When a message is safe, which is when its sender is told so, or the cursor behind it is stored.
+    pub release: Release,
 }
 
 // === impl Sources ===
@@ -198,6 +204,10 @@ impl Source {
             Some(toml::Value::String(kind)) => kind,
             Some(other) => return Err(format!(".kind: is {other}; write a text")),
         };
+        if kind == "udp" {
+            let only = || toml::Value::String("at_most_once".to_owned());
+            section.entry("delivery").or_insert_with(only);
+        }
         let mut keys = Keys::of(section);
         let source = match kind.as_str() {
             "websocket" => Self::Websocket(Websocket::read(&mut keys)?),
@@ -243,7 +253,11 @@ impl From<Websocket> for Source {
 impl Default for Common {
     fn default() -> Self {
         // Together with its key and headers, such a record is within Kafka's default limit.
-        Self { max_event_bytes: 1_000_000 }
+        Self {
+            max_event_bytes: 1_000_000,
+            delivery: Delivery::default(),
+            release: Release::default(),
+        }
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn register(make: Factory<'_>, ledger: Ledger) -> Result<(), Error> {
             )?,
             dropped: counters(
                 "dropped_messages",
-                "Messages taken from the source and dropped, because there was no room",
+                "Messages taken from the source and dropped: there was no room, or they may be in Kafka and are not sent twice",
             )?,
             log_entries: make.gauge(
                 "log_entries",

@@ -33,7 +33,7 @@ pub(super) struct News {
     pub(super) end: Sequence,
     /// Everything before is on disk.
     pub(super) synced: Sequence,
-    /// Without a log: where sources resume after what is before this sequence.
+    /// Where sources resume after what is before this sequence, if that is stored only when Kafka has all of it.
     pub(super) cursors: Vec<(Sequence, Arc<str>, Cursor)>,
     /// Nothing more will come.
     pub(super) closed: bool,

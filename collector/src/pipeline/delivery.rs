@@ -21,7 +21,7 @@
 //!
 //! When the credentials for Kafka change there is a new producer too.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -103,6 +103,11 @@ pub(super) struct Delivery {
     waiter: Waiter,
     rotation: Rotation,
     traces: Traces,
+    promises: Promises,
+    /// Entries before were handed to a producer that is gone, or were in the log at the start.
+    handed: Sequence,
+    /// Whether it was told that such entries are dropped.
+    is_told_spent: bool,
     closed: bool,
 }
 
@@ -123,6 +128,16 @@ pub(super) struct Parts {
     pub(super) waiter: Waiter,
     pub(super) traces: Traces,
     pub(super) positions: Positions,
+    pub(super) promises: Promises,
+}
+
+/// What sources promise about entries that may be in Kafka.
+#[derive(Debug)]
+pub(super) struct Promises {
+    /// The sources whose entries are not sent again.
+    pub(super) at_most_once: BTreeSet<Arc<str>>,
+    /// Whether entries are looked for in Kafka before they are sent again.
+    pub(super) looks: bool,
 }
 
 /// An entry that is in flight.
@@ -150,7 +165,7 @@ impl Delivery {
     /// When the settings cannot be used.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
         let Parts { kafka, log, arrivals, receipts, acks, outbox, backlog, clock, .. } = parts;
-        let Parts { reachable, metrics, waiter, traces, positions, start, .. } = parts;
+        let Parts { reachable, metrics, waiter, traces, positions, start, promises, .. } = parts;
         let rotation = kafka.watch_credentials(waiter.deadline().child_token());
         let publisher =
             Publisher::new(&kafka, log.instance(), None, reachable.clone(), traces.clone())?;
@@ -191,6 +206,9 @@ impl Delivery {
             waiter,
             rotation,
             traces,
+            promises,
+            handed: start,
+            is_told_spent: false,
             closed: false,
         })
     }
@@ -286,7 +304,7 @@ impl Delivery {
         self.outbox.arrived(end);
         self.outbox.synced(synced);
         self.backlog.add(entries);
-        self.settlements.cursors.extend(cursors);
+        self.settlements.add_cursors(cursors);
         self.closed = closed;
     }
 
@@ -364,7 +382,7 @@ impl Delivery {
         if let Some(dead_letter) = dead_letter {
             self.settlements.acks.dead_letter(sequence, dead_letter);
         }
-        self.receipts.release(sequence);
+        self.receipts.acknowledged(sequence);
     }
 
     /// Sends what is due, as far as the producer takes it.
@@ -375,6 +393,10 @@ impl Delivery {
             }
             let Some(due) = self.outbox.due() else { return Ok(Pause::Nothing) };
             let entry = match self.entry(due) {
+                Ok(Some(entry)) if self.is_spent(due.sequence, &entry) => {
+                    self.give_up(due, &entry);
+                    continue;
+                }
                 Ok(Some(entry)) => entry,
                 Ok(None) => continue,
                 Err(error) if error.retryable() => {
@@ -430,6 +452,7 @@ impl Delivery {
                     self.outbox.forget(sequence);
                     self.settlements.postings.lost_aside(sequence, family);
                     self.settlements.lost(family, sequence);
+                    self.receipts.lost(sequence, sequence.next());
                     Ok(None)
                 }
             },
@@ -444,6 +467,7 @@ impl Delivery {
             let entries = self.outbox.lost(start, end);
             if entries > 0 {
                 self.settlements.acks.lost(start, end);
+                self.receipts.lost(start, end);
                 tracing::error!(%start, %end, entries, "entries of the message log are damaged, and are lost");
                 self.settlements.postings.lost(start, entries);
             }

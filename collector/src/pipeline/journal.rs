@@ -17,12 +17,13 @@ use std::time::{Duration, Instant};
 
 use common::admin::Condition;
 use common::backoff::Backoff;
+use common::event::Reason;
 use common::message_log::{Appender, Entry, Error as LogError, MessageLog, Sequence};
 
 use super::arrivals::{Arrivals, Arrived};
 use super::room::Room;
 use super::wait::{Halt, Step, Waiter};
-use crate::config::Mode;
+use crate::config::{Delivery, Mode, Release};
 use crate::error::Error;
 use crate::intake::{Cursor, Queued, Queues};
 use crate::metrics::{Metrics, SourceMetrics};
@@ -137,10 +138,13 @@ impl Journal {
         let mut entries: Vec<(Sequence, Entry)> = Vec::new();
         let mut shares = Vec::new();
         let mut cursors: BTreeMap<Arc<str>, Cursor> = BTreeMap::new();
+        // Those that are stored when Kafka has what they cover.
+        let mut late: BTreeMap<Arc<str>, Cursor> = BTreeMap::new();
+        let mut at_once: Vec<(Sequence, Receipt, Option<Reason>)> = Vec::new();
         let mut counted: Vec<Counted> = Vec::new();
         let (appender, receipts, is_urgent) =
             (&mut self.appender, &self.receipts, &mut self.is_urgent);
-        let mut given_up = 0;
+        let (mut given_up, is_off) = (0, self.mode == Mode::Off);
         self.queues.take(GROUP_MESSAGES, GROUP_BYTES, |queue, Queued { message, share }| {
             if message.receipt.as_ref().is_some_and(Receipt::is_given_up) {
                 given_up += 1;
@@ -151,11 +155,23 @@ impl Journal {
                 Ok(identity) => (Some(identity), None),
                 Err(reason) => (None, Some(reason)),
             };
-            if let Some(receipt) = message.receipt {
-                receipts.add(sequence, receipt, reason);
-                *is_urgent = true;
+            let mut share = Some(share);
+            match (message.receipt, queue.release) {
+                (None, _) => {}
+                (Some(receipt), _) if queue.delivery == Delivery::AtMostOnce => {
+                    at_once.push((sequence, receipt, reason));
+                }
+                (Some(receipt), Release::First) => {
+                    receipts.add(sequence, receipt, reason);
+                    *is_urgent = true;
+                }
+                (Some(receipt), Release::Both) => {
+                    receipts.add_for_both(sequence, receipt, reason, share.take());
+                }
             }
             if let Some(cursor) = message.cursor {
+                let is_late = is_off || queue.release == Release::Both;
+                let cursors = if is_late { &mut late } else { &mut cursors };
                 cursors.insert(Arc::clone(&queue.source), cursor);
             }
             let bytes = message.payload.len() as u64;
@@ -181,7 +197,6 @@ impl Journal {
         });
         let Some((last, _)) = entries.last() else { return Ok(given_up > 0) };
         let last = *last;
-        let is_off = self.mode == Mode::Off;
         if !is_off {
             let own: Vec<_> =
                 cursors.iter().map(|(source, cursor)| (&**source, &*cursor.0)).collect();
@@ -190,6 +205,10 @@ impl Journal {
                 self.mend(error)?;
             }
         }
+        // Before any of them is sent.
+        for (sequence, receipt, reason) in at_once {
+            receipt.release(sequence, reason);
+        }
         // When they are in the log, and before the delivery can settle them.
         let received = counted.iter().map(|of| (of.metrics.account, of.messages));
         self.metrics.ledger.received(received, last.next());
@@ -197,14 +216,14 @@ impl Journal {
             metrics.received_bytes.inc_by(bytes);
             metrics.last_received.set_ms(received_ms);
         }
-        let kept = shares.into_iter().map(|share| is_off.then_some(share));
+        let kept = shares.into_iter().map(|share| share.filter(|_| is_off));
         let arrived = entries.into_iter().zip(kept).map(|((sequence, entry), share)| Arrived {
             sequence,
             entry,
             share,
         });
-        let cursors = cursors.into_iter().map(|(source, cursor)| (last.next(), source, cursor));
-        self.arrivals.push(arrived.collect(), if is_off { cursors.collect() } else { Vec::new() });
+        let late = late.into_iter().map(|(source, cursor)| (last.next(), source, cursor));
+        self.arrivals.push(arrived.collect(), late.collect());
         Ok(true)
     }
 
@@ -223,7 +242,7 @@ impl Journal {
     /// Everything before `end` is on disk.
     fn synced(&mut self, end: Sequence) {
         (self.unsynced, self.is_urgent) = (None, false);
-        self.receipts.release_before(end);
+        self.receipts.synced_before(end);
         self.traces.logged(end);
         self.arrivals.synced(end, self.mode == Mode::Pessimistic);
     }

@@ -300,6 +300,11 @@ impl Outbox {
         self.end
     }
 
+    /// The sequence after everything in groups that was handed to a producer.
+    pub(super) const fn reached(&self) -> Sequence {
+        self.reached
+    }
+
     /// How many entries wait for Kafka.
     pub(super) fn pending(&self) -> u64 {
         self.end.since(self.settled.low()) - self.settled.count_above() + self.deferred as u64

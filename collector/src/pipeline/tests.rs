@@ -24,6 +24,7 @@ use crate::intake::{Intake, Message};
 use crate::receipt::{Outcome, Receipt, Released};
 
 mod outage;
+mod promises;
 
 const RAW: &str = "raw-rsvps";
 const DEAD_LETTERS: &str = "raw-rsvps-dlq";
@@ -66,7 +67,7 @@ impl Bench {
         let intake = queues.add(
             "rsvps",
             &self.config.event,
-            source.common().max_event_bytes,
+            source.common(),
             clock,
             metrics.of_source("rsvps"),
         );
@@ -173,7 +174,7 @@ impl Running {
         let dead: u64 = Reason::ALL.iter().map(|reason| dead_letters(&metrics, *reason)).sum();
         let total = metrics.total();
         let open = u64::try_from(total.pending() + total.failed).unwrap();
-        let gone = total.evicted + total.damaged;
+        let gone = total.evicted + total.damaged + total.dropped;
         let came = total.received + total.recovered;
         assert_eq!(came, total.published + dead + open + gone, "received is accounted for");
         assert_eq!(metrics.ledger.statement().log_entries, open, "the log has as many");

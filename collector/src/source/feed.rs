@@ -429,9 +429,11 @@ impl<P: Protocol> Follower<P> {
         }
         let (mut messages, mut count) =
             (divide(&self.feed.settings.framing, &payload).peekable(), 0);
+        let at_most_once = self.intake.is_at_most_once();
         while let Some((message, refused)) = messages.next() {
-            // Only after all of them may the feed resume after the frame.
-            let cursor = cursor.clone().filter(|_| messages.peek().is_none());
+            // Only after all of them may the feed resume after the frame; or with the first, so that none comes twice.
+            let is_at = if at_most_once { count == 0 } else { messages.peek().is_none() };
+            let cursor = cursor.clone().filter(|_| is_at);
             let receipt = receipt.as_ref().map(Receipt::another);
             count += self.push(message, refused, cursor, receipt).await?;
         }

@@ -1,7 +1,8 @@
 //! Topics of a Kafka: publish and subscribe.
 //!
 //! The group keeps the positions. An offset is committed when every message before it is safe, so that none is lost by a
-//! crash or a rebalance; what was not committed then comes again, and its event id tells the copies apart.
+//! crash or a rebalance; what was not committed then comes again, and its event id tells the copies apart. With
+//! `delivery = "at_most_once"` it is committed before its messages are handed on.
 //!
 //! | what happens | what is done |
 //! |---|---|
@@ -23,7 +24,7 @@ use common::kafka::{Kafka as Cluster, Rotation, STATISTICS};
 use futures_util::FutureExt as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::Message;
+use rdkafka::message::{Message, OwnedMessage};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,8 @@ mod trouble;
 const POLL: Duration = Duration::from_millis(100);
 /// How often positions are committed.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How many records are committed together at most before they are taken, with `at_most_once`.
+const TOGETHER: usize = 1024;
 
 /// Topics that are not read yet.
 pub struct Kafka {
@@ -215,14 +218,19 @@ impl Reader {
 
     /// Polls once.
     fn turn(&mut self, consumer: &BaseConsumer<Member>) -> Result<(), Ended> {
-        let member = consumer.context();
+        let (member, is_once) = (consumer.context(), self.intake.is_at_most_once());
         while let Some(record) = member.next_kept() {
-            self.take(consumer, &record)?;
+            if is_once {
+                self.take_once(consumer, record)?;
+            } else {
+                self.take(consumer, &record)?;
+            }
         }
         while let Some(error) = member.next_trouble() {
             self.trouble(consumer, &error)?;
         }
         match consumer.poll(POLL) {
+            Some(Ok(record)) if is_once => self.take_once(consumer, record.detach())?,
             Some(Ok(record)) => self.take(consumer, &record)?,
             None if member.is_stranded() => {
                 return Err(Ended::Failed("the client has lost all brokers".to_owned()));
@@ -239,7 +247,9 @@ impl Reader {
             Some(Err(error)) => self.trouble(consumer, &error)?,
         }
         if !member.positions().advance() {
-            return Err(Ended::Closed);
+            let is_closed = self.intake.closed().now_or_never().is_some();
+            let why = "a message was lost before it was safe".to_owned();
+            return Err(if is_closed { Ended::Closed } else { Ended::Failed(why) });
         }
         member.commit_when_due(consumer, COMMIT_EVERY);
         if member.is_begin_due() {
@@ -251,13 +261,40 @@ impl Reader {
         Ok(())
     }
 
+    /// Takes a record and those that are there behind it, when the positions behind them are committed.
+    fn take_once(
+        &mut self,
+        consumer: &BaseConsumer<Member>,
+        record: OwnedMessage,
+    ) -> Result<(), Ended> {
+        let member = consumer.context();
+        let generation = member.positions().generation();
+        let mut records = vec![record];
+        while records.len() < TOGETHER {
+            match consumer.poll(Duration::ZERO) {
+                Some(Ok(record)) => records.push(record.detach()),
+                Some(Err(error)) => {
+                    member.keep_trouble(error);
+                    break;
+                }
+                None => break,
+            }
+        }
+        // Whoever has the partitions now begins at what was committed, and reads them.
+        if member.positions().generation() != generation {
+            return Ok(());
+        }
+        member.commit_behind(consumer, &records).map_err(Ended::Failed)?;
+        records.iter().try_for_each(|record| self.take(consumer, record))
+    }
+
     /// Hands the messages of a record to the pipeline.
     fn take(
         &mut self,
         consumer: &BaseConsumer<Member>,
         record: &impl Message,
     ) -> Result<(), Ended> {
-        let member = consumer.context();
+        let (member, is_once) = (consumer.context(), self.intake.is_at_most_once());
         self.whole(member);
         if record.payload().is_none() {
             self.kafka.metrics.tombstones.inc();
@@ -270,11 +307,14 @@ impl Reader {
         }
         let generation = member.positions().generation();
         for mut message in messages {
-            message.receipt = Some(member.positions().receipt());
+            message.receipt = (!is_once).then(|| member.positions().receipt());
             self.kafka.source_metrics.cursor.set(message.received_ms);
             self.push(consumer, message)?;
         }
-        member.positions().read(generation, record.topic(), record.partition(), record.offset());
+        if !is_once {
+            let (topic, partition) = (record.topic(), record.partition());
+            member.positions().read(generation, topic, partition, record.offset());
+        }
         Ok(())
     }
 

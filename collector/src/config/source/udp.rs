@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::keys::Keys;
-use super::{Common, zeros};
+use super::{Common, Delivery, zeros};
 use crate::config::Framing;
 
 /// A socket to which datagrams are sent.
@@ -53,7 +53,7 @@ impl Udp {
 impl Default for Udp {
     fn default() -> Self {
         Self {
-            common: Common::default(),
+            common: Common { delivery: Delivery::AtMostOnce, ..Common::default() },
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8911)),
             insecure: false,
             framing: Framing::default(),

@@ -5,7 +5,7 @@ use common::message_log::{Entry, Family, Sequence};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::super::backlog::Backlog;
-use super::super::outbox::Place;
+use super::super::outbox::{Due, Place};
 use super::super::wait::Step;
 use super::{Delivery, TICK};
 
@@ -44,6 +44,7 @@ impl Delivery {
         if is_dead_letter {
             tracing::error!(%sequence, %code, "kafka refuses a dead letter; it stays in the log until the topic takes it");
             if place == Place::Aside(Family::Failed) {
+                self.receipts.acknowledged(sequence);
                 return Ok(());
             }
         } else {
@@ -61,11 +62,45 @@ impl Delivery {
             self.outbox.forget(evicted);
             self.settlements.lost(Family::Failed, evicted);
             self.settlements.postings.evicted(evicted);
+            self.receipts.lost(evicted, evicted.next());
             tracing::error!(sequence = %evicted, "a refused entry is lost, because more than log.max_failed of them wait");
         }
         self.backlog.settle(sequence);
         self.settlements.move_to(Family::Failed, sequence, entry);
-        self.write_moves()
+        self.write_moves()?;
+        if is_dead_letter {
+            // It is on disk. Whoever waits until Kafka takes it would wait for ever, and keep others waiting.
+            self.receipts.acknowledged(sequence);
+        }
+        Ok(())
+    }
+
+    /// Whether an entry may be in Kafka, and must not be there twice, whatever can be found out.
+    pub(super) fn is_spent(&self, sequence: Sequence, entry: &Entry) -> bool {
+        sequence < self.handed && self.promises.at_most_once.contains(&entry.source)
+    }
+
+    /// Settles an entry that is not sent again.
+    pub(super) fn give_up(&mut self, due: Due, entry: &Entry) {
+        let Due { sequence, place } = due;
+        if !std::mem::replace(&mut self.is_told_spent, true) {
+            let source = &*entry.source;
+            tracing::warn!(source, %sequence, "what may be in kafka is not sent again, because the source has delivery = \"at_most_once\"");
+        }
+        let account = self.settlements.postings.account(sequence, &entry.source);
+        self.settlements.acks.lost(sequence, sequence.next());
+        match place {
+            Place::Group => {
+                self.outbox.lost(sequence, sequence.next());
+                self.backlog.settle(sequence);
+            }
+            Place::Aside(family) => {
+                self.outbox.forget(sequence);
+                self.settlements.lost(family, sequence);
+            }
+        }
+        self.settlements.postings.given_up(sequence, account, place);
+        self.settlements.settled += 1;
     }
 
     /// Writes entries to the families that they belong to now, and tries until that has succeeded.

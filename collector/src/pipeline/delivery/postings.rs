@@ -119,6 +119,12 @@ impl Postings {
         }
     }
 
+    /// An entry was dropped, because it may be in Kafka and is not to be there twice.
+    pub(super) fn given_up(&mut self, sequence: Sequence, account: Account, place: Place) {
+        self.leave(sequence, account, place);
+        self.changes[account.index()].dropped += 1;
+    }
+
     /// A failed entry was removed, because too many were kept.
     pub(super) fn evicted(&mut self, sequence: Sequence) {
         let account = self.account_aside(sequence);

@@ -84,6 +84,7 @@ impl Delivery {
         self.reachable.unset(format!("building a new producer: {why}"));
         self.pause(delay)?;
         (self.batch_bytes, self.fitted) = (None, false);
+        (self.handed, self.is_told_spent) = (self.outbox.reached(), false);
         self.replace_producer()
     }
 
@@ -210,8 +211,11 @@ impl Delivery {
         true
     }
 
-    /// Finds out which entries of the log reached Kafka, and settles them.
+    /// Finds out which entries of the log reached Kafka, and settles them, unless it does not matter to any source.
     fn settle_what_arrived(&mut self, slack_ms: i64) -> Step {
+        if !self.promises.looks {
+            return Ok(());
+        }
         let Some(unknown) = self.outbox.unknown() else { return Ok(()) };
         let (pending, failed) = (self.outbox.pending(), self.outbox.failures());
         let since = self.since(slack_ms)?;

@@ -1,5 +1,6 @@
 //! What the delivery writes to the log, and what it shows of it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// its group: so many at once.
 const STUCK_MS: u64 = 10_000;
 const STUCK_ENTRIES: usize = 1024;
+/// How many cursors may wait for Kafka, unless there are more sources.
+const CURSORS: usize = 4096;
 
 /// What is settled and not written to the log yet.
 pub(super) struct Settlements {
@@ -38,8 +41,8 @@ pub(super) struct Settlements {
     pub(super) moved: Vec<(Family, Sequence, Entry)>,
     /// Entries that are not in their family any more.
     pub(super) removed: Vec<(Family, Sequence)>,
-    /// Without a log: where sources resume after what is before a sequence.
-    pub(super) cursors: Vec<(Sequence, Arc<str>, Cursor)>,
+    /// Where sources resume after what is before a sequence, if that is stored only when Kafka has all of it.
+    cursors: Vec<(Sequence, Arc<str>, Cursor)>,
     /// Up to where the topics need not be searched for what is not settled, and what the log has of it.
     pub(super) positions: Positions,
     positions_written: Positions,
@@ -97,6 +100,25 @@ impl Settlements {
         self.removed.push((family, sequence));
     }
 
+    /// Takes cursors that are stored when Kafka has what they cover. Of too many, every second one of each source is left out,
+    /// because the next one covers it.
+    pub(super) fn add_cursors(&mut self, cursors: Vec<(Sequence, Arc<str>, Cursor)>) {
+        self.cursors.extend(cursors);
+        if self.cursors.len() <= CURSORS {
+            return;
+        }
+        let mut seen: HashMap<Arc<str>, usize> = HashMap::new();
+        let mut is_kept = |source: &Arc<str>| {
+            let count = seen.entry(Arc::clone(source)).or_default();
+            *count += 1;
+            *count % 2 == 1
+        };
+        // From the newest on, which is kept.
+        let newest_first = std::mem::take(&mut self.cursors).into_iter().rev();
+        self.cursors = newest_first.filter(|(_, source, _)| is_kept(source)).collect();
+        self.cursors.reverse();
+    }
+
     /// Writes what is settled if that is due. What cannot be written now is written later.
     pub(super) fn record(&mut self, outbox: &Outbox) -> Step {
         let soon = self.written.is_some_and(|at| at.elapsed() < INTERVAL);
@@ -113,7 +135,10 @@ impl Settlements {
     /// Writes what is settled, moved and removed. Returns whether the log could be written.
     pub(super) fn write(&mut self, outbox: &Outbox) -> Step<bool> {
         let settled = outbox.settled();
-        let covered = self.cursors.iter().take_while(|(end, ..)| *end <= settled.low()).count();
+        // What is kept apart is not in Kafka either.
+        let deferred = outbox.oldest(Family::Deferred);
+        let low = deferred.map_or(settled.low(), |oldest| oldest.min(settled.low()));
+        let covered = self.cursors.iter().take_while(|(end, ..)| *end <= low).count();
         let cursors: Vec<_> = self.cursors[..covered]
             .iter()
             .map(|(_, source, cursor)| (Arc::clone(source), cursor.0.clone()))
@@ -194,6 +219,43 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+
+    #[test]
+    fn of_too_many_cursors_the_newest_of_each_source_and_those_between_stay() {
+        let directory = TempDir::new().unwrap();
+        let (log, _appender, found) =
+            MessageLog::open(directory.path(), Options::default()).unwrap();
+        let mut settlements = Settlements::new(
+            Kafka::default(),
+            log.clone(),
+            Clock::default(),
+            Metrics::new(&Registry::new()).unwrap(),
+            Acks::default(),
+            Positions::default(),
+            found.end,
+        );
+        let count = CURSORS + 1;
+        let cursor = |number: usize| {
+            let source = if number == 7 { "quiet" } else { "busy" };
+            let cursor = Cursor(number.to_string().into());
+            (Sequence::from_opaque(1 + number), source.into(), cursor)
+        };
+        settlements.add_cursors((0..count).map(cursor).collect());
+        assert!((count / 2..=count / 2 + 2).contains(&settlements.cursors.len()));
+        assert!(settlements.cursors.is_sorted_by(|a, b| a.0 < b.0));
+        assert_eq!(settlements.cursors.last(), Some(&cursor(count - 1)));
+        assert!(settlements.cursors.contains(&cursor(7)), "the only one of its source");
+
+        // Only what is covered is stored.
+        let found = Recovered { end: Sequence::from_opaque(count), ..Recovered::default() };
+        let mut outbox = Outbox::new(&found, false);
+        outbox.lost(Sequence::ZERO, Sequence::from_opaque(20));
+        assert!(settlements.write(&outbox).unwrap());
+        assert_eq!(log.cursor("quiet").unwrap().as_deref(), Some(&b"7"[..]));
+        let busy = log.cursor("busy").unwrap().unwrap();
+        let busy: usize = std::str::from_utf8(&busy).unwrap().parse().unwrap();
+        assert!((17..20).contains(&busy), "{busy}");
+    }
 
     #[test]
     fn nothing_is_noted_as_settled_without_the_moves_that_made_it_so() {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::config::Common;
 use crate::intake::{Queued, Queues};
 use crate::metrics::Metrics;
 use crate::source::connection::Connections;
@@ -23,10 +24,18 @@ pub(crate) struct Following {
 
 /// Follows a feed by this protocol, from this stored cursor on.
 pub(crate) fn follow(protocol: impl Protocol, cursor: Option<Bytes>) -> Following {
+    follow_as(protocol, cursor, &Common::default())
+}
+
+/// The same for a source that promises this.
+pub(crate) fn follow_as(
+    protocol: impl Protocol,
+    cursor: Option<Bytes>,
+    common: &Common,
+) -> Following {
     let metrics = Metrics::new(&Registry::new()).unwrap().of_source("rsvps");
     let mut queues = Queues::default();
-    let intake =
-        queues.add("rsvps", &Schema::default(), 1_000_000, Clock::default(), metrics.clone());
+    let intake = queues.add("rsvps", &Schema::default(), common, Clock::default(), metrics.clone());
     let readiness = Readiness::default();
     let shutdown = CancellationToken::new();
     let name = Arc::from("rsvps");

@@ -43,9 +43,8 @@ impl Reading {
         let (name, stop): (Arc<str>, _) = ("log".into(), CancellationToken::new());
         let (source, of_file) = (metrics.of_source(&name), metrics.of_file(&name));
         let mut queues = Queues::default();
-        let limit = section.common.max_event_bytes;
         let schema = Schema::default();
-        let intake = queues.add(&name, &schema, limit, Clock::default(), source.clone());
+        let intake = queues.add(&name, &schema, &section.common, Clock::default(), source.clone());
         let readiness = Readiness::default();
         let connection = Connections::new(readiness.condition("source")).of(&name);
         let file = File::new(&name, &section, source.clone(), of_file.clone(), connection).unwrap();

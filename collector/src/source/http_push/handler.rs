@@ -257,8 +257,8 @@ impl Handler {
             }
             (Ok(_), _) => Err(Problem::stopping()),
             (Err(_elapsed), _) => Err(Problem::unavailable(
-                "the events could not be made safe in time, because the log is full, cannot be written, or has much to do; send \
-                 them again",
+                "the events could not be made safe in time, because the log is full, cannot be written, or has much to do, or \
+                 because the source waits for kafka as well; send them again",
                 RETRY_AFTER_S,
             )),
         }

@@ -52,9 +52,9 @@ impl Bench {
         let connections = Connections::new(Readiness::default().condition("source"));
         let (name, stop): (Arc<str>, _) = ("orders".into(), CancellationToken::new());
         let mut queues = Queues::default();
-        let limit = section.common.max_event_bytes;
         let of_source = metrics.of_source(&name);
-        let intake = queues.add(&name, &Schema::default(), limit, Clock::default(), of_source);
+        let intake =
+            queues.add(&name, &Schema::default(), &section.common, Clock::default(), of_source);
         let acks = queues.acks().clone();
         acks.follow(&name);
         acks.begin("17", &Recovered::default());
@@ -127,7 +127,7 @@ async fn drive(
             });
         }
         if level >= Gate::Logged {
-            receipts.release_before(Sequence::from_opaque(next));
+            receipts.synced_before(Sequence::from_opaque(next));
         }
         if level >= Gate::Delivered {
             acks.settled_before(Sequence::from_opaque(next));

@@ -9,7 +9,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::OwnedMessage;
+use rdkafka::message::{Message as _, OwnedMessage};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
@@ -174,6 +174,19 @@ impl Member {
             tracing::debug!(source = &*self.source, %error, "positions not committed, trying again");
             self.positions().is_due_again();
         }
+    }
+
+    /// Commits the positions behind these records before they are taken.
+    pub(super) fn commit_behind(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        records: &[OwnedMessage],
+    ) -> Result<(), String> {
+        let behind = records
+            .iter()
+            .map(|record| ((Arc::from(record.topic()), record.partition()), record.offset() + 1));
+        let committed = consumer.commit(&list(&behind.collect()), CommitMode::Sync);
+        committed.map_err(|error| format!("the positions are not committed: {error}"))
     }
 
     // === pausing ===

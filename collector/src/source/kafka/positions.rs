@@ -130,10 +130,10 @@ mod tests {
         positions.seal();
         read(&mut positions, &receipts, 2);
         positions.seal();
-        receipts.release(Sequence::from_opaque(2));
-        receipts.release(Sequence::from_opaque(1));
+        receipts.acknowledged(Sequence::from_opaque(2));
+        receipts.acknowledged(Sequence::from_opaque(1));
         assert_eq!(due(&mut positions), None, "the first one is not safe");
-        receipts.release(Sequence::from_opaque(0));
+        receipts.acknowledged(Sequence::from_opaque(0));
         assert_eq!(due(&mut positions), Some(3));
         assert_eq!(due(&mut positions), None, "it was committed");
         positions.is_due_again();
@@ -149,7 +149,7 @@ mod tests {
         positions.read(0, "orders", 0, 1);
         positions.seal();
         assert_eq!(due(&mut positions), None);
-        receipts.release(Sequence::from_opaque(0));
+        receipts.acknowledged(Sequence::from_opaque(0));
         assert_eq!(due(&mut positions), Some(2));
     }
 

@@ -37,7 +37,7 @@ impl Reading {
         let (source, of_kafka) = (metrics.of_source(&name), metrics.of_kafka(&name));
         let mut queues = Queues::default();
         let schema = Schema::default();
-        let intake = queues.add(&name, &schema, 1_000_000, Clock::default(), source.clone());
+        let intake = queues.add(&name, &schema, &section.common, Clock::default(), source.clone());
         let readiness = Readiness::default();
         let connection = Connections::new(readiness.condition("source")).of(&name);
         let kafka = Kafka::new(&name, section, own, source, of_kafka.clone(), connection);
@@ -68,7 +68,7 @@ impl Reading {
         let mut taken = Vec::new();
         while taken.len() < count {
             let (payload, _, sequence) = self.next().await;
-            self.receipts.release(sequence);
+            self.receipts.acknowledged(sequence);
             taken.push(payload);
         }
         taken
@@ -174,6 +174,38 @@ async fn what_is_not_logged_is_not_committed_and_comes_again() {
     let mut reading = Reading::of(&section, &Cluster::default());
     let rest = &texts(&all)[usize::try_from(at).unwrap()..];
     assert_eq!(reading.logged(rest.len()).await, rest);
+    reading.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_most_once_what_was_taken_is_committed_already_and_does_not_come_again() {
+    let cluster = cluster();
+    let mut section = section(&cluster);
+    section.common.delivery = crate::config::Delivery::AtMostOnce;
+    let all = orders(0..1000);
+    produce(&section, &all);
+    let mut reading = Reading::of(&section, &Cluster::default());
+    let first = reading.messages.recv().await.unwrap().message;
+    assert!(first.receipt.is_none(), "nothing is waited for");
+    let rdkafka::Offset::Offset(at) = committed(&section).await else { panic!("nothing") };
+    assert!(at >= 1, "{at}");
+    for _ in 1..1000 {
+        reading.messages.recv().await.unwrap();
+    }
+    // As if it was killed: nothing is committed any more.
+    reading.task.abort();
+    assert_eq!(committed(&section).await, rdkafka::Offset::Offset(1000));
+    reading.stop.cancel();
+
+    let more = orders(1000..1010);
+    produce(&section, &more);
+    let mut reading = Reading::of(&section, &Cluster::default());
+    let mut taken = Vec::new();
+    while taken.len() < 10 {
+        let message = reading.messages.recv().await.unwrap().message;
+        taken.push(String::from_utf8(message.payload.to_vec()).unwrap());
+    }
+    assert_eq!(taken, texts(&more));
     reading.stopped().await;
 }
 

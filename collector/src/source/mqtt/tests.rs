@@ -185,8 +185,8 @@ async fn messages_are_acknowledged_in_their_order_when_they_are_safe() {
             let message = kept(&mut source, &receipts, number.into()).await;
             assert_eq!(message.payload, event(number));
         }
-        receipts.release(Sequence::from_opaque(2));
-        receipts.release(Sequence::from_opaque(1));
+        receipts.acknowledged(Sequence::from_opaque(2));
+        receipts.acknowledged(Sequence::from_opaque(1));
         assert_eq!(
             [session.next().await, session.next().await],
             [Sent::Puback(1), Sent::Puback(2)]
@@ -211,7 +211,7 @@ async fn a_session_goes_on_after_an_interruption_and_a_lost_one_is_a_gap() {
     let (mut session, _) = broker.session(true).await;
     session.publish(Some(1), event(1)).await;
     kept(&mut source, &receipts, 2).await;
-    receipts.release(Sequence::from_opaque(2));
+    receipts.acknowledged(Sequence::from_opaque(2));
     assert_eq!(session.next().await, Sent::Puback(1), "and no second subscription");
     assert_eq!(source.metrics.gaps.get(), 0);
     drop(session);
@@ -323,7 +323,7 @@ async fn a_message_that_is_too_large_is_a_dead_letter_and_the_next_one_comes() {
     let cut = kept(&mut source, &receipts, 1).await;
     assert_eq!((cut.identity, cut.payload.len()), (Err(Reason::TooLarge), 1024));
     assert_eq!(kept(&mut source, &receipts, 2).await.payload, event(2));
-    receipts.release_before(Sequence::from_opaque(3));
+    receipts.synced_before(Sequence::from_opaque(3));
     assert_eq!([session.next().await, session.next().await], [Sent::Puback(1), Sent::Puback(2)]);
 }
 
@@ -341,9 +341,9 @@ async fn messages_of_one_publication_are_acknowledged_together() {
     for number in 1..=3 {
         kept(&mut source, &receipts, number).await;
     }
-    receipts.release(Sequence::from_opaque(3));
-    receipts.release(Sequence::from_opaque(1));
-    receipts.release(Sequence::from_opaque(2));
+    receipts.acknowledged(Sequence::from_opaque(3));
+    receipts.acknowledged(Sequence::from_opaque(1));
+    receipts.acknowledged(Sequence::from_opaque(2));
     assert_eq!([session.next().await, session.next().await], [Sent::Puback(2), Sent::Puback(3)]);
 }
 

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use common::event::Reason;
 
 use super::*;
-use crate::config::Framing;
+use crate::config::{Delivery, Framing};
 use crate::source::feed::UNREADABLE;
 use crate::source::feed::following::{self, Following};
 use crate::source::http_client::server::{Asked, Server, response};
@@ -19,7 +19,7 @@ fn follow_from(
 ) -> Following {
     let mut section = Section { connect: server.connect(), ..Section::default() };
     change(&mut section);
-    following::follow(Sse::new(&section).unwrap(), cursor)
+    following::follow_as(Sse::new(&section).unwrap(), cursor, &section.common)
 }
 
 /// The next request, whose answer has begun.
@@ -54,6 +54,29 @@ async fn events_are_messages_and_after_a_break_the_last_id_is_sent_back() {
     let _second = follow_from(&server, Some(stored.0), |_| {});
     let asked = stream(&server).await;
     assert!(asked.head.contains("last-event-id: 7\r\n"), "{}", asked.head);
+}
+
+#[tokio::test]
+async fn the_cursor_of_a_frame_is_at_its_last_message_or_at_its_first_so_that_none_comes_twice() {
+    for (delivery, at) in [(Delivery::EffectivelyOnce, 2), (Delivery::AtMostOnce, 0)] {
+        let server = Server::listen().await;
+        let mut source = follow(&server, |section| {
+            section.framing = Framing::Lines;
+            section.common.delivery = delivery;
+        });
+        let mut asked = stream(&server).await;
+        asked.send(b"id: 7\ndata: {}\ndata: {}\ndata: {}\n\n").await;
+        for number in 0..3 {
+            let cursor = source.next().await.cursor;
+            let begin = cursor.map(|it| ResumePoint::new(&Resume::LastEventId, Some(&it)).begin());
+            let expected = (number == at).then(|| Begin::After("7".into()));
+            assert_eq!(
+                begin.filter(|begin| *begin != Begin::Now),
+                expected,
+                "{delivery:?} {number}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

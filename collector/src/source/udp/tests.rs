@@ -27,8 +27,8 @@ impl Bench {
         let (name, stop): (Arc<str>, _) = ("sensors".into(), CancellationToken::new());
         let mut queues = Queues::default();
         let of_source = metrics.of_source(&name);
-        let limit = section.common.max_event_bytes;
-        let intake = queues.add(&name, &Schema::default(), limit, Clock::default(), of_source);
+        let intake =
+            queues.add(&name, &Schema::default(), &section.common, Clock::default(), of_source);
         let section = Section { listen: "127.0.0.1:0".parse().unwrap(), ..section };
         let metrics = metrics.of_udp(&name);
         let udp = Udp::new(&name, &section, metrics.clone(), connections.of(&name)).unwrap();
