@@ -56,6 +56,7 @@ impl Tier for Collector {
 
         let opened = open(&config.log, &conditions.log, &host.shutdown).await?;
         let Some((log, appender, found)) = opened else { return Ok(()) };
+        metrics.log_repaired.set(found.is_repaired.into());
         tracing::info!(
             path = %config.log.path.display(), instance = log.instance(), pending = found.pending(),
             failed = found.failed.len(), damaged = found.damaged, "message log open"

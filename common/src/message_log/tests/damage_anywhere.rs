@@ -41,8 +41,9 @@ fn write(path: &Path) -> Waiting {
             let number = 3 * group + at as u64;
             if group < 40 {
                 settled.insert(sequence, sequence.next());
-            } else if number % 50 == 0 {
-                let family = if number % 100 == 0 { Family::Failed } else { Family::Deferred };
+            } else if number.is_multiple_of(50) {
+                let family =
+                    if number.is_multiple_of(100) { Family::Failed } else { Family::Deferred };
                 settled.insert(sequence, sequence.next());
                 others.insert(sequence, number);
                 let moved = [(family, sequence, entry)];
