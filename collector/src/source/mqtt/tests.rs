@@ -8,7 +8,7 @@ use super::*;
 use crate::config::{Connect, MqttVersion};
 use crate::intake::Message;
 use crate::receipt::Receipts;
-use crate::source::feed::following::{Following, follow};
+use crate::source::feed::following::{Following, follow, until};
 use common::event::Reason;
 use common::message_log::Sequence;
 
@@ -253,6 +253,31 @@ async fn a_source_is_ready_when_the_broker_has_taken_the_subscription() {
     session.send(&[0x90, 4, 0, 1, 0, 1]).await;
     source.ready().await;
     assert_eq!(source.metrics.connected.get(), 1);
+}
+
+#[tokio::test]
+async fn after_silence_a_source_is_ready_when_it_is_subscribed_and_a_message_has_come() {
+    let (broker, receipts) = (Broker::new(MqttVersion::V5).await, Receipts::default());
+    let mut section = broker.section();
+    section.connect.silence_timeout = Some(Duration::from_millis(500));
+    let mut source = follow(broker.source(&section), None);
+    let (mut session, _) = broker.session(false).await;
+    session.subscribed().await;
+    source.unready("silence_timeout").await;
+    // An attempt that fails does not end the silence.
+    drop(broker.listener.accept().await.unwrap());
+    let (mut session, _) = broker.session(true).await;
+    until(|| source.metrics.connected.get() == 1).await;
+    assert!(source.readiness.unmet().contains_key("source"));
+    drop(session);
+    // Nor does what comes before the subscription is taken.
+    (session, _) = broker.session(false).await;
+    assert!(matches!(session.next().await, Sent::Subscribe(_)));
+    session.publish(Some(1), event(1)).await;
+    kept(&mut source, &receipts, 1).await;
+    assert!(source.readiness.unmet().contains_key("source"));
+    session.send(&[0x90, 4, 0, 1, 0, 1]).await;
+    source.ready().await;
 }
 
 #[tokio::test]
