@@ -36,6 +36,7 @@ use crate::metrics::{KafkaMetrics, SourceMetrics};
 use member::{ANSWER_TIMEOUT, Member};
 use trouble::sentence;
 
+mod ends;
 mod member;
 mod message;
 mod positions;
@@ -425,8 +426,13 @@ impl Reader {
             .set(STATISTICS.0, STATISTICS.1)
             // Also if the properties of the section `kafka` name a group.
             .set("group.id", &section.group);
-        let member =
-            Member::new(&self.kafka.source, section.start, source_metrics.clone(), metrics.clone());
+        let member = Member::new(
+            &self.kafka.source,
+            section.start,
+            &self.stop,
+            source_metrics.clone(),
+            metrics.clone(),
+        );
         let consumer: BaseConsumer<Member> =
             settings.create_with_context(member).map_err(|error| error.to_string())?;
         let topics: Vec<_> = section.topics.iter().map(String::as_str).collect();
