@@ -230,9 +230,8 @@ impl Member {
         consumer: &BaseConsumer<Self>,
         is_lost: bool,
     ) -> Result<(), String> {
-        // What was read is safe first, so that the position is told right.
-        self.await_safe(HANDOVER);
-        self.commit(consumer, CommitMode::Sync);
+        // What was read is safe first, so that the position is told right. What is not is read again.
+        self.hand_over(consumer);
         let assigned = self.state().assigned.clone().unwrap_or_default();
         self.begin(consumer, &assigned, is_lost).map_err(|error| error.to_string())
     }
