@@ -233,7 +233,8 @@ impl Reader {
                 if let Some(why) = member.take_failure() {
                     return Err(Ended::Failed(why));
                 }
-                if self.is_broken && member.is_assigned() {
+                // A partition without a leader is told, and asked by its own times.
+                if self.is_broken && member.is_assigned() && member.silence().is_none() {
                     self.await_answer(consumer)?;
                 }
             }
