@@ -52,9 +52,9 @@ pub trait Protocol: Send + 'static {
         Duration::ZERO
     }
 
-    /// Whether the feed itself keeps what comes during an interruption, whatever it is asked for.
-    fn has_sessions(&self) -> bool {
-        false
+    /// Whether what comes during an interruption is lost to a feed that is asked for this next.
+    fn loses(&self, begin: &Begin) -> bool {
+        *begin == Begin::Now
     }
 
     /// Connects.
@@ -321,7 +321,7 @@ impl<P: Protocol> Follower<P> {
     fn resume(&mut self) -> Begin {
         // All that was received is in the queue, and nothing but the end of this process keeps it from the log.
         let begin = self.point.begin();
-        if begin == Begin::Now && !self.feed.protocol.has_sessions() {
+        if self.feed.protocol.loses(&begin) {
             self.open_gap("the source cannot resume");
         }
         begin
