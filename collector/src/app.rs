@@ -123,8 +123,10 @@ impl Tier for Collector {
         let drain = Duration::from_millis(config.service.drain_deadline_ms).mul_f64(0.8);
         let stop = CancellationToken::new();
         let opened = (log, appender, found);
+        // One that fails cancels its own: the sources still have their time to end.
+        let own = stop.child_token();
         let pipeline =
-            Pipeline::new(&config, opened, queues, metrics, conditions, stop.clone(), host.tracer)?;
+            Pipeline::new(&config, opened, queues, metrics, conditions, own, host.tracer)?;
         let pipeline = async {
             let outcome = pipeline.run().await;
             source_stop.cancel();
@@ -202,7 +204,7 @@ impl Running {
                     let sources: Vec<_> = self.names.values().collect();
                     tracing::warn!(
                         ?sources,
-                        "given up, because they did not end in time; what they hold is not acknowledged, and comes again"
+                        "given up, because they did not end in time; what they hold is not acknowledged, and comes again where the source can"
                     );
                     self.tasks.abort_all();
                     return outcome;

@@ -13,7 +13,7 @@ fn dead_letters_of_a_wrong_configuration_are_listed_and_count_once_replayed() {
     let (_directory, path) = scratch();
     let path = path.join("feed.jsonl");
     recording::synthesize(&path, 300, 47);
-    let oracle = Oracle::of(&recording::lines(&path));
+    let oracle = Oracle::of(recording::lines(&path));
     let mut sandbox = Sandbox::builder()
         .recording(&path)
         .rate(2_000)
