@@ -11,8 +11,8 @@ use std::path::Path;
 
 use rocksdb::{DB, ErrorKind};
 
-use super::store::is_lock;
-use super::{Error, Options, Store};
+use super::Error;
+use super::store::{Options, Store, is_lock};
 use crate::disk;
 
 /// The file in the log's directory that is there during a repair.
