@@ -50,12 +50,7 @@ pub struct Args {
 /// # Errors
 /// When the configuration is not valid, Kafka does not answer, or refuses a record.
 pub fn run(args: &Args, stop: &CancellationToken) -> Result<ExitCode, Error> {
-    let environment = common::config::environment();
-    let config: Config = common::config::load("dead-letters", &args.which.flags, &environment)?;
-    if args.which.flags.dump_config {
-        print(&common::config::to_toml(&config)?)?;
-        return Ok(ExitCode::SUCCESS);
-    }
+    let Some(config) = args.which.config()? else { return Ok(ExitCode::SUCCESS) };
     if config.event.id == Id::None {
         eprintln!("millrace: [event] has id = \"none\": what is replayed twice counts twice");
     }

@@ -122,18 +122,7 @@ impl Error {
                 let text = source.to_string();
                 ["No space left", "quota exceeded"].iter().any(|why| text.contains(why))
             }
-            Self::NoRoomToRepair { .. } => true,
-            Self::Absent { .. }
-            | Self::OtherFormat { .. }
-            | Self::Changing { .. }
-            | Self::Locked { .. }
-            | Self::Mark { .. }
-            | Self::Read(_)
-            | Self::Latched
-            | Self::Superseded
-            | Self::Damaged { .. }
-            | Self::Metadata { .. }
-            | Self::Exhausted => false,
+            other => matches!(other, Self::NoRoomToRepair { .. }),
         }
     }
 
@@ -143,16 +132,10 @@ impl Error {
             Self::Open { source, .. } | Self::Read(source) => {
                 source.kind() == ErrorKind::Corruption
             }
-            Self::Damaged { .. } | Self::Metadata { .. } | Self::NoRoomToRepair { .. } => true,
-            Self::Mark { .. }
-            | Self::Absent { .. }
-            | Self::OtherFormat { .. }
-            | Self::Changing { .. }
-            | Self::Locked { .. }
-            | Self::Write(_)
-            | Self::Latched
-            | Self::Superseded
-            | Self::Exhausted => false,
+            other => matches!(
+                other,
+                Self::Damaged { .. } | Self::Metadata { .. } | Self::NoRoomToRepair { .. }
+            ),
         }
     }
 }
