@@ -56,6 +56,7 @@ impl Tier for Collector {
 
         let opened = open(&config.log, &conditions.log, &host.shutdown).await?;
         let Some((log, appender, found)) = opened else { return Ok(()) };
+        metrics.log_repaired.set(found.is_repaired.into());
         tracing::info!(
             path = %config.log.path.display(), instance = log.instance(), pending = found.pending(),
             failed = found.failed.len(), damaged = found.damaged, "message log open"
@@ -125,8 +126,10 @@ impl Tier for Collector {
         let drain = Duration::from_millis(config.service.drain_deadline_ms).mul_f64(0.8);
         let stop = CancellationToken::new();
         let opened = (log, appender, found);
+        // One that fails cancels its own: the sources still have their time to end.
+        let own = stop.child_token();
         let pipeline =
-            Pipeline::new(&config, opened, queues, metrics, conditions, stop.clone(), host.tracer)?;
+            Pipeline::new(&config, opened, queues, metrics, conditions, own, host.tracer)?;
         let pipeline = async {
             let outcome = pipeline.run().await;
             source_stop.cancel();
@@ -204,7 +207,7 @@ impl Running {
                     let sources: Vec<_> = self.names.values().collect();
                     tracing::warn!(
                         ?sources,
-                        "given up, because they did not end in time; what they hold is not acknowledged, and comes again"
+                        "given up, because they did not end in time; what they hold is not acknowledged, and comes again where the source can"
                     );
                     self.tasks.abort_all();
                     return outcome;

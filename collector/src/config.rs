@@ -85,7 +85,7 @@ impl TierConfig for Config {
     }
 
     fn validate(&self) -> Result<(), Invalid> {
-        let mut problems = if self.source.are_all(Delivery::AtMostOnce) {
+        let mut problems = if self.source.are_at_most_once() {
             self.kafka.problems_at_most_once()
         } else {
             self.kafka.problems()
@@ -242,7 +242,7 @@ mod tests {
         let weak = weak.map(|(name, value)| (name.to_owned(), value.to_owned()));
         config.kafka.properties.extend(weak);
         let refused = |config: &Config| config.validate().err().map_or(0, |found| found.0.len());
-        config.source = toml::from_str("[a]\nkind = 'udp'").unwrap();
+        config.source = toml::from_str("[a]\nkind = 'udp'\ndelivery = 'at_most_once'").unwrap();
         assert_eq!(refused(&config), 0);
         config.source.insert("b", Websocket::rsvps());
         assert_eq!(refused(&config), 3);

@@ -60,7 +60,7 @@ pub enum Error {
 
 impl Error {
     /// Whether trying again may succeed without anybody changing anything.
-    pub const fn retryable(&self) -> bool {
+    pub fn retryable(&self) -> bool {
         match self {
             Self::Log(error) => error.retryable(),
             Self::Topics(error) => error.retryable(),

@@ -70,6 +70,8 @@ pub struct Metrics {
     pub log_limit: IntGauge,
     /// Errors of the log, each failed attempt to reopen it included.
     pub log_errors: IntCounter,
+    /// 1 if the log's files were repaired at the start.
+    pub log_repaired: IntGauge,
     /// Producers that were given up for a new one.
     pub producer_rebuilds: IntCounter,
     /// Times that librdkafka's queue was full.
@@ -157,6 +159,10 @@ impl Metrics {
             log_errors: make.counter(
                 "log_errors",
                 "Errors of the message log, each failed attempt to reopen it included",
+            )?,
+            log_repaired: make.gauge(
+                "log_repaired",
+                "1 if files of the message log were too damaged to be opened at the start, and were repaired",
             )?,
             producer_rebuilds: make
                 .counter("producer_rebuilds", "Kafka producers that were given up for a new one")?,

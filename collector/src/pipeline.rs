@@ -122,7 +122,7 @@ impl Pipeline {
             traces: traces.clone(),
             promises: Promises {
                 at_most_once: config.source.at_most_once(),
-                looks: !config.source.are_all(crate::config::Delivery::AtLeastOnce),
+                looks: config.source.look(),
             },
         })?;
         let journal = Journal {

@@ -90,6 +90,7 @@ mod ranges;
 mod record;
 mod records;
 mod recovery;
+mod repair;
 mod reserve;
 mod store;
 #[cfg(test)]
@@ -132,13 +133,17 @@ struct Shared {
 /// What was removed from `transient`. Before the log is opened nothing is known of it, so that it is removed again.
 #[derive(Debug, Default, Clone, Copy)]
 struct Removed {
+    /// How often the database was opened again: what was begun before then says nothing of it.
+    reopened: u64,
     /// No group ends below.
     low: Sequence,
-    /// Groups that end below are not counted as held. Other than `low` it only grows.
+    /// Groups that end below are settled, and not counted as held.
     settled: Sequence,
     /// Files with nothing but groups that end below are deleted.
     files: Sequence,
-    /// Bytes of groups that were removed since then.
+    /// Nothing of groups that end below is in any file.
+    merged: Sequence,
+    /// Bytes of groups that were removed since the files were deleted.
     bytes: u64,
 }
 
@@ -167,10 +172,11 @@ impl MessageLog {
         let mut reserve = Reserve::of(path, options.write_ahead_bytes);
         let high_water = HighWater::open(path);
         let (store, (instance, recovered)) = reserve.or_give_up(|| {
-            let store = Store::open(path, &options)?;
-            let recovered = recovery::run(&store, high_water.last())?;
-            Ok((store, recovered))
+            repair::open(path, &options, |store, is_repaired| {
+                recovery::run(store, high_water.last(), is_repaired)
+            })
         })?;
+        reserve.take();
         let low = recovered.settled.low();
         let files = store.group_files()?;
         let shared = Shared {
@@ -204,7 +210,7 @@ impl MessageLog {
 
     /// Whether the disk has room for what the log itself has to write when it is opened again. While it has not, nothing
     /// should be added to the log.
-    pub fn has_reserve(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         self.reserve().take()
     }
 
@@ -281,15 +287,17 @@ impl MessageLog {
             store.delete_groups(batch, removed.low, low);
         })?;
         let bytes = {
-            let mut removed = self.removed();
-            (removed.low, removed.settled) = (low, low);
-            removed.bytes
+            let mut now = self.removed();
+            if now.reopened == removed.reopened {
+                (now.low, now.settled) = (low, low);
+            }
+            now.bytes
         };
         if bytes >= DELETE_FILES_BYTES { self.delete_files() } else { Ok(()) }
     }
 
-    /// Gives the room back at once that settled entries still have on a full disk. Room for the log itself has to be left,
-    /// see [`has_reserve`](Self::has_reserve).
+    /// Gives the room back at once that settled entries still have on a full disk. To be called while
+    /// [`has_room`](Self::has_room) is false.
     ///
     /// # Errors
     /// As for [`settle`](Self::settle).
@@ -297,22 +305,27 @@ impl MessageLog {
         let removed = *self.removed();
         if removed.files < removed.settled {
             self.delete_files()?;
-            // Table files that were not merged yet are not deleted like this. Merging them takes no room if nothing is left.
-            self.latch_unless(
-                self.read(|store| store.compact_unless_groups_from(removed.settled)),
-            )?;
+        }
+        // Table files that were not merged yet are not deleted like this. Merging them takes no room if nothing is left.
+        if removed.merged < removed.settled {
+            let merged = self.read(|store| store.compact_unless_groups_from(removed.settled));
+            if self.latch_unless(merged)? {
+                self.removed().merged = removed.settled;
+            }
         }
         Ok(())
     }
 
     /// Deletes files with nothing but settled groups.
     fn delete_files(&self) -> Result<(), Error> {
-        let Removed { files, settled, .. } = *self.removed();
+        let before = *self.removed();
         // What was removed must not come back after the files are gone.
         self.sync()?;
-        self.read(|store| store.delete_files(files, settled))?;
-        let mut removed = self.removed();
-        (removed.files, removed.bytes) = (settled, 0);
+        self.read(|store| store.delete_files(before.files, before.settled))?;
+        let mut now = self.removed();
+        if now.reopened == before.reopened {
+            (now.files, now.bytes) = (before.settled, 0);
+        }
         Ok(())
     }
 
@@ -348,7 +361,7 @@ impl MessageLog {
 
     /// A failed fsync must not be repeated on the same file: the kernel may have dropped the pages that it could not
     /// write, so that the second fsync would succeed without them.
-    fn latch_unless(&self, written: Result<(), Error>) -> Result<(), Error> {
+    fn latch_unless<T>(&self, written: Result<T, Error>) -> Result<T, Error> {
         if written.is_err() {
             *self.0.store.write().unwrap_or_else(PoisonError::into_inner) = None;
         }
@@ -369,8 +382,13 @@ impl MessageLog {
             again(&store)?;
             Ok(store)
         })?);
-        // Groups that are written again may be below what was removed.
-        self.removed().low = Sequence::ZERO;
+        let settled = there.as_ref().map_or(Ok(Ranges::below(Sequence::ZERO)), Store::settled)?;
+        let mut removed = self.removed();
+        removed.reopened += 1;
+        // Groups that are written again may be below what was removed, and what was settled last may not be on disk.
+        removed.low = Sequence::ZERO;
+        removed.settled = removed.settled.min(settled.low());
+        removed.files = removed.files.min(removed.settled);
         Ok(())
     }
 }

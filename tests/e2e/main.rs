@@ -22,6 +22,7 @@ mod files;
 mod groups;
 mod lifecycle;
 mod live_presets;
+mod log;
 mod metrics;
 mod mqtt;
 mod presets;

@@ -1,28 +1,22 @@
 //! Events that are sent to the collector: what it has acknowledged is there, whatever happens to it.
 
-use pipeline_tests::{
-    Sandbox,
-    numbered::await_in_kafka,
-    pushing::{self, Pushing},
-    sandbox::scratch,
-};
+use pipeline_tests::{collector::Collector, sandbox::scratch, times};
+use rand::RngExt as _;
 
 #[test]
 fn what_was_acknowledged_is_in_kafka_whenever_the_collector_is_killed() {
     let (_directory, path) = scratch();
-    let (file, address) = pushing::configuration(&path);
-    let mut sandbox = Sandbox::builder().argument("--config").argument(file).start();
-    let pushing = Pushing::start(address, 4);
-    for _ in 0..5 {
-        pushing.await_more(2_000);
-        sandbox.kill9("collector");
+    let mut collector = Collector::start(&path.join("log"), &[]);
+    let kills = if times() > 1 { 1_000 } else { 20 };
+    let mut random = rand::rng();
+    for kill in 1..=kills {
+        collector.pushing().await_more(random.random_range(1..500));
+        let unanswered = collector.pushing().so_far().unanswered;
+        collector.kill();
+        collector.start_again();
+        collector.pushing().await_more(1);
+        assert!(collector.pushing().so_far().unanswered > unanswered, "kill {kill} has bitten");
     }
-    pushing.await_more(2_000);
-    let pushed = pushing.end();
-    assert!(pushed.unanswered > 0, "a kill has bitten");
+    let pushed = collector.await_all_in_kafka();
     assert_eq!(pushed.refused, 0);
-    await_in_kafka(&mut sandbox, |found| {
-        pushed.acknowledged.iter().all(|one| found.contains_key(one))
-    });
-    sandbox.stop();
 }

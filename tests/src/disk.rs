@@ -49,8 +49,8 @@ impl Disk {
     }
 
     /// Cuts the power: what was not synced may be lost. No process may use the disk any more. It is mounted again when this
-    /// returns. `choose` gets a number, and returns a smaller one by chance.
-    pub fn cut_power(&mut self, choose: impl FnMut(usize) -> usize) {
+    /// returns. `choose` gets a number, and returns a smaller one by chance. Returns how many changes were lost.
+    pub fn cut_power(&mut self, choose: impl FnMut(usize) -> usize) -> usize {
         // The kernel forgets what it has read.
         let mounted = self.mounted.take().expect("a mounted disk");
         match mounted.umount_and_join() {
@@ -60,8 +60,9 @@ impl Disk {
             }
             _ => {}
         }
-        self.contents().cut_power(choose);
+        let lost = self.contents().cut_power(choose);
         self.mounted = Some(self.mounting().expect("mounting the disk again"));
+        lost
     }
 
     /// Leaves so many bytes free, as if somebody else had filled the disk or made room.

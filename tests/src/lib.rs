@@ -23,6 +23,7 @@ pub mod authority;
 pub mod broker;
 pub mod browser;
 pub mod client;
+pub mod collector;
 pub mod disk;
 pub mod feed;
 pub mod http;

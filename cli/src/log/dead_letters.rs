@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
-use super::letters::{self, ByReason, Config, Letter, Which};
+use super::letters::{self, ByReason, Letter, Which};
 use super::sample::{beginning, name_of};
 use crate::text::{grouped, utc};
 use crate::units;
@@ -81,12 +81,7 @@ impl OfReason {
 /// # Errors
 /// When the configuration is not valid, or Kafka does not answer.
 pub fn run(args: &Args, stop: &CancellationToken) -> Result<ExitCode, Error> {
-    let environment = common::config::environment();
-    let config: Config = common::config::load("dead-letters", &args.which.flags, &environment)?;
-    if args.which.flags.dump_config {
-        print(&common::config::to_toml(&config)?)?;
-        return Ok(ExitCode::SUCCESS);
-    }
+    let Some(config) = args.which.config()? else { return Ok(ExitCode::SUCCESS) };
     let found = listed(&config.kafka, &args.which, stop)?;
     let topic = config.kafka.name(Topic::DeadLetters);
     print(&if args.json { json(topic, &found)? } else { text(topic, &found) })?;

@@ -41,8 +41,8 @@ pub enum Error {
     Client(#[from] ClientError),
     /// Kafka did not take an event.
     #[error(
-        "kafka does not take the event of the dead letter {partition}/{offset}: {source}; what was before it is published, and is \
-         recognised by its id when it is replayed again"
+        "kafka does not take the event of the dead letter {partition}/{offset}: {source}; what was published is recognised by its id when it is \
+         replayed again"
     )]
     Refused {
         /// The partition of the dead letter.

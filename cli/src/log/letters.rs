@@ -8,6 +8,7 @@ use common::clock::Clock;
 use common::config::{Flags, Invalid, Service, TierConfig};
 use common::event::{Reason, Schema};
 use common::kafka::{Kafka, Reader, Topic, header};
+use common::output::print;
 use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,22 @@ pub struct Which {
     /// Only those that were written within this time before now, for example 2h
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     pub since: Option<Duration>,
+}
+
+impl Which {
+    /// The configuration; `None` if it was only to be printed, which is done.
+    ///
+    /// # Errors
+    /// When it is not valid.
+    pub fn config(&self) -> Result<Option<Config>, Error> {
+        let environment = common::config::environment();
+        let config: Config = common::config::load("dead-letters", &self.flags, &environment)?;
+        if self.flags.dump_config {
+            print(&common::config::to_toml(&config)?)?;
+            return Ok(None);
+        }
+        Ok(Some(config))
+    }
 }
 
 /// The parts of the configuration that are about dead letters.
@@ -78,8 +95,10 @@ pub fn read(
 ) -> Result<(), Error> {
     let topic = kafka.name(Topic::DeadLetters);
     let reader = Reader::new(kafka)?;
+    // It fails if one partition has no leader: what is there would not be complete.
+    let all = reader.spans(topic, &reader.partitions(topic)?)?;
     let spans = match which.since {
-        None => reader.spans(topic, &reader.partitions(topic)?)?,
+        None => all,
         Some(since) => {
             let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
             let now = Clock::new(&Service::default()).now_ms();

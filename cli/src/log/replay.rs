@@ -1,6 +1,6 @@
 //! `millrace log replay`: publishes dead letters that are events now.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use common::event::Id;
 use common::event::identity::{Identity, identify};
 use common::kafka::{ClientError, Kafka, Topic, header};
 use common::output::print;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord};
 use tokio::runtime::Handle;
@@ -33,8 +34,8 @@ Examples:
   millrace log replay --config millrace.toml --reason missing_id
   millrace log replay --brokers kafka:9092 --since 2h
 
-Exit codes: 0 all are published, 65 some are no events still and are not published, 69 Kafka did not answer, 64 the
-configuration cannot be used, 1 Kafka did not take one: the message says which; what was before it is published")]
+Exit codes: 0 all are published, 65 some are not published, because they are no events still or Kafka does not take them,
+69 Kafka did not answer, 64 the configuration cannot be used, 1 something else; how many were published is told in any case")]
 pub struct Args {
     #[command(flatten)]
     which: Which,
@@ -49,18 +50,14 @@ pub struct Args {
 /// # Errors
 /// When the configuration is not valid, Kafka does not answer, or refuses a record.
 pub fn run(args: &Args, stop: &CancellationToken) -> Result<ExitCode, Error> {
-    let environment = common::config::environment();
-    let config: Config = common::config::load("dead-letters", &args.which.flags, &environment)?;
-    if args.which.flags.dump_config {
-        print(&common::config::to_toml(&config)?)?;
-        return Ok(ExitCode::SUCCESS);
-    }
+    let Some(config) = args.which.config()? else { return Ok(ExitCode::SUCCESS) };
     if config.event.id == Id::None {
         eprintln!("millrace: [event] has id = \"none\": what is replayed twice counts twice");
     }
-    let replayed = replay(&config, &args.which, args.timeout, stop)?;
+    let (replayed, done) = replay(&config, &args.which, args.timeout, stop)?;
     print(&report(&replayed, &config.kafka))?;
-    let is_all = replayed.refused.is_empty();
+    done?;
+    let is_all = replayed.refused.is_empty() && replayed.not_taken.is_empty();
     Ok(if is_all { ExitCode::SUCCESS } else { ExitCode::from(exit::DATA) })
 }
 
@@ -71,34 +68,41 @@ struct Replayed {
     published: u64,
     /// How many are no events, by the reason that they have now.
     refused: ByReason<u64>,
+    /// How many Kafka does not take, by what it says.
+    not_taken: BTreeMap<String, u64>,
 }
 
 fn report(replayed: &Replayed, kafka: &Kafka) -> String {
-    let Replayed { published, refused } = replayed;
+    let Replayed { published, refused, not_taken } = replayed;
     let mut text = format!("{} published to {}\n", grouped(*published), kafka.name(Topic::Raw));
     for (reason, count) in refused {
         text += &format!("{} not published: {}\n", grouped(*count), letters::name(*reason));
     }
+    for (why, count) in not_taken {
+        text += &format!("{} not published: kafka says: {why}\n", grouped(*count));
+    }
     text
 }
 
+/// What was done, also if it was not done to the end.
 fn replay(
     config: &Config,
     which: &Which,
     timeout: Duration,
     stop: &CancellationToken,
-) -> Result<Replayed, Error> {
+) -> Result<(Replayed, Result<(), Error>), Error> {
     let mut replayed = Replayed::default();
     let mut publisher = Publisher::new(&config.kafka, timeout)?;
-    letters::read(&config.kafka, which, stop, |letter| {
+    let read = letters::read(&config.kafka, which, stop, |letter| {
         match identify(&letter.payload, &config.event) {
             Ok(identity) => publisher.publish(&letter, &identity)?,
             Err(reason) => *replayed.refused.entry(Some(reason)).or_default() += 1,
         }
         Ok(())
-    })?;
-    replayed.published = publisher.finish()?;
-    Ok(replayed)
+    });
+    let heard = publisher.finish();
+    (replayed.published, replayed.not_taken) = (publisher.published, publisher.not_taken);
+    Ok((replayed, read.and(heard)))
 }
 
 /// Publishes events in their order.
@@ -108,6 +112,7 @@ struct Publisher<'k> {
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     published: u64,
+    not_taken: BTreeMap<String, u64>,
 }
 
 /// A record that Kafka has not answered for.
@@ -122,9 +127,18 @@ impl<'k> Publisher<'k> {
     fn new(kafka: &'k Kafka, timeout: Duration) -> Result<Self, Error> {
         let mut settings = kafka.producer().map_err(Error::Client)?;
         settings.set("message.timeout.ms", timeout.as_millis().to_string());
+        // A record that is refused does not take others with it.
+        settings.set("batch.num.messages", "1");
         let producer = settings.create().map_err(ClientError::from).map_err(Error::Client)?;
         let topic = kafka.name(Topic::Raw);
-        Ok(Self { topic, producer, waiting: VecDeque::new(), waiting_bytes: 0, published: 0 })
+        Ok(Self {
+            topic,
+            producer,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            published: 0,
+            not_taken: BTreeMap::new(),
+        })
     }
 
     /// Gives the event to the producer. Waits while as much as may wait does so.
@@ -148,8 +162,10 @@ impl<'k> Publisher<'k> {
             record = record.key(key);
         }
         let (partition, offset) = (letter.partition, letter.offset);
-        let answer = self.producer.send_result(record);
-        let answer = answer.map_err(|(source, _)| Error::Refused { partition, offset, source })?;
+        let answer = match self.producer.send_result(record) {
+            Ok(answer) => answer,
+            Err((source, _)) => return self.not_taken(partition, offset, source),
+        };
         self.waiting.push_back(Waiting { partition, offset, bytes, answer });
         self.waiting_bytes += bytes;
         Ok(())
@@ -160,23 +176,35 @@ impl<'k> Publisher<'k> {
         let Some(Waiting { partition, offset, bytes, answer }) = self.waiting.pop_front() else {
             return Ok(());
         };
+        self.waiting_bytes -= bytes;
         // The future ends when the message's time is over.
         match Handle::current().block_on(answer) {
-            Ok(Ok(_)) => {}
-            Ok(Err((source, _))) => return Err(Error::Refused { partition, offset, source }),
+            Ok(Ok(_)) => self.published += 1,
+            Ok(Err((source, _))) => self.not_taken(partition, offset, source)?,
             Err(_) => return Err(Error::Interrupted),
         }
-        self.waiting_bytes -= bytes;
-        self.published += 1;
         Ok(())
     }
 
-    /// Waits for all answers. Returns how many were published.
-    fn finish(mut self) -> Result<u64, Error> {
-        while !self.waiting.is_empty() {
-            self.hear()?;
+    /// Kafka does not take a record. If that is about this record alone, it is counted.
+    fn not_taken(&mut self, partition: i32, offset: i64, source: KafkaError) -> Result<(), Error> {
+        use RDKafkaErrorCode::{InvalidRecord, MessageSizeTooLarge, PolicyViolation};
+        match source.rdkafka_error_code() {
+            Some(code @ (InvalidRecord | MessageSizeTooLarge | PolicyViolation)) => {
+                *self.not_taken.entry(code.to_string()).or_default() += 1;
+                Ok(())
+            }
+            _ => Err(Error::Refused { partition, offset, source }),
         }
-        Ok(self.published)
+    }
+
+    /// Waits for all answers.
+    fn finish(&mut self) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        while !self.waiting.is_empty() {
+            outcome = outcome.and(self.hear());
+        }
+        outcome
     }
 }
 

@@ -197,12 +197,12 @@ fn range(damage: Damage) -> String {
     }
 }
 
-/// What `verify` prints.
+/// What `verify` prints. There are so many files in the folders `damaged` and `lost`.
 pub fn verified(
     summary: &Summary,
     own_values: u64,
     unreadable: &[String],
-    kept_files: usize,
+    (kept_files, lost_files): (usize, usize),
     path: &Path,
 ) -> String {
     let Counts { groups, deferred, failed } = summary.counts;
@@ -215,6 +215,12 @@ pub fn verified(
         grouped(failed),
     );
     let mut missing = damage(summary, unreadable);
+    if lost_files > 0 {
+        missing += &format!(
+            "{lost_files} files that a repair could not use are in {}; remove the folder when nobody needs them\n",
+            path.join("lost").display()
+        );
+    }
     if missing.is_empty() {
         return read + "whole: nothing is damaged or missing\n";
     }
@@ -406,7 +412,7 @@ mod tests {
             "damaged: what comes behind it cannot be read either: an error",
         ];
         assert_eq!(told.lines().collect::<Vec<_>>(), lines);
-        let verified = verified(&summary, 5, &[], 2, Path::new("/log"));
+        let verified = verified(&summary, 5, &[], (2, 0), Path::new("/log"));
         assert!(verified.contains("2 damaged files are kept in /log/damaged"), "{verified}");
         assert!(verified.contains("counts these as lost"), "{verified}");
     }

@@ -36,7 +36,8 @@ pub fn run(args: &Args, stop: &CancellationToken) -> Result<ExitCode, Error> {
         summary.add(&found);
         Ok(())
     })?;
-    print(&report::verified(&summary, own_values, &unreadable, view.kept_files(), &args.dir))?;
-    let is_whole = summary.damaged_ranges == 0 && unreadable.is_empty();
+    let (kept, lost) = (view.kept_files(), view.lost_files());
+    print(&report::verified(&summary, own_values, &unreadable, (kept, lost), &args.dir))?;
+    let is_whole = summary.damaged_ranges == 0 && unreadable.is_empty() && lost == 0;
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(exit::DATA) })
 }

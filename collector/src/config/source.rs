@@ -205,8 +205,8 @@ impl Source {
             Some(other) => return Err(format!(".kind: is {other}; write a text")),
         };
         if kind == "udp" {
-            let only = || toml::Value::String("at_most_once".to_owned());
-            section.entry("delivery").or_insert_with(only);
+            let most = || toml::Value::String("at_least_once".to_owned());
+            section.entry("delivery").or_insert_with(most);
         }
         let mut keys = Keys::of(section);
         let source = match kind.as_str() {

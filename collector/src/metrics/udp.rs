@@ -18,8 +18,6 @@ pub(super) struct Udp {
 pub struct UdpMetrics {
     /// Datagrams that were read.
     pub datagrams: IntCounter,
-    /// Messages that were read, and for which the queue had no room.
-    no_room: IntCounter,
     ledger: Ledger,
     account: Account,
     /// Datagrams that the kernel has dropped, because its buffer was full.
@@ -32,10 +30,11 @@ impl Udp {
     pub(super) fn new(make: Factory<'_>) -> Result<Self, prometheus::Error> {
         Ok(Self {
             datagrams: make.counters("udp_datagrams", "Datagrams that were read", "source", [])?,
-            dropped: make.counters_of(
+            dropped: make.counters(
                 "udp_dropped",
-                "Messages for which the queue had no room, datagrams that the kernel dropped",
-                &["source", "by"],
+                "Datagrams that the kernel dropped, because its buffer was full",
+                "source",
+                [],
             )?,
             buffer: make.gauges(
                 "udp_receive_buffer_bytes",
@@ -49,10 +48,9 @@ impl Udp {
     pub(super) fn of_source(&self, name: &str, ledger: Ledger) -> UdpMetrics {
         UdpMetrics {
             datagrams: self.datagrams.with_label_values(&[name]),
-            no_room: self.dropped.with_label_values(&[name, "queue"]),
             account: ledger.open(name),
             ledger,
-            by_kernel: self.dropped.with_label_values(&[name, "kernel"]),
+            by_kernel: self.dropped.with_label_values(&[name]),
             buffer: self.buffer.with_label_values(&[name]),
         }
     }
@@ -61,13 +59,12 @@ impl Udp {
 impl UdpMetrics {
     /// A message was read for which the queue had no room.
     pub fn drop_one(&self) {
-        self.no_room.inc();
         self.ledger.dropped(self.account);
     }
 
     /// How many were there.
     #[cfg(test)]
     pub fn no_room(&self) -> u64 {
-        self.no_room.get()
+        self.ledger.statement().accounts[self.account.index()].1.dropped
     }
 }

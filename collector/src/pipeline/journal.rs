@@ -277,7 +277,7 @@ impl Journal {
     /// Waits while more is in the log than may wait for Kafka.
     fn await_room(&mut self) -> Step {
         let held = self.held_bytes();
-        let Some(why) = self.room.lack(held, self.log.has_reserve()) else { return Ok(()) };
+        let Some(why) = self.room.lack(held, self.log.has_room()) else { return Ok(()) };
         tracing::warn!(why, "the log is full");
         self.writable.unset(why.clone());
         self.full = Some(why);
@@ -286,11 +286,11 @@ impl Journal {
         }
         loop {
             let held = self.held_bytes();
-            if self.room.is_made(held, self.log.has_reserve()) {
+            if self.room.is_made(held, self.log.has_room()) {
                 break;
             }
             self.waiter.pause(TICK)?;
-            let made = if self.log.has_reserve() { Ok(()) } else { self.log.make_room() };
+            let made = if self.log.has_room() { Ok(()) } else { self.log.make_room() };
             match made {
                 Err(error) => self.mend(error)?,
                 Ok(()) if self.log.is_latched() => self.mend(LogError::Latched)?,

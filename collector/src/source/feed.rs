@@ -52,9 +52,9 @@ pub trait Protocol: Send + 'static {
         Duration::ZERO
     }
 
-    /// Whether the feed itself keeps what comes during an interruption, whatever it is asked for.
-    fn has_sessions(&self) -> bool {
-        false
+    /// Whether what comes during an interruption is lost to a feed that is asked for this next.
+    fn loses(&self, begin: &Begin) -> bool {
+        *begin == Begin::Now
     }
 
     /// Connects.
@@ -155,8 +155,10 @@ struct Follower<P> {
     received_ms: Option<i64>,
     /// Where the feed would have resumed when something could not be read, and how many times in a row it could not.
     unreadable: Option<(ResumePoint, u32)>,
-    /// Whether the last connection was given up because no message came for `silence_timeout`.
+    /// Whether no message has come since a connection was given up because none came for `silence_timeout`.
     silent: bool,
+    /// Whether messages come over the connection from now on.
+    has_begun: bool,
 }
 
 /// Why following a connection ended.
@@ -238,6 +240,7 @@ impl<P: Protocol> Source for Feed<P> {
             received_ms: None,
             unreadable: None,
             silent: false,
+            has_begun: false,
         };
         follower.run(resume.is_some()).await
     }
@@ -271,7 +274,7 @@ impl<P: Protocol> Follower<P> {
                 }
                 Err(ended) => (false, ended),
             };
-            self.silent = matches!(ended, Ended::Silent(_));
+            self.silent |= matches!(ended, Ended::Silent(_));
             let lost = match ended {
                 Ended::Stopping => return self.end(),
                 Ended::Lost(lost) => lost,
@@ -318,7 +321,7 @@ impl<P: Protocol> Follower<P> {
     fn resume(&mut self) -> Begin {
         // All that was received is in the queue, and nothing but the end of this process keeps it from the log.
         let begin = self.point.begin();
-        if begin == Begin::Now && !self.feed.protocol.has_sessions() {
+        if self.feed.protocol.loses(&begin) {
             self.open_gap("the source cannot resume");
         }
         begin
@@ -377,7 +380,8 @@ impl<P: Protocol> Follower<P> {
     async fn follow(&mut self, stream: &mut P::Stream) -> Ended {
         let silence = self.feed.settings.connect.silence_timeout.unwrap_or(Duration::MAX);
         let mut message_at = Instant::now();
-        let (begun, mut has_begun) = (stream.begun(), false);
+        let begun = stream.begun();
+        self.has_begun = false;
         tokio::pin!(begun);
         loop {
             let silent_at = message_at.checked_add(silence);
@@ -390,8 +394,8 @@ impl<P: Protocol> Follower<P> {
             let frame = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return Ended::Stopping,
-                () = &mut begun, if !has_begun => {
-                    has_begun = true;
+                () = &mut begun, if !self.has_begun => {
+                    self.has_begun = true;
                     self.feed.metrics.connected.set(1);
                     if !self.silent {
                         self.feed.connection.set();
@@ -452,7 +456,8 @@ impl<P: Protocol> Follower<P> {
         receipt: Option<Receipt>,
     ) -> Result<usize, Ended> {
         let received_ms = self.intake.now_ms();
-        if std::mem::take(&mut self.silent) {
+        // What a session has kept may come before.
+        if std::mem::take(&mut self.silent) && self.has_begun {
             self.feed.connection.set();
         }
         self.received(received_ms);

@@ -37,6 +37,7 @@ use crate::metrics::{KafkaMetrics, SourceMetrics};
 use member::{ANSWER_TIMEOUT, Member};
 use trouble::sentence;
 
+mod ends;
 mod member;
 mod message;
 mod positions;
@@ -240,7 +241,8 @@ impl Reader {
                 if let Some(why) = member.take_failure() {
                     return Err(Ended::Failed(why));
                 }
-                if self.is_broken && member.is_assigned() {
+                // A partition without a leader is told, and asked by its own times.
+                if self.is_broken && member.is_assigned() && member.silence().is_none() {
                     self.await_answer(consumer)?;
                 }
             }
@@ -465,8 +467,13 @@ impl Reader {
             .set(STATISTICS.0, STATISTICS.1)
             // Also if the properties of the section `kafka` name a group.
             .set("group.id", &section.group);
-        let member =
-            Member::new(&self.kafka.source, section.start, source_metrics.clone(), metrics.clone());
+        let member = Member::new(
+            &self.kafka.source,
+            section.start,
+            &self.stop,
+            source_metrics.clone(),
+            metrics.clone(),
+        );
         let consumer: BaseConsumer<Member> =
             settings.create_with_context(member).map_err(|error| error.to_string())?;
         let topics: Vec<_> = section.topics.iter().map(String::as_str).collect();

@@ -8,6 +8,7 @@
 //! | the connection breaks | connected again; what was not acknowledged comes again |
 //! | the broker does not know the session any more, though there was one | a gap; subscribed again |
 //! | the session has a filter that is not configured any more | it is given up |
+//! | a message comes with QoS 0, or the broker grants no more | it is told; each interruption is a gap from then on |
 //! | a filter is refused | the source is not ready and says which |
 //! | a message is above `max_message_bytes` | its first bytes are a dead letter, it is acknowledged, and the rest is dropped while it arrives |
 //! | the queue is full | nothing is read; the connection is kept alive |
@@ -52,8 +53,10 @@ pub struct Mqtt {
     section: Section,
     url: Url,
     dialer: Dialer,
-    /// Whether the broker has taken the subscriptions of this process.
+    /// Whether the broker has taken the subscriptions of this process, and has given up former ones.
     is_subscribed: Arc<AtomicBool>,
+    /// Whether messages have come, or may come, that the session does not keep.
+    is_lossy: Arc<AtomicBool>,
 }
 
 /// A connection to a broker.
@@ -81,6 +84,7 @@ impl Mqtt {
             url,
             dialer,
             is_subscribed: Arc::default(),
+            is_lossy: Arc::default(),
         };
         mqtt.login().map_err(Error::Push)?;
         Ok(mqtt)
@@ -122,13 +126,17 @@ impl Mqtt {
         let packets = Packets::new(*version, connect.max_message_bytes);
         let keep_alive = Duration::from_secs(KEEP_ALIVE_S.into());
         let mut open = Open {
+            source: Arc::clone(&self.source),
             socket,
             packets,
             arrived: BytesMut::new(),
             keep_alive,
             sent: Instant::now(),
+            qos: *qos,
             topics: topics.clone(),
+            given_up: Vec::new(),
             cursor: Bytes::new(),
+            is_lossy: Arc::clone(&self.is_lossy),
             is_subscribed: Arc::clone(&self.is_subscribed),
             subscribed: CancellationToken::new(),
         };
@@ -147,7 +155,8 @@ impl Mqtt {
         let is_known = match open.next().await? {
             Incoming::Open { is_known, keep_alive_s } => {
                 if let Some(seconds) = keep_alive_s.filter(|seconds| *seconds > 0) {
-                    open.keep_alive = Duration::from_secs(seconds.into());
+                    // It may be hours, and asking more often is allowed.
+                    open.keep_alive = keep_alive.min(Duration::from_secs(seconds.into()));
                 }
                 is_known
             }
@@ -161,7 +170,7 @@ impl Mqtt {
             self.is_subscribed.store(false, Ordering::Relaxed);
         }
         if self.is_subscribed.load(Ordering::Relaxed) {
-            open.cursor = filters::stored(topics.iter());
+            open.note();
             open.subscribed.cancel();
             return Ok((open, is_known));
         }
@@ -175,9 +184,9 @@ impl Mqtt {
         if !given_up.is_empty() {
             tracing::info!(source = &*self.source, ?given_up, "not subscribed to any more");
             open.send(&packets::unsubscribe(*version, &given_up)?).await?;
+            open.given_up = given_up;
         }
-        // Until the broker has done so.
-        open.cursor = filters::stored(topics.iter().chain(&given_up));
+        open.note();
         open.send(&packets::subscribe(*version, topics, *qos)?).await?;
         Ok((open, is_known))
     }
@@ -192,8 +201,10 @@ impl Protocol for Mqtt {
         Settings { connect, resume: self.section.resume(), framing }
     }
 
-    fn has_sessions(&self) -> bool {
-        self.section.qos > 0
+    fn loses(&self, begin: &Begin) -> bool {
+        // The next process reads it from the cursor.
+        let was_lossy = matches!(begin, Begin::After(cursor) if filters::is_lossy(cursor));
+        self.section.qos == 0 || was_lossy || self.is_lossy.load(Ordering::Relaxed)
     }
 
     async fn connect(&mut self, begin: &Begin) -> Result<Connected, Lost> {
@@ -203,7 +214,7 @@ impl Protocol for Mqtt {
         let subscribed = open.subscribed.clone();
         let task = AbortOnDropHandle::new(tokio::spawn(open.serve(sender, closed)));
         // Without sessions nothing was to be kept, and each interruption is a gap.
-        let is_known = is_known || !self.has_sessions();
+        let is_known = is_known || self.section.qos == 0;
         Ok(Connected { frames, close, task, is_known, subscribed })
     }
 }

@@ -41,6 +41,22 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// The files are damaged, and the disk has too little room to repair them.
+    #[error("the files of the message log in {path} are damaged, and repairing them takes {bytes} bytes that the disk does not have; make room", path = path.display())]
+    NoRoomToRepair {
+        /// The directory.
+        path: PathBuf,
+        /// How much has to be free.
+        bytes: u64,
+    },
+    /// The file that marks a repair cannot be made or removed.
+    #[error("cannot mark a repair of the message log by {path}: {source}; check that the directory is writable", path = path.display())]
+    Mark {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A write or its fsync failed.
     #[error("cannot write the message log: {0}; check the disk's space and health")]
     Write(#[source] rocksdb::Error),
@@ -78,10 +94,13 @@ pub enum Error {
 
 impl Error {
     /// Whether reopening the log and trying again may succeed without anybody changing anything.
-    pub const fn retryable(&self) -> bool {
+    pub fn retryable(&self) -> bool {
         match self {
-            Self::Open { .. }
-            | Self::Locked { .. }
+            // Damaged files are repaired at the next start only.
+            Self::Open { source, .. } => source.kind() != ErrorKind::Corruption,
+            Self::Locked { .. }
+            | Self::NoRoomToRepair { .. }
+            | Self::Mark { .. }
             | Self::Write(_)
             | Self::Read(_)
             | Self::Latched
@@ -95,20 +114,15 @@ impl Error {
         }
     }
 
-    /// Whether the cause may be that the disk is full.
-    pub(super) fn may_lack_room(&self) -> bool {
+    /// Whether the cause is that the disk is full.
+    pub(super) fn lacks_room(&self) -> bool {
         match self {
-            Self::Open { source, .. } | Self::Write(source) => source.kind() == ErrorKind::IOError,
-            Self::Absent { .. }
-            | Self::OtherFormat { .. }
-            | Self::Changing { .. }
-            | Self::Locked { .. }
-            | Self::Read(_)
-            | Self::Latched
-            | Self::Superseded
-            | Self::Damaged { .. }
-            | Self::Metadata { .. }
-            | Self::Exhausted => false,
+            // RocksDB passes the system's error on as text.
+            Self::Open { source, .. } | Self::Write(source) => {
+                let text = source.to_string();
+                ["No space left", "quota exceeded"].iter().any(|why| text.contains(why))
+            }
+            other => matches!(other, Self::NoRoomToRepair { .. }),
         }
     }
 
@@ -118,15 +132,10 @@ impl Error {
             Self::Open { source, .. } | Self::Read(source) => {
                 source.kind() == ErrorKind::Corruption
             }
-            Self::Damaged { .. } | Self::Metadata { .. } => true,
-            Self::Absent { .. }
-            | Self::OtherFormat { .. }
-            | Self::Changing { .. }
-            | Self::Locked { .. }
-            | Self::Write(_)
-            | Self::Latched
-            | Self::Superseded
-            | Self::Exhausted => false,
+            other => matches!(
+                other,
+                Self::Damaged { .. } | Self::Metadata { .. } | Self::NoRoomToRepair { .. }
+            ),
         }
     }
 }

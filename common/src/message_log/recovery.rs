@@ -44,8 +44,11 @@ impl Recovered {
 pub(super) fn run(
     store: &Store,
     high_water: Option<Sequence>,
+    is_repaired: bool,
 ) -> Result<(String, Recovered), Error> {
-    let instance = match instance(store)? {
+    // Without the number of openings, sequences of this instance could be given out again.
+    let known = if epoch(store)? > 0 { instance(store)? } else { None };
+    let instance = match known {
         Some(instance) => instance,
         None => {
             let instance = format!("{:016x}", rand::random::<u64>());
@@ -55,8 +58,12 @@ pub(super) fn run(
     };
     migrate(store)?;
     let (settled, positions) = (store.settled()?, store.positions()?);
-    let is_repaired = store.is_repaired();
     let mut found = Recovered { settled, positions, is_repaired, ..Recovered::default() };
+    if is_repaired && found.settled.low() == Sequence::ZERO {
+        // What is settled was lost, too. Entries before the first group that is there are taken for settled.
+        let first = store.groups(Sequence::ZERO).next().transpose()?;
+        found.settled = Ranges::below(first.map_or(Sequence::ZERO, |(span, _)| span.first));
+    }
     let mut after_groups = skip_between_groups(store, &mut found.settled)?;
     if let Some(last) = high_water.filter(|last| *last >= after_groups) {
         note_missing(store, after_groups, last)?;

@@ -6,6 +6,7 @@
 //! the log.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::posix_fallocate;
@@ -23,33 +24,48 @@ const PART_OF_DISK: u64 = 8;
 pub(super) struct Reserve {
     path: PathBuf,
     bytes: u64,
-    is_there: bool,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Reserved,
+    /// It is not there, or it was used.
+    Missing,
+    /// This directory or file system does not allow it. The log does without.
+    Impossible,
 }
 
 impl Reserve {
-    /// Makes or finds the file in the log's directory. It has as many bytes as opening the log may write, or an eighth of a
-    /// small disk.
+    /// Looks for the file in the log's directory. It has as many bytes as opening the log may write, or an eighth of a small
+    /// disk.
     pub(super) fn of(directory: &Path, most: u64) -> Self {
         let bytes = disk::total(directory).map_or(most, |total| most.min(total / PART_OF_DISK));
-        let mut reserve = Self { path: directory.join(FILE), bytes, is_there: false };
-        reserve.is_there = reserve.path.metadata().is_ok_and(|found| found.len() >= bytes);
-        reserve.take();
-        reserve
+        let path = directory.join(FILE);
+        let is_there = path.metadata().is_ok_and(|found| found.len() >= bytes);
+        Self { path, bytes, state: if is_there { State::Reserved } else { State::Missing } }
     }
 
-    /// Whether there is room for the log itself. If there was none, this looks whether there is again: half as much as is
-    /// reserved has to be left.
+    /// Makes the file if it is missing and half as much again is free. Returns whether the log may be added to: not while
+    /// the disk is full.
     pub(super) fn take(&mut self) -> bool {
-        if !self.is_there && disk::free(&self.path).is_none_or(|free| free >= self.bytes / 2 * 3) {
-            match self.allocate() {
-                Ok(()) => self.is_there = true,
+        let has_room = || disk::free(&self.path).is_none_or(|free| free >= self.bytes / 2 * 3);
+        if self.state == State::Missing && has_room() {
+            self.state = match self.allocate() {
+                Ok(()) => State::Reserved,
                 Err(error) => {
-                    tracing::warn!(%error, path = %self.path.display(), "no room can be reserved for the message log");
                     self.remove();
+                    match error.kind() {
+                        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => State::Missing,
+                        _ => {
+                            tracing::warn!(%error, path = %self.path.display(), "no room can be reserved for the message log");
+                            State::Impossible
+                        }
+                    }
                 }
-            }
+            };
         }
-        self.is_there
+        self.state != State::Missing
     }
 
     fn allocate(&self) -> std::io::Result<()> {
@@ -59,26 +75,26 @@ impl Reserve {
         file.sync_all()
     }
 
-    /// Opens the log by `open`. If it fails and the disk is full, it is tried again without the reserve.
+    /// Opens the log by `open`. If that fails because the disk is full, it is tried again without the reserve.
     pub(super) fn or_give_up<T>(
         &mut self,
         open: impl Fn() -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let outcome = open();
-        let is_full = || disk::free(&self.path).is_some_and(|free| free < self.bytes);
-        match outcome {
-            Err(error) if error.may_lack_room() && self.path.exists() && is_full() => {
+        match open() {
+            Err(error) if error.lacks_room() && self.path.exists() => {
                 tracing::warn!(%error, bytes = self.bytes, "the disk is full; the room that is reserved for the message log is used");
                 self.remove();
+                self.state = State::Missing;
                 open()
             }
             outcome => outcome,
         }
     }
 
-    fn remove(&mut self) {
-        self.is_there = false;
-        if let Err(error) = fs::remove_file(&self.path) {
+    fn remove(&self) {
+        if let Err(error) = fs::remove_file(&self.path)
+            && error.kind() != ErrorKind::NotFound
+        {
             tracing::warn!(%error, path = %self.path.display(), "the reserved room cannot be given back");
         }
     }
@@ -86,7 +102,6 @@ impl Reserve {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Options, Store};
     use super::*;
 
     #[test]
@@ -94,19 +109,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut reserve = Reserve::of(directory.path(), 1 << 20);
         let file = directory.path().join(FILE);
-        assert_eq!((reserve.is_there, file.metadata().unwrap().len()), (true, 1 << 20));
-        assert!(Reserve::of(directory.path(), 1 << 20).is_there, "found at the next start");
+        assert!(reserve.take());
+        assert_eq!(file.metadata().unwrap().len(), 1 << 20);
+        assert_eq!(Reserve::of(directory.path(), 1 << 20).state, State::Reserved);
 
-        // As if less than that was free.
-        reserve.bytes = 1 << 62;
-        let full = || Err::<(), _>(Error::Latched);
-        assert!(reserve.or_give_up(full).is_err());
+        assert!(reserve.or_give_up(|| Err::<(), _>(Error::Latched)).is_err());
         assert!(file.exists(), "it is another error");
-        // RocksDB reads this as a file.
-        let log = directory.path().join("log");
-        fs::create_dir_all(log.join("CURRENT")).unwrap();
+        // As if there was never so much.
+        reserve.bytes = 1 << 62;
+        let path = directory.path().to_owned();
         let full = || match file.exists() {
-            true => Store::open(&log, &Options::default()).map(|_| ()),
+            true => Err(Error::NoRoomToRepair { path: path.clone(), bytes: 1 }),
             false => Ok(()),
         };
         reserve.or_give_up(full).unwrap();

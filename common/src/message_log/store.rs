@@ -84,7 +84,6 @@ pub(super) struct Batch(WriteBatch);
 pub(super) struct Store {
     db: DB,
     read_only: bool,
-    repaired: bool,
     /// Has the counters of RocksDB.
     #[cfg(test)]
     database: rocksdb::Options,
@@ -97,27 +96,7 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the database, and creates it if it is not there. If its files are too damaged for RocksDB, they are repaired
-    /// first: what is whole is put together again, and what is not goes to the folder `lost`.
     pub(super) fn open(path: &Path, options: &Options) -> Result<Self, Error> {
-        let store = match Self::open_whole(path, options) {
-            Err(error) if error.is_damage() => {
-                tracing::error!(%error, "the files of the message log are damaged, and are repaired");
-                let failed = |source| Error::Open { path: path.to_owned(), source };
-                DB::repair(&rocksdb::Options::default(), path).map_err(failed)?;
-                tracing::error!(
-                    lost = %path.join("lost").display(),
-                    "the message log is repaired; what could not be read is in the folder `lost`"
-                );
-                Self { repaired: true, ..Self::open_whole(path, options)? }
-            }
-            outcome => outcome?,
-        };
-        store.name_families()?;
-        Ok(store)
-    }
-
-    fn open_whole(path: &Path, options: &Options) -> Result<Self, Error> {
         let mut database = rocksdb::Options::default();
         database.create_if_missing(true);
         database.create_missing_column_families(true);
@@ -140,13 +119,14 @@ impl Store {
             let path = path.to_owned();
             if is_lock(&source) { Error::Locked { path } } else { Error::Open { path, source } }
         })?;
-        Ok(Self {
+        let store = Self {
             db,
             read_only: false,
-            repaired: false,
             #[cfg(test)]
             database,
-        })
+        };
+        store.name_families()?;
+        Ok(store)
     }
 
     /// Opens the database as it is now, also while another process writes to it, and changes nothing. What is in its
@@ -166,7 +146,6 @@ impl Store {
         let store = Self {
             db: db.map_err(failed)?,
             read_only: true,
-            repaired: false,
             #[cfg(test)]
             database,
         };
@@ -189,11 +168,6 @@ impl Store {
             }
         }
         if batch.0.is_empty() { Ok(()) } else { self.write_for_good(batch) }
-    }
-
-    /// Whether its files had to be repaired. Then nobody knows what is missing.
-    pub(super) const fn is_repaired(&self) -> bool {
-        self.repaired
     }
 
     pub(super) const fn is_read_only(&self) -> bool {
@@ -230,16 +204,18 @@ impl Store {
         self.db.delete_file_in_range_cf(&self.handle(TRANSIENT), from, to).map_err(Error::Write)
     }
 
-    /// Merges the table files of the groups, which removes what was deleted; nothing is done while there is a group that ends
-    /// from `from` on.
-    pub(super) fn compact_unless_groups_from(&self, from: Sequence) -> Result<(), Error> {
-        if self.groups(from).next().is_none() {
+    /// Merges the table files of the groups, which removes what was deleted. Returns whether it has: nothing is done while there
+    /// is a group that ends from `from` on.
+    pub(super) fn compact_unless_groups_from(&self, from: Sequence) -> Result<bool, Error> {
+        let is_empty = self.groups(from).next().is_none();
+        if is_empty {
             let wait = &mut rocksdb::WaitForCompactOptions::default();
             wait.set_flush(true);
             self.db.compact_range_cf(&self.handle(TRANSIENT), None::<&[u8]>, None::<&[u8]>);
+            // The merge itself tells no error.
             self.db.wait_for_compact(wait).map_err(Error::Write)?;
         }
-        Ok(())
+        Ok(is_empty)
     }
 
     /// The records of a family from this key on.
@@ -469,7 +445,7 @@ fn families(options: &Options) -> [ColumnFamilyDescriptor; 4] {
 }
 
 /// Whether the database is open already, in another process or in this one. RocksDB has no code for it.
-fn is_lock(error: &rocksdb::Error) -> bool {
+pub(super) fn is_lock(error: &rocksdb::Error) -> bool {
     let text = error.to_string();
     let is_held = ["Resource temporarily unavailable", "Permission denied"];
     text.contains("While lock file") && is_held.iter().any(|why| text.contains(why))

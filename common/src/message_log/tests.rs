@@ -40,7 +40,9 @@ struct Open {
 
 impl Open {
     fn at(path: &Path) -> Self {
-        let (log, appender, found) = MessageLog::open(path, Options::default()).unwrap();
+        // As much is reserved on the disk.
+        let options = Options { write_ahead_bytes: 8 << 20, ..Options::default() };
+        let (log, appender, found) = MessageLog::open(path, options).unwrap();
         Self { log, appender, settled: found.settled.clone(), end: found.end, found, _copy: None }
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::records::Single;
 use super::store::{Family, Store};
-use super::{Entry, Error, Ranges, Sequence, high_water, quarantine, recovery};
+use super::{Entry, Error, Ranges, Sequence, high_water, quarantine, recovery, repair};
 
 /// How often opening is tried while the files change.
 const ATTEMPTS: usize = 8;
@@ -107,9 +107,11 @@ impl View {
             let high_water = high_water::last(path);
             match Store::open_read_only(path) {
                 Ok(store) if stamp(path) == before => return Self::of(path, store, high_water),
-                Ok(_) => {}
+                Ok(_) => failed = None,
                 Err(error @ Error::OtherFormat { .. }) => return Err(error),
-                Err(error) => failed = Some(error),
+                // A file that was deleted meanwhile looks like damage.
+                Err(error) if stamp(path) == before => failed = Some(error),
+                Err(_) => failed = None,
             }
         }
         Err(failed.unwrap_or_else(|| Error::Changing { path: path.to_owned() }))
@@ -160,6 +162,11 @@ impl View {
     /// How many files with damage are kept in the folder `damaged`.
     pub fn kept_files(&self) -> usize {
         quarantine::kept(&self.path)
+    }
+
+    /// How many files are in the folder `lost`, because an earlier repair could not use them.
+    pub fn lost_files(&self) -> usize {
+        repair::lost(&self.path)
     }
 
     /// Reads all of the log's own values, and returns how many there are.

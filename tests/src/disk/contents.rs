@@ -246,7 +246,9 @@ impl Contents {
     }
 
     /// Forgets what is not safe, apart from a part of it that `choose` chooses: it gets a number, and returns a smaller one.
-    pub(super) fn cut_power(&mut self, mut choose: impl FnMut(usize) -> usize) {
+    /// Returns how many changes were forgotten.
+    pub(super) fn cut_power(&mut self, mut choose: impl FnMut(usize) -> usize) -> usize {
+        let mut forgotten = 0;
         for node in self.nodes.values_mut() {
             match node {
                 Node::File(file) => {
@@ -259,7 +261,7 @@ impl Contents {
                                 Change::Write { at: from, data }.apply(&mut file.safe);
                             }
                             change if choose(3) > 0 => change.apply(&mut file.safe),
-                            _ => {}
+                            _ => forgotten += 1,
                         }
                     }
                     file.now.clone_from(&file.safe);
@@ -267,6 +269,7 @@ impl Contents {
                 Node::Directory(directory) => {
                     let mut unsynced = std::mem::take(&mut directory.unsynced);
                     let kept = choose(unsynced.len() + 1);
+                    forgotten += unsynced.len() - kept;
                     if kept > 0 {
                         directory.safe = unsynced.swap_remove(kept - 1);
                     }
@@ -275,6 +278,7 @@ impl Contents {
             }
         }
         self.forget_unnamed();
+        forgotten
     }
 
     fn forget_unnamed(&mut self) {

@@ -74,8 +74,12 @@ async fn what_is_an_event_after_a_correction_is_published_once_with_its_key_and_
         })
     };
     let refused = |reason, count| BTreeMap::from([(Some(reason), count)]);
-    let replayed = run(Some(Reason::MissingId)).await.unwrap().unwrap();
-    assert_eq!(replayed, Replayed { published: 2, refused: refused(Reason::MissingId, 1) });
+    let (replayed, done) = run(Some(Reason::MissingId)).await.unwrap().unwrap();
+    done.unwrap();
+    assert_eq!(
+        replayed,
+        Replayed { published: 2, refused: refused(Reason::MissingId, 1), ..Replayed::default() }
+    );
     let record = |at: usize, number: &str, response: &str| -> Record {
         let id = format!("{number}:{response}");
         (number.to_owned(), Some(id), Some("feed".to_owned()), events[at].to_owned())
@@ -85,9 +89,13 @@ async fn what_is_an_event_after_a_correction_is_published_once_with_its_key_and_
     assert_eq!(published, [record(0, "7", "yes"), record(1, "8", "no")]);
 
     // A second replay makes copies with the same ids, and takes what the first one was not asked for.
-    let replayed = run(None).await.unwrap().unwrap();
+    let (replayed, done) = run(None).await.unwrap().unwrap();
+    done.unwrap();
     let still = [(Some(Reason::NotJson), 1), (Some(Reason::MissingId), 1)];
-    assert_eq!(replayed, Replayed { published: 3, refused: BTreeMap::from(still) });
+    assert_eq!(
+        replayed,
+        Replayed { published: 3, refused: BTreeMap::from(still), ..Replayed::default() }
+    );
     let published = tokio::task::spawn_blocking(move || raw(&kafka)).await.unwrap();
     let ids: Vec<_> = published.iter().filter_map(|(_, id, ..)| id.as_deref()).collect();
     assert_eq!(ids, ["7:yes", "7:yes", "8:no", "8:no", "9:no"]);
@@ -95,4 +103,29 @@ async fn what_is_an_event_after_a_correction_is_published_once_with_its_key_and_
     assert!(
         said.contains("3 published to raw-rsvps") && said.contains("1 not published: not_json")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_kafka_does_not_take_keeps_no_other_from_being_published() {
+    let config = Config::default();
+    let broker = MemoryBroker::start(&config.kafka).unwrap();
+    let mut kafka = Kafka { brokers: broker.bootstrap_servers(), ..config.kafka.clone() };
+    let large = format!(r#"{{"rsvp_id":8,"response":"no","a":"{}"}}"#, "x".repeat(20_000));
+    let small = |number| format!(r#"{{"rsvp_id":{number},"response":"no"}}"#);
+    let letters = [small(7), large, small(9)];
+    let letters: Vec<_> = letters.iter().map(|payload| ("missing_id", payload.as_str())).collect();
+    write_letters(&kafka, &letters).await;
+
+    kafka.properties.insert("message.max.bytes".to_owned(), "10000".into());
+    let config = Config { kafka: kafka.clone(), ..config };
+    let reading = config.clone();
+    let replayed = tokio::task::spawn_blocking(move || {
+        replay(&reading, &which(None), Duration::from_secs(20), &CancellationToken::new())
+    });
+    let (replayed, done) = replayed.await.unwrap().unwrap();
+    done.unwrap();
+    assert_eq!((replayed.published, replayed.not_taken.values().sum::<u64>()), (2, 1));
+    assert!(report(&replayed, &config.kafka).contains("1 not published: kafka says"));
+    let published = tokio::task::spawn_blocking(move || raw(&kafka)).await.unwrap();
+    assert_eq!(published.len(), 2);
 }

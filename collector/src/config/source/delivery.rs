@@ -44,9 +44,17 @@ impl Sources {
         self.iter().filter(|(_, source)| once(source)).map(|(name, _)| name.into()).collect()
     }
 
-    /// Whether this is what all of them promise.
-    pub fn are_all(&self, delivery: Delivery) -> bool {
-        self.iter().all(|(_, source)| source.common().delivery == delivery)
+    /// Whether all of them send their events once at most.
+    pub fn are_at_most_once(&self) -> bool {
+        self.iter().all(|(_, source)| source.common().delivery == Delivery::AtMostOnce)
+    }
+
+    /// Whether any of them needs that what a crash leaves in the log is looked for in Kafka. Datagrams seldom have ids that would
+    /// tell copies apart.
+    pub fn look(&self) -> bool {
+        self.iter().any(|(_, source)| {
+            source.common().delivery != Delivery::AtLeastOnce || matches!(source, Source::Udp(_))
+        })
     }
 
     /// What is wrong with what they promise, one line for each fault, which begins with the key.
@@ -66,6 +74,10 @@ impl Source {
     pub fn caveat(&self, events: &Schema) -> Option<&'static str> {
         let delivery = self.common().delivery;
         if delivery == Delivery::AtMostOnce {
+            return None;
+        }
+        // Whoever sends datagrams expects no more.
+        if matches!(self, Self::Udp(_)) {
             return None;
         }
         if !self.can_repeat() {
@@ -108,10 +120,11 @@ impl Source {
     }
 
     fn delivery_problem(&self, mode: Mode) -> Option<&'static str> {
-        if self.common().delivery != Delivery::AtMostOnce {
-            return matches!(self, Self::Udp(_)).then_some(
-                "delivery: nobody sends a datagram again that was lost; a source of kind \"udp\" has \"at_most_once\" only, \
-                 use http_push for more",
+        let delivery = self.common().delivery;
+        if delivery != Delivery::AtMostOnce {
+            let is_too_much = delivery == Delivery::EffectivelyOnce && matches!(self, Self::Udp(_));
+            return is_too_much.then_some(
+                "delivery: the network may lose and double datagrams; for \"effectively_once\" use http_push, or remove delivery",
             );
         }
         match (self, self.resume()) {
@@ -146,6 +159,9 @@ impl Source {
             return Some(
                 "release: \"at_most_once\" acknowledges on receipt, and waits for nothing; remove release or set another delivery",
             );
+        }
+        if matches!(self, Self::Udp(_)) {
+            return Some("release: nobody waits for an answer to a datagram; remove release");
         }
         (mode == Mode::Off).then_some(
             "release: with log.mode = \"off\" nothing is written to the disk, and Kafka alone is waited for; remove release",

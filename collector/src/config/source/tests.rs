@@ -235,7 +235,7 @@ fn a_source_promises_what_its_kind_can_and_says_what_it_cannot() {
         |keys: &str, mode| sources(&format!("[x]\n{keys}")).unwrap().delivery_problems(mode);
     let (once, both) = ("\ndelivery = 'at_most_once'", "\nrelease = 'both'");
     for (keys, is_possible) in [
-        ("kind = 'udp'", [false, true]),
+        ("kind = 'udp'", [true, true]),
         ("kind = 'http_push'", [true, true]),
         ("kind = 'kafka'", [true, true]),
         ("kind = 'file'\npath = 'a'", [true, true]),
@@ -266,6 +266,8 @@ fn a_source_promises_what_its_kind_can_and_says_what_it_cannot() {
         let found = problems(&keys, mode);
         assert!(matches!(&found[..], [one] if one.starts_with("source.x.release: ")), "{found:?}");
     }
+    let udp = problems("kind = 'udp'\ndelivery = 'effectively_once'", Mode::Hybrid);
+    assert!(matches!(&udp[..], [one] if one.contains("http_push")), "{udp:?}");
     let place = format!("kind = 'file'\npath = 'a'{once}");
     assert_eq!(problems(&place, Mode::Off).len(), 1, "its place is stored too late");
     assert_eq!(problems(&format!("kind = 'http_push'{both}"), Mode::Pessimistic), [""; 0]);
@@ -301,7 +303,7 @@ fn what_a_source_promises_is_shown_also_if_it_is_the_default() {
     let dumped = toml::to_string(&sources("[a]\nkind = 'udp'\n[b]\nkind = 'http_push'").unwrap());
     let dumped = dumped.unwrap();
     for line in
-        ["delivery = \"at_most_once\"", "delivery = \"effectively_once\"", "release = \"first\""]
+        ["delivery = \"at_least_once\"", "delivery = \"effectively_once\"", "release = \"first\""]
     {
         assert!(dumped.contains(line), "{dumped}");
     }

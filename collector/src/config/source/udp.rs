@@ -53,7 +53,7 @@ impl Udp {
 impl Default for Udp {
     fn default() -> Self {
         Self {
-            common: Common { delivery: Delivery::AtMostOnce, ..Common::default() },
+            common: Common { delivery: Delivery::AtLeastOnce, ..Common::default() },
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8911)),
             insecure: false,
             framing: Framing::default(),

@@ -13,7 +13,9 @@ use rdkafka::message::{Message as _, OwnedMessage};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
 
+use super::ends::Ends;
 use super::positions::{Offsets, Positions};
 use crate::config::Start;
 use crate::metrics::{KafkaMetrics, SourceMetrics};
@@ -24,7 +26,7 @@ pub(super) const HANDOVER: Duration = Duration::from_secs(2);
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is looked at whether what was read is safe, when that is waited for.
 const LOOK: Duration = Duration::from_millis(5);
-/// How long one partition may take to say where it ends, and how long after that it is asked again.
+/// How long the partitions may take to say where they end, and how long after that those that have not are asked again.
 const ASK: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -32,6 +34,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 pub(super) struct Member {
     source: Arc<str>,
     start: Start,
+    stop: CancellationToken,
     source_metrics: SourceMetrics,
     metrics: KafkaMetrics,
     heard: Heard,
@@ -78,12 +81,13 @@ impl Member {
     pub(super) fn new(
         source: &Arc<str>,
         start: Start,
+        stop: &CancellationToken,
         source_metrics: SourceMetrics,
         metrics: KafkaMetrics,
     ) -> Self {
         let (heard, stranded, state) = <(Heard, Stranded, Mutex<State>)>::default();
-        let source = Arc::clone(source);
-        Self { source, start, source_metrics, metrics, heard, stranded, state }
+        let (source, stop) = (Arc::clone(source), stop.clone());
+        Self { source, start, stop, source_metrics, metrics, heard, stranded, state }
     }
 
     /// What was read. Not to be held while the consumer is polled.
@@ -239,9 +243,8 @@ impl Member {
         consumer: &BaseConsumer<Self>,
         is_lost: bool,
     ) -> Result<(), String> {
-        // What was read is safe first, so that the position is told right.
-        self.await_safe(HANDOVER);
-        self.commit(consumer, CommitMode::Sync);
+        // What was read is safe first, so that the position is told right. What is not is read again.
+        self.hand_over(consumer);
         let assigned = self.state().assigned.clone().unwrap_or_default();
         self.begin(consumer, &assigned, is_lost).map_err(|error| error.to_string())
     }
@@ -258,10 +261,11 @@ impl Member {
         let (mut new, mut silent) = (Offsets::new(), BTreeSet::new());
         if assigned.count() > 0 {
             let committed = consumer.committed_offsets(assigned.clone(), ANSWER_TIMEOUT)?;
+            let mut all = Ends::new(consumer, &self.stop, ASK);
             for one in committed.elements() {
                 one.error()?;
                 let (topic, partition) = (one.topic(), one.partition());
-                let ends = || consumer.fetch_watermarks(topic, partition, ASK).ok();
+                let mut ends = || all.of(topic, partition);
                 let begin = match (one.offset(), self.start) {
                     (Offset::Offset(at), _) => match is_lost.then(ends).flatten() {
                         Some((low, high)) if !(low..=high).contains(&at) => {

@@ -23,9 +23,12 @@ use crate::source::feed::{Frame, Lost};
 const READ_BYTES: usize = 64 << 10;
 /// How long a packet may take to be sent.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the broker may take to answer to the subscription. What was not read does not count.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A connection on which a session is open.
 pub(super) struct Open {
+    pub(super) source: Arc<str>,
     pub(super) socket: MaybeTlsStream<TcpStream>,
     pub(super) packets: Packets,
     pub(super) arrived: BytesMut,
@@ -33,17 +36,29 @@ pub(super) struct Open {
     pub(super) keep_alive: Duration,
     /// When something was sent last.
     pub(super) sent: Instant,
+    /// The quality of service that is asked for.
+    pub(super) qos: u8,
     /// The filters that are subscribed to.
     pub(super) topics: Vec<String>,
-    /// The cursor of a message: the filters that the session has.
+    /// Those that the session may have besides, until the broker has given them up.
+    pub(super) given_up: Vec<String>,
+    /// The cursor of a message: the filters that the session has, see [`Self::note`].
     pub(super) cursor: Bytes,
-    /// Whether the broker has taken them.
+    /// Whether messages come, or may come, that the session does not keep.
+    pub(super) is_lossy: Arc<AtomicBool>,
+    /// Whether the broker has taken the subscriptions, and has given up the others.
     pub(super) is_subscribed: Arc<AtomicBool>,
-    /// Cancelled when it has.
+    /// Cancelled when it has taken them.
     pub(super) subscribed: CancellationToken,
 }
 
 impl Open {
+    /// Notes what the session has in the cursor of the messages from now on.
+    pub(super) fn note(&mut self) {
+        let is_lossy = self.is_lossy.load(Ordering::Relaxed);
+        self.cursor = filters::stored(self.topics.iter().chain(&self.given_up), is_lossy);
+    }
+
     /// The next packet.
     pub(super) async fn next(&mut self) -> Result<Incoming, Lost> {
         loop {
@@ -89,8 +104,8 @@ impl Open {
     ) -> Result<(), Lost> {
         let mut waiting: VecDeque<(u16, Arc<Released>)> = VecDeque::new();
         let mut read = None;
-        let begun = Instant::now();
-        let mut heard = begun;
+        let mut heard = Instant::now();
+        let (mut read_at, mut answer_by) = (heard, heard + ANSWER_DEADLINE);
         loop {
             let ping_at = self.sent + self.keep_alive.mul_f64(0.75);
             tokio::select! {
@@ -114,6 +129,7 @@ impl Open {
                     if let Some(frame) = read.take() {
                         permit.send(Ok(frame));
                     }
+                    answer_by += read_at.elapsed();
                 }
                 packet = self.next(), if read.is_none() => {
                     heard = Instant::now();
@@ -123,17 +139,20 @@ impl Open {
                             if let Some(pid) = pid {
                                 let released = Arc::new(Released::default());
                                 frame.receipt = Some(released.receipt());
-                                // The session itself has the positions.
-                                frame.cursor = Some(self.cursor.clone());
                                 waiting.push_back((pid, released));
+                            } else {
+                                self.loses("a message came with QoS 0");
                             }
-                            read = Some(frame);
+                            // The session itself has the positions, if there is one.
+                            frame.cursor = (self.qos > 0).then(|| self.cursor.clone());
+                            (read, read_at) = (Some(frame), heard);
                         }
                         Incoming::Closing(why) => return Err(Lost::new(closing(&why))),
                         Incoming::Open { .. } | Incoming::Refused(_) => {
                             return Err(Lost::unreadable("the broker opens the session twice"));
                         }
                         Incoming::Subscribed(outcomes) => self.subscribed(&outcomes)?,
+                        Incoming::Unsubscribed(outcomes) => self.unsubscribed(outcomes.as_deref()),
                         Incoming::Other => {}
                     }
                 }
@@ -143,29 +162,76 @@ impl Open {
                         heard = Instant::now();
                     } else if heard.elapsed() >= 2 * self.keep_alive {
                         return Err(Lost::new("the broker does not answer to pings"));
-                    } else if !self.subscribed.is_cancelled()
-                        && begun.elapsed() >= 2 * self.keep_alive
-                    {
-                        return Err(Lost::new("the broker does not answer to the subscription"));
                     }
                     self.send(&packets::PING).await?;
+                }
+                () = sleep_until(answer_by), if read.is_none() && !self.subscribed.is_cancelled() => {
+                    return Err(Lost::new("the broker does not answer to the subscription"));
                 }
             }
         }
     }
 
-    fn subscribed(&mut self, outcomes: &[Result<(), String>]) -> Result<(), Lost> {
+    fn subscribed(&mut self, outcomes: &[Result<u8, String>]) -> Result<(), Lost> {
+        if outcomes.len() != self.topics.len() {
+            let (answers, topics) = (outcomes.len(), self.topics.len());
+            return Err(Lost::new(format!(
+                "the broker answers to {answers} of {topics} subscriptions"
+            )));
+        }
+        let mut granted = self.qos;
         for (topic, outcome) in self.topics.iter().zip(outcomes) {
-            if let Err(why) = outcome {
-                return Err(Lost::new(format!(
-                    "the broker refuses the subscription to {topic}: {why}; allow it to this user, or correct topics"
-                )));
+            match outcome {
+                Ok(qos) => granted = granted.min(*qos),
+                Err(why) => {
+                    return Err(Lost::new(format!(
+                        "the broker refuses the subscription to {topic}: {why}; allow it to this user, or correct topics"
+                    )));
+                }
             }
         }
-        self.is_subscribed.store(true, Ordering::Relaxed);
-        self.cursor = filters::stored(self.topics.iter());
+        if granted < self.qos {
+            self.loses("the broker grants QoS 0");
+        }
         self.subscribed.cancel();
+        self.settle();
         Ok(())
+    }
+
+    fn unsubscribed(&mut self, outcomes: Option<&[Result<(), String>]>) {
+        let asked = std::mem::take(&mut self.given_up);
+        if let Some(outcomes) = outcomes {
+            // One without an answer may still be there.
+            let answers = outcomes.iter().map(Some).chain(std::iter::repeat(None));
+            let kept =
+                asked.into_iter().zip(answers).filter(|(_, answer)| *answer != Some(&Ok(())));
+            self.given_up = kept.map(|(filter, _)| filter).collect();
+        }
+        if !self.given_up.is_empty() {
+            let (source, filters) = (&*self.source, &self.given_up);
+            tracing::warn!(source, ?filters, ?outcomes, "the broker does not give up filters");
+        }
+        self.settle();
+    }
+
+    /// Notes what the broker has answered. What it has not is sent again on the next connection.
+    fn settle(&mut self) {
+        let is_done = self.subscribed.is_cancelled() && self.given_up.is_empty();
+        self.is_subscribed.store(is_done, Ordering::Relaxed);
+        self.note();
+    }
+
+    /// From now on each interruption is a gap.
+    fn loses(&mut self, why: &str) {
+        if self.qos > 0 && !self.is_lossy.swap(true, Ordering::Relaxed) {
+            let source = &*self.source;
+            tracing::warn!(
+                source,
+                why,
+                "what comes so during an interruption is lost; each is a gap from now on"
+            );
+            self.note();
+        }
     }
 
     /// Acknowledges what is safe already.

@@ -34,8 +34,10 @@ pub(super) enum Incoming {
     Open { is_known: bool, keep_alive_s: Option<u16> },
     /// The broker does not open a session.
     Refused(String),
-    /// For each filter, whether messages come; and why not.
-    Subscribed(Vec<Result<(), String>>),
+    /// For each filter, the quality of service at most with which messages come, or why none do.
+    Subscribed(Vec<Result<u8, String>>),
+    /// For each filter, whether it is given up; and why not. Version 3.1.1 gives up all, and says nothing of each.
+    Unsubscribed(Option<Vec<Result<(), String>>>),
     /// A message. `pid` is there if it is to be acknowledged, `cut` if it was too large: how large it was.
     Message { pid: Option<u16>, payload: Bytes, cut: Option<u64> },
     /// The answer to a ping, or something else without a meaning here.
@@ -195,10 +197,20 @@ fn of_version_5(packet: &[u8]) -> Result<Incoming, String> {
         Some(v5::Packet::Suback(answer)) => {
             use v5::SubscribeReasonCode as Code;
             let outcome = |code| match code {
-                Code::GrantedQoS0 | Code::GrantedQoS1 | Code::GrantedQoS2 => Ok(()),
+                Code::GrantedQoS0 => Ok(0),
+                Code::GrantedQoS1 => Ok(1),
+                Code::GrantedQoS2 => Ok(2),
                 refused => Err(text(&refused, None)),
             };
             Incoming::Subscribed(answer.topics.into_iter().map(outcome).collect())
+        }
+        Some(v5::Packet::Unsuback(answer)) => {
+            use v5::UnsubscribeReasonCode as Code;
+            let outcome = |code| match code {
+                Code::Success | Code::NoSubscriptionExisted => Ok(()),
+                refused => Err(text(&refused, None)),
+            };
+            Incoming::Unsubscribed(Some(answer.topics.into_iter().map(outcome).collect()))
         }
         Some(v5::Packet::Disconnect(why)) => {
             Incoming::Closing(text(&why.reason_code, why.properties.reason_string))
@@ -217,11 +229,14 @@ fn of_version_3(packet: &[u8]) -> Result<Incoming, String> {
         Some(v3::Packet::Connack(answer)) => Incoming::Refused(format!("{:?}", answer.code)),
         Some(v3::Packet::Suback(answer)) => {
             let outcome = |code| match code {
+                v3::SubscribeReturnCode::MaxLevel0 => Ok(0),
+                v3::SubscribeReturnCode::MaxLevel1 => Ok(1),
+                v3::SubscribeReturnCode::MaxLevel2 => Ok(2),
                 v3::SubscribeReturnCode::Failure => Err("Failure".to_owned()),
-                _ => Ok(()),
             };
             Incoming::Subscribed(answer.topics.into_iter().map(outcome).collect())
         }
+        Some(v3::Packet::Unsuback(_)) => Incoming::Unsubscribed(None),
         Some(_) => Incoming::Other,
         None => return Err("the broker sends a packet that is too short".to_owned()),
     })
@@ -413,7 +428,7 @@ mod tests {
         let found = all(MqttVersion::V3, 100, &[0x20, 2, 0, 5], 100).unwrap();
         assert_eq!(found, [Incoming::Refused("NotAuthorized".to_owned())]);
         let found = all(MqttVersion::V3, 100, &[0x90, 4, 0, 1, 1, 0x80], 100).unwrap();
-        assert_eq!(found, [Incoming::Subscribed(vec![Ok(()), Err("Failure".to_owned())])]);
+        assert_eq!(found, [Incoming::Subscribed(vec![Ok(1), Err("Failure".to_owned())])]);
     }
 
     #[test]

@@ -1,158 +1,15 @@
 use std::fs;
 
-use mqtt_proto::{Pid, QosPid, TopicName, v3, v5};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-
 use super::*;
-use crate::config::{Connect, MqttVersion};
+use crate::config::MqttVersion;
 use crate::intake::Message;
 use crate::receipt::Receipts;
-use crate::source::feed::following::{Following, follow};
+use crate::source::feed::following::{Following, follow, until};
+use broker::{Broker, Sent, Session};
 use common::event::Reason;
 use common::message_log::Sequence;
 
-/// A broker, played by the test.
-struct Broker {
-    listener: TcpListener,
-    version: MqttVersion,
-}
-
-/// A session of a client.
-struct Session {
-    socket: TcpStream,
-    version: MqttVersion,
-}
-
-/// What a client sent.
-#[derive(Debug, PartialEq, Eq)]
-enum Sent {
-    Connect { client_id: String, is_clean: bool, user: Option<String>, password: Option<Vec<u8>> },
-    Subscribe(Vec<String>),
-    Unsubscribe(Vec<String>),
-    Puback(u16),
-    Ping,
-    Leave,
-    Ended,
-}
-
-impl Broker {
-    async fn new(version: MqttVersion) -> Self {
-        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap(), version }
-    }
-
-    fn section(&self) -> Section {
-        let url = format!("mqtt://ada:s3cret@{}", self.listener.local_addr().unwrap());
-        let connect = Connect {
-            url: url.as_str().into(),
-            reconnect_base_ms: 1,
-            reconnect_cap_ms: 1,
-            ..Connect::default()
-        };
-        Section {
-            connect,
-            version: self.version,
-            topics: vec!["a/#".to_owned()],
-            ..Section::default()
-        }
-    }
-
-    fn source(&self, section: &Section) -> Mqtt {
-        Mqtt::new(&"sensors".into(), section).unwrap()
-    }
-
-    /// The next session. `is_known` says that it was there before.
-    async fn session(&self, is_known: bool) -> (Session, Sent) {
-        let (socket, _) = self.listener.accept().await.unwrap();
-        let mut session = Session { socket, version: self.version };
-        let connect = session.next().await;
-        session.answer(is_known, 0).await;
-        (session, connect)
-    }
-}
-
-impl Session {
-    async fn next(&mut self) -> Sent {
-        let Ok(kind) = self.socket.read_u8().await else { return Sent::Ended };
-        // The packets of these tests are short.
-        let length = self.socket.read_u8().await.unwrap();
-        assert!(length < 0x80);
-        let mut packet = vec![kind, length];
-        packet.resize(2 + usize::from(length), 0);
-        self.socket.read_exact(&mut packet[2..]).await.unwrap();
-        match self.version {
-            MqttVersion::V5 => match v5::Packet::decode(&packet).unwrap().unwrap() {
-                v5::Packet::Connect(connect) => Sent::Connect {
-                    client_id: connect.client_id.to_string(),
-                    is_clean: connect.clean_start,
-                    user: connect.username.map(|user| user.to_string()),
-                    password: connect.password.map(|password| password.to_vec()),
-                },
-                v5::Packet::Subscribe(subscribe) => Sent::Subscribe(
-                    subscribe.topics.iter().map(|(topic, _)| topic.to_string()).collect(),
-                ),
-                v5::Packet::Unsubscribe(given_up) => {
-                    Sent::Unsubscribe(given_up.topics.iter().map(ToString::to_string).collect())
-                }
-                v5::Packet::Puback(ack) => Sent::Puback(ack.pid.value()),
-                v5::Packet::Pingreq => Sent::Ping,
-                v5::Packet::Disconnect(_) => Sent::Leave,
-                other => panic!("{other:?}"),
-            },
-            MqttVersion::V3 => match v3::Packet::decode(&packet).unwrap().unwrap() {
-                v3::Packet::Connect(connect) => Sent::Connect {
-                    client_id: connect.client_id.to_string(),
-                    is_clean: connect.clean_session,
-                    user: connect.username.map(|user| user.to_string()),
-                    password: connect.password.map(|password| password.to_vec()),
-                },
-                v3::Packet::Subscribe(subscribe) => Sent::Subscribe(
-                    subscribe.topics.iter().map(|(topic, _)| topic.to_string()).collect(),
-                ),
-                v3::Packet::Unsubscribe(given_up) => {
-                    Sent::Unsubscribe(given_up.topics.iter().map(ToString::to_string).collect())
-                }
-                v3::Packet::Puback(pid) => Sent::Puback(pid.value()),
-                v3::Packet::Pingreq => Sent::Ping,
-                v3::Packet::Disconnect => Sent::Leave,
-                other => panic!("{other:?}"),
-            },
-        }
-    }
-
-    async fn send(&mut self, packet: &[u8]) {
-        self.socket.write_all(packet).await.unwrap();
-    }
-
-    /// Answers that the session is open, or why not.
-    async fn answer(&mut self, is_known: bool, code: u8) {
-        let known = u8::from(is_known);
-        match self.version {
-            MqttVersion::V5 => self.send(&[0x20, 3, known, code, 0]).await,
-            MqttVersion::V3 => self.send(&[0x20, 2, known, code]).await,
-        }
-    }
-
-    /// Expects the subscription, and takes it.
-    async fn subscribed(&mut self) {
-        assert_eq!(self.next().await, Sent::Subscribe(vec!["a/#".to_owned()]));
-        match self.version {
-            MqttVersion::V5 => self.send(&[0x90, 4, 0, 1, 0, 1]).await,
-            MqttVersion::V3 => self.send(&[0x90, 3, 0, 1, 1]).await,
-        }
-    }
-
-    async fn publish(&mut self, pid: Option<u16>, payload: impl AsRef<[u8]>) {
-        let qos = pid.map_or(QosPid::Level0, |pid| QosPid::Level1(Pid::try_from(pid).unwrap()));
-        let topic = TopicName::try_from("a/b").unwrap();
-        let payload = bytes::Bytes::copy_from_slice(payload.as_ref());
-        let packet = match self.version {
-            MqttVersion::V5 => v5::Packet::Publish(v5::Publish::new(qos, topic, payload)).encode(),
-            MqttVersion::V3 => v3::Packet::Publish(v3::Publish::new(qos, topic, payload)).encode(),
-        };
-        self.send(packet.unwrap().as_ref()).await;
-    }
-}
+mod broker;
 
 fn event(number: u16) -> String {
     format!(r#"{{"rsvp_id":{number}}}"#)
@@ -256,6 +113,31 @@ async fn a_source_is_ready_when_the_broker_has_taken_the_subscription() {
 }
 
 #[tokio::test]
+async fn after_silence_a_source_is_ready_when_it_is_subscribed_and_a_message_has_come() {
+    let (broker, receipts) = (Broker::new(MqttVersion::V5).await, Receipts::default());
+    let mut section = broker.section();
+    section.connect.silence_timeout = Some(Duration::from_millis(500));
+    let mut source = follow(broker.source(&section), None);
+    let (mut session, _) = broker.session(false).await;
+    session.subscribed().await;
+    source.unready("silence_timeout").await;
+    // An attempt that fails does not end the silence.
+    drop(broker.listener.accept().await.unwrap());
+    let (mut session, _) = broker.session(true).await;
+    until(|| source.metrics.connected.get() == 1).await;
+    assert!(source.readiness.unmet().contains_key("source"));
+    drop(session);
+    // Nor does what comes before the subscription is taken.
+    (session, _) = broker.session(false).await;
+    assert!(matches!(session.next().await, Sent::Subscribe(_)));
+    session.publish(Some(1), event(1)).await;
+    kept(&mut source, &receipts, 1).await;
+    assert!(source.readiness.unmet().contains_key("source"));
+    session.send(&[0x90, 4, 0, 1, 0, 1]).await;
+    source.ready().await;
+}
+
+#[tokio::test]
 async fn a_filter_that_is_not_configured_any_more_is_given_up() {
     for version in [MqttVersion::V5, MqttVersion::V3] {
         let (broker, receipts) = (Broker::new(version).await, Receipts::default());
@@ -281,9 +163,24 @@ async fn a_filter_that_is_not_configured_any_more_is_given_up() {
         drop(session);
         let (mut session, _) = broker.session(true).await;
         assert_eq!(session.next().await, given_up);
+        session.unsubscribed(0x87).await;
         session.subscribed().await;
         session.publish(Some(1), event(1)).await;
         let cursor = kept(&mut source, &receipts, 2).await.cursor.unwrap();
+        assert_eq!(
+            filters::read(&cursor.0[8..]).len(),
+            usize::from(version == MqttVersion::V5) + 1
+        );
+        drop((session, source));
+        let mut source = follow(broker.source(&broker.section()), Some(cursor.0));
+        let (mut session, _) = broker.session(true).await;
+        if version == MqttVersion::V5 {
+            assert_eq!(session.next().await, given_up, "the broker has refused it");
+            session.unsubscribed(0).await;
+        }
+        session.subscribed().await;
+        session.publish(Some(1), event(1)).await;
+        let cursor = kept(&mut source, &receipts, 3).await.cursor.unwrap();
         drop((session, source));
 
         let _source = follow(broker.source(&broker.section()), Some(cursor.0));
@@ -366,6 +263,37 @@ async fn without_acknowledgements_each_message_comes_once() {
 }
 
 #[tokio::test]
+async fn an_interruption_is_a_gap_where_the_session_does_not_keep_all() {
+    for granted in [0, 1] {
+        let broker = Broker::new(MqttVersion::V5).await;
+        let mut source = follow(broker.source(&broker.section()), None);
+        let (mut session, _) = broker.session(false).await;
+        assert!(matches!(session.next().await, Sent::Subscribe(_)));
+        session.send(&[0x90, 4, 0, 1, 0, granted]).await;
+        source.ready().await;
+        if granted == 1 {
+            // A publisher may have sent it so.
+            session.publish(None, event(1)).await;
+            assert!(source.next().await.receipt.is_none());
+        }
+        drop(session);
+        let (mut session, _) = broker.session(true).await;
+        session.publish(Some(1), event(2)).await;
+        let message = source.next().await;
+        assert_eq!(source.metrics.gaps.get(), 1);
+        drop(source);
+
+        // So is that between two processes.
+        let mut source = follow(broker.source(&broker.section()), Some(message.cursor.unwrap().0));
+        let (mut session, _) = broker.session(true).await;
+        session.subscribed().await;
+        session.publish(Some(1), event(3)).await;
+        source.next().await;
+        assert_eq!(source.metrics.gaps.get(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_with_what_to_do() {
     for (version, code, advice) in [
         (MqttVersion::V5, 0x86, "check username and password_file"),
@@ -386,6 +314,10 @@ async fn a_refusal_is_told_with_what_to_do() {
     session.next().await;
     session.send(&[0x90, 3, 0, 1, 0x80]).await;
     source.unready("refuses the subscription to a/#").await;
+    let (mut session, _) = broker.session(true).await;
+    session.next().await;
+    session.send(&[0x90, 2, 0, 1]).await;
+    source.unready("answers to 0 of 1 subscriptions").await;
     let (mut session, _) = broker.session(true).await;
     session.subscribed().await;
 }

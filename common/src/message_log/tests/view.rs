@@ -55,7 +55,8 @@ fn looking_at_a_log_that_is_in_use_shows_what_waits_in_its_order_and_changes_not
     assert_eq!(view.epoch(), 2);
     assert_eq!(view.cursors()["feed"], Bytes::copy_from_slice(&4_u64.to_be_bytes()));
     assert!(view.read_metadata().unwrap() >= 5);
-    assert_eq!(contents(directory.path()), before);
+    // The log's own RocksDB may delete meanwhile what it does not need any more.
+    assert!(contents(directory.path()).iter().all(|file| before.contains(file)));
 
     // What is looked at is what was there, and the log goes on.
     let more = open.add([5]);

@@ -125,7 +125,8 @@ impl World {
                 for (source, messages) in group {
                     counted.push((self.ledger.open(SOURCES[*source]), *messages));
                     for _ in 0..*messages {
-                        let reason = (self.messages.len() % 5 == 0).then_some(Reason::NotJson);
+                        let reason =
+                            (self.messages.len().is_multiple_of(5)).then_some(Reason::NotJson);
                         let message = (SOURCES[*source].into(), reason, State::Pending);
                         self.messages.insert(self.end, message);
                         self.end = self.end.next();
