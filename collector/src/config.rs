@@ -10,9 +10,11 @@ use common::trace::Trace;
 use serde::{Deserialize, Serialize};
 
 mod framing;
+mod leases;
 mod source;
 
 pub use framing::Framing;
+pub use leases::Leases;
 pub use source::{
     Common, Connect, Delivery, File, FirstMessages, HttpPush, HttpStream, Kafka as KafkaSource,
     LongPoll, Mqtt, MqttVersion, Release, Resume, Source, Sources, Sse, Start, Transport, Udp,
@@ -23,8 +25,7 @@ pub use source::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Which replica of several this is, from 0 on. There can be only one yet: a second one on the same feed would
-    /// publish every event again, and could not take over what the first one has logged.
+    /// Which replica of several this is, from 0 on. More than one need `leases.enabled`.
     pub replica: u32,
     /// The settings that every tier has.
     pub service: Service,
@@ -38,6 +39,8 @@ pub struct Config {
     pub event: Schema,
     /// Where events wait until Kafka has acknowledged them.
     pub log: Log,
+    /// How several collectors divide the sources.
+    pub leases: Leases,
 }
 
 /// The message log. Section `log`.
@@ -91,10 +94,10 @@ impl TierConfig for Config {
             self.kafka.problems()
         };
         problems.extend(self.trace.problems());
-        if self.replica > 0 {
+        if self.replica > 0 && !self.leases.enabled {
             problems.push(format!(
-                "replica: is {}, but only one collector can run yet, because a second one would receive the same \
-                 feed again; scale back to 1 replica",
+                "replica: is {}, but each collector would follow every source; set leases.enabled = true, or scale back \
+                 to 1 replica",
                 self.replica
             ));
         }
@@ -102,6 +105,7 @@ impl TierConfig for Config {
             .extend(self.event.problems().into_iter().map(|problem| format!("event.{problem}")));
         problems.extend(self.source.problems(&self.kafka));
         problems.extend(self.source.delivery_problems(self.log.mode));
+        problems.extend(self.leases.problems());
         let positive = [
             ("log.write_buffer_bytes", self.log.write_buffer_bytes as u64),
             ("log.write_ahead_bytes", self.log.write_ahead_bytes),
@@ -131,6 +135,7 @@ impl Default for Config {
             source: Sources::default(),
             event: Schema::default(),
             log: Log::default(),
+            leases: Leases::default(),
         }
     }
 }
@@ -254,8 +259,9 @@ mod tests {
         config.event.id = common::event::Id::Fields(Vec::new());
         config.log.path = PathBuf::new();
         config.replica = 1;
+        config.leases.session_timeout = std::time::Duration::from_secs(1);
         let Err(Invalid(problems)) = config.validate() else { panic!("must be invalid") };
-        for key in ["replica", "source", "event.id", "log.path"] {
+        for key in ["replica", "source", "event.id", "log.path", "leases.session_timeout"] {
             assert!(problems.iter().any(|problem| problem.starts_with(key)), "{key}: {problems:?}");
         }
     }

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::acks::Acks;
 use crate::config::{Common, Delivery, Release};
+use crate::cursor::{Cursor, Progress};
 use crate::metrics::SourceMetrics;
 use crate::receipt::Receipt;
 
@@ -25,11 +26,6 @@ const QUEUE_MESSAGES: usize = 1024;
 const QUEUE_BYTES: u32 = 64 << 20;
 /// How many messages are taken from one queue before the next one has its turn.
 const TURN: usize = 64;
-
-/// Where a source resumes. What the bytes mean only the source knows. They are empty if it was connected to before, and
-/// no message of it was logged.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cursor(pub Bytes);
 
 /// A message as received.
 #[derive(Debug)]
@@ -68,7 +64,7 @@ pub enum NotTaken {
 }
 
 /// A source's end of its queue.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Intake {
     // Closed before the journal is woken, because fields are dropped in this order.
     queue: mpsc::Sender<Queued>,
@@ -82,7 +78,7 @@ pub struct Intake {
 }
 
 /// Wakes the journal, also when it is dropped.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Waker(Arc<Notify>);
 
 impl Drop for Waker {
@@ -99,6 +95,8 @@ pub struct Queue {
     pub(crate) metrics: SourceMetrics,
     pub(crate) delivery: Delivery,
     pub(crate) release: Release,
+    /// Whether other collectors may follow the source too, so that its cursors are published.
+    pub(crate) is_leased: bool,
 }
 
 /// The queues of all sources.
@@ -109,6 +107,7 @@ pub struct Queues {
     next: usize,
     arrived: Arc<Notify>,
     acks: Acks,
+    progress: Progress,
 }
 
 // === impl Intake ===
@@ -170,6 +169,12 @@ impl Intake {
         self.delivery == Delivery::AtMostOnce
     }
 
+    /// Waits until the journal has written all that was pushed; without a log, until Kafka has it.
+    pub async fn written(&self) {
+        // It is closed never.
+        let _all = self.bytes.acquire_many(QUEUE_BYTES).await;
+    }
+
     /// What became of what was pushed.
     pub const fn acks(&self) -> &Acks {
         &self.acks
@@ -200,7 +205,9 @@ impl Queues {
     ) -> Intake {
         let (queue, messages) = mpsc::channel(QUEUE_MESSAGES);
         let Common { max_event_bytes, delivery, release } = *common;
-        self.queues.push(Queue { source: source.into(), messages, metrics, delivery, release });
+        let is_leased = self.progress.is_followed(source);
+        let source = source.into();
+        self.queues.push(Queue { source, messages, metrics, delivery, release, is_leased });
         Intake {
             queue,
             waker: Waker(Arc::clone(&self.arrived)),
@@ -216,6 +223,11 @@ impl Queues {
     /// What becomes of what the sources push.
     pub const fn acks(&self) -> &Acks {
         &self.acks
+    }
+
+    /// How far the sources have come that are leased.
+    pub const fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Takes the messages that have arrived, a few of each source in turns, until it has this many or this many bytes. The

@@ -15,6 +15,8 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`source`] | the sources: how messages are taken in, and from where a feed resumes |
+//! | [`leases`] | which of several collectors follows which source |
+//! | [`cursor`] | where a source resumes, and what other collectors are told of it |
 //! | [`intake`] | the queues between the sources and the journal |
 //! | [`receipt`] | how a source learns that its messages are safe |
 //! | [`ledger`] | what became of every message, by source |
@@ -29,8 +31,10 @@
 pub mod acks;
 pub mod app;
 pub mod config;
+pub mod cursor;
 pub mod error;
 pub mod intake;
+pub mod leases;
 pub mod ledger;
 pub mod metrics;
 pub mod pipeline;

@@ -93,11 +93,22 @@ struct Sources {
     gaps: IntCounterVec,
     gap_ms: IntCounterVec,
     cursor: IntGaugeVec,
+    lease: IntGaugeVec,
+    takeovers: IntCounterVec,
     receipt_to_kafka: HistogramVec,
     file: file::File,
     kafka: kafka::Kafka,
     push: push::Push,
     udp: udp::Udp,
+}
+
+/// The metrics of the lease of one source.
+#[derive(Debug, Clone)]
+pub struct LeaseMetrics {
+    /// 1 while the source is followed here.
+    pub held: IntGauge,
+    /// How often it was taken over.
+    pub takeovers: IntCounter,
 }
 
 /// The metrics of one source.
@@ -222,6 +233,18 @@ impl Metrics {
                     "source",
                     [],
                 )?,
+                lease: make.gauges(
+                    "source_lease",
+                    "1 while this collector follows the source, 0 while another one may",
+                    "source",
+                    [],
+                )?,
+                takeovers: make.counters(
+                    "source_takeovers",
+                    "Times that this collector has taken the source over from another one, or from its former self",
+                    "source",
+                    [],
+                )?,
                 receipt_to_kafka: make.seconds_of(
                     "receipt_to_kafka",
                     "From a message's receipt to Kafka's acknowledgement; of what was received since the start",
@@ -254,6 +277,14 @@ impl Metrics {
             gaps: counter(&of.gaps),
             gap_ms: counter(&of.gap_ms),
             cursor: gauge(&of.cursor),
+        }
+    }
+
+    /// The metrics of the lease of the source of this name.
+    pub fn of_lease(&self, name: &str) -> LeaseMetrics {
+        LeaseMetrics {
+            held: self.sources.lease.with_label_values(&[name]),
+            takeovers: self.sources.takeovers.with_label_values(&[name]),
         }
     }
 

@@ -108,6 +108,7 @@ impl Pipeline {
             arrivals: Arc::clone(&arrivals),
             receipts: Arc::clone(&receipts),
             acks,
+            progress: queues.progress().clone(),
             positions: Positions::from_named(&config.kafka, &found.positions),
             start: found.end,
             outbox: Outbox::new(&found, mode == Mode::Pessimistic),

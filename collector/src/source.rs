@@ -2,7 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 
-use crate::intake::{Cursor, Intake};
+use crate::cursor::Cursor;
+use crate::intake::Intake;
 
 pub mod connection;
 pub mod dial;

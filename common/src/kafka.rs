@@ -61,6 +61,8 @@ pub struct Topics {
     pub state: String,
     /// Published results, keyed by query, compacted.
     pub results: String,
+    /// Where the sources of several collectors resume, compacted.
+    pub cursors: String,
 }
 
 impl Default for Kafka {
@@ -85,6 +87,7 @@ impl Default for Topics {
             partials: "topn-rsvps-partials".to_owned(),
             state: "topn-rsvps-state".to_owned(),
             results: "topn-rsvps".to_owned(),
+            cursors: "collector-cursors".to_owned(),
         }
     }
 }

@@ -236,6 +236,14 @@ impl MessageLog {
         Ok(cursor)
     }
 
+    /// Sets where a source resumes, because another collector has come further.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn put_cursor(&self, source: &str, cursor: &[u8]) -> Result<(), Error> {
+        self.write(true, |store, batch| store.put_cursor(batch, source, cursor))
+    }
+
     /// The last cursor that was written of a source; `None` if the source was never connected to.
     ///
     /// # Errors

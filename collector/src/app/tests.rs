@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::*;
 use crate::config::Websocket as Section;
+use crate::source::End;
 
 /// The sum of a counter or gauge over all its series, or over those with this value of a label.
 fn value(registry: &Registry, name: &str, label: Option<&str>) -> u64 {
@@ -89,12 +90,12 @@ async fn a_source_that_panics_ends_the_others_and_is_an_error() {
     let told = stop.clone();
     sources.spawn(&"a".into(), async move {
         told.cancelled().await;
-        End::Stopped
+        Ok(End::Stopped)
     });
     sources.spawn(&"b".into(), async { panic!("a source has a defect") });
     assert!(matches!(sources.ended(&stop, &deadline).await, Err(Error::Panicked)));
     let (mut sources, stop) = (Running::default(), CancellationToken::new());
-    sources.spawn(&"a".into(), async { End::Closed });
+    sources.spawn(&"a".into(), async { Ok(End::Closed) });
     assert!(sources.ended(&stop, &deadline).await.is_ok() && !stop.is_cancelled());
 }
 
@@ -105,13 +106,13 @@ async fn a_source_that_does_not_end_is_given_up_at_the_deadline() {
     let reached = deadline.clone();
     sources.spawn(&"ends".into(), async move {
         reached.cancel();
-        End::Stopped
+        Ok(End::Stopped)
     });
     // As a client that waits for its server for ever.
     sources.spawn(&"hangs".into(), async move {
         let hanging = tokio::task::spawn_blocking(move || blocked.recv());
         let _never = hanging.await;
-        End::Stopped
+        Ok(End::Stopped)
     });
     sources.ended(&CancellationToken::new(), &deadline).await.unwrap();
     assert_eq!(sources.names.values().map(|name| &**name).collect::<Vec<_>>(), ["hangs"]);

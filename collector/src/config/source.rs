@@ -168,6 +168,18 @@ impl<'de> DeserializeSeed<'de> for Section<'_> {
 // === impl Source ===
 
 impl Source {
+    /// Whether the collector connects to it and follows what comes, so that of several collectors one has to.
+    pub const fn is_feed(&self) -> bool {
+        match self {
+            Self::Websocket(_)
+            | Self::HttpStream(_)
+            | Self::Sse(_)
+            | Self::LongPoll(_)
+            | Self::Mqtt(_) => true,
+            Self::File(_) | Self::Kafka(_) | Self::HttpPush(_) | Self::Udp(_) => false,
+        }
+    }
+
     /// The keys that all kinds have.
     pub const fn common(&self) -> &Common {
         match self {

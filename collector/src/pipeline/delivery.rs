@@ -37,6 +37,7 @@ use super::backlog::{Backlog, Found};
 use super::outbox::{Due, Outbox, Place, Verdict};
 use super::wait::{Halt, Step, Waiter};
 use crate::acks::{Acks, DeadLetter};
+use crate::cursor::Progress;
 use crate::error::Error;
 use crate::ledger::Account;
 use crate::metrics::Metrics;
@@ -129,6 +130,7 @@ pub(super) struct Parts {
     pub(super) traces: Traces,
     pub(super) positions: Positions,
     pub(super) promises: Promises,
+    pub(super) progress: Progress,
 }
 
 /// What sources promise about entries that may be in Kafka.
@@ -165,7 +167,7 @@ impl Delivery {
     /// When the settings cannot be used.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
         let Parts { kafka, log, arrivals, receipts, acks, outbox, backlog, clock, .. } = parts;
-        let Parts { reachable, metrics, waiter, traces, positions, start, promises, .. } = parts;
+        let Parts { reachable, metrics, waiter, traces, positions, start, promises, progress, .. } = parts;
         let rotation = kafka.watch_credentials(waiter.deadline().child_token());
         let publisher =
             Publisher::new(&kafka, log.instance(), None, reachable.clone(), traces.clone())?;
@@ -175,7 +177,7 @@ impl Delivery {
                 log.clone(),
                 clock,
                 metrics.clone(),
-                acks,
+                (acks, progress),
                 positions,
                 start,
             ),

@@ -15,7 +15,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::config::Resume;
-use crate::intake::Cursor;
+use crate::cursor::Cursor;
 
 /// How many wrong event times in a row it takes to move the cursor to a wrong place.
 const RECENT: usize = 8;

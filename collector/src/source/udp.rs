@@ -33,7 +33,8 @@ use super::connection::Connection;
 use super::framing::divide;
 use crate::config::{Framing, Udp as Section};
 use crate::error::Error;
-use crate::intake::{Closed, Cursor, Intake, Message, NotTaken};
+use crate::cursor::Cursor;
+use crate::intake::{Closed, Intake, Message, NotTaken};
 use crate::metrics::UdpMetrics;
 
 #[cfg(test)]

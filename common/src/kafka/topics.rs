@@ -28,18 +28,27 @@ pub enum Topic {
     State,
     /// Published results: one partition, so that one offset is a position in all of them.
     Results,
+    /// Where the sources of several collectors resume. Its partitions are also their leases.
+    Cursors,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 5] =
-        [Self::Raw, Self::DeadLetters, Self::Partials, Self::State, Self::Results];
+    pub const ALL: [Self; 6] = [
+        Self::Raw,
+        Self::DeadLetters,
+        Self::Partials,
+        Self::State,
+        Self::Results,
+        Self::Cursors,
+    ];
 
     /// How many partitions it is created with.
     pub const fn partitions(self, kafka: &Kafka) -> i32 {
         match self {
             Self::Raw | Self::Partials | Self::State => kafka.partitions,
-            Self::DeadLetters | Self::Results => 1,
+            // Collectors add partitions to the cursors, so that each source has one.
+            Self::DeadLetters | Self::Results | Self::Cursors => 1,
         }
     }
 
@@ -47,7 +56,7 @@ impl Topic {
     pub(super) const fn is_compacted(self) -> bool {
         match self {
             Self::Raw | Self::DeadLetters => false,
-            Self::Partials | Self::State | Self::Results => true,
+            Self::Partials | Self::State | Self::Results | Self::Cursors => true,
         }
     }
 
@@ -59,7 +68,7 @@ impl Topic {
             Self::DeadLetters => {
                 &[("cleanup.policy", "delete"), ("max.message.bytes", "25165824"), TAKE_ANY_TIME]
             }
-            Self::Partials | Self::State | Self::Results => &[
+            Self::Partials | Self::State | Self::Results | Self::Cursors => &[
                 ("cleanup.policy", "compact"),
                 ("segment.bytes", "33554432"),
                 ("segment.ms", "600000"),
@@ -86,6 +95,8 @@ pub struct TopicSettings {
     pub state: BTreeMap<String, String>,
     /// Of the topic of results.
     pub results: BTreeMap<String, String>,
+    /// Of the topic of the sources' cursors.
+    pub cursors: BTreeMap<String, String>,
 }
 
 impl TopicSettings {
@@ -96,6 +107,7 @@ impl TopicSettings {
             Topic::Partials => &self.partials,
             Topic::State => &self.state,
             Topic::Results => &self.results,
+            Topic::Cursors => &self.cursors,
         }
     }
 
@@ -117,6 +129,7 @@ impl Kafka {
             Topic::Partials => &self.topics.partials,
             Topic::State => &self.topics.state,
             Topic::Results => &self.topics.results,
+            Topic::Cursors => &self.topics.cursors,
         }
     }
 

@@ -8,12 +8,13 @@ use common::clock::Clock;
 use common::kafka::Kafka;
 use common::message_log::{Entry, Family, MessageLog, Sequence, Settlement};
 
+use super::super::arrivals::LateCursor;
 use super::super::backlog::Backlog;
 use super::super::outbox::Outbox;
 use super::super::wait::Step;
 use super::postings::Postings;
 use crate::acks::Acks;
-use crate::intake::Cursor;
+use crate::cursor::Progress;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
 
@@ -41,8 +42,10 @@ pub(super) struct Settlements {
     pub(super) moved: Vec<(Family, Sequence, Entry)>,
     /// Entries that are not in their family any more.
     pub(super) removed: Vec<(Family, Sequence)>,
-    /// Where sources resume after what is before a sequence, if that is stored only when Kafka has all of it.
-    cursors: Vec<(Sequence, Arc<str>, Cursor)>,
+    /// Where sources resume, if that is stored only when Kafka has what it covers.
+    cursors: Vec<LateCursor>,
+    /// Where other collectors are told so.
+    progress: Progress,
     /// Up to where the topics need not be searched for what is not settled, and what the log has of it.
     pub(super) positions: Positions,
     positions_written: Positions,
@@ -63,7 +66,7 @@ impl Settlements {
         log: MessageLog,
         clock: Clock,
         metrics: Metrics,
-        acks: Acks,
+        (acks, progress): (Acks, Progress),
         positions: Positions,
         start: Sequence,
     ) -> Self {
@@ -77,6 +80,7 @@ impl Settlements {
             moved: Vec::new(),
             removed: Vec::new(),
             cursors: Vec::new(),
+            progress,
             positions_written: positions.clone(),
             positions,
             written: None,
@@ -102,7 +106,7 @@ impl Settlements {
 
     /// Takes cursors that are stored when Kafka has what they cover. Of too many, every second one of each source is left out,
     /// because the next one covers it.
-    pub(super) fn add_cursors(&mut self, cursors: Vec<(Sequence, Arc<str>, Cursor)>) {
+    pub(super) fn add_cursors(&mut self, cursors: Vec<LateCursor>) {
         self.cursors.extend(cursors);
         if self.cursors.len() <= CURSORS {
             return;
@@ -115,7 +119,7 @@ impl Settlements {
         };
         // From the newest on, which is kept.
         let newest_first = std::mem::take(&mut self.cursors).into_iter().rev();
-        self.cursors = newest_first.filter(|(_, source, _)| is_kept(source)).collect();
+        self.cursors = newest_first.filter(|late| is_kept(&late.source)).collect();
         self.cursors.reverse();
     }
 
@@ -138,10 +142,11 @@ impl Settlements {
         // What is kept apart is not in Kafka either.
         let deferred = outbox.oldest(Family::Deferred);
         let low = deferred.map_or(settled.low(), |oldest| oldest.min(settled.low()));
-        let covered = self.cursors.iter().take_while(|(end, ..)| *end <= low).count();
+        let covered = self.cursors.iter().take_while(|late| late.end <= low).count();
         let cursors: Vec<_> = self.cursors[..covered]
             .iter()
-            .map(|(_, source, cursor)| (Arc::clone(source), cursor.0.clone()))
+            .filter(|late| late.is_for_log)
+            .map(|late| (Arc::clone(&late.source), late.cursor.0.clone()))
             .collect();
         let (moved, removed) = (&self.moved, &self.removed);
         let positions = &self.positions.named(&self.kafka);
@@ -152,7 +157,9 @@ impl Settlements {
                 self.settled = 0;
                 self.moved.clear();
                 self.removed.clear();
-                self.cursors.drain(..covered);
+                for late in self.cursors.drain(..covered).filter(|late| late.is_for_others) {
+                    self.progress.covered(&late.source, &late.cursor);
+                }
                 self.positions_written.clone_from(&self.positions);
                 Ok(true)
             }
@@ -219,6 +226,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::cursor::Cursor;
 
     #[test]
     fn of_too_many_cursors_the_newest_of_each_source_and_those_between_stay() {
@@ -230,19 +238,20 @@ mod tests {
             log.clone(),
             Clock::default(),
             Metrics::new(&Registry::new()).unwrap(),
-            Acks::default(),
+            Default::default(),
             Positions::default(),
             found.end,
         );
         let count = CURSORS + 1;
         let cursor = |number: usize| {
             let source = if number == 7 { "quiet" } else { "busy" };
-            let cursor = Cursor(number.to_string().into());
-            (Sequence::from_opaque(1 + number), source.into(), cursor)
+            let (end, cursor) = (Sequence::from_opaque(1 + number), Cursor(number.to_string().into()));
+            let (source, is_for_others) = (source.into(), false);
+            LateCursor { end, source, cursor, is_for_log: true, is_for_others }
         };
         settlements.add_cursors((0..count).map(cursor).collect());
         assert!((count / 2..=count / 2 + 2).contains(&settlements.cursors.len()));
-        assert!(settlements.cursors.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(settlements.cursors.is_sorted_by(|a, b| a.end < b.end));
         assert_eq!(settlements.cursors.last(), Some(&cursor(count - 1)));
         assert!(settlements.cursors.contains(&cursor(7)), "the only one of its source");
 
@@ -275,7 +284,7 @@ mod tests {
             log.clone(),
             Clock::default(),
             metrics,
-            Acks::default(),
+            Default::default(),
             Positions::default(),
             found.end,
         );

@@ -194,7 +194,7 @@ async fn without_a_log_what_was_not_delivered_is_gone_and_the_sources_cursor_say
     let running = bench.start();
     let message = |intake: &Intake, id: u64| {
         let payload: bytes::Bytes = rsvp(id).into();
-        let cursor = Some(crate::intake::Cursor(bytes::Bytes::copy_from_slice(&id.to_be_bytes())));
+        let cursor = Some(crate::cursor::Cursor(bytes::Bytes::copy_from_slice(&id.to_be_bytes())));
         Message {
             received_ms: intake.now_ms(),
             identity: intake.identify(&payload),

@@ -5,7 +5,7 @@ use futures_util::FutureExt as _;
 use super::*;
 use crate::acks::{Span, State};
 use crate::config::{Common, Delivery, Release};
-use crate::intake::Cursor;
+use crate::cursor::Cursor;
 
 fn promising(delivery: Delivery, release: Release) -> Bench {
     let mut bench = Bench::new();
