@@ -11,10 +11,10 @@
 //! | the collector stops | the same, and then it leaves the group, so that others take over at once |
 //! | the collector is killed | others take over within the session timeout, at the cursor that was published last; what they read again has the same event ids, and counts once |
 //! | Kafka is not heard | the sources are followed on, because the outage may be everybody's. Two collectors may then follow one source, which does no harm to events that have ids |
-//! | the collector starts while Kafka is away | after [`ALONE`] it follows what it followed last, for the same reason |
+//! | the collector starts again within the session timeout of its former self | it follows at once what that had followed, because nobody else can have the leases yet |
+//! | the collector starts while Kafka is away | after [`ALONE`] it follows what it followed last, for the same reason as above |
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +23,18 @@ use common::backoff::Backoff;
 use common::kafka::{Kafka, Reader, Topic};
 use common::message_log::MessageLog;
 use tokio::task::{Id, JoinSet};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Leases as Section;
-use crate::error::Error;
 use crate::cursor::{Cursor, Progress};
+use crate::error::Error;
 use crate::intake::Intake;
 use crate::metrics::LeaseMetrics;
 use crate::source::End;
 use crate::source::connection::Connection;
-use last::Last;
+pub use last::Last;
 use member::{Event, Membership};
 use takeover::Takeover;
 
@@ -104,7 +104,7 @@ impl Leases {
     pub fn new(
         kafka: &Kafka,
         section: &Section,
-        (log, path): (MessageLog, &Path),
+        (log, last): (MessageLog, Last),
         progress: Progress,
         mut sources: Vec<Leased>,
     ) -> Result<Self, Error> {
@@ -118,7 +118,7 @@ impl Leases {
             section: section.clone(),
             takeover: Arc::new(Takeover::new(kafka, log, progress.clone())?),
             progress,
-            last: Last::of(path),
+            last,
             sources,
             tasks: JoinSet::new(),
             followed: BTreeMap::new(),
@@ -153,11 +153,16 @@ impl Leases {
         let mut membership = Membership::join(&self.kafka, &self.section)?;
         let mut granted = BTreeSet::new();
         let mut is_known = false;
+        let mut noting = interval(self.section.session_timeout / 10);
         loop {
             let event = tokio::select! {
                 () = stop.cancelled() => break,
                 ended = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
                     self.ended(ended);
+                    continue;
+                }
+                _ = noting.tick() => {
+                    self.note();
                     continue;
                 }
                 event = membership.events.recv() => event,
@@ -173,7 +178,9 @@ impl Leases {
                 Some(Event::Lost) => {
                     is_known = false;
                     granted.clear();
-                    tracing::warn!("kafka is not heard, so that who has which source is not known; those that are followed here are followed on");
+                    tracing::warn!(
+                        "kafka is not heard, so that who has which source is not known; those that are followed here are followed on"
+                    );
                 }
                 Some(Event::Granted(partitions)) => {
                     granted.extend(self.sources_of(&partitions, leases));
@@ -186,7 +193,7 @@ impl Leases {
                         self.follow(place, true);
                     }
                     self.others().for_each(|source| source.connection.set());
-                    self.last.write(self.followed.keys().map(|place| &*self.sources[*place].name));
+                    self.note();
                 }
                 Some(Event::Revoked(partitions, done)) => {
                     let revoked: BTreeSet<_> = self.sources_of(&partitions, leases).collect();
@@ -200,6 +207,8 @@ impl Leases {
         }
         let all = self.followed.keys().copied().collect();
         self.give_up(&all).await;
+        // Whoever is still there follows them from now on.
+        self.note();
         membership.leave().await;
         Ok(())
     }
@@ -211,19 +220,30 @@ impl Leases {
         let mut ready = AbortOnDropHandle::new(ready);
         let alone = Instant::now() + ALONE;
         let mut is_alone = false;
+        self.follow_last(self.section.session_timeout);
         loop {
             tokio::select! {
                 ready = &mut ready => return ready.map_err(|_panicked| Error::Panicked)?,
                 () = sleep_until(alone), if !is_alone => {
                     is_alone = true;
-                    for name in self.last.read() {
-                        if let Some(place) = self.sources.iter().position(|one| *one.name == *name) {
-                            self.follow(place, false);
-                        }
-                    }
+                    self.follow_last(Duration::MAX);
                 }
             }
         }
+    }
+
+    /// Follows what was followed last, unless that is longer ago.
+    fn follow_last(&mut self, at_most: Duration) {
+        for name in self.last.read(at_most) {
+            if let Some(place) = self.sources.iter().position(|one| *one.name == *name) {
+                self.follow(place, false);
+            }
+        }
+    }
+
+    /// Notes what is followed.
+    fn note(&self) {
+        self.last.write(self.followed.keys().map(|place| &*self.sources[*place].name));
     }
 
     /// The sources whose lease is one of these partitions. If there are fewer partitions than sources, some have the same.
@@ -261,7 +281,11 @@ impl Leases {
         let token = stop.clone();
         let task = self.tasks.spawn(async move {
             let begin = async {
-                if claim { takeover.begin(&source).await } else { takeover.begin_alone(&source).await }
+                if claim {
+                    takeover.begin(&source).await
+                } else {
+                    takeover.begin_alone(&source).await
+                }
             };
             match token.run_until_cancelled(begin).await {
                 Some(resume) => (source.follow)(resume, token).await,
@@ -307,9 +331,7 @@ impl Leases {
         let task = match ended {
             None => return,
             Some(Ok((task, _))) => task,
-            Some(Err(error)) if error.is_panic() => {
-                std::panic::resume_unwind(error.into_panic())
-            }
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Some(Err(error)) => error.id(),
         };
         self.followed.retain(|_, followed| followed.task != task);

@@ -20,6 +20,7 @@ mod event_time;
 mod exact;
 mod files;
 mod groups;
+mod leases;
 mod lifecycle;
 mod live_presets;
 mod log;

@@ -56,18 +56,9 @@ impl Collector {
 
     /// Starts the collector after [`Collector::kill`].
     pub fn start_again(&mut self) {
-        let stderr = File::options().append(true).create(true).open(self.stderr());
-        let set = |setting: &String| ["--set".to_owned(), setting.clone()];
-        let process = Command::new(binaries().join("collector"))
-            .arg("--config")
-            .arg(&self.file)
-            .args(["--brokers", &self.kafka.address()])
-            .args(["--set", &format!("service.admin=127.0.0.1:{}", self.admin)])
-            .args(self.settings.iter().flat_map(set))
-            .stdin(Stdio::null())
-            .stderr(stderr.expect("a file"))
-            .spawn();
-        self.process = Some(process.expect("a collector"));
+        let admin = format!("service.admin=127.0.0.1:{}", self.admin);
+        let settings = self.settings.iter().chain([&admin]);
+        self.process = Some(spawn(&self.file, &self.kafka, settings, &self.stderr()));
     }
 
     /// Kills the collector with -9, and waits for its end.
@@ -108,6 +99,25 @@ impl Collector {
         assert!(missing.is_empty(), "some are missing: {missing:?}");
         pushed
     }
+}
+
+/// Starts a collector. `settings` are as after `--set`; what it logs is appended to `stderr`.
+pub fn spawn<'s>(
+    file: &Path,
+    kafka: &Broker,
+    settings: impl Iterator<Item = &'s String>,
+    stderr: &Path,
+) -> Child {
+    let stderr = File::options().append(true).create(true).open(stderr);
+    Command::new(binaries().join("collector"))
+        .arg("--config")
+        .arg(file)
+        .args(["--brokers", &kafka.address()])
+        .args(settings.flat_map(|setting| ["--set", setting]))
+        .stdin(Stdio::null())
+        .stderr(stderr.expect("a file"))
+        .spawn()
+        .expect("a collector")
 }
 
 impl Drop for Collector {

@@ -14,7 +14,7 @@ use crate::config::{Config, Source as Section};
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::intake::{Intake, Queues};
-use crate::leases::{Follow, Leased, Leases};
+use crate::leases::{Follow, Last, Leased, Leases};
 use crate::metrics::{Metrics, SourceMetrics};
 use crate::source::connection::{Connection, Connections};
 use crate::source::feed::{Feed, Protocol};
@@ -130,7 +130,8 @@ impl Starting<'_> {
     pub(super) fn all(self) -> Result<(Queues, Running), Error> {
         let Self { config, log, stop, queues, mut running, leased, .. } = self;
         if !leased.is_empty() {
-            let (log, progress) = ((log.clone(), &*config.log.path), queues.progress().clone());
+            let last = Last::of(&config.log.path, Clock::new(&config.service));
+            let (log, progress) = ((log.clone(), last), queues.progress().clone());
             let leases = Leases::new(&config.kafka, &config.leases, log, progress, leased)?;
             running.spawn(&"leases".into(), async move {
                 leases.run(stop).await.map(|()| End::Stopped)

@@ -101,7 +101,10 @@ fn poll(
         };
         let member = consumer.context();
         let mut told = None;
-        while !(stop.is_cancelled() || rotation.is_due() || member.stranded.is_certain(Instant::now())) {
+        while !(stop.is_cancelled()
+            || rotation.is_due()
+            || member.stranded.is_certain(Instant::now()))
+        {
             let Some(Err(error)) = consumer.poll(POLL) else { continue };
             let why = member.heard.explain(&error, kafka);
             if told.as_ref() != Some(&why) {
@@ -129,14 +132,10 @@ fn consumer(
         // Another collector may just have added a partition.
         .set("topic.metadata.refresh.interval.ms", "5000")
         .set(STATISTICS.0, STATISTICS.1);
-    let member = Member {
-        events: events.clone(),
-        heard: Heard::default(),
-        stranded: Stranded::default(),
-    };
-    let consumer: BaseConsumer<Member> = config
-        .create_with_context(member)
-        .map_err(ClientError::from)?;
+    let member =
+        Member { events: events.clone(), heard: Heard::default(), stranded: Stranded::default() };
+    let consumer: BaseConsumer<Member> =
+        config.create_with_context(member).map_err(ClientError::from)?;
     consumer.subscribe(&[kafka.name(Topic::Cursors)]).map_err(ClientError::from)?;
     Ok(consumer)
 }

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Leased;
 use super::records::{Beginning, Records, key};
-use crate::error::Error;
 use crate::cursor::{Cursor, Progress, Record};
+use crate::error::Error;
 
 /// How often cursors are published.
 const PUBLISH: Duration = Duration::from_secs(1);
@@ -98,7 +98,9 @@ impl Takeover {
             drop(guard);
             match read {
                 Ok(Ok(records)) => return records,
-                Ok(Err(error)) => tracing::warn!(source = &*source.name, %error, "asking again where it was"),
+                Ok(Err(error)) => {
+                    tracing::warn!(source = &*source.name, %error, "asking again where it was")
+                }
                 Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
             }
             let delay = backoff.next_delay(&mut rand::rng());
@@ -113,7 +115,9 @@ impl Takeover {
         loop {
             match step() {
                 Ok(done) => return done,
-                Err(error) => tracing::warn!(source = &*source.name, %error, "trying again to take it over"),
+                Err(error) => {
+                    tracing::warn!(source = &*source.name, %error, "trying again to take it over")
+                }
             }
             let delay = backoff.next_delay(&mut rand::rng());
             sleep(delay).await;
@@ -143,7 +147,9 @@ impl Takeover {
             let record = FutureRecord::to(topic).key(&key).payload(&value);
             match timeout(PATIENCE, own.send(record, Timeout::Never)).await {
                 Ok(Ok(_)) => return,
-                Ok(Err((error, _))) => tracing::warn!(source, %error, "publishing its cursor again"),
+                Ok(Err((error, _))) => {
+                    tracing::warn!(source, %error, "publishing its cursor again")
+                }
                 Err(_) => match producer(&self.kafka) {
                     Ok(new) => {
                         *self.producer.lock().unwrap_or_else(PoisonError::into_inner) = new;
@@ -166,6 +172,7 @@ fn read(kafka: &Kafka, stop: &CancellationToken) -> Result<Records, reader::Erro
     let (topic, reader) = (kafka.name(Topic::Cursors), Reader::new(kafka)?);
     let spans = reader.spans(topic, &reader.partitions(topic)?)?;
     let mut records = Records::default();
-    reader.read_to_end(topic, &spans, stop, |record| records.read(record.key(), record.payload()))?;
+    reader
+        .read_to_end(topic, &spans, stop, |record| records.read(record.key(), record.payload()))?;
     Ok(records)
 }

@@ -74,7 +74,7 @@ impl Member {
         });
         let (progress, stop) = (queues.progress().clone(), CancellationToken::new());
         let section = Section::default();
-        let log = (log, directory.path());
+        let log = (log, Last::of(directory.path(), Clock::default()));
         let leases = Leases::new(kafka, &section, log, progress.clone(), leased.into()).unwrap();
         let task = tokio::spawn(leases.run(stop.clone()));
         Self { followed, progress, metrics, readiness, stop, task }
@@ -103,9 +103,7 @@ impl Member {
     }
 }
 
-fn lock(
-    followed: &Followed,
-) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Option<Cursor>>> {
+fn lock(followed: &Followed) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Option<Cursor>>> {
     followed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -157,7 +155,6 @@ async fn a_source_goes_on_where_its_former_collector_had_everything_in_kafka() {
     second.stop().await;
 
     // The first one comes back. Its own log is older than what the second one has published.
-    Last::of(directories[0].path()).write(std::iter::empty());
     let first = Member::start(&kafka, &directories[0]);
     first.follows(3).await;
     assert_eq!(first.followed()["b"], all);
@@ -169,8 +166,10 @@ async fn a_collector_that_starts_without_kafka_follows_what_it_followed_last_and
     let (cluster, kafka) = cluster();
     let directory = TempDir::new().unwrap();
     cluster.broker_down(1).unwrap();
-    Last::of(directory.path()).write(["b", "removed"].into_iter());
+    let file = directory.path().join("leases.json");
+    std::fs::write(&file, r#"{"at_ms":0,"sources":["b","removed"]}"#).unwrap();
     let member = Member::start(&kafka, &directory);
+    assert_eq!(member.followed().len(), 0, "others might have the lease");
     member.follows(1).await;
     assert_eq!(member.followed(), [("b", None)].into());
     member.progress.logged("b", &cursor("there"));
@@ -188,4 +187,22 @@ async fn a_collector_that_starts_without_kafka_follows_what_it_followed_last_and
     other.follows(3).await;
     assert_eq!(other.followed()["b"], Some(cursor("there")));
     other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_was_killed_follows_at_once_what_it_followed_just_before() {
+    let (_cluster, kafka) = cluster();
+    let directory = TempDir::new().unwrap();
+    let killed = Member::start(&kafka, &directory);
+    killed.follows(3).await;
+    // Its membership stays, as that of a process that was killed does for a while, and has all leases.
+    killed.task.abort();
+    killed.task.await.unwrap_err();
+    drop((killed.progress, killed.metrics));
+    let member = Member::start(&kafka, &directory);
+    member.follows(3).await;
+    assert_eq!(member.takeovers(), 0, "the group has given it nothing yet");
+    member.stop().await;
+    let last = Last::of(directory.path(), Clock::default());
+    assert!(last.read(Duration::MAX).is_empty(), "it has left");
 }

@@ -167,7 +167,9 @@ impl Delivery {
     /// When the settings cannot be used.
     pub(super) fn new(parts: Parts) -> Result<Self, Error> {
         let Parts { kafka, log, arrivals, receipts, acks, outbox, backlog, clock, .. } = parts;
-        let Parts { reachable, metrics, waiter, traces, positions, start, promises, progress, .. } = parts;
+        let Parts {
+            reachable, metrics, waiter, traces, positions, start, promises, progress, ..
+        } = parts;
         let rotation = kafka.watch_credentials(waiter.deadline().child_token());
         let publisher =
             Publisher::new(&kafka, log.instance(), None, reachable.clone(), traces.clone())?;

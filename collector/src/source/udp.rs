@@ -32,8 +32,8 @@ use super::End;
 use super::connection::Connection;
 use super::framing::divide;
 use crate::config::{Framing, Udp as Section};
-use crate::error::Error;
 use crate::cursor::Cursor;
+use crate::error::Error;
 use crate::intake::{Closed, Intake, Message, NotTaken};
 use crate::metrics::UdpMetrics;
 

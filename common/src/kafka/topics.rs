@@ -34,14 +34,8 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 6] = [
-        Self::Raw,
-        Self::DeadLetters,
-        Self::Partials,
-        Self::State,
-        Self::Results,
-        Self::Cursors,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Raw, Self::DeadLetters, Self::Partials, Self::State, Self::Results, Self::Cursors];
 
     /// How many partitions it is created with.
     pub const fn partitions(self, kafka: &Kafka) -> i32 {

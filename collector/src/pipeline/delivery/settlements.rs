@@ -245,7 +245,8 @@ mod tests {
         let count = CURSORS + 1;
         let cursor = |number: usize| {
             let source = if number == 7 { "quiet" } else { "busy" };
-            let (end, cursor) = (Sequence::from_opaque(1 + number), Cursor(number.to_string().into()));
+            let (end, cursor) =
+                (Sequence::from_opaque(1 + number), Cursor(number.to_string().into()));
             let (source, is_for_others) = (source.into(), false);
             LateCursor { end, source, cursor, is_for_log: true, is_for_others }
         };
