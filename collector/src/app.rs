@@ -55,6 +55,7 @@ impl Tier for Collector {
         let mut starting = Starting {
             config: &config,
             log: &log,
+            start: found.end,
             metrics: &metrics,
             connections,
             stop: source_stop.clone(),

@@ -104,7 +104,7 @@ impl TierConfig for Config {
         problems
             .extend(self.event.problems().into_iter().map(|problem| format!("event.{problem}")));
         problems.extend(self.source.problems(&self.kafka));
-        problems.extend(self.source.delivery_problems(self.log.mode));
+        problems.extend(self.source.delivery_problems(self.log.mode, self.leases.enabled));
         problems.extend(self.leases.problems());
         let positive = [
             ("log.write_buffer_bytes", self.log.write_buffer_bytes as u64),

@@ -171,7 +171,7 @@ impl Intake {
 
     /// Waits until the journal has written all that was pushed; without a log, until Kafka has it.
     pub async fn written(&self) {
-        // It is closed never.
+        // The semaphore is never closed.
         let _all = self.bytes.acquire_many(QUEUE_BYTES).await;
     }
 
@@ -205,7 +205,7 @@ impl Queues {
     ) -> Intake {
         let (queue, messages) = mpsc::channel(QUEUE_MESSAGES);
         let Common { max_event_bytes, delivery, release } = *common;
-        let is_leased = self.progress.is_followed(source);
+        let is_leased = self.progress.is_shared(source);
         let source = source.into();
         self.queues.push(Queue { source, messages, metrics, delivery, release, is_leased });
         Intake {

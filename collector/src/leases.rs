@@ -10,9 +10,10 @@
 //! | a lease is revoked, because a collector has joined | the source is stopped; what it brought goes to Kafka and its cursor is published, as far as that takes no longer than [`HAND_OVER`] |
 //! | the collector stops | the same, and then it leaves the group, so that others take over at once |
 //! | the collector is killed | others take over within the session timeout, at the cursor that was published last; what they read again has the same event ids, and counts once |
+//! | it starts again within the session timeout of its former self | it follows at once what that had followed, because nobody else can have been given the leases yet |
 //! | Kafka is not heard | the sources are followed on, because the outage may be everybody's. Two collectors may then follow one source, which does no harm to events that have ids |
-//! | the collector starts again within the session timeout of its former self | it follows at once what that had followed, because nobody else can have the leases yet |
-//! | the collector starts while Kafka is away | after [`ALONE`] it follows what it followed last, for the same reason as above |
+//! | the collector starts while Kafka is away | after [`ALONE`] it follows what it followed last, if that is not long ago: an outage is not to keep what nobody can be asked for again from being received |
+//! | the group answers again | what is followed is claimed anew, or begun anew where another collector has come to |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -21,9 +22,10 @@ use std::time::Duration;
 
 use common::backoff::Backoff;
 use common::kafka::{Kafka, Reader, Topic};
-use common::message_log::MessageLog;
-use tokio::task::{Id, JoinSet};
-use tokio::time::{Instant, interval, sleep, sleep_until};
+use common::message_log::{MessageLog, Sequence};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -36,7 +38,7 @@ use crate::source::End;
 use crate::source::connection::Connection;
 pub use last::Last;
 use member::{Event, Membership};
-use takeover::Takeover;
+use takeover::{HadByAnother, Takeover};
 
 mod last;
 mod member;
@@ -47,10 +49,15 @@ mod tests;
 
 /// How long a source may take to stop, and what it brought to be in Kafka, before another collector follows it.
 const HAND_OVER: Duration = Duration::from_secs(5);
-/// How long a step of a takeover waits before it is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
-/// After how long a collector that has not reached Kafka since its start follows what it followed last.
+/// After how long without an answer about the topic a collector follows what it followed last.
 const ALONE: Duration = Duration::from_secs(3);
+/// How long ago that may be. Others have come further meanwhile, and what they had is read again.
+const LAST: Duration = Duration::from_secs(3600);
+/// How long a takeover may take before the source is followed from where this collector has come to.
+const TAKEOVER: Duration = Duration::from_secs(10);
+/// How long the leases are looked for again after some were added, and how often.
+const ADDED: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Begins to follow a source at a cursor, until the token is cancelled.
 pub type Follow = Box<
@@ -86,42 +93,52 @@ pub struct Leases {
     tasks: JoinSet<End>,
     /// The sources that are followed, by their places in `sources`.
     followed: BTreeMap<usize, Followed>,
+    /// The partitions that the group has granted, and how many the topic has.
+    granted: BTreeSet<usize>,
+    leases: usize,
+    /// Whether the group has said so since Kafka was heard last, and how often it has begun to.
+    is_known: bool,
+    grants: u64,
 }
 
 struct Followed {
-    task: Id,
+    task: AbortHandle,
     stop: CancellationToken,
-    /// Whether Kafka was asked where the source was, and told that it is here.
-    is_claimed: bool,
+    /// The newest of the group's grants, which is to be claimed; 0 if there was none.
+    grant: watch::Sender<u64>,
 }
 
 impl Leases {
     /// The leases of these sources. They are told apart by their places in the order of their names, so that all collectors
-    /// need the same sources. Inside a runtime.
+    /// need the same sources. What was in the log at the start is before `start`. Inside a runtime.
     ///
     /// # Errors
     /// When the producer cannot be made.
     pub fn new(
         kafka: &Kafka,
         section: &Section,
-        (log, last): (MessageLog, Last),
+        (log, start, last): (MessageLog, Sequence, Last),
         progress: Progress,
         mut sources: Vec<Leased>,
     ) -> Result<Self, Error> {
         sources.sort_by(|a, b| a.name.cmp(&b.name));
         let sources: Vec<_> = sources.into_iter().map(Arc::new).collect();
         for source in &sources {
-            progress.follow(&source.name);
+            progress.share(&source.name);
         }
         Ok(Self {
             kafka: kafka.clone(),
             section: section.clone(),
-            takeover: Arc::new(Takeover::new(kafka, log, progress.clone())?),
+            takeover: Arc::new(Takeover::new(kafka, (log, start), progress.clone())?),
             progress,
             last,
             sources,
             tasks: JoinSet::new(),
             followed: BTreeMap::new(),
+            granted: BTreeSet::new(),
+            leases: 1,
+            is_known: false,
+            grants: 0,
         })
     }
 
@@ -133,127 +150,119 @@ impl Leases {
     /// # Panics
     /// When a source does.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
-        let publishing = tokio::spawn(Arc::clone(&self.takeover).publish());
-        // It goes on until the cursors of the last sources are there.
-        let _publishing = AbortOnDropHandle::new(publishing);
-        let leases = tokio::select! {
-            leases = self.leases() => leases,
-            () = stop.cancelled() => Ok(1),
+        // It goes on until the cursors of the last sources are there, and ends when this is dropped.
+        let mut publishing = JoinSet::new();
+        for source in &self.sources {
+            publishing.spawn(Arc::clone(&self.takeover).publish(Arc::clone(&source.name)));
+        }
+        let outcome = match stop.run_until_cancelled(self.make_leases()).await {
+            Some(Ok(())) => self.hold(&stop).await,
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
         };
-        let outcome = match leases {
-            Ok(leases) => self.hold(leases, &stop).await,
-            Err(error) => Err(error),
-        };
-        let all = self.followed.keys().copied().collect();
-        self.give_up(&all).await;
+        self.keep(&BTreeSet::new()).await;
         outcome
     }
 
-    async fn hold(&mut self, leases: usize, stop: &CancellationToken) -> Result<(), Error> {
-        let mut membership = Membership::join(&self.kafka, &self.section)?;
-        let mut granted = BTreeSet::new();
-        let mut is_known = false;
-        let mut noting = interval(self.section.session_timeout / 10);
-        loop {
-            let event = tokio::select! {
-                () = stop.cancelled() => break,
-                ended = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
-                    self.ended(ended);
-                    continue;
-                }
-                _ = noting.tick() => {
-                    self.note();
-                    continue;
-                }
-                event = membership.events.recv() => event,
-            };
-            match event {
-                // The thread ends only after this does.
-                None => return Err(Error::Panicked),
-                Some(Event::Trouble(why)) => {
-                    for source in self.others() {
-                        source.connection.unset(format!("who has its lease is not known: {why}"));
-                    }
-                }
-                Some(Event::Lost) => {
-                    is_known = false;
-                    granted.clear();
-                    tracing::warn!(
-                        "kafka is not heard, so that who has which source is not known; those that are followed here are followed on"
-                    );
-                }
-                Some(Event::Granted(partitions)) => {
-                    granted.extend(self.sources_of(&partitions, leases));
-                    if !std::mem::replace(&mut is_known, true) {
-                        let others = self.followed.keys().filter(|place| !granted.contains(place));
-                        let others = others.copied().collect();
-                        self.give_up(&others).await;
-                    }
-                    for &place in &granted {
-                        self.follow(place, true);
-                    }
-                    self.others().for_each(|source| source.connection.set());
-                    self.note();
-                }
-                Some(Event::Revoked(partitions, done)) => {
-                    let revoked: BTreeSet<_> = self.sources_of(&partitions, leases).collect();
-                    granted.retain(|place| !revoked.contains(place));
-                    self.give_up(&revoked).await;
-                    self.last.write(self.followed.keys().map(|place| &*self.sources[*place].name));
-                    // The thread waits for it.
-                    let _unheard = done.send(());
-                }
-            }
-        }
-        let all = self.followed.keys().copied().collect();
-        self.give_up(&all).await;
-        // Whoever is still there follows them from now on.
-        self.note();
-        membership.leave().await;
-        Ok(())
-    }
-
-    /// Makes the topic ready, with a lease for each source, and returns how many it has. While Kafka is away it follows what
-    /// was followed last.
-    async fn leases(&mut self) -> Result<usize, Error> {
+    /// Makes the topic ready, with a lease for each source. While Kafka is away it follows what was followed last.
+    async fn make_leases(&mut self) -> Result<(), Error> {
         let ready = tokio::spawn(make_leases(self.kafka.clone(), self.sources.len()));
         let mut ready = AbortOnDropHandle::new(ready);
         let alone = Instant::now() + ALONE;
         let mut is_alone = false;
-        self.follow_last(self.section.session_timeout);
+        self.follow_last(self.last.recent(self.section.session_timeout));
         loop {
             tokio::select! {
-                ready = &mut ready => return ready.map_err(|_panicked| Error::Panicked)?,
+                ready = &mut ready => {
+                    self.leases = ready.map_err(|_panicked| Error::Panicked)??;
+                    return Ok(());
+                }
                 () = sleep_until(alone), if !is_alone => {
                     is_alone = true;
-                    self.follow_last(Duration::MAX);
+                    self.follow_last(self.last.within(LAST));
                 }
             }
         }
     }
 
-    /// Follows what was followed last, unless that is longer ago.
-    fn follow_last(&mut self, at_most: Duration) {
-        for name in self.last.read(at_most) {
-            if let Some(place) = self.sources.iter().position(|one| *one.name == *name) {
-                self.follow(place, false);
+    async fn hold(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+        let mut membership = Membership::join(&self.kafka, &self.section)?;
+        // A group takes a while to form, and at the most the session timeout of a member that was killed.
+        let alone = Instant::now() + self.section.session_timeout + ALONE;
+        let (mut is_alone, mut noting) = (false, interval(self.section.session_timeout / 10));
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                ended = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
+                    self.ended(ended);
+                }
+                _ = noting.tick() => self.note(false),
+                () = sleep_until(alone), if !is_alone => {
+                    is_alone = true;
+                    if self.grants == 0 {
+                        self.follow_last(self.last.within(LAST));
+                    }
+                }
+                event = membership.events.recv() => match event {
+                    // The thread ends only after this does.
+                    None => return Err(Error::Panicked),
+                    Some(event) => self.take(event).await,
+                },
+            }
+        }
+        // Whoever is still there follows them from now on.
+        self.note(true);
+        self.keep(&BTreeSet::new()).await;
+        membership.leave().await;
+        Ok(())
+    }
+
+    /// Does what follows from what the group decides.
+    async fn take(&mut self, event: Event) {
+        match event {
+            Event::Trouble(why) => {
+                if !self.is_known {
+                    for source in self.others() {
+                        source.connection.unset(format!("who has its lease is not known: {why}"));
+                    }
+                }
+            }
+            Event::Lost => {
+                self.is_known = false;
+                self.granted.clear();
+                tracing::warn!(
+                    "kafka is not heard, so that who has which source is not known; those that are followed here are followed on"
+                );
+            }
+            Event::Granted { partitions, of } => {
+                self.granted.extend(partitions);
+                self.leases = of.filter(|&leases| leases > 0).unwrap_or(self.leases);
+                if !std::mem::replace(&mut self.is_known, true) {
+                    self.grants += 1;
+                }
+                let wanted = self.wanted();
+                self.keep(&wanted).await;
+                for place in wanted {
+                    self.follow(place, self.grants);
+                }
+                self.others().for_each(|source| source.connection.set());
+                self.note(false);
+            }
+            Event::Revoked(partitions, done) => {
+                self.granted.retain(|partition| !partitions.contains(partition));
+                let wanted = self.wanted();
+                self.keep(&wanted).await;
+                self.note(false);
+                // The thread waits for it.
+                let _unheard = done.send(());
             }
         }
     }
 
-    /// Notes what is followed.
-    fn note(&self) {
-        self.last.write(self.followed.keys().map(|place| &*self.sources[*place].name));
-    }
-
-    /// The sources whose lease is one of these partitions. If there are fewer partitions than sources, some have the same.
-    fn sources_of(
-        &self,
-        partitions: &[usize],
-        leases: usize,
-    ) -> impl Iterator<Item = usize> + use<> {
-        let partitions: BTreeSet<_> = partitions.iter().copied().collect();
-        (0..self.sources.len()).filter(move |place| partitions.contains(&(place % leases)))
+    /// The sources whose leases were granted. If there are fewer partitions than sources, some have the same.
+    fn wanted(&self) -> BTreeSet<usize> {
+        let is_granted = |place: &usize| self.granted.contains(&(place % self.leases));
+        (0..self.sources.len()).filter(is_granted).collect()
     }
 
     /// Those that are not followed here.
@@ -262,79 +271,136 @@ impl Leases {
         self.sources.iter().enumerate().filter(is_other).map(|(_, source)| source)
     }
 
-    /// Follows a source. With `claim` it begins where the sources of all collectors have come to, else where this one has.
-    fn follow(&mut self, place: usize, claim: bool) {
-        let (source, takeover) = (Arc::clone(&self.sources[place]), Arc::clone(&self.takeover));
-        if let Some(followed) = self.followed.get_mut(&place) {
-            if claim && !std::mem::replace(&mut followed.is_claimed, true) {
-                let stop = followed.stop.clone();
-                tokio::spawn(stop.run_until_cancelled_owned(async move {
-                    takeover.claim(&source).await;
-                }));
+    /// Follows these sources without a lease.
+    fn follow_last(&mut self, names: Vec<String>) {
+        for name in names {
+            if let Some(place) = self.sources.iter().position(|one| *one.name == *name) {
+                self.follow(place, 0);
             }
-            return;
         }
-        source.metrics.held.set(1);
-        source.connection.unset(format!("{}: taking it over", source.name));
-        tracing::info!(source = &*source.name, claim, "follows the source");
-        let stop = CancellationToken::new();
-        let token = stop.clone();
-        let task = self.tasks.spawn(async move {
-            let begin = async {
-                if claim {
-                    takeover.begin(&source).await
-                } else {
-                    takeover.begin_alone(&source).await
-                }
-            };
-            match token.run_until_cancelled(begin).await {
-                Some(resume) => (source.follow)(resume, token).await,
-                None => End::Stopped,
-            }
-        });
-        self.followed.insert(place, Followed { task: task.id(), stop, is_claimed: claim });
     }
 
-    /// Stops following these sources, and waits until what they brought is in Kafka and their cursors are published, no longer
-    /// than [`HAND_OVER`].
-    async fn give_up(&mut self, places: &BTreeSet<usize>) {
-        for followed in places.iter().filter_map(|place| self.followed.get(place)) {
+    /// Notes what is followed, unless others may have the leases. `has_left`: they may from now on.
+    fn note(&self, has_left: bool) {
+        if self.is_known {
+            let held = self.sources.iter().map(|source| &*source.name);
+            self.last.write(held.filter(|name| self.progress.is_held(name)), has_left);
+        }
+    }
+
+    /// Follows a source that this grant of the group has given to this collector, or none with 0. If it is followed already, the
+    /// grant is claimed.
+    fn follow(&mut self, place: usize, grant: u64) {
+        if let Some(followed) = self.followed.get(&place) {
+            followed.grant.send_replace(grant);
+            return;
+        }
+        let (source, takeover) = (Arc::clone(&self.sources[place]), Arc::clone(&self.takeover));
+        source.metrics.held.set(1);
+        source.connection.unset(format!("{}: taking it over", source.name));
+        tracing::info!(source = &*source.name, grant, "follows the source");
+        let (stop, (grant, grants)) = (CancellationToken::new(), watch::channel(grant));
+        let task = self.tasks.spawn(follow(source, takeover, grants, stop.clone()));
+        self.followed.insert(place, Followed { task, stop, grant });
+    }
+
+    /// Stops following all but these sources, and waits until what they brought is in Kafka and their cursors are published, no
+    /// longer than [`HAND_OVER`].
+    async fn keep(&mut self, wanted: &BTreeSet<usize>) {
+        let given_up = self.followed.extract_if(.., |place, _| !wanted.contains(place));
+        let given_up: Vec<_> = given_up.collect();
+        let mut open: BTreeSet<Id> = given_up.iter().map(|(_, one)| one.task.id()).collect();
+        for (_, followed) in &given_up {
             followed.stop.cancel();
         }
         let until = Instant::now() + HAND_OVER;
-        for place in places {
-            let Some(Followed { task, .. }) = self.followed.get(place) else { continue };
-            let (task, source) = (*task, Arc::clone(&self.sources[*place]));
-            let has_ended = tokio::time::timeout_at(until, async {
-                while self.followed.get(place).is_some_and(|followed| followed.task == task) {
-                    let ended = self.tasks.join_next_with_id().await;
-                    self.ended(ended);
-                }
+        let all_end = async {
+            while !open.is_empty() {
+                let ended = self.tasks.join_next_with_id().await;
+                let Some(task) = self.ended(ended) else { return };
+                open.remove(&task);
+            }
+        };
+        let are_over = timeout_at(until, all_end).await.is_ok();
+        for (place, Followed { task, .. }) in given_up {
+            task.abort();
+            let source = &self.sources[place];
+            let settled = async {
                 source.intake.written().await;
                 self.progress.settled(&source.name).await;
-            });
-            if has_ended.await.is_err() {
+            };
+            if timeout_at(until, settled).await.is_err() || !are_over {
+                let source = &*source.name;
                 tracing::warn!(
-                    source = &*source.name,
+                    source,
                     "given up before all of it is in kafka; who follows it now reads that again"
                 );
             }
-            self.followed.remove(place);
             self.progress.given_up(&source.name);
             source.metrics.held.set(0);
             source.connection.set();
         }
     }
 
-    /// A task has ended.
-    fn ended(&mut self, ended: Option<Result<(Id, End), tokio::task::JoinError>>) {
-        let task = match ended {
-            None => return,
-            Some(Ok((task, _))) => task,
-            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Some(Err(error)) => error.id(),
+    /// A task has ended; returns which.
+    fn ended(&mut self, ended: Option<Result<(Id, End), JoinError>>) -> Option<Id> {
+        let task = match ended? {
+            Ok((task, _)) => task,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => error.id(),
         };
-        self.followed.retain(|_, followed| followed.task != task);
+        self.followed.retain(|_, followed| followed.task.id() != task);
+        Some(task)
+    }
+}
+
+/// Follows a source until `stop`, and claims each grant of the group.
+async fn follow(
+    source: Arc<Leased>,
+    takeover: Arc<Takeover>,
+    mut grants: watch::Receiver<u64>,
+    stop: CancellationToken,
+) -> End {
+    let mut claimed = *grants.borrow_and_update();
+    let begin = async {
+        if claimed > 0
+            && let Ok(resume) = timeout(TAKEOVER, takeover.begin(&source)).await
+        {
+            return resume;
+        }
+        claimed = 0;
+        takeover.begin_alone(&source).await
+    };
+    let Some(mut resume) = stop.run_until_cancelled(begin).await else { return End::Stopped };
+    loop {
+        let own = stop.child_token();
+        let mut following = (source.follow)(resume, own.clone());
+        let had_by_another = async {
+            loop {
+                // The sender lives as long as this task.
+                let Ok(grant) = grants.wait_for(|grant| *grant > claimed).await.map(|one| *one)
+                else {
+                    return std::future::pending().await;
+                };
+                let outcome = takeover.claim(&source).await;
+                claimed = grant;
+                if let Err(HadByAnother) = outcome {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            ended = &mut following => return ended,
+            () = had_by_another => {}
+        }
+        tracing::info!(source = &*source.name, "another collector has come further");
+        own.cancel();
+        following.await;
+        source.intake.written().await;
+        match stop.run_until_cancelled(takeover.begin(&source)).await {
+            Some(begun) => resume = begun,
+            None => return End::Stopped,
+        }
     }
 }
 
@@ -349,12 +415,21 @@ async fn make_leases(kafka: Kafka, wanted: usize) -> Result<usize, Error> {
     let partitions = i32::try_from(wanted).unwrap_or(i32::MAX);
     if let Err(error) = kafka.add_partitions(Topic::Cursors, partitions).await {
         tracing::warn!(%error, found, wanted, "not a partition for each source, so that some move together");
+        return Ok(found);
     }
-    count_leases(&kafka).await
+    // Brokers learn of it one after another.
+    let until = Instant::now() + ADDED;
+    loop {
+        let found = count_leases(&kafka).await?;
+        if found >= wanted || Instant::now() >= until {
+            return Ok(found);
+        }
+        sleep(AGAIN).await;
+    }
 }
 
 async fn count_leases(kafka: &Kafka) -> Result<usize, Error> {
-    let mut backoff = Backoff::new(AGAIN, AGAIN * 10);
+    let mut backoff = Backoff::new(AGAIN, 100 * AGAIN);
     loop {
         let kafka = kafka.clone();
         let found = tokio::task::spawn_blocking(move || {

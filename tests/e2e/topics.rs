@@ -30,7 +30,11 @@ fn topics_are_created_compared_and_changed_where_nothing_is_lost() {
         "collector-cursors",
     ];
     let (code, missing) = topics(&broker, "diff", &[]);
-    assert_eq!((code, missing.matches("it does not exist").count()), (Some(1), names.len()), "{missing}");
+    assert_eq!(
+        (code, missing.matches("it does not exist").count()),
+        (Some(1), names.len()),
+        "{missing}"
+    );
     let (code, created) = topics(&broker, "apply", &[]);
     assert_eq!((code, created.matches("created").count()), (Some(0), names.len()), "{created}");
     assert!(names.iter().all(|name| created.contains(&format!("{name}: "))), "{created}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::backoff::Backoff;
 use common::clock::Clock;
-use common::message_log::MessageLog;
+use common::message_log::{MessageLog, Sequence};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +36,8 @@ const AGAIN: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 pub(super) struct Starting<'c> {
     pub(super) config: &'c Config,
     pub(super) log: &'c MessageLog,
+    /// What was in it at the start is before.
+    pub(super) start: Sequence,
     pub(super) metrics: &'c Metrics,
     pub(super) connections: Connections,
     pub(super) stop: CancellationToken,
@@ -64,7 +66,7 @@ impl Starting<'_> {
         let name: Arc<str> = name.into();
         let is_leased = config.leases.enabled && section.is_feed();
         if is_leased {
-            self.queues.progress().follow(&name);
+            self.queues.progress().share(&name);
         }
         let (clock, common) = (Clock::new(&config.service), section.common());
         let intake = self.queues.add(&name, &config.event, common, clock, metrics.clone());
@@ -128,10 +130,10 @@ impl Starting<'_> {
     /// # Errors
     /// When the client for the leases cannot be made.
     pub(super) fn all(self) -> Result<(Queues, Running), Error> {
-        let Self { config, log, stop, queues, mut running, leased, .. } = self;
+        let Self { config, log, start, stop, queues, mut running, leased, .. } = self;
         if !leased.is_empty() {
             let last = Last::of(&config.log.path, Clock::new(&config.service));
-            let (log, progress) = ((log.clone(), last), queues.progress().clone());
+            let (log, progress) = ((log.clone(), start, last), queues.progress().clone());
             let leases = Leases::new(&config.kafka, &config.leases, log, progress, leased)?;
             running.spawn(&"leases".into(), async move {
                 leases.run(stop).await.map(|()| End::Stopped)

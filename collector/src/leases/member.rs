@@ -2,6 +2,7 @@
 //!
 //! The partitions of the topic of cursors are the leases. None of their records is read here.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ use crate::error::Error;
 
 /// How often it is looked whether the thread is to end.
 const POLL: Duration = Duration::from_millis(200);
+/// How long Kafka may take to say how many partitions there are.
+const ANSWER: Duration = Duration::from_secs(5);
 /// How many events may wait.
 const EVENTS: usize = 16;
 /// How long a client waits that could not be made.
@@ -29,7 +32,11 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Event {
     /// These partitions are this collector's, perhaps none, beside those that it has.
-    Granted(Vec<usize>),
+    Granted {
+        partitions: Vec<usize>,
+        /// How many there are, if Kafka says so. When that changes the group is asked again.
+        of: Option<usize>,
+    },
     /// These partitions are to be given up. The others wait until that is told.
     Revoked(Vec<usize>, oneshot::Sender<()>),
     /// Kafka was not heard for too long. Who has which partition will be known with the next [`Event::Granted`], which then
@@ -40,9 +47,12 @@ pub(super) enum Event {
 }
 
 struct Member {
+    topic: String,
     events: mpsc::Sender<Event>,
     heard: Heard,
     stranded: Stranded,
+    /// Whether another client takes its place.
+    is_replaced: AtomicBool,
 }
 
 /// The thread, and what it tells.
@@ -113,6 +123,11 @@ fn poll(
                 told = Some(why);
             }
         }
+        if !stop.is_cancelled() {
+            // The sources are followed on meanwhile.
+            member.is_replaced.store(true, Ordering::Relaxed);
+            tell(events, Event::Lost);
+        }
     }
 }
 
@@ -132,8 +147,13 @@ fn consumer(
         // Another collector may just have added a partition.
         .set("topic.metadata.refresh.interval.ms", "5000")
         .set(STATISTICS.0, STATISTICS.1);
-    let member =
-        Member { events: events.clone(), heard: Heard::default(), stranded: Stranded::default() };
+    let member = Member {
+        topic: kafka.name(Topic::Cursors).to_owned(),
+        events: events.clone(),
+        heard: Heard::default(),
+        stranded: Stranded::default(),
+        is_replaced: AtomicBool::new(false),
+    };
     let consumer: BaseConsumer<Member> =
         config.create_with_context(member).map_err(ClientError::from)?;
     consumer.subscribe(&[kafka.name(Topic::Cursors)]).map_err(ClientError::from)?;
@@ -152,6 +172,9 @@ fn numbers(partitions: &TopicPartitionList) -> Vec<usize> {
 
 impl ConsumerContext for Member {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if self.is_replaced.load(Ordering::Relaxed) {
+            return;
+        }
         match rebalance {
             Rebalance::Assign(_) => {}
             Rebalance::Revoke(_) if consumer.assignment_lost() => tell(&self.events, Event::Lost),
@@ -170,7 +193,9 @@ impl ConsumerContext for Member {
         if let Err(error) = consumer.pause(partitions) {
             tracing::debug!(%error, "the records of the leases are read, to no purpose");
         }
-        tell(&self.events, Event::Granted(numbers(partitions)));
+        let metadata = consumer.fetch_metadata(Some(&self.topic), ANSWER);
+        let of = metadata.ok().and_then(|found| Some(found.topics().first()?.partitions().len()));
+        tell(&self.events, Event::Granted { partitions: numbers(partitions), of });
     }
 }
 

@@ -18,8 +18,12 @@ pub(super) struct Records(BTreeMap<String, BTreeMap<String, Record>>);
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Beginning {
     pub(super) takeover: u64,
-    /// `None` if no collector was ever connected to it.
+    /// Where it is followed from; `None` if no collector was ever connected to it.
     pub(super) resume: Option<Cursor>,
+    /// Where Kafka is known to have everything before. It is empty if that is not known.
+    pub(super) published: Cursor,
+    /// Whether another collector has had the source since this one had it.
+    pub(super) by_another: bool,
 }
 
 impl Records {
@@ -38,28 +42,31 @@ impl Records {
     }
 
     /// Where this collector begins with a source. `local` is the cursor in its own log, which is the better one if nobody has
-    /// taken the source over since.
+    /// taken the source over since, although what it covers is perhaps not in Kafka yet.
     pub(super) fn beginning(
         &self,
         source: &str,
         instance: &str,
         feed: &str,
-        local: Option<Cursor>,
+        local: Option<&Cursor>,
     ) -> Beginning {
         let owners = self.0.get(source);
-        let takeover =
+        let highest =
             owners.iter().flat_map(|owners| owners.values()).map(|record| record.takeover).max();
         let newest = owners
             .iter()
             .flat_map(|owners| owners.iter())
             .filter(|(_, record)| record.feed == feed)
             .max_by_key(|(_, record)| (record.takeover, record.number));
-        let resume = match newest {
-            None => local,
-            Some((owner, record)) if owner == instance => local.or(Some(record.cursor.clone())),
-            Some((_, record)) => Some(record.cursor.clone()),
-        };
-        Beginning { takeover: takeover.unwrap_or(0) + 1, resume }
+        let by_another = newest.is_some_and(|(owner, _)| owner != instance);
+        let published = newest.map(|(_, record)| record.cursor.clone());
+        let local = local.filter(|_| !by_another).cloned();
+        Beginning {
+            takeover: highest.unwrap_or(0) + 1,
+            resume: local.or_else(|| published.clone()),
+            published: published.unwrap_or_default(),
+            by_another,
+        }
     }
 }
 
@@ -89,10 +96,10 @@ mod tests {
         records
     }
 
-    fn resume(records: &Records, instance: &str, local: Option<&str>) -> (u64, Option<Cursor>) {
-        let Beginning { takeover, resume } =
-            records.beginning("rsvps", instance, "ws://a", local.map(cursor));
-        (takeover, resume)
+    fn beginning(records: &Records, instance: &str, local: Option<&str>) -> (u64, Option<Cursor>) {
+        let local = local.map(cursor);
+        let beginning = records.beginning("rsvps", instance, "ws://a", local.as_ref());
+        (beginning.takeover, beginning.resume)
     }
 
     #[test]
@@ -103,8 +110,8 @@ mod tests {
             ("rsvps", "old", record(1, 900, "late, by the one before")),
             ("other", "old", record(9, 9, "of another source")),
         ]);
-        assert_eq!(resume(&records, "third", None), (3, Some(cursor("later"))));
-        assert_eq!(resume(&records, "old", Some("its own")), (3, Some(cursor("later"))));
+        assert_eq!(beginning(&records, "third", None), (3, Some(cursor("later"))));
+        assert_eq!(beginning(&records, "old", Some("its own")), (3, Some(cursor("later"))));
     }
 
     #[test]
@@ -113,18 +120,32 @@ mod tests {
             ("rsvps", "one", record(2, 5, "published")),
             ("rsvps", "two", record(1, 9, "before")),
         ]);
-        assert_eq!(resume(&records, "one", Some("logged")), (3, Some(cursor("logged"))));
-        assert_eq!(resume(&records, "one", None), (3, Some(cursor("published"))), "a lost volume");
-        assert_eq!(resume(&records, "two", Some("old")), (3, Some(cursor("published"))));
+        let local = cursor("logged");
+        let back = records.beginning("rsvps", "one", "ws://a", Some(&local));
+        assert_eq!(
+            back,
+            Beginning {
+                takeover: 3,
+                resume: Some(local),
+                published: cursor("published"),
+                by_another: false
+            },
+            "what is only logged is not told to others"
+        );
+        let published = Some(cursor("published"));
+        assert_eq!(beginning(&records, "one", None), (3, published.clone()), "a lost volume");
+        assert_eq!(beginning(&records, "two", Some("old")), (3, published));
     }
 
     #[test]
     fn a_source_begins_anew_if_it_is_new_or_has_another_feed_now() {
         let records = records(&[("rsvps", "one", record(4, 5, "there"))]);
+        let (published, by_another) = (Cursor::default(), false);
         let first = Records::default().beginning("rsvps", "one", "ws://a", None);
-        assert_eq!(first, Beginning { takeover: 1, resume: None });
+        let none = Beginning { takeover: 1, resume: None, published, by_another };
+        assert_eq!(first, none);
         let changed = records.beginning("rsvps", "two", "ws://b", None);
-        assert_eq!(changed, Beginning { takeover: 5, resume: None });
+        assert_eq!(changed, Beginning { takeover: 5, ..none });
     }
 
     #[test]

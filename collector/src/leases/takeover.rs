@@ -6,11 +6,11 @@ use std::time::Duration;
 use common::backoff::Backoff;
 use common::kafka::reader::{self, Reader};
 use common::kafka::{ClientError, Kafka, Topic};
-use common::message_log::{Error as LogError, MessageLog};
+use common::message_log::{Error as LogError, MessageLog, Sequence};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Leased;
@@ -29,77 +29,112 @@ const AGAIN: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)
 pub(super) struct Takeover {
     kafka: Kafka,
     log: MessageLog,
+    /// Everything before was in the log at the start.
+    start: Sequence,
     progress: Progress,
     /// Made anew when it has not answered for long: with changed credentials, or because it knows no broker any more.
     producer: Mutex<FutureProducer>,
+    /// What was read last, and when that began.
+    records: tokio::sync::Mutex<Option<(Instant, Arc<Records>)>>,
 }
 
+/// Another collector has had the source since this one had it.
+#[derive(Debug)]
+pub(super) struct HadByAnother;
+
 impl Takeover {
-    pub(super) fn new(kafka: &Kafka, log: MessageLog, progress: Progress) -> Result<Self, Error> {
-        let producer = Mutex::new(producer(kafka)?);
-        Ok(Self { kafka: kafka.clone(), log, progress, producer })
+    pub(super) fn new(
+        kafka: &Kafka,
+        (log, start): (MessageLog, Sequence),
+        progress: Progress,
+    ) -> Result<Self, Error> {
+        let (producer, records) = (Mutex::new(producer(kafka)?), tokio::sync::Mutex::default());
+        Ok(Self { kafka: kafka.clone(), log, start, progress, producer, records })
     }
 
     /// Takes a source over and returns where it is followed from: where the newest of its owners has come to. Tries until that
     /// has succeeded.
     pub(super) async fn begin(&self, source: &Leased) -> Option<Cursor> {
         let local = self.local(source).await;
-        let beginning = self.beginning(source, local.clone()).await;
-        let resume = beginning.resume.clone();
-        if let Some(cursor) = resume.as_ref().filter(|_| resume != local) {
+        let records = self.records(source).await;
+        let beginning =
+            records.beginning(&source.name, self.log.instance(), &source.feed, local.as_ref());
+        if let Beginning { by_another: true, resume: Some(cursor), .. } = &beginning {
+            self.progress.forget(&source.name);
             self.retry(source, || self.log.put_cursor(&source.name, &cursor.0)).await;
         }
-        let cursor = resume.clone().unwrap_or_default();
-        self.claim_at(source, beginning.takeover, cursor).await;
-        resume
+        self.claim_at(source, &beginning).await;
+        beginning.resume
     }
 
-    /// Returns where this collector has come to with a source.
+    /// Returns where this collector has come to with a source, whatever others have.
     pub(super) async fn begin_alone(&self, source: &Leased) -> Option<Cursor> {
         self.local(source).await
     }
 
     /// Takes over a source that is followed here already.
-    pub(super) async fn claim(&self, source: &Leased) {
+    ///
+    /// # Errors
+    /// When it has to begin anew, because another collector has come further meanwhile.
+    pub(super) async fn claim(&self, source: &Leased) -> Result<(), HadByAnother> {
+        let records = self.records(source).await;
         let local = self.retry(source, || self.log.cursor(&source.name)).await.map(Cursor);
-        let beginning = self.beginning(source, local.clone()).await;
-        self.claim_at(source, beginning.takeover, local.unwrap_or_default()).await;
+        let beginning =
+            records.beginning(&source.name, self.log.instance(), &source.feed, local.as_ref());
+        if beginning.by_another {
+            return Err(HadByAnother);
+        }
+        self.claim_at(source, &beginning).await;
+        Ok(())
     }
 
     /// Where this collector has come to, in its own log.
     async fn local(&self, source: &Leased) -> Option<Cursor> {
         let begin = || self.log.begin_source(&source.name, &source.feed);
-        self.retry(source, begin).await.map(Cursor)
+        let local = self.retry(source, begin).await.map(Cursor);
+        if let Some(cursor) = &local {
+            // What it covers is in the log, and perhaps not in Kafka yet.
+            self.progress.found(&source.name, self.start, cursor);
+        }
+        local
     }
 
-    async fn beginning(&self, source: &Leased, local: Option<Cursor>) -> Beginning {
-        let records = self.records(source).await;
-        records.beginning(&source.name, self.log.instance(), &source.feed, local)
-    }
-
-    /// Says that the source is followed here from this cursor on.
-    async fn claim_at(&self, source: &Leased, takeover: u64, cursor: Cursor) {
-        let record = Record { takeover, number: 0, feed: source.feed.clone(), cursor };
+    /// Says that the source is followed here, and where Kafka has everything before.
+    async fn claim_at(&self, source: &Leased, beginning: &Beginning) {
+        let Beginning { takeover, published, .. } = beginning;
+        let (takeover, feed) = (*takeover, source.feed.clone());
+        let record = Record { takeover, number: 0, feed, cursor: published.clone() };
         self.send(&source.name, &record).await;
         self.progress.taken(&source.name, &record);
         source.metrics.takeovers.inc();
         tracing::info!(source = &*source.name, takeover, "has taken the source over");
     }
 
-    /// All records that are there now.
-    async fn records(&self, source: &Leased) -> Records {
+    /// All records that are there now. Those that ask at the same time share an answer.
+    async fn records(&self, source: &Leased) -> Arc<Records> {
+        let asked = Instant::now();
+        let mut last = self.records.lock().await;
+        if let Some((began, records)) = &*last
+            && *began >= asked
+        {
+            return Arc::clone(records);
+        }
         let [base, cap] = AGAIN;
         let mut backoff = Backoff::new(base, cap);
         loop {
-            let kafka = self.kafka.clone();
+            let (began, kafka) = (Instant::now(), self.kafka.clone());
             let stop = CancellationToken::new();
             let guard = stop.clone().drop_guard();
             let read = tokio::task::spawn_blocking(move || read(&kafka, &stop)).await;
             drop(guard);
             match read {
-                Ok(Ok(records)) => return records,
+                Ok(Ok(records)) => {
+                    let records = Arc::new(records);
+                    *last = Some((began, Arc::clone(&records)));
+                    return records;
+                }
                 Ok(Err(error)) => {
-                    tracing::warn!(source = &*source.name, %error, "asking again where it was")
+                    tracing::warn!(source = &*source.name, %error, "asking again where the source is");
                 }
                 Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
             }
@@ -116,7 +151,7 @@ impl Takeover {
             match step() {
                 Ok(done) => return done,
                 Err(error) => {
-                    tracing::warn!(source = &*source.name, %error, "trying again to take it over")
+                    tracing::warn!(source = &*source.name, %error, "trying again to take it over");
                 }
             }
             let delay = backoff.next_delay(&mut rand::rng());
@@ -124,11 +159,11 @@ impl Takeover {
         }
     }
 
-    /// Publishes cursors, in the background and without end.
-    pub(super) async fn publish(self: Arc<Self>) {
+    /// Publishes the cursors of a source, in the background and without end.
+    pub(super) async fn publish(self: Arc<Self>, source: Arc<str>) {
         loop {
             sleep(PUBLISH).await;
-            for (source, record) in self.progress.due() {
+            if let Some(record) = self.progress.due(&source) {
                 self.send(&source, &record).await;
                 self.progress.published(&source, &record);
             }
@@ -148,7 +183,7 @@ impl Takeover {
             match timeout(PATIENCE, own.send(record, Timeout::Never)).await {
                 Ok(Ok(_)) => return,
                 Ok(Err((error, _))) => {
-                    tracing::warn!(source, %error, "publishing its cursor again")
+                    tracing::warn!(source, %error, "publishing its cursor again");
                 }
                 Err(_) => match producer(&self.kafka) {
                     Ok(new) => {
@@ -172,7 +207,8 @@ fn read(kafka: &Kafka, stop: &CancellationToken) -> Result<Records, reader::Erro
     let (topic, reader) = (kafka.name(Topic::Cursors), Reader::new(kafka)?);
     let spans = reader.spans(topic, &reader.partitions(topic)?)?;
     let mut records = Records::default();
-    reader
-        .read_to_end(topic, &spans, stop, |record| records.read(record.key(), record.payload()))?;
+    reader.read_to_end(topic, &spans, stop, |record| {
+        records.read(record.key(), record.payload());
+    })?;
     Ok(records)
 }

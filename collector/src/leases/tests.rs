@@ -31,12 +31,13 @@ fn cluster() -> (Mock, Kafka) {
 }
 
 /// Where the sources were begun that are followed.
-type Followed = Arc<Mutex<BTreeMap<&'static str, Option<Cursor>>>>;
+type Begun = Arc<Mutex<BTreeMap<&'static str, Option<Cursor>>>>;
 
 /// A collector of a group, whose sources bring nothing.
 struct Member {
-    followed: Followed,
+    followed: Begun,
     progress: Progress,
+    start: Sequence,
     metrics: Metrics,
     readiness: Readiness,
     stop: CancellationToken,
@@ -45,12 +46,12 @@ struct Member {
 
 impl Member {
     fn start(kafka: &Kafka, directory: &TempDir) -> Self {
-        let (log, _appender, _found) =
+        let (log, _appender, found) =
             MessageLog::open(directory.path(), Options::default()).unwrap();
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let readiness = Readiness::default();
         let connections = Connections::new(readiness.condition("source"));
-        let (mut queues, followed) = (Queues::default(), Followed::default());
+        let (mut queues, followed) = (Queues::default(), Begun::default());
         let leased = SOURCES.map(|name| {
             let (schema, clock) = (Schema::default(), Clock::default());
             let of_source = metrics.of_source(name);
@@ -74,10 +75,11 @@ impl Member {
         });
         let (progress, stop) = (queues.progress().clone(), CancellationToken::new());
         let section = Section::default();
-        let log = (log, Last::of(directory.path(), Clock::default()));
+        let last = Last::of(directory.path(), Clock::default());
+        let log = (log, found.end, last);
         let leases = Leases::new(kafka, &section, log, progress.clone(), leased.into()).unwrap();
         let task = tokio::spawn(leases.run(stop.clone()));
-        Self { followed, progress, metrics, readiness, stop, task }
+        Self { followed, progress, start: found.end, metrics, readiness, stop, task }
     }
 
     fn followed(&self) -> BTreeMap<&'static str, Option<Cursor>> {
@@ -98,12 +100,25 @@ impl Member {
         assert_eq!(self.followed.lock().unwrap().len(), 0);
     }
 
+    /// As the journal and the delivery do, with sequences counted from the start.
+    fn logged(&self, source: &str, end: usize, text: &str) {
+        self.progress.logged(source, self.sequence(end), cursor(text));
+    }
+
+    fn settled(&self, low: usize) {
+        self.progress.settled_before(self.sequence(low));
+    }
+
+    fn sequence(&self, number: usize) -> Sequence {
+        (0..number).fold(self.start, |sequence, _| sequence.next())
+    }
+
     fn takeovers(&self) -> u64 {
         SOURCES.map(|name| self.metrics.of_lease(name).takeovers.get()).iter().sum()
     }
 }
 
-fn lock(followed: &Followed) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Option<Cursor>>> {
+fn lock(followed: &Begun) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, Option<Cursor>>> {
     followed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -138,14 +153,12 @@ async fn a_source_goes_on_where_its_former_collector_had_everything_in_kafka() {
     let directories = [TempDir::new().unwrap(), TempDir::new().unwrap()];
     let first = Member::start(&kafka, &directories[0]);
     first.follows(3).await;
-    for (logged, covered) in [("one", "one"), ("two", "two"), ("three", "two")] {
-        first.progress.logged("a", &cursor(logged));
-        first.progress.covered("a", &cursor(covered));
-    }
-    for name in ["b", "c"] {
-        first.progress.logged(name, &cursor("all"));
-        first.progress.covered(name, &cursor("all"));
-    }
+    first.logged("a", 1, "one");
+    first.logged("a", 2, "two");
+    first.logged("b", 2, "all");
+    first.logged("c", 1, "all");
+    first.logged("a", 9, "three");
+    first.settled(5);
     first.stop().await;
 
     let second = Member::start(&kafka, &directories[1]);
@@ -167,13 +180,15 @@ async fn a_collector_that_starts_without_kafka_follows_what_it_followed_last_and
     let directory = TempDir::new().unwrap();
     cluster.broker_down(1).unwrap();
     let file = directory.path().join("leases.json");
-    std::fs::write(&file, r#"{"at_ms":0,"sources":["b","removed"]}"#).unwrap();
+    let ago_ms = Clock::default().now_ms() - 60_000;
+    let note = format!(r#"{{"at_ms":{ago_ms},"has_left":true,"sources":["b","removed"]}}"#);
+    std::fs::write(&file, &note).unwrap();
     let member = Member::start(&kafka, &directory);
     assert_eq!(member.followed().len(), 0, "others might have the lease");
     member.follows(1).await;
     assert_eq!(member.followed(), [("b", None)].into());
-    member.progress.logged("b", &cursor("there"));
-    member.progress.covered("b", &cursor("there"));
+    member.logged("b", 1, "there");
+    member.settled(1);
 
     cluster.broker_up(1).unwrap();
     member.follows(3).await;
@@ -204,5 +219,5 @@ async fn a_collector_that_was_killed_follows_at_once_what_it_followed_just_befor
     assert_eq!(member.takeovers(), 0, "the group has given it nothing yet");
     member.stop().await;
     let last = Last::of(directory.path(), Clock::default());
-    assert!(last.read(Duration::MAX).is_empty(), "it has left");
+    assert!(last.recent(LAST).is_empty(), "it has left");
 }

@@ -24,18 +24,6 @@ pub(super) struct Arrived {
     pub(super) share: Option<OwnedSemaphorePermit>,
 }
 
-/// Where a source resumes, to be stored when Kafka has what it covers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct LateCursor {
-    /// It covers what the source has before this sequence.
-    pub(super) end: Sequence,
-    pub(super) source: Arc<str>,
-    pub(super) cursor: Cursor,
-    /// Whether the log does not have it yet, and whether other collectors are told.
-    pub(super) is_for_log: bool,
-    pub(super) is_for_others: bool,
-}
-
 /// What has arrived since the last look.
 #[derive(Debug, Default)]
 pub(super) struct News {
@@ -45,8 +33,8 @@ pub(super) struct News {
     pub(super) end: Sequence,
     /// Everything before is on disk.
     pub(super) synced: Sequence,
-    /// Where sources resume, if that is stored only when Kafka has what it covers.
-    pub(super) cursors: Vec<LateCursor>,
+    /// Where sources resume after what is before this sequence, if that is stored only when Kafka has all of it.
+    pub(super) cursors: Vec<(Sequence, Arc<str>, Cursor)>,
     /// Nothing more will come.
     pub(super) closed: bool,
     bytes: usize,
@@ -61,7 +49,7 @@ pub(super) struct Arrivals {
 
 impl Arrivals {
     /// These entries are in the log.
-    pub(super) fn push(&self, entries: Vec<Arrived>, cursors: Vec<LateCursor>) {
+    pub(super) fn push(&self, entries: Vec<Arrived>, cursors: Vec<(Sequence, Arc<str>, Cursor)>) {
         let Some(last) = entries.last() else { return };
         let mut news = self.lock();
         news.end = last.sequence.next();

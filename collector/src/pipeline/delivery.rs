@@ -170,6 +170,7 @@ impl Delivery {
         let Parts {
             reachable, metrics, waiter, traces, positions, start, promises, progress, ..
         } = parts;
+        progress.settled_before(settlements::low(&outbox));
         let rotation = kafka.watch_credentials(waiter.deadline().child_token());
         let publisher =
             Publisher::new(&kafka, log.instance(), None, reachable.clone(), traces.clone())?;

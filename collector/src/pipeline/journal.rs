@@ -20,7 +20,7 @@ use common::backoff::Backoff;
 use common::event::Reason;
 use common::message_log::{Appender, Entry, Error as LogError, MessageLog, Sequence};
 
-use super::arrivals::{Arrivals, Arrived, LateCursor};
+use super::arrivals::{Arrivals, Arrived};
 use super::room::Room;
 use super::wait::{Halt, Step, Waiter};
 use crate::config::{Delivery, Mode, Release};
@@ -139,8 +139,10 @@ impl Journal {
         let mut entries: Vec<(Sequence, Entry)> = Vec::new();
         let mut shares = Vec::new();
         let mut cursors: BTreeMap<Arc<str>, Cursor> = BTreeMap::new();
-        // Those that are stored when Kafka has what they cover: for the log, and for other collectors.
-        let mut late: BTreeMap<Arc<str>, (Cursor, bool, bool)> = BTreeMap::new();
+        // Those that are stored when Kafka has what they cover.
+        let mut late: BTreeMap<Arc<str>, Cursor> = BTreeMap::new();
+        // Those that other collectors are told of then.
+        let mut shared: BTreeMap<Arc<str>, Cursor> = BTreeMap::new();
         let mut at_once: Vec<(Sequence, Receipt, Option<Reason>)> = Vec::new();
         let mut counted: Vec<Counted> = Vec::new();
         let (appender, receipts, is_urgent) =
@@ -171,14 +173,12 @@ impl Journal {
                 }
             }
             if let Some(cursor) = message.cursor {
+                if queue.is_leased {
+                    shared.insert(Arc::clone(&queue.source), cursor.clone());
+                }
                 let is_late = is_off || queue.release == Release::Both;
-                if is_late || queue.is_leased {
-                    let late_cursor = (cursor.clone(), is_late, queue.is_leased);
-                    late.insert(Arc::clone(&queue.source), late_cursor);
-                }
-                if !is_late {
-                    cursors.insert(Arc::clone(&queue.source), cursor);
-                }
+                let cursors = if is_late { &mut late } else { &mut cursors };
+                cursors.insert(Arc::clone(&queue.source), cursor);
             }
             let bytes = message.payload.len() as u64;
             match counted.last_mut() {
@@ -222,21 +222,17 @@ impl Journal {
             metrics.received_bytes.inc_by(bytes);
             metrics.last_received.set_ms(received_ms);
         }
+        for (source, cursor) in shared {
+            self.queues.progress().logged(&source, last.next(), cursor);
+        }
         let kept = shares.into_iter().map(|share| share.filter(|_| is_off));
         let arrived = entries.into_iter().zip(kept).map(|((sequence, entry), share)| Arrived {
             sequence,
             entry,
             share,
         });
-        let late = late.into_iter().map(|(source, (cursor, is_for_log, is_for_others))| {
-            if is_for_others {
-                self.queues.progress().logged(&source, &cursor);
-            }
-            LateCursor { end: last.next(), source, cursor, is_for_log, is_for_others }
-        });
-        // In this order: whoever waits until the queue is empty then looks at the cursor.
-        let late = late.collect();
-        self.arrivals.push(arrived.collect(), late);
+        let late = late.into_iter().map(|(source, cursor)| (last.next(), source, cursor));
+        self.arrivals.push(arrived.collect(), late.collect());
         Ok(true)
     }
 

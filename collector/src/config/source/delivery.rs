@@ -58,9 +58,14 @@ impl Sources {
     }
 
     /// What is wrong with what they promise, one line for each fault, which begins with the key.
-    pub(in crate::config) fn delivery_problems(&self, mode: Mode) -> Vec<String> {
+    /// `is_shared`: several collectors may follow a feed, one after another.
+    pub(in crate::config) fn delivery_problems(&self, mode: Mode, is_shared: bool) -> Vec<String> {
         let problems = self.iter().flat_map(|(name, source)| {
-            let found = [source.delivery_problem(mode), source.release_problem(mode)];
+            let found = [
+                source.delivery_problem(mode),
+                source.sharing_problem().filter(|_| is_shared),
+                source.release_problem(mode),
+            ];
             found.into_iter().flatten().map(move |problem| format!("source.{name}.{problem}"))
         });
         problems.collect()
@@ -149,6 +154,14 @@ impl Source {
             }
             _ => None,
         }
+    }
+
+    fn sharing_problem(&self) -> Option<&'static str> {
+        let is_asked = self.resume().is_some_and(|resume| *resume != Resume::None);
+        (self.common().delivery == Delivery::AtMostOnce && is_asked).then_some(
+            "delivery: with leases.enabled a feed is asked again for what another collector may have read; for \"at_most_once\" set \
+             resume = \"none\"",
+        )
     }
 
     fn release_problem(&self, mode: Mode) -> Option<&'static str> {

@@ -232,7 +232,7 @@ fn what_is_dumped_is_read_back() {
 #[test]
 fn a_source_promises_what_its_kind_can_and_says_what_it_cannot() {
     let problems =
-        |keys: &str, mode| sources(&format!("[x]\n{keys}")).unwrap().delivery_problems(mode);
+        |keys: &str, mode| sources(&format!("[x]\n{keys}")).unwrap().delivery_problems(mode, false);
     let (once, both) = ("\ndelivery = 'at_most_once'", "\nrelease = 'both'");
     for (keys, is_possible) in [
         ("kind = 'udp'", [true, true]),
@@ -271,6 +271,15 @@ fn a_source_promises_what_its_kind_can_and_says_what_it_cannot() {
     let place = format!("kind = 'file'\npath = 'a'{once}");
     assert_eq!(problems(&place, Mode::Off).len(), 1, "its place is stored too late");
     assert_eq!(problems(&format!("kind = 'http_push'{both}"), Mode::Pessimistic), [""; 0]);
+    for (keys, is_possible) in [
+        ("url = 'ws://a'", true),
+        ("kind = 'sse'\nurl = 'http://a'", false),
+        ("kind = 'udp'", true),
+    ] {
+        let found = sources(&format!("[x]\n{keys}{once}")).unwrap();
+        let found = found.delivery_problems(Mode::Hybrid, true);
+        assert_eq!(found.is_empty(), is_possible, "shared by collectors: {keys}: {found:?}");
+    }
 }
 
 #[test]

@@ -8,13 +8,12 @@ use common::clock::Clock;
 use common::kafka::Kafka;
 use common::message_log::{Entry, Family, MessageLog, Sequence, Settlement};
 
-use super::super::arrivals::LateCursor;
 use super::super::backlog::Backlog;
 use super::super::outbox::Outbox;
 use super::super::wait::Step;
 use super::postings::Postings;
 use crate::acks::Acks;
-use crate::cursor::Progress;
+use crate::cursor::{Cursor, Progress};
 use crate::metrics::Metrics;
 use crate::positions::Positions;
 
@@ -42,10 +41,10 @@ pub(super) struct Settlements {
     pub(super) moved: Vec<(Family, Sequence, Entry)>,
     /// Entries that are not in their family any more.
     pub(super) removed: Vec<(Family, Sequence)>,
-    /// Where sources resume, if that is stored only when Kafka has what it covers.
-    cursors: Vec<LateCursor>,
-    /// Where other collectors are told so.
+    /// What other collectors are told of how far sources have come.
     progress: Progress,
+    /// Where sources resume after what is before a sequence, if that is stored only when Kafka has all of it.
+    cursors: Vec<(Sequence, Arc<str>, Cursor)>,
     /// Up to where the topics need not be searched for what is not settled, and what the log has of it.
     pub(super) positions: Positions,
     positions_written: Positions,
@@ -79,8 +78,8 @@ impl Settlements {
             settled: 0,
             moved: Vec::new(),
             removed: Vec::new(),
-            cursors: Vec::new(),
             progress,
+            cursors: Vec::new(),
             positions_written: positions.clone(),
             positions,
             written: None,
@@ -106,7 +105,7 @@ impl Settlements {
 
     /// Takes cursors that are stored when Kafka has what they cover. Of too many, every second one of each source is left out,
     /// because the next one covers it.
-    pub(super) fn add_cursors(&mut self, cursors: Vec<LateCursor>) {
+    pub(super) fn add_cursors(&mut self, cursors: Vec<(Sequence, Arc<str>, Cursor)>) {
         self.cursors.extend(cursors);
         if self.cursors.len() <= CURSORS {
             return;
@@ -119,7 +118,7 @@ impl Settlements {
         };
         // From the newest on, which is kept.
         let newest_first = std::mem::take(&mut self.cursors).into_iter().rev();
-        self.cursors = newest_first.filter(|late| is_kept(&late.source)).collect();
+        self.cursors = newest_first.filter(|(_, source, _)| is_kept(source)).collect();
         self.cursors.reverse();
     }
 
@@ -139,14 +138,11 @@ impl Settlements {
     /// Writes what is settled, moved and removed. Returns whether the log could be written.
     pub(super) fn write(&mut self, outbox: &Outbox) -> Step<bool> {
         let settled = outbox.settled();
-        // What is kept apart is not in Kafka either.
-        let deferred = outbox.oldest(Family::Deferred);
-        let low = deferred.map_or(settled.low(), |oldest| oldest.min(settled.low()));
-        let covered = self.cursors.iter().take_while(|late| late.end <= low).count();
+        let low = low(outbox);
+        let covered = self.cursors.iter().take_while(|(end, ..)| *end <= low).count();
         let cursors: Vec<_> = self.cursors[..covered]
             .iter()
-            .filter(|late| late.is_for_log)
-            .map(|late| (Arc::clone(&late.source), late.cursor.0.clone()))
+            .map(|(_, source, cursor)| (Arc::clone(source), cursor.0.clone()))
             .collect();
         let (moved, removed) = (&self.moved, &self.removed);
         let positions = &self.positions.named(&self.kafka);
@@ -157,9 +153,8 @@ impl Settlements {
                 self.settled = 0;
                 self.moved.clear();
                 self.removed.clear();
-                for late in self.cursors.drain(..covered).filter(|late| late.is_for_others) {
-                    self.progress.covered(&late.source, &late.cursor);
-                }
+                self.cursors.drain(..covered);
+                self.progress.settled_before(low);
                 self.positions_written.clone_from(&self.positions);
                 Ok(true)
             }
@@ -216,6 +211,12 @@ impl Settlements {
     }
 }
 
+/// Kafka has everything before. What is kept apart is not in it either.
+pub(super) fn low(outbox: &Outbox) -> Sequence {
+    let (low, deferred) = (outbox.settled().low(), outbox.oldest(Family::Deferred));
+    deferred.map_or(low, |oldest| oldest.min(low))
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -226,7 +227,6 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::cursor::Cursor;
 
     #[test]
     fn of_too_many_cursors_the_newest_of_each_source_and_those_between_stay() {
@@ -245,14 +245,12 @@ mod tests {
         let count = CURSORS + 1;
         let cursor = |number: usize| {
             let source = if number == 7 { "quiet" } else { "busy" };
-            let (end, cursor) =
-                (Sequence::from_opaque(1 + number), Cursor(number.to_string().into()));
-            let (source, is_for_others) = (source.into(), false);
-            LateCursor { end, source, cursor, is_for_log: true, is_for_others }
+            let cursor = Cursor(number.to_string().into());
+            (Sequence::from_opaque(1 + number), source.into(), cursor)
         };
         settlements.add_cursors((0..count).map(cursor).collect());
         assert!((count / 2..=count / 2 + 2).contains(&settlements.cursors.len()));
-        assert!(settlements.cursors.is_sorted_by(|a, b| a.end < b.end));
+        assert!(settlements.cursors.is_sorted_by(|a, b| a.0 < b.0));
         assert_eq!(settlements.cursors.last(), Some(&cursor(count - 1)));
         assert!(settlements.cursors.contains(&cursor(7)), "the only one of its source");
 
