@@ -6,7 +6,10 @@ use std::{
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
-use pipeline_tests::eventually;
+use pipeline_tests::{
+    authority::{Authority, Identity},
+    eventually,
+};
 use serde_json::{Value, json};
 
 /// Where the pipeline runs.
@@ -50,9 +53,27 @@ pub fn with_input(arguments: &[&str], input: &str) -> String {
 
 /// Applies an overlay of `k8s/`.
 pub fn apply_overlay(overlay: &str) {
+    if object("secret", "collector-push").is_none() {
+        make_push_secret(&["collector-push"], "nobody sends");
+    }
     // A Job with another image cannot be changed.
     kubectl(&["delete", "job", "topics", "--ignore-not-found"]);
     apply(&format!("overlays/{overlay}"), "--kustomize");
+}
+
+/// Makes what the overlay `test` needs for events to be pushed: the namespace, and a Secret with a certificate for these hosts
+/// and a token. Returns the certificate of its authority.
+pub fn make_push_secret(hosts: &[&str], token: &str) -> String {
+    let authority = Authority::new("millrace-test");
+    let Identity { certificate, key } = authority.issue("collector-push", hosts);
+    let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        {"apiVersion": "v1", "kind": "Secret",
+         "metadata": {"name": "collector-push", "namespace": NAMESPACE},
+         "stringData": {"tls.crt": certificate, "tls.key": key, "token": token}},
+    ]});
+    with_input(&["apply", "--filename=-"], &objects.to_string());
+    authority.pem()
 }
 
 /// Applies a file below `k8s/`.

@@ -5,6 +5,7 @@
 mod kubectl;
 mod operations;
 mod policies;
+mod push;
 mod scaling;
 mod seen;
 mod storm;

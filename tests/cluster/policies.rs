@@ -13,7 +13,7 @@ const MONITORING: &str = "monitoring";
 const MARK: &str = "millrace-edge";
 
 /// From a pod of this name in this namespace to this address: whether it may.
-const EDGES: [(&str, &str, &str, bool); 19] = [
+const EDGES: [(&str, &str, &str, bool); 21] = [
     ("collector", kubectl::NAMESPACE, "kafka-0.kafka:9092", true),
     ("collector", kubectl::NAMESPACE, "simulator:8900", true),
     ("collector", kubectl::NAMESPACE, "access-api:80", false),
@@ -29,6 +29,8 @@ const EDGES: [(&str, &str, &str, bool); 19] = [
     ("stranger", kubectl::NAMESPACE, "kafka-0.kafka:9092", false),
     ("stranger", kubectl::NAMESPACE, "access-api:80", false),
     ("stranger", CLIENTS, "access-api.millrace:80", true),
+    ("stranger", CLIENTS, "collector-push.millrace:443", true),
+    ("access-api", kubectl::NAMESPACE, "collector-push:443", false),
     ("stranger", CLIENTS, "kafka-0.kafka.millrace:9092", false),
     ("stranger", CLIENTS, "collector-0.collector.millrace:9101", false),
     ("prometheus", MONITORING, "collector-0.collector.millrace:9101", true),

@@ -86,11 +86,21 @@ fn storm() {
     let kafka = await_ready("kafka", 1).remove(0);
     kubectl(&["delete", "pod", &name(&kafka)]);
     await_successor("kafka", &kafka);
+    let scale = |tier: &str, kind: &str, count: usize| {
+        println!("scale {tier} to {count}");
+        kubectl(&["scale", kind, tier, &format!("--replicas={count}")]);
+        await_ready(tier, count)
+    };
+    // The feed moves to another collector, and is there when that one is scaled away.
+    let follower = scale("collector", "statefulset", 3).remove(0);
+    println!("kill the collector that follows the feed");
+    kubectl(&["delete", "pod", &name(&follower), "--grace-period=0", "--force"]);
+    await_successor("collector", &follower);
+    await_ready("collector", 3);
+    scale("collector", "statefulset", 1);
     for (tier, counts) in [("analyzer", [4, 2]), ("access-api", [3, 1])] {
         for count in counts {
-            println!("scale {tier} to {count}");
-            kubectl(&["scale", "deployment", tier, &format!("--replicas={count}")]);
-            await_ready(tier, count);
+            scale(tier, "deployment", count);
         }
     }
     for (tier, object, count) in [

@@ -26,6 +26,7 @@ mod live_presets;
 mod log;
 mod metrics;
 mod mqtt;
+mod outage;
 mod presets;
 mod promises;
 mod push;

@@ -61,13 +61,19 @@ impl Topics {
 
     /// All records of a topic.
     pub fn read(&self, topic: &str) -> Vec<Record> {
+        let mut records = Vec::new();
+        self.each(topic, |record| records.push(record));
+        records
+    }
+
+    /// Shows each record that is in a topic now.
+    pub fn each(&self, topic: &str, mut show: impl FnMut(Record)) {
         let ends = eventually(&format!("the topic {topic}"), || self.ends(topic));
         let mut list = TopicPartitionList::new();
         for partition in ends.keys() {
             list.add_partition_offset(topic, *partition, Offset::Beginning).expect("an offset");
         }
         self.consumer.assign(&list).expect("assigning partitions");
-        let mut records = Vec::new();
         let wanted = |position: &TopicPartitionList| {
             // A position is the next offset to read. It also moves over offsets without a record (transaction markers,
             // records that were compacted away).
@@ -100,7 +106,7 @@ impl Topics {
                         })
                         .collect()
                 });
-                records.push(Record {
+                show(Record {
                     key: message.key().map(<[u8]>::to_vec),
                     payload: message.payload().unwrap_or_default().to_vec(),
                     headers: headers.unwrap_or_default(),
@@ -111,6 +117,5 @@ impl Topics {
             (!wanted(&self.consumer.position().expect("a position"))).then_some(())
         });
         self.consumer.unassign().expect("unassigning partitions");
-        records
     }
 }

@@ -104,6 +104,33 @@ async fn at_a_start_a_partition_without_a_leader_keeps_no_other_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_a_partition_stalls_the_others_go_on_and_the_log_keeps_its_share_only() {
+    let bench = Bench::new();
+    let mut running = bench.start();
+    running.push(rsvp(1)).await;
+    running.is_ready("kafka", true).await;
+    bench.cluster.partition_leader(RAW, 0, None).unwrap();
+    let padding = "x".repeat(10_000);
+    let event = |id: u64| format!(r#"{{"rsvp_id":{id},"response":"yes","x":"{padding}"}}"#);
+    let (mut sent, mut held) = (1, i64::MAX);
+    // Until what waits for the stalled partition has been copied out of its groups, so that these can go.
+    while held > 2_000_000 || sent < 1_000 {
+        running.push(event(1_000 + sent)).await;
+        sent += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        held = running.metrics.log_held.get();
+    }
+    let total = running.metrics.total();
+    assert!(total.published > sent / 4, "{} of {sent}", total.published);
+    assert!(total.pending() > 100, "one of two partitions is stalled: {total:?}");
+    bench.cluster.partition_leader(RAW, 0, Some(1)).unwrap();
+    let metrics = running.drain().await;
+    assert_eq!(metrics.total().published, sent);
+    assert!(bench.in_order().values().all(|sequences| sequences.is_sorted()));
+    nothing_left(bench.directory.path());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_at_its_limit_slows_the_source_down_and_says_so() {
     let mut bench = Bench::new();
     bench.config.log.max_bytes = Some(4 << 20);

@@ -1,0 +1,182 @@
+//! An outage of Kafka is only a backlog: at 5,000 events a second for a minute, or for ten with `MILLRACE_LONG`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+use pipeline_tests::{
+    binaries, broker::Broker, collector::spawn, eventually, free_port, http, process::Process,
+    sandbox::scratch, times, topics::Topics, within,
+};
+use tempfile::TempDir;
+
+/// Events a second, and seconds, of which `.ci/run` has these and the long run ten times as many.
+const RATE: u64 = 5_000;
+const OUTAGE_S: u64 = 60;
+const BEFORE_S: u64 = 5;
+const MAX_RESIDENT_KIB: u64 = 256 << 10;
+
+/// Kafka, a feed, and a collector.
+struct Setup {
+    kafka: Broker,
+    feed: Child,
+    collector: Option<Child>,
+    admin: u16,
+    file: PathBuf,
+    directory: PathBuf,
+    _directory: TempDir,
+}
+
+impl Setup {
+    fn start(events: u64) -> Self {
+        let (guard, directory) = scratch();
+        let (port, admin) = (free_port(), free_port());
+        let feed = Command::new(binaries().join("millrace"))
+            .args(["simulate", "--redelivery", "0"])
+            .args(["--rate", &RATE.to_string(), "--events", &events.to_string()])
+            .args(["--listen", &format!("127.0.0.1:{port}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let file = directory.join("collector.toml");
+        let text = format!(
+            "[source.rsvps]\nurl = \"ws://127.0.0.1:{port}/2/rsvps\"\nreconnect_cap_ms = 500\n\
+             resume = {{ query = \"since_mtime\", from = \"time\" }}\n"
+        );
+        std::fs::write(&file, text).expect("a file");
+        let feed = feed.expect("a feed");
+        let kafka = Broker::start();
+        let (collector, _directory) = (None, guard);
+        let mut setup = Self { kafka, feed, collector, admin, file, directory, _directory };
+        setup.start_collector();
+        setup
+    }
+
+    fn start_collector(&mut self) {
+        let settings = [
+            format!("service.admin=127.0.0.1:{}", self.admin),
+            format!("log.path={}", self.directory.join("log").display()),
+        ];
+        let stderr = self.directory.join("collector.log");
+        self.collector = Some(spawn(&self.file, &self.kafka, settings.iter(), &stderr));
+    }
+
+    fn process(&self) -> Process {
+        let pid = self.collector.as_ref().expect("a running collector").id().cast_signed();
+        Process { pid, name: "collector".to_owned() }
+    }
+
+    /// A metric of the collector, all sources together.
+    fn metric(&self, name: &str) -> Option<u64> {
+        let metrics = http::get(self.admin, "/metrics")?;
+        let name = format!("millrace_collector_{name}");
+        let values = metrics.lines().filter_map(|line| {
+            let (series, value) = line.split_once(' ')?;
+            let is_it = series
+                .strip_prefix(&name)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
+            is_it.then(|| value.parse::<f64>().ok())?
+        });
+        Some(values.sum::<f64>() as u64)
+    }
+
+    /// Waits until the collector, since its start, has received so many messages; returns how many.
+    fn await_received(&self, messages: u64) -> u64 {
+        eventually(&format!("{messages} messages"), || {
+            self.metric("received_messages_total").filter(|received| *received >= messages)
+        })
+    }
+
+    /// Watches the collector receive so many messages, second by second, and returns how much memory it had at most, in KiB.
+    fn receives_on(&self, messages: u64) -> u64 {
+        let before = self.await_received(0);
+        let mut most = 0;
+        for wanted in (before..before + messages).step_by(usize::try_from(RATE).expect("a step")) {
+            self.await_received(wanted + 1);
+            most = self.process().resident_kib().unwrap_or(0).max(most);
+        }
+        most
+    }
+}
+
+impl Drop for Setup {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.collector.take() {
+            // One that has ended is not there any more.
+            let _ended = child.kill();
+            child.wait().expect("its end");
+        }
+        let _ended = self.feed.kill();
+        self.feed.wait().expect("its end");
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.directory.join("collector.log"));
+            let log = log.unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            eprintln!("{}", lines[lines.len().saturating_sub(100)..].join("\n"));
+        }
+    }
+}
+
+#[test]
+fn an_outage_of_kafka_is_only_a_backlog_also_for_a_collector_that_is_stopped_in_it() {
+    let outage_s = OUTAGE_S * u64::from(times()).min(10);
+    let events = RATE * (BEFORE_S + outage_s + outage_s / 2);
+    let mut setup = Setup::start(events);
+    setup.await_received(RATE * BEFORE_S);
+    eventually("some are in kafka", || {
+        setup.metric("published_events_total").filter(|&count| count > 0)
+    });
+
+    setup.kafka.kill();
+    let mut resident_kib = setup.receives_on(RATE * outage_s / 2);
+    let (process, stopped) = (setup.process(), Instant::now());
+    process.signal(Signal::SIGTERM);
+    let mut former = setup.collector.take().expect("a collector");
+    let status = eventually("its end", || former.try_wait().expect("waiting for a child"));
+    eprintln!("stopped with a backlog of {} s in {:?}", outage_s / 2, stopped.elapsed());
+    assert!(status.success(), "{status}");
+    let started = Instant::now();
+    setup.start_collector();
+    setup.await_received(1);
+    eprintln!("receives {:?} after the start", started.elapsed());
+    resident_kib = setup.receives_on(RATE * outage_s / 2).max(resident_kib);
+
+    setup.kafka.start_again();
+    let backlog = setup.metric("pending_entries").expect("an answer");
+    let again = Instant::now();
+    within(Duration::from_secs(600), "the backlog is in kafka", || {
+        resident_kib = setup.process().resident_kib().unwrap_or(0).max(resident_kib);
+        (setup.metric("pending_entries")? < RATE / 2).then_some(())
+    });
+    let (seconds, published) =
+        (again.elapsed().as_secs_f64(), setup.metric("published_events_total").expect("an answer"));
+    eprintln!(
+        "a backlog of {backlog} drained in {seconds:.1} s, at {:.0} events a second; {} MiB at most",
+        published as f64 / seconds,
+        resident_kib >> 10
+    );
+    assert!(resident_kib < MAX_RESIDENT_KIB, "{resident_kib} KiB");
+
+    let topics = Topics::at(&setup.kafka.address());
+    within(Duration::from_secs(600), "all are in kafka", || {
+        let ends: i64 = topics.ends("raw-rsvps")?.values().sum();
+        let is_quiet = setup.metric("pending_entries")? == 0;
+        (is_quiet && u64::try_from(ends).ok()? >= events).then_some(())
+    });
+    let (mut ids, mut last) = (BTreeSet::new(), BTreeMap::<i32, String>::new());
+    topics.each("raw-rsvps", |record| {
+        ids.insert(record.headers["mr-id"].clone());
+        let sequence = record.headers["mr-seq"].clone();
+        if let Some(before) = last.insert(record.partition, sequence.clone()) {
+            let number =
+                |text: &str| text.rsplit(':').next().and_then(|last| last.parse::<u64>().ok());
+            assert!(number(&before) < number(&sequence), "out of order: {before} {sequence}");
+        }
+    });
+    assert_eq!(ids.len() as u64, events, "none is missing");
+}
