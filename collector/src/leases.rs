@@ -16,7 +16,6 @@
 //! | the group answers again | what is followed is claimed anew, or begun anew where another collector has come to |
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,17 +29,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Leases as Section;
-use crate::cursor::{Cursor, Progress};
+use crate::cursor::Progress;
 use crate::error::Error;
-use crate::intake::Intake;
-use crate::metrics::LeaseMetrics;
 use crate::source::End;
-use crate::source::connection::Connection;
 pub use last::Last;
+pub use leased::{Follow, Leased};
 use member::{Event, Membership};
 use takeover::{HadByAnother, Takeover};
 
 mod last;
+mod leased;
 mod member;
 mod records;
 mod takeover;
@@ -58,29 +56,6 @@ const TAKEOVER: Duration = Duration::from_secs(10);
 /// How long the leases are looked for again after some were added, and how often.
 const ADDED: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(100);
-
-/// Begins to follow a source at a cursor, until the token is cancelled.
-pub type Follow = Box<
-    dyn Fn(Option<Cursor>, CancellationToken) -> Pin<Box<dyn Future<Output = End> + Send>>
-        + Send
-        + Sync,
->;
-
-/// A source that is followed by whoever has its lease.
-pub struct Leased {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Which feed its cursors are of.
-    pub feed: String,
-    /// Its queue, which stays open while nobody pushes into it here.
-    pub intake: Intake,
-    /// Whether it is ready, which it is also if another collector has it.
-    pub connection: Connection,
-    /// What is counted of its lease.
-    pub metrics: LeaseMetrics,
-    /// Follows it.
-    pub follow: Follow,
-}
 
 /// The sources that are leased, and those of them that are followed here.
 pub struct Leases {

@@ -234,13 +234,13 @@ impl Metrics {
                     [],
                 )?,
                 lease: make.gauges(
-                    "source_lease",
+                    "lease_held",
                     "1 while this collector follows the source, 0 while another one may",
                     "source",
                     [],
                 )?,
                 takeovers: make.counters(
-                    "source_takeovers",
+                    "lease_takeovers",
                     "Times that this collector has taken the source over from another one, or from its former self",
                     "source",
                     [],

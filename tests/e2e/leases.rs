@@ -117,7 +117,7 @@ impl Collectors {
                 let metrics = http::get(*admin, "/metrics")?;
                 let lines = metrics
                     .lines()
-                    .filter(|line| line.starts_with("millrace_collector_source_lease{"));
+                    .filter(|line| line.starts_with("millrace_collector_lease_held{"));
                 let own: Vec<_> = lines.filter(|line| line.ends_with(" 1")).collect();
                 counts.push(own.len());
                 for source in own {

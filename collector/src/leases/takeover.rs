@@ -13,7 +13,7 @@ use rdkafka::util::Timeout;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Leased;
+use super::leased::Leased;
 use super::records::{Beginning, Records, key};
 use crate::cursor::{Cursor, Progress, Record};
 use crate::error::Error;

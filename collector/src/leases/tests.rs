@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::config::Common;
+use crate::cursor::Cursor;
 use crate::intake::Queues;
 use crate::metrics::Metrics;
 use crate::source::connection::Connections;

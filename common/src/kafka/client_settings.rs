@@ -47,7 +47,7 @@ impl Kafka {
             .set("linger.ms", "5")
             .set("message.max.bytes", Self::MAX_RECORD_BYTES.to_string())
             .set("queue.buffering.max.messages", "100000")
-            .set("queue.buffering.max.kbytes", "65536");
+            .set("queue.buffering.max.kbytes", "32768");
         self.with_properties(producer)
     }
 
