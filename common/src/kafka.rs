@@ -61,6 +61,8 @@ pub struct Topics {
     pub state: String,
     /// Published results, keyed by query, compacted.
     pub results: String,
+    /// What became of requests that collectors have acknowledged, keyed by the instance, compacted and deleted by age.
+    pub acks: String,
 }
 
 impl Default for Kafka {
@@ -85,6 +87,7 @@ impl Default for Topics {
             partials: "topn-rsvps-partials".to_owned(),
             state: "topn-rsvps-state".to_owned(),
             results: "topn-rsvps".to_owned(),
+            acks: "collector-acks".to_owned(),
         }
     }
 }

@@ -231,6 +231,7 @@ fn topics_of(raw: &str) -> Topics {
         partials: format!("topn-{raw}-partials"),
         state: format!("topn-{raw}-state"),
         results: format!("topn-{raw}"),
+        acks: format!("{raw}-acks"),
     }
 }
 

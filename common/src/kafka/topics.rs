@@ -28,26 +28,31 @@ pub enum Topic {
     State,
     /// Published results: one partition, so that one offset is a position in all of them.
     Results,
+    /// What became of requests that collectors have acknowledged: one partition, so that all that an instance says has one
+    /// order.
+    Acks,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 5] =
-        [Self::Raw, Self::DeadLetters, Self::Partials, Self::State, Self::Results];
+    pub const ALL: [Self; 6] =
+        [Self::Raw, Self::DeadLetters, Self::Partials, Self::State, Self::Results, Self::Acks];
 
     /// How many partitions it is created with.
     pub const fn partitions(self, kafka: &Kafka) -> i32 {
         match self {
             Self::Raw | Self::Partials | Self::State => kafka.partitions,
-            Self::DeadLetters | Self::Results => 1,
+            Self::DeadLetters | Self::Results | Self::Acks => 1,
         }
     }
 
-    /// Whether Kafka keeps only the newest record of each key.
-    pub(super) const fn is_compacted(self) -> bool {
+    /// Whether Kafka has to keep only the newest record of each key, for ever (`Some(true)`), or every record for a time
+    /// (`Some(false)`); `None` if the topic works with either.
+    pub(super) const fn is_compacted(self) -> Option<bool> {
         match self {
-            Self::Raw | Self::DeadLetters => false,
-            Self::Partials | Self::State | Self::Results => true,
+            Self::Raw | Self::DeadLetters => Some(false),
+            Self::Partials | Self::State | Self::Results => Some(true),
+            Self::Acks => None,
         }
     }
 
@@ -68,6 +73,17 @@ impl Topic {
                 ("max.message.bytes", "8388608"),
                 TAKE_ANY_TIME,
             ],
+            // Kept for 52 hours: what an instance says concerns the last 25 at most, and is answered until 26 hours after
+            // its last word. By the broker's clock, so that all collectors have the same.
+            Self::Acks => &[
+                ("cleanup.policy", "compact,delete"),
+                ("retention.ms", "187200000"),
+                ("segment.bytes", "33554432"),
+                ("segment.ms", "600000"),
+                ("min.cleanable.dirty.ratio", "0.1"),
+                ("delete.retention.ms", "600000"),
+                ("message.timestamp.type", "LogAppendTime"),
+            ],
         }
     }
 }
@@ -86,6 +102,8 @@ pub struct TopicSettings {
     pub state: BTreeMap<String, String>,
     /// Of the topic of results.
     pub results: BTreeMap<String, String>,
+    /// Of the topic of acknowledgements.
+    pub acks: BTreeMap<String, String>,
 }
 
 impl TopicSettings {
@@ -96,6 +114,7 @@ impl TopicSettings {
             Topic::Partials => &self.partials,
             Topic::State => &self.state,
             Topic::Results => &self.results,
+            Topic::Acks => &self.acks,
         }
     }
 
@@ -117,6 +136,7 @@ impl Kafka {
             Topic::Partials => &self.topics.partials,
             Topic::State => &self.topics.state,
             Topic::Results => &self.topics.results,
+            Topic::Acks => &self.topics.acks,
         }
     }
 
