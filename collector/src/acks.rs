@@ -115,10 +115,10 @@ pub enum Unknown {
          what is kept, or was never given"
     )]
     NotKept,
-    /// Another collector may have given it.
+    /// Another collector may have given it, and it is not known what the others say.
     #[error(
-        "another collector has given this id, and what it says in kafka is not read yet, because kafka does not answer or \
-         this collector has just started; ask again"
+        "this collector has not given this id, and what others say in kafka is not read, because kafka does not answer or this \
+         collector has just started; ask again"
     )]
     NotRead,
 }

@@ -1,7 +1,8 @@
-//! A collector and a Kafka and nothing else, to which senders push without a pause.
+//! Collectors to which events are pushed, on a Kafka and nothing else.
 
 use std::{
     fs::File,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -18,64 +19,100 @@ use crate::{
     topics::Topics,
 };
 
-/// The three of them; all end when dropped.
-pub struct Collector {
-    /// Kafka.
-    pub kafka: Broker,
-    pushing: Option<Pushing>,
-    process: Option<Child>,
+/// A collector whose source `orders` is sent to. It ends when dropped.
+pub struct Process {
+    /// Where events are sent to.
+    pub address: SocketAddr,
+    child: Option<Child>,
     admin: u16,
+    brokers: String,
     file: PathBuf,
     settings: Vec<String>,
     directory: TempDir,
 }
 
-impl Collector {
-    /// Starts them. The log is in the directory `log`, and `settings` are as after `--set`.
-    pub fn start(log: &Path, settings: &[&str]) -> Self {
+impl Process {
+    /// Starts it on this Kafka. The log is in the directory `log`, and `settings` are as after `--set`.
+    pub fn start(kafka: &Broker, log: &Path, settings: &[&str]) -> Self {
         let (directory, path) = scratch();
         let (file, address) = pushing::configuration(&path);
         let log = format!("log.path={}", log.display());
         let settings = settings.iter().map(|one| (*one).to_owned());
-        let mut collector = Self {
-            kafka: Broker::start(),
-            pushing: Some(Pushing::start(address, 2)),
-            process: None,
+        let mut process = Self {
+            address,
+            child: None,
             admin: free_port(),
+            brokers: kafka.address(),
             file,
             settings: settings.chain([log]).collect(),
             directory,
         };
-        collector.start_again();
-        collector
+        process.start_again();
+        process
     }
 
     fn stderr(&self) -> PathBuf {
         self.directory.path().join("collector.log")
     }
 
-    /// Starts the collector after [`Collector::kill`].
+    /// Starts it after [`Process::kill`].
     pub fn start_again(&mut self) {
         let stderr = File::options().append(true).create(true).open(self.stderr());
         let set = |setting: &String| ["--set".to_owned(), setting.clone()];
-        let process = Command::new(binaries().join("collector"))
+        let child = Command::new(binaries().join("collector"))
             .arg("--config")
             .arg(&self.file)
-            .args(["--brokers", &self.kafka.address()])
+            .args(["--brokers", &self.brokers])
             .args(["--set", &format!("service.admin=127.0.0.1:{}", self.admin)])
             .args(self.settings.iter().flat_map(set))
             .stdin(Stdio::null())
             .stderr(stderr.expect("a file"))
             .spawn();
-        self.process = Some(process.expect("a collector"));
+        self.child = Some(child.expect("a collector"));
+    }
+
+    /// Kills it with -9, and waits for its end.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("killing the collector");
+            child.wait().expect("its end");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("{}", std::fs::read_to_string(self.stderr()).unwrap_or_default());
+        }
+    }
+}
+
+/// A collector, a Kafka, and senders that push without a pause; all end when dropped.
+pub struct Collector {
+    /// Kafka.
+    pub kafka: Broker,
+    pushing: Option<Pushing>,
+    process: Process,
+}
+
+impl Collector {
+    /// Starts them. The log is in the directory `log`, and `settings` are as after `--set`.
+    pub fn start(log: &Path, settings: &[&str]) -> Self {
+        let kafka = Broker::start();
+        let process = Process::start(&kafka, log, settings);
+        Self { kafka, pushing: Some(Pushing::start(process.address, 2)), process }
+    }
+
+    /// Starts the collector after [`Collector::kill`].
+    pub fn start_again(&mut self) {
+        self.process.start_again();
     }
 
     /// Kills the collector with -9, and waits for its end.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().expect("killing the collector");
-            process.wait().expect("its end");
-        }
+        self.process.kill();
     }
 
     /// The senders.
@@ -90,7 +127,8 @@ impl Collector {
             (self.pushing().so_far().refused > refused).then_some(())
         });
         let ready = eventually("it is not ready", || {
-            http::get(self.admin, "/ready").filter(|answer| answer.starts_with("HTTP/1.1 503"))
+            let ready = http::get(self.process.admin, "/ready");
+            ready.filter(|answer| answer.starts_with("HTTP/1.1 503"))
         });
         assert!(ready.contains("message_log"), "{ready}");
     }
@@ -99,7 +137,7 @@ impl Collector {
     pub fn await_all_in_kafka(&mut self) -> Pushed {
         let pushed = self.pushing.take().expect("running senders").end();
         eventually("nothing waits in the log any more", || {
-            let metrics = http::get(self.admin, "/metrics")?;
+            let metrics = http::get(self.process.admin, "/metrics")?;
             metrics.contains("\nmillrace_collector_log_entries 0\n").then_some(())
         });
         let found = in_topic(&Topics::at(&self.kafka.address()));
@@ -107,14 +145,5 @@ impl Collector {
             pushed.acknowledged.iter().filter(|one| !found.contains_key(one)).take(10).collect();
         assert!(missing.is_empty(), "some are missing: {missing:?}");
         pushed
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.kill();
-        if std::thread::panicking() {
-            eprintln!("{}", std::fs::read_to_string(self.stderr()).unwrap_or_default());
-        }
     }
 }

@@ -191,8 +191,7 @@ impl Book {
         self.low = watermark.before.0;
         self.aside = watermark.aside.iter().map(|range| (range.0.first, range.0.last)).collect();
         self.lost_since = self.lost_since.max(watermark.lost_since.0);
-        self.dead_letters
-            .retain(|source, _| watermark.dead_letters_since.contains_key(&**source));
+        self.dead_letters.retain(|source, _| watermark.dead_letters_since.contains_key(&**source));
         for (source, Text(since)) in &watermark.dead_letters_since {
             let letters = self.dead_letters.entry(source.as_str().into()).or_default();
             letters.since = letters.since.max(*since);

@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 /// How long to wait after a failure.
 const RETRY: (Duration, Duration) = (INTERVAL, Duration::from_secs(30));
-/// How many records are sent before their answers are awaited.
+/// How many records are sent before their answers are awaited. Each has some hundred bytes; the watermark has 16 KiB at most.
 const IN_FLIGHT: usize = 1024;
 
 /// Why others are not told.
@@ -59,7 +59,9 @@ pub(super) async fn publish(
         rotation.acknowledge();
         let mut succeeded = || {
             if is_told {
-                tracing::info!("other collectors are told again what became of acknowledged events");
+                tracing::info!(
+                    "other collectors are told again what became of acknowledged events"
+                );
             }
             is_told = false;
             backoff.reset();
@@ -115,7 +117,10 @@ async fn with_one_producer(
 
 fn producer(kafka: &Kafka) -> Result<FutureProducer<Quiet>, ClientError> {
     let mut settings = kafka.producer()?;
-    settings.set("message.timeout.ms", ANSWER_DEADLINE.as_millis().to_string());
+    settings
+        .set("message.timeout.ms", ANSWER_DEADLINE.as_millis().to_string())
+        .set("queue.buffering.max.messages", (2 * IN_FLIGHT).to_string())
+        .set("queue.buffering.max.kbytes", "4096");
     Ok(settings.create_with_context(Quiet)?)
 }
 

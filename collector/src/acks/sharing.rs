@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::kafka::Kafka;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -19,6 +20,8 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 pub struct Sharing {
     stop: CancellationToken,
     publishing: JoinHandle<()>,
+    /// Its other end is dropped when the thread ends.
+    reading: oneshot::Receiver<()>,
     _ends: DropGuard,
 }
 
@@ -38,9 +41,13 @@ impl Acks {
             publication::publish(kafka.clone(), self.clone(), rotation.clone(), stop.clone());
         let publishing = tokio::spawn(publishing);
         let (kafka, acks, stopped) = (kafka.clone(), self.clone(), stop.clone());
-        let read = move || reading::read(&kafka, &acks, rotation, &stopped);
+        let (reads, reading) = oneshot::channel();
+        let read = move || {
+            reading::read(&kafka, &acks, rotation, &stopped);
+            drop(reads);
+        };
         thread::Builder::new().name("acks".to_owned()).spawn(read).map_err(Error::Thread)?;
-        Ok(Some(Sharing { _ends: stop.clone().drop_guard(), stop, publishing }))
+        Ok(Some(Sharing { _ends: stop.clone().drop_guard(), stop, publishing, reading }))
     }
 }
 
@@ -48,7 +55,8 @@ impl Sharing {
     /// Says the last word, if Kafka takes it within a second, and ends.
     pub async fn close(mut self) {
         self.stop.cancel();
-        if tokio::time::timeout(LAST_WORD, &mut self.publishing).await.is_err() {
+        let ended = async { tokio::join!(&mut self.publishing, &mut self.reading) };
+        if tokio::time::timeout(LAST_WORD, ended).await.is_err() {
             self.publishing.abort();
         }
     }

@@ -1,6 +1,10 @@
 use common::message_log::Ranges;
 
+use super::book::{DEAD_LETTERS, LISTED, LOST};
 use super::*;
+
+mod equality;
+mod shared;
 
 fn sequence(number: usize) -> Sequence {
     Sequence::from_opaque(number)
@@ -96,7 +100,7 @@ fn an_id_that_nobody_gave_is_not_known() {
         ("orders.17.5-3", Unknown::Malformed),
         ("orders.17.+3-5", Unknown::Malformed),
         ("orders.17.3-99999999999999999999", Unknown::Malformed),
-        ("orders.18.3-5", Unknown::Foreign),
+        ("orders.18.3-5", Unknown::NotRead),
         ("other.17.3-5", Unknown::OtherSource),
         ("orders.17.3-6", Unknown::NotGiven),
     ] {
