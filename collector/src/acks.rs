@@ -228,8 +228,8 @@ impl Acks {
     /// The entries from `start` up to `end` are lost.
     pub(crate) fn lost(&self, start: Sequence, end: Sequence) {
         let mut own = self.own();
-        own.book.lost(start, end);
-        if own.book.follows_any() {
+        // Once, because the record of a shorter range would take the place of that of a longer one.
+        if own.book.lost(start, end) && own.book.follows_any() {
             own.unpublished.add(Note::Lost { start, end });
         }
         drop(own);

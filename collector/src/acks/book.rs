@@ -115,14 +115,14 @@ impl Book {
         }
     }
 
-    /// The entries from `start` up to `end` are lost.
-    pub(super) fn lost(&mut self, start: Sequence, end: Sequence) {
+    /// The entries from `start` up to `end` are lost. Returns whether that is new.
+    pub(super) fn lost(&mut self, start: Sequence, end: Sequence) -> bool {
         if self.lost.iter().any(|&(from, to)| from <= start && end <= to) {
-            return;
+            return false;
         }
         if let Some((_, last)) = self.lost.back_mut().filter(|(_, last)| *last == start) {
             *last = end;
-            return;
+            return true;
         }
         if self.lost.len() == LOST
             && let Some((_, forgotten)) = self.lost.pop_front()
@@ -130,6 +130,7 @@ impl Book {
             self.lost_since = self.lost_since.max(forgotten);
         }
         self.lost.push_back((start, end));
+        true
     }
 
     /// What became of these entries of a source, in the log `instance`.
@@ -205,7 +206,9 @@ impl Book {
             Note::DeadLetter { sequence, source, reason } => {
                 self.dead_letter(source, *sequence, *reason);
             }
-            Note::Lost { start, end } => self.lost(*start, *end),
+            Note::Lost { start, end } => {
+                self.lost(*start, *end);
+            }
         }
     }
 }

@@ -94,11 +94,16 @@ fn of_too_many_dead_letters_the_oldest_are_forgotten_and_the_answer_says_so() {
 
 #[test]
 fn notes_that_kafka_does_not_take_are_bounded_and_others_are_told_that_some_are_missing() {
-    let (acks, reader) = (acks(&Recovered::default()), Acks::default());
+    // Of two sources, so that this collector itself remembers all of them.
+    let (acks, reader, sources) = (Acks::default(), Acks::default(), ["orders", "returns"]);
+    for source in sources {
+        acks.follow(&source.into());
+    }
+    acks.begin("17", &Recovered::default());
     let all = NOTES + 100;
     acks.give("orders", span(0, all));
     for number in 0..all {
-        acks.dead_letter(sequence(number), &(Reason::MissingId, "orders".into()));
+        acks.dead_letter(sequence(number), &(Reason::MissingId, sources[number % 2].into()));
         if number == 50 {
             let round = acks.begin_round(Instant::now()).unwrap();
             acks.end_round(round, false);
@@ -111,12 +116,15 @@ fn notes_that_kafka_does_not_take_are_bounded_and_others_are_told_that_some_are_
         reader.heard("17", &Record::Note(note.clone()), 1);
     }
     reader.heard("17", &Record::Watermark(round.watermark.clone()), 1);
-    let is_complete = |number: usize| {
-        let fate = reader.find("orders", &format!("orders.17.{number}-{number}")).unwrap();
+    let is_complete = |acks: &Acks, number: usize| {
+        let source = sources[number % 2];
+        let fate = acks.find(source, &format!("{source}.17.{number}-{number}")).unwrap();
         assert!(!fate.is_complete || fate.dead_letters.len() == 1);
         fate.is_complete
     };
-    assert!(!is_complete(99) && is_complete(100) && is_complete(all - 1));
+    assert!([0, 99, 100, all - 1].into_iter().all(|number| is_complete(&acks, number)));
+    assert!(!is_complete(&reader, 99));
+    assert!(is_complete(&reader, 100) && is_complete(&reader, all - 1));
 }
 
 #[test]
@@ -136,7 +144,7 @@ fn many_entries_that_are_kept_apart_make_the_watermark_lower_and_not_larger() {
 #[test]
 fn others_are_told_what_is_new_or_after_ten_minutes_that_nothing_is() {
     let (acks, start) = (acks(&Recovered::default()), Instant::now());
-    let mut is_told = |after: Duration| {
+    let is_told = |after: Duration| {
         let round = acks.begin_round(start + after);
         round.map(|round| acks.end_round(round, true)).is_some()
     };
