@@ -115,7 +115,7 @@ fn notes_that_kafka_does_not_take_are_bounded_and_others_are_told_that_some_are_
     for note in &round.notes {
         reader.heard("17", &Record::Note(note.clone()), 1);
     }
-    reader.heard("17", &Record::Watermark(round.watermark.clone()), 1);
+    reader.heard("17", &Record::Watermark(round.watermark), 1);
     let is_complete = |acks: &Acks, number: usize| {
         let source = sources[number % 2];
         let fate = acks.find(source, &format!("{source}.17.{number}-{number}")).unwrap();
