@@ -9,8 +9,8 @@ use std::sync::Arc;
 use common::event::Reason;
 use common::message_log::{Recovered, Sequence};
 
+use super::fate::{Fate, Span, State};
 use super::record::{Note, Text, Watermark};
-use super::{Fate, Span, State};
 
 /// How many dead letters of a source are remembered.
 pub(super) const DEAD_LETTERS: usize = 16 * 1024;

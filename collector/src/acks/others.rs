@@ -8,8 +8,8 @@ use std::sync::Arc;
 use common::message_log::Sequence;
 
 use super::book::Book;
+use super::fate::{Fate, Span, Unknown};
 use super::record::{Note, Record};
-use super::{Fate, Span, Unknown};
 
 /// For how long after its last word is answered for a log, in milliseconds: a day, and as much as the watermarks of its last
 /// hours may differ in what they promise.

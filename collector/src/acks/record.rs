@@ -18,7 +18,7 @@ use common::message_log::Sequence;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Span;
+use super::fate::Span;
 
 const DEAD_LETTER: &str = "dead_letter";
 const LOST: &str = "lost";
