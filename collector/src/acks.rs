@@ -3,8 +3,8 @@
 //! The id of an acknowledgement names the source, the instance of the log and a range of sequences:
 //! `orders.3f2a9c0011223344.12-15`. In that range a source has only the messages of that one request; there may be messages
 //! of other sources, which count as well. What is settled is known from the log, also after a restart. What was lost on the
-//! way is remembered in memory, the newest [`LOST`](book::LOST) ranges, and so are dead letters, the newest
-//! [`DEAD_LETTERS`](book::DEAD_LETTERS) of each source that asks for them. So an answer says whether all of that is still known.
+//! way is remembered in memory, the newest 1,024 ranges, and so are dead letters, the newest 16,384 of each source that asks
+//! for them. So an answer says whether all of that is still known.
 //!
 //! Each collector says the same about its log in the topic `collector-acks`, and hears there what others say, so that any of
 //! them answers, also when the one that has acknowledged is gone:
