@@ -74,11 +74,16 @@ impl Tier for Collector {
         let opened = (log, appender, found);
         // One that fails cancels its own: the sources still have their time to end.
         let own = stop.child_token();
+        let acks = queues.acks().clone();
         let pipeline =
             Pipeline::new(&config, opened, queues, metrics, conditions, own, host.tracer)?;
+        let sharing = acks.share(&config.kafka)?;
         let pipeline = async {
             let outcome = pipeline.run().await;
             source_stop.cancel();
+            if let Some(sharing) = sharing {
+                sharing.close().await;
+            }
             outcome
         };
         let sources = sources.ended(&source_stop, &stop);

@@ -63,6 +63,8 @@ pub struct Topics {
     pub results: String,
     /// Where the sources of several collectors resume, compacted.
     pub cursors: String,
+    /// What became of requests that collectors have acknowledged, keyed by the instance, compacted and deleted by age.
+    pub acks: String,
 }
 
 impl Default for Kafka {
@@ -88,6 +90,7 @@ impl Default for Topics {
             state: "topn-rsvps-state".to_owned(),
             results: "topn-rsvps".to_owned(),
             cursors: "collector-cursors".to_owned(),
+            acks: "collector-acks".to_owned(),
         }
     }
 }

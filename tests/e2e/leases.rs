@@ -93,7 +93,7 @@ impl Collectors {
             format!("log.path={}", self.directory.join(name).display()),
         ];
         let stderr = self.directory.join(format!("{name}.log"));
-        let process = spawn(&self.file, &self.kafka, settings.iter(), &stderr);
+        let process = spawn(&self.file, &self.kafka.address(), settings.iter(), &stderr);
         self.running.insert(name, (process, admin));
     }
 

@@ -64,7 +64,7 @@ impl Setup {
             format!("log.path={}", self.directory.join("log").display()),
         ];
         let stderr = self.directory.join("collector.log");
-        self.collector = Some(spawn(&self.file, &self.kafka, settings.iter(), &stderr));
+        self.collector = Some(spawn(&self.file, &self.kafka.address(), settings.iter(), &stderr));
     }
 
     fn process(&self) -> Process {

@@ -19,13 +19,14 @@ use pipeline_tests::{
 use crate::exact::TOP;
 
 const TIERS: [&str; 3] = ["collector", "analyzer", "access-api"];
-const TOPICS: [&str; 6] = [
+const TOPICS: [&str; 7] = [
     "raw-rsvps",
     "raw-rsvps-dlq",
     "topn-rsvps-partials",
     "topn-rsvps-state",
     "topn-rsvps",
     "collector-cursors",
+    "collector-acks",
 ];
 
 /// The files with what one client of Kafka authenticates with.

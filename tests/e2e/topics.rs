@@ -28,6 +28,7 @@ fn topics_are_created_compared_and_changed_where_nothing_is_lost() {
         "topn-rsvps-state",
         "topn-rsvps",
         "collector-cursors",
+        "collector-acks",
     ];
     let (code, missing) = topics(&broker, "diff", &[]);
     assert_eq!(

@@ -1,7 +1,8 @@
-//! A collector and a Kafka and nothing else, to which senders push without a pause.
+//! Collectors to which events are pushed, on a Kafka and nothing else.
 
 use std::{
     fs::File,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -18,55 +19,91 @@ use crate::{
     topics::Topics,
 };
 
-/// The three of them; all end when dropped.
-pub struct Collector {
-    /// Kafka.
-    pub kafka: Broker,
-    pushing: Option<Pushing>,
-    process: Option<Child>,
+/// A collector whose source `orders` is sent to. It ends when dropped.
+pub struct Process {
+    /// Where events are sent to.
+    pub address: SocketAddr,
+    child: Option<Child>,
     admin: u16,
+    brokers: String,
     file: PathBuf,
     settings: Vec<String>,
     directory: TempDir,
 }
 
-impl Collector {
-    /// Starts them. The log is in the directory `log`, and `settings` are as after `--set`.
-    pub fn start(log: &Path, settings: &[&str]) -> Self {
+impl Process {
+    /// Starts it on this Kafka. The log is in the directory `log`, and `settings` are as after `--set`.
+    pub fn start(kafka: &Broker, log: &Path, settings: &[&str]) -> Self {
         let (directory, path) = scratch();
         let (file, address) = pushing::configuration(&path);
         let log = format!("log.path={}", log.display());
         let settings = settings.iter().map(|one| (*one).to_owned());
-        let mut collector = Self {
-            kafka: Broker::start(),
-            pushing: Some(Pushing::start(address, 2)),
-            process: None,
+        let mut process = Self {
+            address,
+            child: None,
             admin: free_port(),
+            brokers: kafka.address(),
             file,
             settings: settings.chain([log]).collect(),
             directory,
         };
-        collector.start_again();
-        collector
+        process.start_again();
+        process
     }
 
     fn stderr(&self) -> PathBuf {
         self.directory.path().join("collector.log")
     }
 
-    /// Starts the collector after [`Collector::kill`].
+    /// Starts it after [`Process::kill`].
     pub fn start_again(&mut self) {
         let admin = format!("service.admin=127.0.0.1:{}", self.admin);
         let settings = self.settings.iter().chain([&admin]);
-        self.process = Some(spawn(&self.file, &self.kafka, settings, &self.stderr()));
+        self.child = Some(spawn(&self.file, &self.brokers, settings, &self.stderr()));
+    }
+
+    /// Kills it with -9, and waits for its end.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("killing the collector");
+            child.wait().expect("its end");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("{}", std::fs::read_to_string(self.stderr()).unwrap_or_default());
+        }
+    }
+}
+
+/// A collector, a Kafka, and senders that push without a pause; all end when dropped.
+pub struct Collector {
+    /// Kafka.
+    pub kafka: Broker,
+    pushing: Option<Pushing>,
+    process: Process,
+}
+
+impl Collector {
+    /// Starts them. The log is in the directory `log`, and `settings` are as after `--set`.
+    pub fn start(log: &Path, settings: &[&str]) -> Self {
+        let kafka = Broker::start();
+        let process = Process::start(&kafka, log, settings);
+        Self { kafka, pushing: Some(Pushing::start(process.address, 2)), process }
+    }
+
+    /// Starts the collector after [`Collector::kill`].
+    pub fn start_again(&mut self) {
+        self.process.start_again();
     }
 
     /// Kills the collector with -9, and waits for its end.
     pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().expect("killing the collector");
-            process.wait().expect("its end");
-        }
+        self.process.kill();
     }
 
     /// The senders.
@@ -81,7 +118,8 @@ impl Collector {
             (self.pushing().so_far().refused > refused).then_some(())
         });
         let ready = eventually("it is not ready", || {
-            http::get(self.admin, "/ready").filter(|answer| answer.starts_with("HTTP/1.1 503"))
+            let ready = http::get(self.process.admin, "/ready");
+            ready.filter(|answer| answer.starts_with("HTTP/1.1 503"))
         });
         assert!(ready.contains("message_log"), "{ready}");
     }
@@ -90,7 +128,7 @@ impl Collector {
     pub fn await_all_in_kafka(&mut self) -> Pushed {
         let pushed = self.pushing.take().expect("running senders").end();
         eventually("nothing waits in the log any more", || {
-            let metrics = http::get(self.admin, "/metrics")?;
+            let metrics = http::get(self.process.admin, "/metrics")?;
             metrics.contains("\nmillrace_collector_log_entries 0\n").then_some(())
         });
         let found = in_topic(&Topics::at(&self.kafka.address()));
@@ -104,7 +142,7 @@ impl Collector {
 /// Starts a collector. `settings` are as after `--set`; what it logs is appended to `stderr`.
 pub fn spawn<'s>(
     file: &Path,
-    kafka: &Broker,
+    brokers: &str,
     settings: impl Iterator<Item = &'s String>,
     stderr: &Path,
 ) -> Child {
@@ -112,19 +150,10 @@ pub fn spawn<'s>(
     Command::new(binaries().join("collector"))
         .arg("--config")
         .arg(file)
-        .args(["--brokers", &kafka.address()])
+        .args(["--brokers", brokers])
         .args(settings.flat_map(|setting| ["--set", setting]))
         .stdin(Stdio::null())
         .stderr(stderr.expect("a file"))
         .spawn()
         .expect("a collector")
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.kill();
-        if std::thread::panicking() {
-            eprintln!("{}", std::fs::read_to_string(self.stderr()).unwrap_or_default());
-        }
-    }
 }

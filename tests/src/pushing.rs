@@ -14,7 +14,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{eventually, free_port, numbered::event};
+use serde_json::Value;
+
+use crate::{
+    eventually, free_port, http,
+    numbered::{event, lines},
+};
 
 /// How many events a request has.
 const BATCH: u64 = 50;
@@ -44,17 +49,36 @@ pub fn sources<const N: usize>(
 /// Sends the events with these numbers in one request, with this `Prefer`, when somebody listens. Returns the status of the
 /// answer.
 pub fn push(address: SocketAddr, numbers: Range<u64>, prefer: &str) -> u16 {
+    post(address, lines(numbers), prefer).0
+}
+
+/// Sends these lines in one request when somebody listens, and returns the id of the acknowledgement.
+pub fn acknowledged(address: SocketAddr, lines: String) -> String {
+    let (status, answer) = post(address, lines, "");
+    assert_eq!(status, 202, "{answer}");
+    answer["ack"].as_str().expect("an id").to_owned()
+}
+
+/// What the collector that listens at `address` says of this acknowledgement; `None` if it does not answer 200.
+pub fn fate(address: SocketAddr, ack: &str) -> Option<Value> {
+    let answer = http::get(address.port(), &format!("/v1/acks/{ack}"))?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.starts_with("HTTP/1.1 200 ").then(|| serde_json::from_str(body).expect("JSON"))
+}
+
+/// Sends a request when somebody listens. Returns the status and the body of the answer.
+fn post(address: SocketAddr, body: String, prefer: &str) -> (u16, Value) {
     eventually("the collector listens", || TcpStream::connect(address).ok());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        let body: Vec<_> = numbers.map(event).collect();
         let request = reqwest::Client::new()
             .post(format!("http://{address}/v1/events"))
             .header("content-type", "application/x-ndjson")
             .header("prefer", prefer)
             .timeout(Duration::from_secs(90))
-            .body(body.join("\n"));
-        request.send().await.expect("an answer").status().as_u16()
+            .body(body);
+        let answer = request.send().await.expect("an answer");
+        (answer.status().as_u16(), answer.json().await.expect("JSON"))
     })
 }
 

@@ -232,6 +232,7 @@ fn topics_of(raw: &str) -> Topics {
         state: format!("topn-{raw}-state"),
         results: format!("topn-{raw}"),
         cursors: format!("{raw}-cursors"),
+        acks: format!("{raw}-acks"),
     }
 }
 

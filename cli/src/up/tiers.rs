@@ -349,6 +349,7 @@ impl Wiring<'_> {
                 ("kafka.topics.partials", &topics.partials),
                 ("kafka.topics.state", &topics.state),
                 ("kafka.topics.results", &topics.results),
+                ("kafka.topics.acks", &topics.acks),
             ] {
                 say(key, name.into(), by);
             }

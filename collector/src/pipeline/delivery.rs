@@ -377,6 +377,10 @@ impl Delivery {
     ) {
         let Some(place) = self.outbox.delivered(sequence) else { return };
         self.backlog.settle(sequence);
+        // First, so that nobody sees that it is in Kafka and not that it is a dead letter.
+        if let Some(dead_letter) = dead_letter {
+            self.settlements.acks.dead_letter(sequence, dead_letter);
+        }
         if let Place::Aside(family) = place {
             self.settlements.removed.push((family, sequence));
             self.settlements.acks.taken_back(sequence);
@@ -384,9 +388,6 @@ impl Delivery {
         self.settlements.settled += 1;
         let reason = dead_letter.map(|(reason, _)| *reason);
         self.settlements.postings.acknowledged(sequence, account, place, reason);
-        if let Some(dead_letter) = dead_letter {
-            self.settlements.acks.dead_letter(sequence, dead_letter);
-        }
         self.receipts.acknowledged(sequence);
     }
 

@@ -95,7 +95,11 @@ impl Kafka {
         found.get(&topic)?.settings.get("max.message.bytes")?.parse().ok()
     }
 
-    async fn try_ensure_topics(&self, topics: &[Topic]) -> Result<(), Error> {
+    /// Does the same once, and is silent about it: for topics without which a tier does its work.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or a topic is missing or cannot be used.
+    pub async fn try_ensure_topics(&self, topics: &[Topic]) -> Result<(), Error> {
         let admin = Admin::new(self)?;
         let found = admin.find(topics).await?;
         let missing: Vec<_> =

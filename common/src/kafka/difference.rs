@@ -108,9 +108,10 @@ impl Kafka {
         };
         let (name, brokers) = (self.name(topic), &self.brokers);
         let mut flaws = Vec::new();
-        if let Some(policy) = found.settings.get("cleanup.policy") {
+        let policy = found.settings.get("cleanup.policy");
+        if let (Some(policy), Some(is_compacted)) = (policy, topic.is_compacted()) {
             let is = |wanted: &str| policy.split(',').any(|part| part.trim() == wanted);
-            let (wanted, other, why) = if topic.is_compacted() {
+            let (wanted, other, why) = if is_compacted {
                 ("compact", "delete", "what is older than its retention would be forgotten")
             } else {
                 ("delete", "compact", "records with one key would replace each other")
@@ -194,8 +195,8 @@ impl Kafka {
             };
             let (is_retention, is_in_sync) =
                 (RETENTION.contains(&key.as_str()), key == "min.insync.replicas");
-            // The policy is judged above, and so are more replicas in sync than there are.
-            let passed_over = key == "cleanup.policy"
+            // A policy that matters is judged above, and so are more replicas in sync than there are.
+            let passed_over = key == "cleanup.policy" && topic.is_compacted().is_some()
                 || AT_LEAST.contains(&key.as_str()) && is_more
                 || is_in_sync && (found.replicas < 3 || self.unsuitable(topic, found).is_some());
             if passed_over {

@@ -30,27 +30,39 @@ pub enum Topic {
     Results,
     /// Where the sources of several collectors resume. Its partitions are also their leases.
     Cursors,
+    /// What became of requests that collectors have acknowledged: one partition, so that all that an instance says has one
+    /// order.
+    Acks,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 6] =
-        [Self::Raw, Self::DeadLetters, Self::Partials, Self::State, Self::Results, Self::Cursors];
+    pub const ALL: [Self; 7] = [
+        Self::Raw,
+        Self::DeadLetters,
+        Self::Partials,
+        Self::State,
+        Self::Results,
+        Self::Cursors,
+        Self::Acks,
+    ];
 
     /// How many partitions it is created with.
     pub const fn partitions(self, kafka: &Kafka) -> i32 {
         match self {
             Self::Raw | Self::Partials | Self::State => kafka.partitions,
             // Collectors add partitions to the cursors, so that each source has one.
-            Self::DeadLetters | Self::Results | Self::Cursors => 1,
+            Self::DeadLetters | Self::Results | Self::Cursors | Self::Acks => 1,
         }
     }
 
-    /// Whether Kafka keeps only the newest record of each key.
-    pub(super) const fn is_compacted(self) -> bool {
+    /// Whether Kafka has to keep only the newest record of each key, for ever (`Some(true)`), or every record for a time
+    /// (`Some(false)`); `None` if the topic works with either.
+    pub(super) const fn is_compacted(self) -> Option<bool> {
         match self {
-            Self::Raw | Self::DeadLetters => false,
-            Self::Partials | Self::State | Self::Results | Self::Cursors => true,
+            Self::Raw | Self::DeadLetters => Some(false),
+            Self::Partials | Self::State | Self::Results | Self::Cursors => Some(true),
+            Self::Acks => None,
         }
     }
 
@@ -70,6 +82,17 @@ impl Topic {
                 ("delete.retention.ms", "600000"),
                 ("max.message.bytes", "8388608"),
                 TAKE_ANY_TIME,
+            ],
+            // Kept for 52 hours: what an instance says concerns the last 25 at most, and is answered until 26 hours after
+            // its last word. By the broker's clock, so that all collectors have the same.
+            Self::Acks => &[
+                ("cleanup.policy", "compact,delete"),
+                ("retention.ms", "187200000"),
+                ("segment.bytes", "33554432"),
+                ("segment.ms", "600000"),
+                ("min.cleanable.dirty.ratio", "0.1"),
+                ("delete.retention.ms", "600000"),
+                ("message.timestamp.type", "LogAppendTime"),
             ],
         }
     }
@@ -91,6 +114,8 @@ pub struct TopicSettings {
     pub results: BTreeMap<String, String>,
     /// Of the topic of the sources' cursors.
     pub cursors: BTreeMap<String, String>,
+    /// Of the topic of acknowledgements.
+    pub acks: BTreeMap<String, String>,
 }
 
 impl TopicSettings {
@@ -102,6 +127,7 @@ impl TopicSettings {
             Topic::State => &self.state,
             Topic::Results => &self.results,
             Topic::Cursors => &self.cursors,
+            Topic::Acks => &self.acks,
         }
     }
 
@@ -124,6 +150,7 @@ impl Kafka {
             Topic::State => &self.topics.state,
             Topic::Results => &self.topics.results,
             Topic::Cursors => &self.topics.cursors,
+            Topic::Acks => &self.topics.acks,
         }
     }
 

@@ -267,7 +267,14 @@ impl Handler {
     /// What became of the request with this acknowledgement.
     fn fate(&self, id: &str) -> Step<Answer> {
         let found = self.intake.acks().find(&self.source, id);
-        let fate = found.map_err(|unknown| Problem::not_found(unknown.to_string()))?;
+        let fate = found.map_err(|unknown| {
+            let why = unknown.to_string();
+            if unknown.retryable() {
+                Problem::unavailable(&why, RETRY_AFTER_S)
+            } else {
+                Problem::not_found(why)
+            }
+        })?;
         let state = match fate.state {
             State::Logged => "logged",
             State::InKafka => "in_kafka",
@@ -281,10 +288,13 @@ impl Handler {
                 json!({"mr_seq": seq, "reason": reason.as_str(), "detail": detail})
             })
             .collect();
-        let body = json!({
+        let mut body = json!({
             "ack": id, "state": state, "dead_letters": letters,
             "complete": fate.is_complete,
         });
+        if let Some(as_of_ms) = fate.as_of_ms {
+            body["as_of_ms"] = as_of_ms.into();
+        }
         Ok(problem::json(StatusCode::OK, body.to_string().into()))
     }
 }

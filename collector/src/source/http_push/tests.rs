@@ -213,7 +213,9 @@ async fn an_acknowledgement_says_when_kafka_has_the_events() {
     while bench.fate(ack).await.body["state"] != "in_kafka" {
         tokio::task::yield_now().await;
     }
-    for unknown in ["x", "orders.18.1-1", "orders.17.1-9", "other.17.1-1", "orders.17.1-1/"] {
+    let other = bench.fate("orders.18.1-1").await;
+    assert_eq!((other.status, &other.body["reason"]), (503, &json!("unavailable")), "not read yet");
+    for unknown in ["x", "orders.17.1-9", "other.17.1-1", "orders.17.1-1/"] {
         let answer = bench.fate(unknown).await;
         assert_eq!(
             (answer.status, &answer.body["reason"]),

@@ -49,6 +49,17 @@ fn a_topic_with_the_wrong_policy_is_unsuitable_and_the_command_repairs_it() {
 }
 
 #[test]
+fn acknowledgements_work_with_any_policy_and_are_given_their_own() {
+    let set = |wanted: &str| Remedy::Set { key: "cleanup.policy".into(), value: wanted.into() };
+    for other in ["delete", "compact"] {
+        let found = with(Topic::Acks, &[("cleanup.policy", other)]);
+        assert_eq!(unsuitable(Topic::Acks, &found), None);
+        let remedies = remedies(&Kafka::default(), Topic::Acks, &found);
+        assert_eq!(remedies, [set("compact,delete")]);
+    }
+}
+
+#[test]
 fn a_topic_that_cannot_be_written_to_is_unsuitable() {
     let error = unsuitable(Topic::Raw, &with(Topic::Raw, &[("min.insync.replicas", "2")])).unwrap();
     assert!(error.contains("min.insync.replicas=1"), "{error}");

@@ -1,0 +1,100 @@
+//! Reads in Kafka what other collectors say, on a thread of its own.
+
+use std::time::{Duration, Instant};
+
+use common::backoff::Backoff;
+use common::kafka::reader::{Error, Polled, Quiet, Reader};
+use common::kafka::{Kafka, Rotation, Topic};
+use rdkafka::Message as _;
+use tokio_util::sync::CancellationToken;
+
+use super::Acks;
+use super::record::Record;
+
+/// How long one poll waits.
+const POLL: Duration = Duration::from_millis(100);
+/// How often Kafka is asked for the end of the topic, because a reader to which nothing comes is not told that Kafka is away.
+const ASK: Duration = Duration::from_secs(5);
+/// How long to wait after a failure.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// The memory for what was fetched and is not taken in yet.
+const FETCHED: [(&str, &str); 2] =
+    [("queued.max.messages.kbytes", "4096"), ("fetch.message.max.bytes", "1048576")];
+
+/// Reads until `stop`. Blocks.
+pub(super) fn read(kafka: &Kafka, acks: &Acks, mut rotation: Rotation, stop: &CancellationToken) {
+    let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+    let mut position = 0;
+    while !stop.is_cancelled() {
+        rotation.acknowledge();
+        let outcome = read_with_one_client(kafka, acks, &mut position, &rotation, stop, || {
+            backoff.reset();
+        });
+        acks.is_current(false);
+        let Err(error) = outcome else { continue };
+        tracing::debug!(%error, "what other collectors acknowledge cannot be read now");
+        let (delay, since) = (backoff.next_delay(&mut rand::rng()), Instant::now());
+        while since.elapsed() < delay && !stop.is_cancelled() {
+            std::thread::sleep(POLL.min(delay.saturating_sub(since.elapsed())));
+        }
+    }
+}
+
+/// Reads until `stop`, or until there are new credentials, from `position` on if the topic has that.
+fn read_with_one_client(
+    kafka: &Kafka,
+    acks: &Acks,
+    position: &mut i64,
+    rotation: &Rotation,
+    stop: &CancellationToken,
+    mut succeeded: impl FnMut(),
+) -> Result<(), Error> {
+    let topic = kafka.name(Topic::Acks);
+    let reader = Reader::with_context(kafka, Quiet, &FETCHED)?;
+    // Says if there is no topic.
+    reader.partitions(topic)?;
+    let span = reader.span(topic, 0)?;
+    if !(span.start..=span.end).contains(position) {
+        *position = span.start;
+    }
+    reader.assign([(topic, 0, *position)])?;
+    let mut asked: Option<Instant> = None;
+    while !stop.is_cancelled() && !rotation.is_due() {
+        let is_troubled = match reader.poll(POLL)? {
+            Polled::Record(record) => {
+                *position = record.offset() + 1;
+                let (key, value) = (record.key().unwrap_or_default(), record.payload());
+                // A record without a value says that its key is deleted.
+                let Some(value) = value else { continue };
+                let time_ms = record.timestamp().to_millis().unwrap_or(0);
+                match Record::decode(key, value) {
+                    Some((instance, said)) => acks.heard(instance, &said, time_ms),
+                    None => tracing::debug!(offset = record.offset(), "not understood"),
+                }
+                false
+            }
+            Polled::End(_) => !acks.others().is_current,
+            Polled::PositionLost => {
+                let (topic, partition, offset) = (topic.to_owned(), 0, *position);
+                return Err(Error::PositionLost { topic, partition, offset });
+            }
+            Polled::Trouble(error) => {
+                tracing::debug!(%error, topic, "a problem while reading");
+                true
+            }
+            Polled::Nothing => false,
+        };
+        if is_troubled || asked.is_none_or(|asked| asked.elapsed() >= ASK) {
+            let span = reader.span(topic, 0)?;
+            asked = Some(Instant::now());
+            if span.end < *position {
+                let (topic, partition, offset) = (topic.to_owned(), 0, *position);
+                return Err(Error::PositionLost { topic, partition, offset });
+            }
+            // Records at the end are never missing, unless all are.
+            acks.is_current(*position == span.end || span.is_empty());
+            succeeded();
+        }
+    }
+    Ok(())
+}
