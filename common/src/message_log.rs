@@ -79,11 +79,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use bytes::Bytes;
 
 mod appender;
+mod cipher;
 mod directory;
 mod error;
 mod group;
 mod high_water;
 mod key;
+mod key_file;
+mod key_uses;
 mod page;
 mod quarantine;
 mod ranges;
@@ -91,21 +94,30 @@ mod record;
 mod records;
 mod recovery;
 mod repair;
+mod reseal;
 mod reserve;
+mod sealed_file;
+mod sealing;
+mod sources;
 mod store;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use appender::Appender;
+pub use cipher::{KeyId, Keyring};
 pub use error::Error;
 use high_water::HighWater;
 pub use key::Sequence;
+pub use key_file::KeyFileError;
+use key_uses::KeyUses;
 pub use page::Page;
 pub use ranges::Ranges;
 pub use record::Entry;
 pub use recovery::Recovered;
 use reserve::Reserve;
+pub use sealed_file::{SealedFileError, SealedWriter, unseal};
 use store::{Batch, Store};
 pub use store::{Family, Options};
 pub use view::{Found, Place, View};
@@ -128,6 +140,8 @@ struct Shared {
     store: RwLock<Option<Store>>,
     removed: Mutex<Removed>,
     reserve: Mutex<Reserve>,
+    /// Which keys are needed; none if the log is plain.
+    key_uses: Mutex<KeyUses>,
 }
 
 /// What was removed from `transient`. Before the log is opened nothing is known of it, so that it is removed again.
@@ -179,6 +193,7 @@ impl MessageLog {
         reserve.take();
         let low = recovered.settled.low();
         let files = store.group_files()?;
+        let key_uses = store.key_uses()?.unwrap_or_default();
         let shared = Shared {
             path: path.to_owned(),
             options,
@@ -187,6 +202,7 @@ impl MessageLog {
             store: RwLock::new(Some(store)),
             removed: Mutex::new(Removed { settled: low, ..Removed::default() }),
             reserve: Mutex::new(reserve),
+            key_uses: Mutex::new(key_uses),
         };
         let log = Self(Arc::new(shared));
         let appender = Appender::new(log.clone(), high_water, recovered.end, low, files);
@@ -293,7 +309,19 @@ impl MessageLog {
             }
             now.bytes
         };
+        self.forget_keys(low)?;
         if bytes >= DELETE_FILES_BYTES { self.delete_files() } else { Ok(()) }
+    }
+
+    /// Forgets the keys that are not needed because everything before `low` is settled.
+    fn forget_keys(&self, low: Sequence) -> Result<(), Error> {
+        let mut uses = self.0.key_uses.lock().unwrap_or_else(PoisonError::into_inner);
+        if !uses.has_older() {
+            return Ok(());
+        }
+        reseal::forget(&mut uses, low, |left| {
+            self.write(true, |store, batch| store.put_key_uses(batch, left))
+        })
     }
 
     /// Gives the room back at once that settled entries still have on a full disk. To be called while

@@ -9,7 +9,7 @@ use common::output::print;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
-use super::reading;
+use super::reading::{self, Keys};
 use super::report::{self, Report};
 use super::sample::Sample;
 use super::summary::Summary;
@@ -32,6 +32,9 @@ pub struct Args {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 
+    #[command(flatten)]
+    keys: Keys,
+
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -46,7 +49,7 @@ pub struct Args {
 /// # Errors
 /// When the log cannot be opened or read, or the output cannot be written.
 pub fn run(args: &Args, stop: &CancellationToken) -> Result<ExitCode, Error> {
-    let view = reading::open(&args.dir)?;
+    let view = reading::open(&args.dir, args.keys.read()?)?;
     let mut summary = Summary::default();
     let mut samples = Vec::new();
     let unreadable = reading::read(&view, stop, |found| {

@@ -7,8 +7,9 @@ use common::output::print;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
+use super::reading::{self, Keys};
+use super::report;
 use super::summary::Summary;
-use super::{reading, report};
 use crate::exit;
 
 /// Read everything that a log holds, check its checksums, and say what is damaged and where
@@ -22,6 +23,9 @@ pub struct Args {
     /// The log's directory
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+
+    #[command(flatten)]
+    keys: Keys,
 }
 
 /// Reads the log, and prints what is damaged.
@@ -29,7 +33,7 @@ pub struct Args {
 /// # Errors
 /// When the log cannot be opened or read, or the output cannot be written.
 pub fn run(args: &Args, stop: &CancellationToken) -> Result<ExitCode, Error> {
-    let view = reading::open(&args.dir)?;
+    let view = reading::open(&args.dir, args.keys.read()?)?;
     let own_values = view.read_metadata()?;
     let mut summary = Summary::default();
     let unreadable = reading::read(&view, stop, |found| {

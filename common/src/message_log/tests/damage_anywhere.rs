@@ -17,6 +17,7 @@ const OPTIONS: Options = Options {
     write_ahead_bytes: 256 << 10,
     block_cache_bytes: 1 << 20,
     max_failed: 100,
+    keys: None,
 };
 
 /// Numbers by sequence of what waits in groups and outside of them.
