@@ -81,15 +81,15 @@ pub enum Error {
         bytes: u64,
     },
     /// A plain log cannot be encrypted because one of its files is damaged.
-    #[error("the message log cannot be encrypted, because its file {file} cannot be replaced, which may be damaged; start without log.key_file until Kafka has taken what waits, then move the directory away", file = file.display())]
+    #[error("the message log cannot be encrypted, because {file} is damaged; start without log.key_file until Kafka has taken what waits, then move the directory away", file = file.display())]
     NotEncrypted {
-        /// The file.
+        /// The file, or the directory if it is not known which one.
         file: PathBuf,
     },
-    /// A damaged file that is kept cannot be encrypted.
-    #[error("cannot encrypt the files in {path}: {source}; remove the folder if nobody needs them", path = path.display())]
+    /// Damaged files that are kept cannot be encrypted, or it cannot be noted that all is.
+    #[error("cannot encrypt {path}, or note that it is: {source}; check that the directory is writable and has space", path = path.display())]
     Seal {
-        /// The folder.
+        /// What is to be encrypted.
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,

@@ -11,7 +11,9 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Begins to use the first key, if another one was used before: from `from` on for groups, and for all other values at once, which
 /// may stay for long.
 pub(super) fn rotate(store: &Store, from: Sequence, settled: &Ranges) -> Result<(), Error> {
-    let (Some(keys), Some(known)) = (store.keys(), store.key_uses()?) else { return Ok(()) };
+    let Some(keys) = store.keys() else { return Ok(()) };
+    // A repair may have lost it.
+    let known = store.key_uses()?.unwrap_or_default();
     let mut uses = known.clone();
     uses.begin(keys.first(), from);
     if uses != known {

@@ -1,6 +1,7 @@
 //! What of the database is sealed: all that holds anything of an event or of a feed.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -10,6 +11,13 @@ use super::key_uses::KeyUses;
 use super::store::{Batch, Store};
 
 const USES: &str = "keys";
+/// The file in the log's directory that is there when all is sealed; RocksDB does not look at it.
+pub(super) const MARK: &str = "encrypted";
+
+/// Whether the file says so.
+pub(super) fn is_marked(path: &Path) -> bool {
+    path.join(MARK).exists()
+}
 
 impl Store {
     /// The value as it is stored at this place.
@@ -61,7 +69,11 @@ impl Store {
     /// # Errors
     /// When a key is missing that the log needs.
     pub(super) fn check_keys(&self) -> Result<bool, Error> {
-        let Some(mut uses) = self.key_uses()? else { return Ok(true) };
+        let (known, is_marked) = (self.key_uses()?, is_marked(self.path()));
+        if known.is_none() && !is_marked {
+            return Ok(true);
+        }
+        let mut uses = known.unwrap_or_default();
         let Some(keys) = self.keys() else {
             return Err(Error::Encrypted { path: self.path().to_owned() });
         };
@@ -69,7 +81,7 @@ impl Store {
         uses.forget_before(self.settled()?.low());
         match uses.keys().find(|id| keys.ids().all(|known| known != *id)) {
             Some(id) => Err(self.key_missing(id)),
-            None => Ok(uses.has_plain),
+            None => Ok(uses.has_plain && !is_marked),
         }
     }
 

@@ -2,19 +2,21 @@
 //!
 //! Sealing a value does not remove the plain one: it stays in RocksDB's table files until they are merged, and in files of the
 //! write-ahead log, which are used again with what they hold. So everything is sealed, all families are flushed and merged, and
-//! no file may be left that was there before. A value says that this is done; without it, it is done again. Deleted files are not
-//! overwritten: their blocks are free on the disk.
+//! no file may be left that was there before. A value says that this is done, and a file beside the database, because a repair may
+//! lose that value; without them it is done again. Deleted files are not overwritten: their blocks are free on the disk.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rocksdb::ErrorKind;
 
 use super::cipher::Keyring;
 use super::key_uses::KeyUses;
 use super::sealed_file::SealedWriter;
 use super::store::{Batch, Family, Options, Store, TRANSIENT};
-use super::{Error, Sequence, quarantine, recovery, reseal};
+use super::{Error, Sequence, quarantine, recovery, reseal, sealing};
 use crate::disk;
 
 /// What the name of an encrypted copy of a file ends with.
@@ -22,11 +24,12 @@ const SEALED: &str = ".sealed";
 
 /// Encrypts the log if it is to be and is not yet.
 pub(super) fn encrypt(store: Store, options: &Options) -> Result<Store, Error> {
-    let keys = match &options.keys {
-        Some(keys) if store.has_plain() => keys,
-        _ => return Ok(store),
-    };
+    let Some(keys) = &options.keys else { return Ok(store) };
     let path = store.path().to_owned();
+    if !store.has_plain() {
+        mark(&path)?;
+        return Ok(store);
+    }
     let is_new = recovery::epoch(&store)? == 0 && store.group_files()?.is_empty();
     if !is_new {
         tracing::info!(path = %path.display(), "the message log is being encrypted");
@@ -42,6 +45,7 @@ pub(super) fn encrypt(store: Store, options: &Options) -> Result<Store, Error> {
     }
     let mut store = Store::open(&path, options)?;
     store.end_takeover(&KeyUses::of(keys.first()))?;
+    mark(&path)?;
     if !is_new {
         tracing::info!(key = %keys.first(), "the message log is encrypted, and nothing plain is left in its directory");
     }
@@ -66,7 +70,27 @@ fn seal_values(store: &Store, keys: &Keyring) -> Result<(), Error> {
         reseal::reseal(store, family)?;
     }
     reseal::reseal_sources(store)?;
-    store.rewrite_files()
+    store.rewrite_files().map_err(|error| match error {
+        Error::Write(source) if source.kind() == ErrorKind::Corruption => {
+            Error::NotEncrypted { file: store.path().to_owned() }
+        }
+        error => error,
+    })
+}
+
+/// Makes the file that says that all is encrypted.
+fn mark(path: &Path) -> Result<(), Error> {
+    if sealing::is_marked(path) {
+        return Ok(());
+    }
+    let file = path.join(sealing::MARK);
+    let written = File::create(&file)
+        .and_then(|mut file| {
+            file.write_all(b"All values of this message log are encrypted.\n")?;
+            file.sync_all()
+        })
+        .and_then(|()| File::open(path)?.sync_all());
+    written.map_err(|source| Error::Seal { path: file, source })
 }
 
 /// The files of the database that hold values, with their numbers. Newer ones have larger numbers.

@@ -137,7 +137,7 @@ impl View {
         Ok(Self {
             path: path.to_owned(),
             instance: recovery::instance(&store)?,
-            is_encrypted: store.key_uses()?.is_some(),
+            is_encrypted: store.key_uses()?.is_some() || !store.has_plain(),
             epoch: recovery::epoch(&store)?,
             settled,
             end,
