@@ -44,12 +44,17 @@
 //! | | `epoch` | number of openings (big-endian u64) |
 //! | | `watermark` | everything below this sequence is settled (big-endian u64) |
 //! | | `settled` | the ranges above it that are settled too (postcard) |
-//! | | `cursor:` source | where the source resumes; only the source knows what it means |
-//! | | `feed:` source | which feed that cursor belongs to |
+//! | | `cursor:` source | where the source resumes; only the source knows what it means. `sealed-cursor:` if it is encrypted |
+//! | | `feed:` source | which feed that cursor belongs to. `sealed-feed:` likewise |
+//! | | `keys` | of an encrypted log: which keys it needs (postcard) |
 //! | | `position:` name | see [`Recovered::positions`] (big-endian i64) |
 //!
 //! Beside it are the files `high-water`, the last sequence that was on disk, and `reserve`, room on the disk for opening the
 //! log when it is full, and the folder `damaged`.
+//!
+//! With [`Options::keys`] the values of groups, of entries outside of them, of cursors and of feeds are [sealed](cipher) as a whole,
+//! each for its family and its key. A file `encrypted` and `keys` say that nothing plain is there. Sequences, positions, what is
+//! settled, and the names of sources are plain.
 //!
 //! A sequence is the epoch (24 bits) and a count (40 bits), so that a scan is in the order of arrival, which
 //! random keys would not give. Logs of the format before have entries in `transient`, one a key; they are moved to
@@ -68,6 +73,9 @@
 //! | files that RocksDB cannot open | repaired, see [`Recovered::is_repaired`]; the damaged ones are moved to the folder `lost` |
 //! | a group whose checksum is wrong | told when it is read, see [`Page::damaged`] |
 //! | an entry of another family that cannot be decoded | skipped, counted in [`Recovered::damaged`] |
+//! | values that are plain although there are keys | all is encrypted, and the plain files are replaced |
+//! | values of a key that is not there | [`Error::KeyMissing`], which is no damage; [`Error::Encrypted`] without any keys |
+//! | an encrypted value that is not what was written for its place | as damage |
 //! | a full disk | the file `reserve` is removed, and the log is opened in the room that it held |
 //! | write error | the log refuses everything that needs the database until [`Appender::reopen`] has succeeded |
 //! | used by another process after a write error here | [`Error::Superseded`] |
