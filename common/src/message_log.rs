@@ -95,6 +95,7 @@ mod high_water;
 mod key;
 mod key_file;
 mod key_uses;
+mod options;
 mod page;
 mod quarantine;
 mod ranges;
@@ -120,14 +121,15 @@ use high_water::HighWater;
 pub use key::Sequence;
 pub use key_file::KeyFileError;
 use key_uses::KeyUses;
+pub use options::Options;
 pub use page::Page;
 pub use ranges::Ranges;
 pub use record::Entry;
 pub use recovery::Recovered;
 use reserve::Reserve;
 pub use sealed_file::{SealedFileError, SealedWriter, unseal};
+pub use store::Family;
 use store::{Batch, Store};
-pub use store::{Family, Options};
 pub use view::{Found, Place, View};
 
 /// When groups of so many bytes were removed, their files are deleted without waiting for a compaction.

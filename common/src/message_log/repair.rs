@@ -11,8 +11,9 @@ use std::path::Path;
 
 use rocksdb::{DB, ErrorKind};
 
+use super::options::Options;
 use super::quarantine::LOST;
-use super::store::{Options, Store, is_lock};
+use super::store::{Store, is_lock};
 use super::{Error, takeover};
 use crate::disk;
 

@@ -14,6 +14,7 @@ use rocksdb::{
 use super::cipher::Keyring;
 use super::key::Span;
 use super::key_uses::KeyUses;
+use super::options::Options;
 use super::{Entry, Error, Ranges, Sequence};
 
 const POSITION_PREFIX: &str = "position:";
@@ -21,35 +22,6 @@ const WATERMARK: &str = "watermark";
 const SETTLED: &str = "settled";
 /// The key with the family's name; it is before all others.
 const NAME: &[u8] = &[0];
-
-/// Bounds of a log, and its keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// How many bytes of entries stay in memory before they are written to a table file. Entries that are
-    /// removed before that are never written to one.
-    pub write_buffer_bytes: usize,
-    /// The size of the write-ahead log, in bytes, above which RocksDB writes what its oldest file holds to
-    /// table files, so that it can delete or reuse that file.
-    pub write_ahead_bytes: u64,
-    /// How many bytes of table files are cached.
-    pub block_cache_bytes: usize,
-    /// How many refused entries are kept; if there are more, the oldest is removed.
-    pub max_failed: usize,
-    /// What the log is encrypted with; `None` to write it plain.
-    pub keys: Option<Arc<Keyring>>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            write_buffer_bytes: 64 << 20,
-            write_ahead_bytes: 256 << 20,
-            block_cache_bytes: 8 << 20,
-            max_failed: 10_000,
-            keys: None,
-        }
-    }
-}
 
 /// Where an entry is that is not in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,8 +14,9 @@ use rocksdb::ErrorKind;
 
 use super::cipher::Keyring;
 use super::key_uses::KeyUses;
+use super::options::Options;
 use super::sealed_file::SealedWriter;
-use super::store::{Batch, Family, Options, Store, TRANSIENT};
+use super::store::{Batch, Family, Store, TRANSIENT};
 use super::{Error, Sequence, quarantine, recovery, reseal, sealing};
 use crate::disk;
 
