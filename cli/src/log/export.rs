@@ -25,16 +25,18 @@ const PROGRESS: Duration = Duration::from_secs(2);
 /// Write the payloads in a log as lines of JSON, in the order of arrival
 ///
 /// A payload that is one JSON text without a line break is the line, byte for byte. Any other is the line
-/// {"millrace_base64":"…"}. The file of --out is there when everything is in it, and only its owner may read it.
+/// {"millrace_base64":"…"}. The file of --out is there when everything is in it, and only its owner may read it. The export of an
+/// encrypted log is encrypted too, unless --decrypt is given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   millrace log export DIR --out events.jsonl
   millrace log export DIR --failed | jq -c .
+  millrace log export DIR --key-file keys --decrypt | jq -c .
   millrace log export DIR --reason not_json | jq -r '.millrace_base64 // empty | @base64d'
 
 Exit codes: 0 all is written, 65 what can be read is written, and something is damaged, 66 there is no log,
-64 the file exists already, 1 the log cannot be opened, or the file cannot be written")]
+64 the file exists already, or the log is encrypted and the key file cannot be used or lacks a key, 1 the log cannot be opened, or the file cannot be written")]
 pub struct Args {
     /// The log's directory
     #[arg(value_name = "DIR")]

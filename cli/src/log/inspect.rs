@@ -26,7 +26,8 @@ Examples:
   millrace log inspect DIR --entries 5
   millrace log inspect DIR --json | jq '.sources[] | {source, waiting: .groups}'
 
-Exit codes: 0 shown, 65 shown, and something is damaged, 66 there is no log, 1 the log cannot be opened")]
+Exit codes: 0 shown, 65 shown, and something is damaged, 66 there is no log, 64 the log is
+encrypted, and the key file cannot be used or lacks a key, 1 the log cannot be opened")]
 pub struct Args {
     /// The log's directory
     #[arg(value_name = "DIR")]

@@ -18,7 +18,8 @@ use crate::exit;
 Examples:
   millrace log verify /var/lib/millrace/log && echo whole
 
-Exit codes: 0 everything can be read, 65 something is damaged, 66 there is no log, 1 the log cannot be opened")]
+Exit codes: 0 everything can be read, 65 something is damaged, 66 there is no log, 64 the log is
+encrypted, and the key file cannot be used or lacks a key, 1 the log cannot be opened")]
 pub struct Args {
     /// The log's directory
     #[arg(value_name = "DIR")]
