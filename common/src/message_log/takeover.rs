@@ -37,9 +37,20 @@ pub(super) fn encrypt(store: Store, options: &Options) -> Result<Store, Error> {
     }
     drop(store);
     let before = files(&path).map(|(number, _)| number).max().unwrap_or_default();
-    seal_values(&Store::open_without_reuse(&path, options)?, keys)?;
-    if let Some((_, file)) = files(&path).find(|(number, _)| *number <= before) {
-        return Err(Error::NotEncrypted { file });
+    let sealed = seal_values(&Store::open_without_reuse(&path, options)?, keys);
+    let left = match sealed {
+        Ok(()) => files(&path).find(|(number, _)| *number <= before).map(|(_, file)| file),
+        // A merge has met a damaged block.
+        Err(Error::Write(source)) if source.kind() == ErrorKind::Corruption => Some(path.clone()),
+        Err(error) => return Err(error),
+    };
+    if let Some(file) = left {
+        tracing::error!(
+            file = %file.display(),
+            "a file of the message log is damaged, and what is plain in it cannot be removed; what comes is encrypted; when Kafka has \
+             taken what waits, stop the collector and move the directory of the log away"
+        );
+        return Store::open(&path, options);
     }
     for folder in [quarantine::FOLDER, quarantine::LOST].map(|name| path.join(name)) {
         seal_files(&folder, keys).map_err(|source| Error::Seal { path: folder, source })?;
@@ -71,12 +82,7 @@ fn seal_values(store: &Store, keys: &Keyring) -> Result<(), Error> {
         reseal::reseal(store, family)?;
     }
     reseal::reseal_sources(store)?;
-    store.rewrite_files().map_err(|error| match error {
-        Error::Write(source) if source.kind() == ErrorKind::Corruption => {
-            Error::NotEncrypted { file: store.path().to_owned() }
-        }
-        error => error,
-    })
+    store.rewrite_files()
 }
 
 /// Makes the file that says that all is encrypted.

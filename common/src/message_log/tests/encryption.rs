@@ -306,3 +306,29 @@ fn a_log_that_has_lost_the_list_of_its_keys_is_still_an_encrypted_one() {
     let open = Open::with(directory.path(), keys(1, &[]));
     assert_has(&open, &pending, &moved);
 }
+
+#[test]
+fn a_plain_log_with_a_damaged_file_is_used_all_the_same_and_not_taken_for_encrypted() {
+    let directory = TempDir::new().unwrap();
+    let mut open = Open::at(directory.path());
+    let (pending, _) = fill(&mut open);
+    drop(open);
+    let tables = files(directory.path()).into_iter();
+    let tables = tables.filter(|file| file.extension().is_some_and(|kind| kind == "sst"));
+    let largest = tables.max_by_key(|file| fs::metadata(file).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&largest).unwrap();
+    let at = bytes.windows(NEEDLE.len()).position(|part| part == NEEDLE).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&largest, &bytes).unwrap();
+
+    for _ in 0..2 {
+        let mut open = Open::with(directory.path(), keys(1, &[]));
+        assert!(!directory.path().join("encrypted").exists());
+        assert!(open.log.read(Store::key_uses).unwrap().unwrap().has_plain);
+        let page = open.log.page(open.found.settled.low(), open.end, usize::MAX).unwrap();
+        assert!(!page.damaged.is_empty() && page.entries.len() > pending.len() / 2);
+        let later = add(&mut open, 900..901);
+        let page = open.log.page(later[0].0, open.end, 1).unwrap();
+        assert_eq!(page.entries, later, "it goes on as ever");
+    }
+}
