@@ -113,8 +113,9 @@ async fn open(
     stop: &CancellationToken,
 ) -> Result<Option<(MessageLog, Appender, Recovered)>, Error> {
     let mut told = false;
+    let options = log.options()?;
     loop {
-        let (path, options) = (log.path.clone(), log.options());
+        let (path, options) = (log.path.clone(), options.clone());
         // A recovery may take long, and the admin port is to answer meanwhile.
         let opened = tokio::task::spawn_blocking(move || MessageLog::open(&path, options)).await;
         match opened.map_err(|_| Error::Panicked)? {

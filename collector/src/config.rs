@@ -1,11 +1,13 @@
 //! The collector's configuration.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use common::config::{Invalid, Service, TierConfig};
 use common::disk;
 use common::event::Schema;
 use common::kafka::Kafka;
+use common::message_log::{KeyFileError, Keyring, Options};
 use common::trace::Trace;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +64,10 @@ pub struct Log {
     pub write_ahead_bytes: u64,
     /// How many refused entries are kept whose dead letters Kafka has not acknowledged either.
     pub max_failed: usize,
+    /// A file with the keys that the log is encrypted with: one a line, 32 bytes in base64; the first one is used, the others are
+    /// for what was written before. Absent to write it plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// What the log is for. A message is safe when it is on disk or when Kafka has it, whichever comes first, unless its source
@@ -115,6 +121,12 @@ impl TierConfig for Config {
         for (key, _) in positive.into_iter().filter(|(_, value)| *value == 0) {
             problems.push(format!("{key}: must be more than 0"));
         }
+        if self.log.key_file.as_ref().is_some_and(|file| file.as_os_str().is_empty()) {
+            problems.push(
+                "log.key_file: must not be empty; name a file with keys, or leave it out"
+                    .to_owned(),
+            );
+        }
         if self.log.path.as_os_str().is_empty() {
             problems.push(
                 "log.path: must not be empty; set it to a directory that outlives the process"
@@ -142,7 +154,7 @@ impl Default for Config {
 
 impl Default for Log {
     fn default() -> Self {
-        let options = common::message_log::Options::default();
+        let options = Options::default();
         Self {
             path: PathBuf::from("data/collector"),
             mode: Mode::default(),
@@ -150,6 +162,7 @@ impl Default for Log {
             write_buffer_bytes: options.write_buffer_bytes,
             write_ahead_bytes: options.write_ahead_bytes,
             max_failed: options.max_failed,
+            key_file: None,
         }
     }
 }
@@ -163,14 +176,19 @@ impl Log {
         })
     }
 
-    /// The options of the message log.
-    pub fn options(&self) -> common::message_log::Options {
-        common::message_log::Options {
+    /// The options of the message log, with the keys of its file.
+    ///
+    /// # Errors
+    /// When the key file cannot be used.
+    pub fn options(&self) -> Result<Options, KeyFileError> {
+        let keys = self.key_file.as_deref().map(Keyring::read).transpose()?;
+        Ok(Options {
             write_buffer_bytes: self.write_buffer_bytes,
             write_ahead_bytes: self.write_ahead_bytes,
             max_failed: self.max_failed,
-            ..common::message_log::Options::default()
-        }
+            keys: keys.map(Arc::new),
+            ..Options::default()
+        })
     }
 }
 
@@ -258,10 +276,13 @@ mod tests {
         let mut config = Config::default();
         config.event.id = common::event::Id::Fields(Vec::new());
         config.log.path = PathBuf::new();
+        config.log.key_file = Some(PathBuf::new());
         config.replica = 1;
         config.leases.session_timeout = std::time::Duration::from_secs(1);
         let Err(Invalid(problems)) = config.validate() else { panic!("must be invalid") };
-        for key in ["replica", "source", "event.id", "log.path", "leases.session_timeout"] {
+        for key in
+            ["replica", "source", "event.id", "log.path", "log.key_file", "leases.session_timeout"]
+        {
             assert!(problems.iter().any(|problem| problem.starts_with(key)), "{key}: {problems:?}");
         }
     }

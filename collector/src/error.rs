@@ -8,6 +8,9 @@ pub enum Error {
     /// The message log failed.
     #[error(transparent)]
     Log(#[from] message_log::Error),
+    /// The keys of the log cannot be read.
+    #[error("log.key_file: {0}")]
+    Keys(#[from] message_log::KeyFileError),
     /// Topics could not be made ready.
     #[error(transparent)]
     Topics(#[from] kafka::Error),
@@ -63,6 +66,7 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Log(error) => error.retryable(),
+            Self::Keys(error) => error.retryable(),
             Self::Topics(error) => error.retryable(),
             Self::ReadBack(error) => error.retryable(),
             Self::Producer(_)

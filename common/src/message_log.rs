@@ -44,12 +44,17 @@
 //! | | `epoch` | number of openings (big-endian u64) |
 //! | | `watermark` | everything below this sequence is settled (big-endian u64) |
 //! | | `settled` | the ranges above it that are settled too (postcard) |
-//! | | `cursor:` source | where the source resumes; only the source knows what it means |
-//! | | `feed:` source | which feed that cursor belongs to |
+//! | | `cursor:` source | where the source resumes; only the source knows what it means. `sealed-cursor:` if it is encrypted |
+//! | | `feed:` source | which feed that cursor belongs to. `sealed-feed:` likewise |
+//! | | `keys` | of an encrypted log: which keys it needs (postcard) |
 //! | | `position:` name | see [`Recovered::positions`] (big-endian i64) |
 //!
 //! Beside it are the files `high-water`, the last sequence that was on disk, and `reserve`, room on the disk for opening the
 //! log when it is full, and the folder `damaged`.
+//!
+//! With [`Options::keys`] the values of groups, of entries outside of them, of cursors and of feeds are [sealed](cipher) as a whole,
+//! each for its family and its key. A file `encrypted` and `keys` say that nothing plain is there. Sequences, positions, what is
+//! settled, and the names of sources are plain.
 //!
 //! A sequence is the epoch (24 bits) and a count (40 bits), so that a scan is in the order of arrival, which
 //! random keys would not give. Logs of the format before have entries in `transient`, one a key; they are moved to
@@ -68,6 +73,9 @@
 //! | files that RocksDB cannot open | repaired, see [`Recovered::is_repaired`]; the damaged ones are moved to the folder `lost` |
 //! | a group whose checksum is wrong | told when it is read, see [`Page::damaged`] |
 //! | an entry of another family that cannot be decoded | skipped, counted in [`Recovered::damaged`] |
+//! | values that are plain although there are keys | all is encrypted, and the plain files are replaced |
+//! | values of a key that is not there | [`Error::KeyMissing`], which is no damage; [`Error::Encrypted`] without any keys |
+//! | an encrypted value that is not what was written for its place | as damage |
 //! | a full disk | the file `reserve` is removed, and the log is opened in the room that it held |
 //! | write error | the log refuses everything that needs the database until [`Appender::reopen`] has succeeded |
 //! | used by another process after a write error here | [`Error::Superseded`] |
@@ -79,11 +87,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use bytes::Bytes;
 
 mod appender;
+mod cipher;
 mod directory;
 mod error;
 mod group;
 mod high_water;
 mod key;
+mod key_file;
+mod key_uses;
+mod options;
 mod page;
 mod quarantine;
 mod ranges;
@@ -91,23 +103,33 @@ mod record;
 mod records;
 mod recovery;
 mod repair;
+mod reseal;
 mod reserve;
+mod sealed_file;
+mod sealing;
+mod sources;
 mod store;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod view;
 
 pub use appender::Appender;
+pub use cipher::{KeyId, Keyring};
 pub use error::Error;
 use high_water::HighWater;
 pub use key::Sequence;
+pub use key_file::KeyFileError;
+use key_uses::KeyUses;
+pub use options::Options;
 pub use page::Page;
 pub use ranges::Ranges;
 pub use record::Entry;
 pub use recovery::Recovered;
 use reserve::Reserve;
+pub use sealed_file::{SealedFileError, SealedWriter, unseal};
+pub use store::Family;
 use store::{Batch, Store};
-pub use store::{Family, Options};
 pub use view::{Found, Place, View};
 
 /// When groups of so many bytes were removed, their files are deleted without waiting for a compaction.
@@ -128,6 +150,8 @@ struct Shared {
     store: RwLock<Option<Store>>,
     removed: Mutex<Removed>,
     reserve: Mutex<Reserve>,
+    /// Which keys are needed; none if the log is plain.
+    key_uses: Mutex<KeyUses>,
 }
 
 /// What was removed from `transient`. Before the log is opened nothing is known of it, so that it is removed again.
@@ -179,6 +203,7 @@ impl MessageLog {
         reserve.take();
         let low = recovered.settled.low();
         let files = store.group_files()?;
+        let key_uses = store.key_uses()?.unwrap_or_default();
         let shared = Shared {
             path: path.to_owned(),
             options,
@@ -187,6 +212,7 @@ impl MessageLog {
             store: RwLock::new(Some(store)),
             removed: Mutex::new(Removed { settled: low, ..Removed::default() }),
             reserve: Mutex::new(reserve),
+            key_uses: Mutex::new(key_uses),
         };
         let log = Self(Arc::new(shared));
         let appender = Appender::new(log.clone(), high_water, recovered.end, low, files);
@@ -301,7 +327,19 @@ impl MessageLog {
             }
             now.bytes
         };
+        self.forget_keys(low)?;
         if bytes >= DELETE_FILES_BYTES { self.delete_files() } else { Ok(()) }
+    }
+
+    /// Forgets the keys that are not needed because everything before `low` is settled.
+    fn forget_keys(&self, low: Sequence) -> Result<(), Error> {
+        let mut uses = self.0.key_uses.lock().unwrap_or_else(PoisonError::into_inner);
+        if !uses.has_older() {
+            return Ok(());
+        }
+        reseal::forget(&mut uses, low, |left| {
+            self.write(true, |store, batch| store.put_key_uses(batch, left))
+        })
     }
 
     /// Gives the room back at once that settled entries still have on a full disk. To be called while

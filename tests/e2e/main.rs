@@ -16,6 +16,7 @@ mod crash;
 mod dashboard;
 mod discover;
 mod disk;
+mod encryption;
 mod event_time;
 mod exact;
 mod files;

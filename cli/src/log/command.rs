@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
-use super::{dead_letters, export, inspect, replay, verify};
+use super::{dead_letters, decrypt, export, inspect, replay, verify};
 use crate::verbosity::Verbosity;
 
 /// Look into a collector's message log: what waits in it, whether it is whole, and the payloads.
@@ -23,6 +23,8 @@ Examples:
   millrace log verify DIR
   millrace log export DIR --failed --reason refused_by_kafka --out refused.jsonl
   millrace log export DIR --pending | jq -c .
+  millrace log export DIR --key-file keys --out waiting.sealed
+  millrace log decrypt waiting.sealed --key-file keys | jq -c .
   millrace log dead-letters --brokers kafka:9092
   millrace log replay --config millrace.toml --reason missing_id
 
@@ -32,7 +34,7 @@ Exit codes:
     0  done; verify: everything can be read
     1  the log cannot be opened or read, or the output cannot be written
     2  an unknown flag, or an invalid value
-   64  the file of --out exists already, or the configuration cannot be used
+   64  the file of --out exists already, or the configuration or the key file cannot be used, or lacks a key
    65  something in the log is damaged: what can be read is shown or exported, and the message says what cannot;
        replay: some dead letters are no events still
    66  there is no log
@@ -48,6 +50,7 @@ enum Command {
     Inspect(inspect::Args),
     Verify(verify::Args),
     Export(export::Args),
+    Decrypt(decrypt::Args),
     DeadLetters(dead_letters::Args),
     Replay(replay::Args),
 }
@@ -68,6 +71,7 @@ pub async fn run(
         Command::Inspect(args) => inspect::run(args, &stop),
         Command::Verify(args) => verify::run(args, &stop),
         Command::Export(args) => export::run(args, is_quiet, &stop),
+        Command::Decrypt(args) => decrypt::run(args),
         Command::DeadLetters(args) => dead_letters::run(args, &stop),
         Command::Replay(args) => replay::run(args, &stop),
     });

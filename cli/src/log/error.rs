@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use common::kafka::{ClientError, reader};
-use common::message_log;
+use common::message_log::{self, SealedFileError};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::exit;
@@ -16,6 +16,22 @@ pub enum Error {
     /// The log cannot be read.
     #[error(transparent)]
     Log(#[from] message_log::Error),
+    /// The keys of an encrypted log cannot be read.
+    #[error(transparent)]
+    Keys(#[from] message_log::KeyFileError),
+    /// An encrypted file cannot be read.
+    #[error("cannot decrypt {}: {source}", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: message_log::SealedFileError,
+    },
+    /// What is encrypted would go to a terminal.
+    #[error(
+        "the export of an encrypted log is encrypted, and no terminal can show it; name a file with --out, or have it decrypted with --decrypt"
+    )]
+    Terminal,
     /// The file exists already.
     #[error("{} exists already; remove it, or name another file with --out", path.display())]
     Exists {
@@ -71,6 +87,8 @@ impl Error {
             Self::Read(error) => error.retryable(),
             Self::Refused { source, .. } => is_late(source),
             Self::Interrupted => true,
+            Self::Keys(error) => error.retryable(),
+            Self::Sealed { .. } | Self::Terminal => false,
             Self::Config(_) | Self::Client(_) => false,
             Self::Exists { .. } | Self::Write { .. } | Self::Stdout(_) | Self::Json(_) => false,
         }
@@ -82,6 +100,16 @@ impl Failure for Error {
         match self {
             Self::Log(message_log::Error::Absent { .. }) => exit::NO_INPUT,
             Self::Log(error) if error.is_damage() => exit::DATA,
+            Self::Log(
+                message_log::Error::Encrypted { .. } | message_log::Error::KeyMissing { .. },
+            ) => exit::USAGE,
+            Self::Sealed { source: SealedFileError::KeyMissing(_), .. } => exit::USAGE,
+            Self::Sealed {
+                source: SealedFileError::OtherFormat | SealedFileError::Damaged(_),
+                ..
+            } => exit::DATA,
+            Self::Sealed { .. } => 1,
+            Self::Keys(_) | Self::Terminal => exit::USAGE,
             Self::Exists { .. } | Self::Config(_) => exit::USAGE,
             Self::Read(error) if error.retryable() => exit::UNAVAILABLE,
             Self::Refused { source, .. } if is_late(source) => exit::UNAVAILABLE,

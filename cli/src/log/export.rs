@@ -1,20 +1,21 @@
 //! `millrace log export`: payloads as lines.
 
-use std::io::{BufWriter, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use common::event::Reason;
-use common::message_log::{Entry, Found, Place};
-use tempfile::NamedTempFile;
+use common::message_log::{Entry, Found, Place, SealedWriter, View};
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::line::line;
+use super::output;
+use super::reading::{self, Keys};
 use super::reason::reasons;
+use super::report;
 use super::summary::Summary;
-use super::{reading, report};
 use crate::text::grouped;
 use crate::{exit, units};
 
@@ -24,20 +25,25 @@ const PROGRESS: Duration = Duration::from_secs(2);
 /// Write the payloads in a log as lines of JSON, in the order of arrival
 ///
 /// A payload that is one JSON text without a line break is the line, byte for byte. Any other is the line
-/// {"millrace_base64":"…"}. The file of --out is there when everything is in it, and only its owner may read it.
+/// {"millrace_base64":"…"}. The file of --out is there when everything is in it, and only its owner may read it. The export of an
+/// encrypted log is encrypted too, unless --decrypt is given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   millrace log export DIR --out events.jsonl
   millrace log export DIR --failed | jq -c .
+  millrace log export DIR --key-file keys --decrypt | jq -c .
   millrace log export DIR --reason not_json | jq -r '.millrace_base64 // empty | @base64d'
 
 Exit codes: 0 all is written, 65 what can be read is written, and something is damaged, 66 there is no log,
-64 the file exists already, 1 the log cannot be opened, or the file cannot be written")]
+64 the file exists already, or the log is encrypted and the key file cannot be used or lacks a key, 1 the log cannot be opened, or the file cannot be written")]
 pub struct Args {
     /// The log's directory
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+
+    #[command(flatten)]
+    keys: Keys,
 
     /// What Kafka has refused, and whose dead letter it has not taken
     #[arg(long, group = "which")]
@@ -54,6 +60,10 @@ pub struct Args {
     /// Only what goes to the dead letters for this reason
     #[arg(long, value_name = "REASON", value_parser = reasons())]
     reason: Option<Reason>,
+
+    /// Write the lines of an encrypted log as they are; otherwise they are encrypted, for `millrace log decrypt`
+    #[arg(long)]
+    decrypt: bool,
 
     /// Write to this new file instead of stdout
     #[arg(long, value_name = "FILE")]
@@ -75,45 +85,33 @@ impl Args {
 /// # Errors
 /// When the log cannot be opened or read, or the output cannot be written.
 pub fn run(args: &Args, is_quiet: bool, stop: &CancellationToken) -> Result<ExitCode, Error> {
-    let Some(path) = &args.out else {
-        let out = BufWriter::new(std::io::stdout().lock());
-        return match export(args, is_quiet, stop, out) {
-            // Whoever has read enough closes the pipe.
-            Err(Error::Stdout(error)) if error.kind() == ErrorKind::BrokenPipe => {
-                Ok(ExitCode::SUCCESS)
-            }
-            done => done,
-        };
-    };
-    if path.symlink_metadata().is_ok() {
-        return Err(Error::Exists { path: path.clone() });
+    let keys = args.keys.read()?;
+    let view = reading::open(&args.dir, keys.clone())?;
+    let keys = keys.filter(|_| view.is_encrypted() && !args.decrypt);
+    if keys.is_some() && args.out.is_none() && std::io::stdout().is_terminal() {
+        return Err(Error::Terminal);
     }
-    let failed = |source| Error::Write { path: path.clone(), source };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(failed)?;
-    let code =
-        export(args, is_quiet, stop, BufWriter::new(&mut file)).map_err(|error| match error {
-            Error::Stdout(source) => failed(source),
-            error => error,
-        })?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist_noclobber(path).map_err(|error| match error.error.kind() {
-        ErrorKind::AlreadyExists => Error::Exists { path: path.clone() },
-        _ => failed(error.error),
-    })?;
-    Ok(code)
+    output::write(args.out.as_deref(), |out| match keys {
+        None => export(args, &view, is_quiet, stop, out),
+        Some(keys) => {
+            let mut sealed = SealedWriter::new(out, keys)?;
+            let code = export(args, &view, is_quiet, stop, &mut sealed)?;
+            sealed.finish()?;
+            Ok(code)
+        }
+    })
 }
 
 fn export(
     args: &Args,
+    view: &View,
     is_quiet: bool,
     stop: &CancellationToken,
-    mut out: impl Write,
+    out: &mut dyn Write,
 ) -> Result<ExitCode, Error> {
-    let view = reading::open(&args.dir)?;
     let mut progress = Progress { is_quiet, events: 0, bytes: 0, told: Instant::now() };
     let mut damage = Summary::default();
-    let unreadable = reading::read(&view, stop, |found| {
+    let unreadable = reading::read(view, stop, |found| {
         match found {
             Found::Entry(place, _, entry) => {
                 if args.takes(place, &entry) {

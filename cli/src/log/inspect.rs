@@ -9,7 +9,7 @@ use common::output::print;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
-use super::reading;
+use super::reading::{self, Keys};
 use super::report::{self, Report};
 use super::sample::Sample;
 use super::summary::Summary;
@@ -26,11 +26,15 @@ Examples:
   millrace log inspect DIR --entries 5
   millrace log inspect DIR --json | jq '.sources[] | {source, waiting: .groups}'
 
-Exit codes: 0 shown, 65 shown, and something is damaged, 66 there is no log, 1 the log cannot be opened")]
+Exit codes: 0 shown, 65 shown, and something is damaged, 66 there is no log, 64 the log is
+encrypted, and the key file cannot be used or lacks a key, 1 the log cannot be opened")]
 pub struct Args {
     /// The log's directory
     #[arg(value_name = "DIR")]
     dir: PathBuf,
+
+    #[command(flatten)]
+    keys: Keys,
 
     /// Print one JSON object
     #[arg(long)]
@@ -46,7 +50,7 @@ pub struct Args {
 /// # Errors
 /// When the log cannot be opened or read, or the output cannot be written.
 pub fn run(args: &Args, stop: &CancellationToken) -> Result<ExitCode, Error> {
-    let view = reading::open(&args.dir)?;
+    let view = reading::open(&args.dir, args.keys.read()?)?;
     let mut summary = Summary::default();
     let mut samples = Vec::new();
     let unreadable = reading::read(&view, stop, |found| {

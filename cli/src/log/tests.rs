@@ -2,10 +2,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use common::event::Reason;
-use common::message_log::{self, Entry, Family, MessageLog, Options, Ranges, Settlement};
+use common::message_log::{self, Entry, Family, Keyring, MessageLog, Options, Ranges, Settlement};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -40,7 +43,12 @@ fn entry(payload: &'static str, reason: Option<Reason>) -> Entry {
 
 /// A log with four entries, each a group, whose second one was refused.
 fn written(dir: &Path) -> (MessageLog, message_log::Appender) {
-    let (log, mut appender, found) = MessageLog::open(dir, Options::default()).unwrap();
+    written_with(dir, None)
+}
+
+fn written_with(dir: &Path, keys: Option<Arc<Keyring>>) -> (MessageLog, message_log::Appender) {
+    let options = Options { keys, ..Options::default() };
+    let (log, mut appender, found) = MessageLog::open(dir, options).unwrap();
     let mut settled = Ranges::below(found.settled.low());
     settled.insert(settled.low(), found.end);
     let payloads = [
@@ -124,5 +132,54 @@ async fn the_exit_code_says_whether_a_log_is_whole_damaged_or_absent() {
     for words in commands {
         let error = log(words, &absent).await.unwrap_err();
         assert_eq!(error.exit_code(), exit::NO_INPUT, "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_log_is_read_with_its_keys_and_its_export_is_encrypted() {
+    let place = TempDir::new().unwrap();
+    let [keys, other] = [("keys", 7_u8), ("other", 8)].map(|(name, byte)| {
+        let path = place.path().join(name);
+        fs::write(&path, STANDARD.encode([byte; 32])).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    let dir = place.path().join("log");
+    let ring = Keyring::read(Path::new(&keys)).unwrap();
+    let _open = written_with(&dir, Some(Arc::new(ring)));
+    let [sealed, lines, plain] = ["out.sealed", "lines", "plain"]
+        .map(|name| place.path().join(name).to_str().unwrap().to_owned());
+    for command in ["inspect", "verify", "export"] {
+        for more in [&[][..], &["--key-file", &other]] {
+            let error = log(&[&[command, "DIR"], more].concat(), &dir).await.unwrap_err();
+            assert_eq!(error.exit_code(), exit::USAGE, "{error}");
+        }
+    }
+    let export = ["export", "DIR", "--key-file", &keys, "--out"];
+    let done: [&[&str]; 5] = [
+        &["inspect", "DIR", "--key-file", &keys],
+        &["verify", "DIR", "--key-file", &keys],
+        &[&export[..], &[&sealed]].concat(),
+        &[&export[..], &[&plain, "--decrypt"]].concat(),
+        &["decrypt", &sealed, "--key-file", &keys, "--out", &lines],
+    ];
+    for words in done {
+        assert_eq!(log(words, &dir).await.unwrap(), ExitCode::SUCCESS, "{words:?}");
+    }
+    let plain = fs::read(plain).unwrap();
+    assert!(plain.starts_with(b"{\"n\":1}\n"));
+    assert_eq!(fs::read(&lines).unwrap(), plain);
+    let bytes = fs::read(&sealed).unwrap();
+    assert!(!bytes.windows(7).any(|part| part == b"{\"n\":1}"));
+    assert_eq!(fs::metadata(&lines).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let error = log(&["decrypt", &sealed, "--key-file", &other], &dir).await.unwrap_err();
+    assert_eq!(error.exit_code(), exit::USAGE, "{error}");
+    fs::write(&sealed, &bytes[..bytes.len() - 1]).unwrap();
+    for file in [&sealed, &lines] {
+        let cut = place.path().join("cut");
+        let words = ["decrypt", file, "--key-file", &keys, "--out", cut.to_str().unwrap()];
+        let error = log(&words, &dir).await.unwrap_err();
+        assert_eq!(error.exit_code(), exit::DATA, "{error}");
+        assert!(!cut.exists());
     }
 }

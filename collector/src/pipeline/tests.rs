@@ -49,7 +49,7 @@ impl Bench {
     }
 
     fn open(&self) -> (MessageLog, Appender, Recovered) {
-        MessageLog::open(self.directory.path(), self.config.log.options()).unwrap()
+        MessageLog::open(self.directory.path(), self.config.log.options().unwrap()).unwrap()
     }
 
     fn start(&self) -> Running {

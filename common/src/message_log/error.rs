@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use rocksdb::ErrorKind;
 
 use super::Sequence;
+use super::cipher::KeyId;
 
 /// Why the log could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,36 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The log is encrypted, and no keys were given.
+    #[error("the message log in {path} is encrypted; name the file with its keys by log.key_file, or by --key-file of `millrace log`", path = path.display())]
+    Encrypted {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A key is not there that was used in the log.
+    #[error("the message log in {path} needs the key {id}, which the key file does not have; put it back as a further line of the file: what is encrypted with it cannot be read otherwise", path = path.display())]
+    KeyMissing {
+        /// The directory.
+        path: PathBuf,
+        /// Which key.
+        id: KeyId,
+    },
+    /// The disk has too little room to encrypt a plain log.
+    #[error("encrypting the message log in {path} takes {bytes} bytes that the disk does not have; make room, or start without log.key_file until Kafka has taken what waits", path = path.display())]
+    NoRoomToEncrypt {
+        /// The directory.
+        path: PathBuf,
+        /// How much has to be free.
+        bytes: u64,
+    },
+    /// Damaged files that are kept cannot be encrypted, or it cannot be noted that all is.
+    #[error("cannot encrypt {path}, or note that it is: {source}; check that the directory is writable and has space", path = path.display())]
+    Seal {
+        /// What is to be encrypted.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A write or its fsync failed.
     #[error("cannot write the message log: {0}; check the disk's space and health")]
     Write(#[source] rocksdb::Error),
@@ -100,13 +131,17 @@ impl Error {
             Self::Open { source, .. } => source.kind() != ErrorKind::Corruption,
             Self::Locked { .. }
             | Self::NoRoomToRepair { .. }
+            | Self::NoRoomToEncrypt { .. }
             | Self::Mark { .. }
+            | Self::Seal { .. }
             | Self::Write(_)
             | Self::Read(_)
             | Self::Latched
             | Self::Changing { .. } => true,
             Self::Absent { .. }
             | Self::OtherFormat { .. }
+            | Self::Encrypted { .. }
+            | Self::KeyMissing { .. }
             | Self::Superseded
             | Self::Damaged { .. }
             | Self::Metadata { .. }
@@ -122,7 +157,7 @@ impl Error {
                 let text = source.to_string();
                 ["No space left", "quota exceeded"].iter().any(|why| text.contains(why))
             }
-            other => matches!(other, Self::NoRoomToRepair { .. }),
+            other => matches!(other, Self::NoRoomToRepair { .. } | Self::NoRoomToEncrypt { .. }),
         }
     }
 

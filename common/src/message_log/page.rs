@@ -1,6 +1,6 @@
 //! Reading the entries of groups in order.
 
-use super::store::Store;
+use super::store::{Store, TRANSIENT};
 use super::{Entry, Error, Sequence, group};
 
 /// Entries that follow each other.
@@ -29,6 +29,7 @@ impl Store {
             }
             let end = span.last.next().min(to);
             let start = span.first.max(page.end);
+            let record = self.opened(TRANSIENT, &span.key(), record)?.unwrap_or_default();
             match group::decode(span, &record) {
                 None => page.damaged.push((start, end)),
                 Some(entries) => {

@@ -7,6 +7,8 @@ use super::Sequence;
 
 /// The folder in the log's directory. RocksDB does not look into it.
 pub(super) const FOLDER: &str = "damaged";
+/// The folder there to which RocksDB's repair moves what it cannot use.
+pub(super) const LOST: &str = "lost";
 /// How many files are kept; they are no larger than a write buffer or a table file of RocksDB, 64 MiB.
 const MAX_FILES: usize = 4;
 

@@ -16,6 +16,10 @@ struct Keys {
     sequence: fn(&[u8]) -> Option<Sequence>,
 }
 
+const GROUPS: Keys =
+    Keys { from: Sequence::groups_from, sequence: |key| Span::from_key(key).map(|span| span.last) };
+const ENTRIES: Keys = Keys { from: Sequence::key, sequence: Sequence::from_key };
+
 /// What a family has instead of or beside groups.
 #[derive(Debug)]
 pub(super) enum Single {
@@ -45,14 +49,12 @@ struct Records<'s> {
 }
 
 impl Store {
-    /// The groups that end at `from` or later, in order.
+    /// The groups that end at `from` or later, in order, as they are stored.
     pub(super) fn groups(
         &self,
         from: Sequence,
     ) -> impl Iterator<Item = Result<(Span, Bytes), Error>> {
-        let sequence = |key: &[u8]| Span::from_key(key).map(|span| span.last);
-        let keys = Keys { from: Sequence::groups_from, sequence };
-        Records::new(self, TRANSIENT, keys, from).filter_map(|record| match record {
+        Records::new(self, TRANSIENT, GROUPS, from).filter_map(|record| match record {
             Ok(Record::Whole(key, value)) => {
                 Span::from_key(&key).map(|span| Ok((span, Bytes::from(value))))
             }
@@ -63,16 +65,32 @@ impl Store {
 
     /// The entries of a family in order.
     pub(super) fn scan(&self, family: Family) -> impl Iterator<Item = Result<Single, Error>> {
-        let keys = Keys { from: Sequence::key, sequence: Sequence::from_key };
-        Records::new(self, family.name(), keys, Sequence::ZERO).filter_map(|record| match record {
+        let records = Records::new(self, family.name(), ENTRIES, Sequence::ZERO);
+        records.filter_map(move |record| match record {
             Ok(Record::Whole(key, value)) => {
                 let sequence = Sequence::from_key(&key)?;
-                Some(Ok(match Entry::decode(Bytes::from(value)) {
+                let opened = self.opened(family.name(), &key, value.into());
+                Some(opened.map(|value| match value.and_then(Entry::decode) {
                     Some(entry) => Single::Entry(sequence, entry),
                     None => Single::Damaged(sequence, sequence.next()),
                 }))
             }
             Ok(Record::Unreadable(from, to)) => Some(Ok(Single::Damaged(from, to))),
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    /// The groups or entries of a family with their keys, as they are stored; without what cannot be read.
+    pub(super) fn stored(
+        &self,
+        family: &'static str,
+    ) -> impl Iterator<Item = Result<(Box<[u8]>, Bytes), Error>> {
+        let keys = if family == TRANSIENT { GROUPS } else { ENTRIES };
+        Records::new(self, family, keys, Sequence::ZERO).filter_map(move |record| match record {
+            Ok(Record::Whole(key, value)) => {
+                (keys.sequence)(&key).map(|_| Ok((key, Bytes::from(value))))
+            }
+            Ok(Record::Unreadable(..)) => None,
             Err(error) => Some(Err(error)),
         })
     }
@@ -84,9 +102,8 @@ impl Store {
         from: Sequence,
         limit: usize,
     ) -> Result<Vec<(Sequence, Bytes)>, Error> {
-        let keys = Keys { from: Sequence::key, sequence: Sequence::from_key };
         let mut page = Vec::new();
-        for record in Records::new(self, TRANSIENT, keys, from) {
+        for record in Records::new(self, TRANSIENT, ENTRIES, from) {
             let (key, value) = match record {
                 Ok(Record::Whole(key, value)) => (key, value),
                 Ok(Record::Unreadable(..)) => continue,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::key::Span;
 use super::records::Single;
 use super::store::{Batch, Family, Store};
-use super::{Error, Ranges, Sequence};
+use super::{Error, Ranges, Sequence, reseal};
 
 const INSTANCE: &str = "instance";
 const EPOCH: &str = "epoch";
@@ -80,12 +80,13 @@ pub(super) fn run(
     }
     found.end = begin_epoch(store, after_groups)?;
     found.settled.insert(after_groups, found.end);
+    reseal::rotate(store, found.end, &found.settled)?;
     Ok((instance, found))
 }
 
 /// Makes entries of a log of the format before deferred ones: one entry a key is what both are. After a crash in
 /// between it begins again.
-fn migrate(store: &Store) -> Result<(), Error> {
+pub(super) fn migrate(store: &Store) -> Result<(), Error> {
     let mut from = store.settled()?.low();
     let mut moved = 0;
     loop {

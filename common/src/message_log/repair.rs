@@ -11,14 +11,14 @@ use std::path::Path;
 
 use rocksdb::{DB, ErrorKind};
 
-use super::Error;
-use super::store::{Options, Store, is_lock};
+use super::options::Options;
+use super::quarantine::LOST;
+use super::store::{Store, is_lock};
+use super::{Error, takeover};
 use crate::disk;
 
 /// The file in the log's directory that is there during a repair.
 const MARK: &str = "repairing";
-/// The folder there to which RocksDB moves what it cannot use.
-const LOST: &str = "lost";
 
 /// How many files an earlier repair could not use.
 pub(super) fn lost(path: &Path) -> usize {
@@ -32,7 +32,7 @@ pub(super) fn open<T>(
     recover: impl Fn(&Store, bool) -> Result<T, Error>,
 ) -> Result<(Store, T), Error> {
     let open = |is_repaired| {
-        let store = Store::open(path, options)?;
+        let store = takeover::encrypt(Store::open(path, options)?, options)?;
         let recovered = recover(&store, is_repaired)?;
         Ok((store, recovered))
     };

@@ -2,49 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBIterator,
-    DBRecoveryMode, Direction, ErrorKind, FlushOptions, IteratorMode, WriteBatch, WriteOptions,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamilyDescriptor, CompactOptions,
+    DB, DBCompressionType, DBIterator, DBRecoveryMode, Direction, ErrorKind, FlushOptions,
+    IteratorMode, WriteBatch, WriteOptions,
 };
 
+use super::cipher::Keyring;
 use super::key::Span;
+use super::key_uses::KeyUses;
+use super::options::Options;
 use super::{Entry, Error, Ranges, Sequence};
 
-const CURSOR_PREFIX: &str = "cursor:";
-const FEED_PREFIX: &str = "feed:";
 const POSITION_PREFIX: &str = "position:";
 const WATERMARK: &str = "watermark";
 const SETTLED: &str = "settled";
 /// The key with the family's name; it is before all others.
 const NAME: &[u8] = &[0];
-
-/// Bounds of a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// How many bytes of entries stay in memory before they are written to a table file. Entries that are
-    /// removed before that are never written to one.
-    pub write_buffer_bytes: usize,
-    /// The size of the write-ahead log, in bytes, above which RocksDB writes what its oldest file holds to
-    /// table files, so that it can delete or reuse that file.
-    pub write_ahead_bytes: u64,
-    /// How many bytes of table files are cached.
-    pub block_cache_bytes: usize,
-    /// How many refused entries are kept; if there are more, the oldest is removed.
-    pub max_failed: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            write_buffer_bytes: 64 << 20,
-            write_ahead_bytes: 256 << 20,
-            block_cache_bytes: 8 << 20,
-            max_failed: 10_000,
-        }
-    }
-}
 
 /// Where an entry is that is not in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,21 +46,30 @@ impl Family {
     }
 }
 
+/// The family of the log's own values.
+pub(super) const OWN: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
 /// The names of all families.
-const FAMILIES: [&str; 4] = [
-    rocksdb::DEFAULT_COLUMN_FAMILY_NAME,
-    TRANSIENT,
-    Family::Deferred.name(),
-    Family::Failed.name(),
-];
+const FAMILIES: [&str; 4] = [OWN, TRANSIENT, Family::Deferred.name(), Family::Failed.name()];
+/// How many files of the write-ahead log are used again.
+const REUSED_FILES: usize = 4;
 
 /// Changes that are written together or not at all.
 #[derive(Default)]
 pub(super) struct Batch(WriteBatch);
 
+impl Batch {
+    /// How large it is.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.size_in_bytes()
+    }
+}
+
 pub(super) struct Store {
     db: DB,
     read_only: bool,
+    keys: Option<Arc<Keyring>>,
+    /// Whether values are taken that are not sealed.
+    has_plain: bool,
     /// Has the counters of RocksDB.
     #[cfg(test)]
     database: rocksdb::Options,
@@ -97,13 +83,22 @@ impl std::fmt::Debug for Store {
 
 impl Store {
     pub(super) fn open(path: &Path, options: &Options) -> Result<Self, Error> {
+        Self::open_with(path, options, REUSED_FILES)
+    }
+
+    /// Opens it so that old files of the write-ahead log are deleted, and none is used again with what it holds.
+    pub(super) fn open_without_reuse(path: &Path, options: &Options) -> Result<Self, Error> {
+        Self::open_with(path, options, 0)
+    }
+
+    fn open_with(path: &Path, options: &Options, reused_files: usize) -> Result<Self, Error> {
         let mut database = rocksdb::Options::default();
         database.create_if_missing(true);
         database.create_missing_column_families(true);
         database.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         // Reusing an old file makes a synced write cheaper: its blocks are allocated already, while a file
         // that grows must have its metadata written too.
-        database.set_recycle_log_file_num(4);
+        database.set_recycle_log_file_num(reused_files);
         database.set_max_total_wal_size(options.write_ahead_bytes);
         // No family is ahead of the others on disk. Otherwise RocksDB would not open a write-ahead log that is damaged before
         // what one of them has.
@@ -119,19 +114,22 @@ impl Store {
             let path = path.to_owned();
             if is_lock(&source) { Error::Locked { path } } else { Error::Open { path, source } }
         })?;
-        let store = Self {
+        let mut store = Self {
             db,
             read_only: false,
+            keys: options.keys.clone(),
+            has_plain: true,
             #[cfg(test)]
             database,
         };
+        store.has_plain = store.check_keys()?;
         store.name_families()?;
         Ok(store)
     }
 
     /// Opens the database as it is now, also while another process writes to it, and changes nothing. What is in its
     /// write-ahead log is read into memory.
-    pub(super) fn open_read_only(path: &Path) -> Result<Self, Error> {
+    pub(super) fn open_read_only(path: &Path, keys: Option<Arc<Keyring>>) -> Result<Self, Error> {
         let failed = |source| Error::Open { path: path.to_owned(), source };
         let mut database = rocksdb::Options::default();
         database.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
@@ -143,12 +141,15 @@ impl Store {
         }
         let families = families(&Options::default());
         let db = DB::open_cf_descriptors_read_only(&database, path, families, false);
-        let store = Self {
+        let mut store = Self {
             db: db.map_err(failed)?,
             read_only: true,
+            keys,
+            has_plain: true,
             #[cfg(test)]
             database,
         };
+        store.has_plain = store.check_keys()?;
         if !store.old_entries(Sequence::ZERO, 1)?.is_empty() {
             return Err(Error::OtherFormat { path: path.to_owned() });
         }
@@ -174,6 +175,25 @@ impl Store {
         self.read_only
     }
 
+    /// What the log is sealed with.
+    pub(super) fn keys(&self) -> Option<&Keyring> {
+        self.keys.as_deref()
+    }
+
+    /// Whether values are taken that are not sealed.
+    pub(super) const fn has_plain(&self) -> bool {
+        self.has_plain
+    }
+
+    /// From now on nothing is taken that is not sealed.
+    pub(super) fn end_takeover(&mut self, uses: &KeyUses) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        self.put_key_uses(&mut batch, uses);
+        self.write_for_good(batch)?;
+        self.has_plain = false;
+        Ok(())
+    }
+
     /// How often the write-ahead log was synced.
     #[cfg(test)]
     pub(super) fn syncs(&self) -> u64 {
@@ -186,7 +206,12 @@ impl Store {
     }
 
     pub(super) fn put_group(&self, batch: &mut Batch, span: Span, record: &[u8]) {
-        batch.0.put_cf(&self.handle(TRANSIENT), span.key(), record);
+        self.put_in(batch, TRANSIENT, &span.key(), record);
+    }
+
+    /// Puts a value into a family, sealed if the log has keys.
+    pub(super) fn put_in(&self, batch: &mut Batch, family: &str, key: &[u8], value: &[u8]) {
+        batch.0.put_cf(&self.handle(family), key, self.sealed(family, key, value));
     }
 
     /// Deletes the groups that end from `from` on and before `to`.
@@ -216,6 +241,19 @@ impl Store {
             self.db.wait_for_compact(wait).map_err(Error::Write)?;
         }
         Ok(is_empty)
+    }
+
+    /// Writes all table files anew, without what was deleted or replaced, and forgets the write-ahead log.
+    pub(super) fn rewrite_files(&self) -> Result<(), Error> {
+        self.flush()?;
+        let mut merge = CompactOptions::default();
+        merge.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        for name in FAMILIES {
+            let (all, family) = (None::<&[u8]>, self.handle(name));
+            self.db.compact_range_cf_opt(&family, all, all, &merge);
+        }
+        // The merge itself tells no error.
+        self.db.wait_for_compact(&rocksdb::WaitForCompactOptions::default()).map_err(Error::Write)
     }
 
     /// The records of a family from this key on.
@@ -295,33 +333,35 @@ impl Store {
     }
 
     pub(super) fn put(&self, batch: &mut Batch, family: Family, sequence: Sequence, record: &[u8]) {
-        batch.0.put_cf(&self.handle(family.name()), sequence.key(), record);
+        self.put_in(batch, family.name(), &sequence.key(), record);
     }
 
     pub(super) fn delete(&self, batch: &mut Batch, family: Family, sequence: Sequence) {
         batch.0.delete_cf(&self.handle(family.name()), sequence.key());
     }
 
-    pub(super) fn put_cursor(&self, batch: &mut Batch, source: &str, cursor: &[u8]) {
-        batch.0.put(format!("{CURSOR_PREFIX}{source}"), cursor);
+    /// One of the log's own values as it is stored.
+    pub(super) fn own(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        Ok(self.db.get(key).map_err(Error::Read)?.map(Bytes::from))
     }
 
-    pub(super) fn cursor(&self, source: &str) -> Result<Option<Bytes>, Error> {
-        let cursor = self.db.get(format!("{CURSOR_PREFIX}{source}")).map_err(Error::Read)?;
-        Ok(cursor.map(Bytes::from))
+    /// The log's own values whose keys begin like this, as they are stored.
+    pub(super) fn own_values(
+        &self,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = Result<(Box<[u8]>, Bytes), Error>> {
+        let items = self.db.iterator(IteratorMode::From(prefix, Direction::Forward));
+        items
+            .map(|item| item.map(|(key, value)| (key, value.into())).map_err(Error::Read))
+            .take_while(move |item| item.as_ref().map_or(true, |(key, _)| key.starts_with(prefix)))
     }
 
-    /// The cursors by source.
-    pub(super) fn cursors(&self) -> Result<BTreeMap<String, Bytes>, Error> {
-        let from = IteratorMode::From(CURSOR_PREFIX.as_bytes(), Direction::Forward);
-        let mut cursors = BTreeMap::new();
-        for item in self.db.iterator(from) {
-            let (key, value) = item.map_err(Error::Read)?;
-            let Some(source) = key.strip_prefix(CURSOR_PREFIX.as_bytes()) else { break };
-            let source = str::from_utf8(source).map_err(|_| Error::Metadata { name: "cursor" })?;
-            cursors.insert(source.to_owned(), Bytes::from(value));
-        }
-        Ok(cursors)
+    pub(super) fn put_own(&self, batch: &mut Batch, key: &[u8], value: &[u8]) {
+        batch.0.put(key, value);
+    }
+
+    pub(super) fn delete_own(&self, batch: &mut Batch, key: &[u8]) {
+        batch.0.delete(key);
     }
 
     /// Reads all of the log's own values, and returns how many there are.
@@ -331,26 +371,15 @@ impl Store {
             .try_fold(0, |count, item| item.map(|_| count + 1).map_err(Error::Read))
     }
 
-    pub(super) fn put_feed(&self, batch: &mut Batch, source: &str, feed: &str) {
-        batch.0.put(format!("{FEED_PREFIX}{source}"), feed);
-    }
-
-    /// The feed that the source's cursor belongs to; empty if it is not known.
-    pub(super) fn feed(&self, source: &str) -> Result<String, Error> {
-        let bytes = self.db.get(format!("{FEED_PREFIX}{source}")).map_err(Error::Read)?;
-        String::from_utf8(bytes.unwrap_or_default()).map_err(|_| Error::Metadata { name: "feed" })
-    }
-
     pub(super) fn put_position(&self, batch: &mut Batch, name: &str, position: i64) {
         batch.0.put(format!("{POSITION_PREFIX}{name}"), position.to_be_bytes());
     }
 
     pub(super) fn positions(&self) -> Result<BTreeMap<String, i64>, Error> {
-        let from = IteratorMode::From(POSITION_PREFIX.as_bytes(), Direction::Forward);
         let mut positions = BTreeMap::new();
-        for item in self.db.iterator(from) {
-            let (key, value) = item.map_err(Error::Read)?;
-            let Some(name) = key.strip_prefix(POSITION_PREFIX.as_bytes()) else { break };
+        for item in self.own_values(POSITION_PREFIX.as_bytes()) {
+            let (key, value) = item?;
+            let name = key.get(POSITION_PREFIX.len()..).unwrap_or_default();
             let invalid = Error::Metadata { name: "position" };
             let (Ok(name), Ok(value)) = (str::from_utf8(name), (*value).try_into()) else {
                 return Err(invalid);
@@ -393,7 +422,8 @@ impl Store {
             _ => Error::Read(error),
         })?;
         let Some(record) = record else { return Ok(None) };
-        Entry::decode(record.into()).map(Some).ok_or(Error::Damaged { sequence })
+        let record = self.opened(family.name(), &sequence.key(), record.into())?;
+        record.and_then(Entry::decode).map(Some).ok_or(Error::Damaged { sequence })
     }
 
     pub(super) fn number(&self, name: &'static str) -> Result<Option<[u8; 8]>, Error> {
@@ -416,6 +446,10 @@ impl Store {
 
     fn write_for_good(&self, batch: Batch) -> Result<(), Error> {
         self.write(batch, true)?;
+        self.flush()
+    }
+
+    fn flush(&self) -> Result<(), Error> {
         let families: Vec<_> = FAMILIES.iter().map(|name| self.handle(name)).collect();
         let families: Vec<_> = families.iter().collect();
         self.db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(Error::Write)

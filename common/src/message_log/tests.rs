@@ -10,6 +10,7 @@ use crate::event::identity::Identity;
 
 mod damage;
 mod damage_anywhere;
+mod encryption;
 mod model;
 mod view;
 
@@ -27,6 +28,12 @@ fn entry(number: u64) -> Entry {
     }
 }
 
+/// Keys whose bytes are all the same, each.
+fn keys(first: u8, others: &[u8]) -> Option<Arc<Keyring>> {
+    let others: Vec<_> = others.iter().map(|&byte| [byte; 32]).collect();
+    Some(Arc::new(Keyring::new(&[first; 32], &others.iter().collect::<Vec<_>>())))
+}
+
 /// An open log, and what is settled in it.
 struct Open {
     log: MessageLog,
@@ -40,8 +47,12 @@ struct Open {
 
 impl Open {
     fn at(path: &Path) -> Self {
+        Self::with(path, None)
+    }
+
+    fn with(path: &Path, keys: Option<Arc<Keyring>>) -> Self {
         // As much is reserved on the disk.
-        let options = Options { write_ahead_bytes: 8 << 20, ..Options::default() };
+        let options = Options { write_ahead_bytes: 8 << 20, keys, ..Options::default() };
         let (log, appender, found) = MessageLog::open(path, options).unwrap();
         Self { log, appender, settled: found.settled.clone(), end: found.end, found, _copy: None }
     }

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::iter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::cipher::Keyring;
 use super::records::Single;
 use super::store::{Family, Store};
 use super::{Entry, Error, Ranges, Sequence, high_water, quarantine, recovery, repair};
@@ -27,6 +29,7 @@ pub struct View {
     path: PathBuf,
     store: Store,
     instance: Option<String>,
+    is_encrypted: bool,
     epoch: u64,
     settled: Ranges,
     /// The sequence after everything that is there or should be.
@@ -89,11 +92,11 @@ impl Found {
 }
 
 impl View {
-    /// Looks at the log in the directory `path`.
+    /// Looks at the log in the directory `path`, which may be encrypted with these keys.
     ///
     /// # Errors
-    /// When there is none, or its own values cannot be read.
-    pub fn open(path: &Path) -> Result<Self, Error> {
+    /// When there is none, its own values cannot be read, or keys are missing.
+    pub fn open(path: &Path, keys: Option<Arc<Keyring>>) -> Result<Self, Error> {
         if matches!(path.join("CURRENT").try_exists(), Ok(false)) {
             return Err(Error::Absent { path: path.to_owned() });
         }
@@ -105,10 +108,14 @@ impl View {
             let before = stamp(path);
             // What is on disk by now is in what is opened next, or settled.
             let high_water = high_water::last(path);
-            match Store::open_read_only(path) {
+            match Store::open_read_only(path, keys.clone()) {
                 Ok(store) if stamp(path) == before => return Self::of(path, store, high_water),
                 Ok(_) => failed = None,
-                Err(error @ Error::OtherFormat { .. }) => return Err(error),
+                Err(
+                    error @ (Error::OtherFormat { .. }
+                    | Error::Encrypted { .. }
+                    | Error::KeyMissing { .. }),
+                ) => return Err(error),
                 // A file that was deleted meanwhile looks like damage.
                 Err(error) if stamp(path) == before => failed = Some(error),
                 Err(_) => failed = None,
@@ -130,6 +137,7 @@ impl View {
         Ok(Self {
             path: path.to_owned(),
             instance: recovery::instance(&store)?,
+            is_encrypted: store.key_uses()?.is_some() || !store.has_plain(),
             epoch: recovery::epoch(&store)?,
             settled,
             end,
@@ -142,6 +150,11 @@ impl View {
     /// The id of the log; `None` if it was never opened to the end.
     pub fn instance(&self) -> Option<&str> {
         self.instance.as_deref()
+    }
+
+    /// Whether it is encrypted.
+    pub const fn is_encrypted(&self) -> bool {
+        self.is_encrypted
     }
 
     /// How often a collector has opened it.

@@ -10,14 +10,20 @@ use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
 use super::super::*;
-use super::{crash, entry};
+use super::{crash, entry, keys};
 
 const OPTIONS: Options = Options {
     write_buffer_bytes: 64 << 10,
     write_ahead_bytes: 256 << 10,
     block_cache_bytes: 1 << 20,
     max_failed: 100,
+    keys: None,
 };
+
+/// Logs are damaged that are plain, and that are encrypted.
+fn both() -> [Options; 2] {
+    [OPTIONS, Options { keys: keys(1, &[]), ..OPTIONS }]
+}
 
 /// Numbers by sequence of what waits in groups and outside of them.
 type Waiting = (BTreeMap<Sequence, u64>, BTreeMap<Sequence, u64>);
@@ -30,8 +36,8 @@ fn long(number: u64) -> Entry {
 }
 
 /// A log with table files, a write-ahead log, and entries in each family.
-fn write(path: &Path) -> Waiting {
-    let (log, mut appender, found) = MessageLog::open(path, OPTIONS).unwrap();
+fn write(path: &Path, options: &Options) -> Waiting {
+    let (log, mut appender, found) = MessageLog::open(path, options.clone()).unwrap();
     let (mut groups, mut others) = (BTreeMap::new(), BTreeMap::new());
     let mut settled = found.settled;
     for group in 0..200 {
@@ -98,9 +104,14 @@ fn damage(path: &Path, random: &mut StdRng) -> (String, bool) {
 }
 
 /// Opens the log, and compares what is found and what is told to be lost with what was written.
-fn check(path: &Path, (groups, others): &Waiting, may_lose: bool) -> Result<(), String> {
-    let (log, mut appender, found) =
-        MessageLog::open(path, OPTIONS).map_err(|error| format!("does not open: {error}"))?;
+fn check(
+    path: &Path,
+    options: &Options,
+    (groups, others): &Waiting,
+    may_lose: bool,
+) -> Result<(), String> {
+    let (log, mut appender, found) = MessageLog::open(path, options.clone())
+        .map_err(|error| format!("does not open: {error}"))?;
     let mut lost = Ranges::below(Sequence::ZERO);
     let mut read = BTreeMap::new();
     let mut from = found.settled.low();
@@ -147,27 +158,29 @@ fn check(path: &Path, (groups, others): &Waiting, may_lose: bool) -> Result<(), 
 
 #[test]
 fn whatever_is_damaged_the_log_opens_by_itself_and_tells_what_is_lost() {
-    let directory = TempDir::new().unwrap();
-    let waiting = write(directory.path());
-    let whole = crash(directory.path());
-    check(crash(whole.path()).path(), &waiting, false).unwrap();
     let cases = if std::env::var_os("MILLRACE_LONG").is_some() { 2_000 } else { 50 };
     let mut failed = Vec::new();
-    for case in 0..cases {
-        let mut random = StdRng::seed_from_u64(case);
-        let copy = crash(whole.path());
-        let (done, may_lose) = damage(copy.path(), &mut random);
-        if let Err(why) = check(copy.path(), &waiting, may_lose) {
-            failed.push(format!("{case}: {done}: {why}"));
+    for options in both() {
+        let directory = TempDir::new().unwrap();
+        let waiting = write(directory.path(), &options);
+        let whole = crash(directory.path());
+        check(crash(whole.path()).path(), &options, &waiting, false).unwrap();
+        for case in 0..cases {
+            let mut random = StdRng::seed_from_u64(case);
+            let copy = crash(whole.path());
+            let (done, may_lose) = damage(copy.path(), &mut random);
+            if let Err(why) = check(copy.path(), &options, &waiting, may_lose) {
+                failed.push(format!("{case}, {:?}: {done}: {why}", options.keys));
+            }
         }
     }
-    assert!(failed.is_empty(), "{} of {cases}:\n{}", failed.len(), failed.join("\n"));
+    assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), 2 * cases, failed.join("\n"));
 }
 
 #[test]
 fn a_repair_that_was_interrupted_is_done_again() {
     let directory = TempDir::new().unwrap();
-    let waiting = write(directory.path());
+    let waiting = write(directory.path(), &OPTIONS);
     let copy = crash(directory.path());
     // As RocksDB leaves it in the middle of a repair: a sound database without tables, and the tables beside it.
     let manifest = |path: &Path| {
@@ -181,15 +194,15 @@ fn a_repair_that_was_interrupted_is_done_again() {
     fs::copy(&name, copy.path().join(name.file_name().unwrap())).unwrap();
     fs::copy(empty.path().join("CURRENT"), copy.path().join("CURRENT")).unwrap();
     fs::write(copy.path().join("repairing"), "").unwrap();
-    check(copy.path(), &waiting, false).unwrap();
+    check(copy.path(), &OPTIONS, &waiting, false).unwrap();
     assert!(!copy.path().join("repairing").exists());
 }
 
 #[test]
 fn a_log_without_the_file_that_names_its_manifest_is_not_begun_anew() {
     let directory = TempDir::new().unwrap();
-    let waiting = write(directory.path());
+    let waiting = write(directory.path(), &OPTIONS);
     let copy = crash(directory.path());
     fs::remove_file(copy.path().join("CURRENT")).unwrap();
-    check(copy.path(), &waiting, false).unwrap();
+    check(copy.path(), &OPTIONS, &waiting, false).unwrap();
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::super::*;
-use super::{Open, crash};
+use super::{Open, crash, keys};
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -82,9 +82,19 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_log_is_a_map_that_crashes_do_not_change(actions in prop::collection::vec(action(), 1..60)) {
+    fn the_log_is_a_map_that_crashes_do_not_change(
+        actions in prop::collection::vec(action(), 1..60), is_encrypted: bool,
+    ) {
         let mut directory = TempDir::new().unwrap();
-        let mut open = Open::at(directory.path());
+        // Each start has a new key, and the older ones for reading.
+        let mut others = Vec::new();
+        let mut next_keys = || {
+            let first = others.len() as u8;
+            let ring = keys(first, &others);
+            others.push(first);
+            ring.filter(|_| is_encrypted)
+        };
+        let mut open = Open::with(directory.path(), next_keys());
         let mut model = Model::default();
         let mut last_sequence = None;
         for action in actions {
@@ -124,7 +134,7 @@ proptest! {
                     let copy = crash(directory.path());
                     drop(open);
                     directory = copy;
-                    open = Open::at(directory.path());
+                    open = Open::with(directory.path(), next_keys());
                     model.pending.append(&mut model.settled);
                     model.check_found(&open)?;
                     open.end = open.found.end;

@@ -25,7 +25,7 @@ fn contents(path: &Path) -> Vec<(std::path::PathBuf, std::time::SystemTime, Vec<
 }
 
 fn found(path: &Path) -> Vec<Found> {
-    View::open(path).unwrap().found().map(Result::unwrap).collect()
+    View::open(path, None).unwrap().found().map(Result::unwrap).collect()
 }
 
 fn groups(entries: &[(Sequence, Entry)]) -> Vec<Found> {
@@ -46,7 +46,7 @@ fn looking_at_a_log_that_is_in_use_shows_what_waits_in_its_order_and_changes_not
     open.record(&[moved(1, Family::Failed), moved(2, Family::Deferred)], &[]);
     let before = contents(directory.path());
 
-    let view = View::open(directory.path()).unwrap();
+    let view = View::open(directory.path(), None).unwrap();
     let is = |at: usize, place| Found::Entry(place, entries[at].0, entries[at].1.clone());
     let expected =
         [is(0, Place::Group), is(1, Place::Failed), is(2, Place::Deferred), is(4, Place::Group)];
@@ -142,7 +142,7 @@ fn where_no_log_is_none_is_made() {
     let directory = TempDir::new().unwrap();
     let absent = directory.path().join("absent");
     for path in [directory.path(), &absent] {
-        let error = View::open(path).unwrap_err();
+        let error = View::open(path, None).unwrap_err();
         assert!(matches!(&error, Error::Absent { path: told } if told == path), "{error}");
     }
     assert!(contents(directory.path()).is_empty() && !absent.exists());
@@ -154,7 +154,7 @@ fn a_log_of_the_version_before_is_left_to_the_collector() {
     let record = (Sequence::first_of(3).unwrap().to_opaque() as u64, entry(1).encode());
     write_log_of_the_version_before(directory.path(), &[record], &[], 0);
     let before = contents(directory.path());
-    let error = View::open(directory.path()).unwrap_err();
+    let error = View::open(directory.path(), None).unwrap_err();
     assert!(matches!(error, Error::OtherFormat { .. }), "{error}");
     assert_eq!(contents(directory.path()), before);
 }
@@ -197,7 +197,7 @@ fn a_log_that_is_written_meanwhile_never_looks_damaged() {
         });
         let mut looked = 0;
         for _ in 0..15 {
-            match View::open(directory.path()) {
+            match View::open(directory.path(), None) {
                 Ok(view) => {
                     let found: Vec<_> = view.found().map(Result::unwrap).collect();
                     let is_entry = |one: &Found| matches!(one, Found::Entry(Place::Group, ..));

@@ -1,0 +1,130 @@
+//! Encrypts a log that was written without a key, so that nothing plain stays on the volume.
+//!
+//! Sealing a value does not remove the plain one: it stays in RocksDB's table files until they are merged, and in files of the
+//! write-ahead log, which are used again with what they hold. So everything is sealed, all families are flushed and merged, and
+//! no file may be left that was there before. A value says that this is done, and a file beside the database, because a repair may
+//! lose that value; without them it is done again. Deleted files are not overwritten: their blocks are free on the disk.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rocksdb::ErrorKind;
+
+use super::cipher::Keyring;
+use super::key_uses::KeyUses;
+use super::options::Options;
+use super::sealed_file::SealedWriter;
+use super::store::{Batch, Family, Store, TRANSIENT};
+use super::{Error, Sequence, quarantine, recovery, reseal, sealing};
+use crate::disk;
+
+/// What the name of an encrypted copy of a file ends with.
+const SEALED: &str = ".sealed";
+
+/// Encrypts the log if it is to be and is not yet.
+pub(super) fn encrypt(store: Store, options: &Options) -> Result<Store, Error> {
+    let Some(keys) = &options.keys else { return Ok(store) };
+    let path = store.path().to_owned();
+    if !store.has_plain() {
+        mark(&path)?;
+        return Ok(store);
+    }
+    let is_new = recovery::epoch(&store)? == 0 && store.group_files()?.is_empty();
+    if !is_new {
+        tracing::info!(path = %path.display(), "the message log is being encrypted");
+    }
+    drop(store);
+    let before = files(&path).map(|(number, _)| number).max().unwrap_or_default();
+    let sealed = seal_values(&Store::open_without_reuse(&path, options)?, keys);
+    let left = match sealed {
+        Ok(()) => files(&path).find(|(number, _)| *number <= before).map(|(_, file)| file),
+        // A merge has met a damaged block.
+        Err(Error::Write(source)) if source.kind() == ErrorKind::Corruption => Some(path.clone()),
+        Err(error) => return Err(error),
+    };
+    if let Some(file) = left {
+        tracing::error!(
+            file = %file.display(),
+            "a file of the message log is damaged, and what is plain in it cannot be removed; what comes is encrypted; when Kafka has \
+             taken what waits, stop the collector and move the directory of the log away"
+        );
+        return Store::open(&path, options);
+    }
+    for folder in [quarantine::FOLDER, quarantine::LOST].map(|name| path.join(name)) {
+        seal_files(&folder, keys).map_err(|source| Error::Seal { path: folder, source })?;
+    }
+    let mut store = Store::open(&path, options)?;
+    store.end_takeover(&KeyUses::of(keys.first()))?;
+    mark(&path)?;
+    if !is_new {
+        tracing::info!(key = %keys.first(), "the message log is encrypted, and nothing plain is left in its directory");
+    }
+    Ok(store)
+}
+
+fn seal_values(store: &Store, keys: &Keyring) -> Result<(), Error> {
+    // What is sealed and what is plain is there at the same time, and once more while it is merged.
+    let bytes = 2 * store.group_files()?.into_iter().map(|(_, bytes)| bytes).sum::<u64>();
+    if disk::free(store.path()).is_some_and(|free| free < bytes) {
+        return Err(Error::NoRoomToEncrypt { path: store.path().to_owned(), bytes });
+    }
+    let mut uses = store.key_uses()?.unwrap_or_default();
+    uses.has_plain = true;
+    uses.begin(keys.first(), Sequence::ZERO);
+    let mut batch = Batch::default();
+    store.put_key_uses(&mut batch, &uses);
+    store.delete_groups(&mut batch, Sequence::ZERO, store.settled()?.low());
+    store.write(batch, true)?;
+    recovery::migrate(store)?;
+    for family in [TRANSIENT, Family::Deferred.name(), Family::Failed.name()] {
+        reseal::reseal(store, family)?;
+    }
+    reseal::reseal_sources(store)?;
+    store.rewrite_files()
+}
+
+/// Makes the file that says that all is encrypted.
+fn mark(path: &Path) -> Result<(), Error> {
+    if sealing::is_marked(path) {
+        return Ok(());
+    }
+    let file = path.join(sealing::MARK);
+    let written = File::create(&file)
+        .and_then(|mut file| {
+            file.write_all(b"All values of this message log are encrypted.\n")?;
+            file.sync_all()
+        })
+        .and_then(|()| File::open(path)?.sync_all());
+    written.map_err(|source| Error::Seal { path: file, source })
+}
+
+/// The files of the database that hold values, with their numbers. Newer ones have larger numbers.
+fn files(path: &Path) -> impl Iterator<Item = (u64, PathBuf)> {
+    let files = path.read_dir().into_iter().flatten().flatten().map(|file| file.path());
+    files.filter_map(|file| {
+        let is_of_values = file.extension().is_some_and(|kind| kind == "sst" || kind == "log");
+        let number = file.file_stem()?.to_str()?.parse().ok()?;
+        is_of_values.then_some((number, file))
+    })
+}
+
+/// Replaces the files of a folder with encrypted copies.
+fn seal_files(folder: &Path, keys: &Arc<Keyring>) -> io::Result<()> {
+    let Ok(files) = folder.read_dir() else { return Ok(()) };
+    for file in files {
+        let file = file?.path();
+        let is_sealed = file.as_os_str().as_encoded_bytes().ends_with(SEALED.as_bytes());
+        if is_sealed || !file.is_file() {
+            continue;
+        }
+        let mut name = file.clone().into_os_string();
+        name.push(SEALED);
+        let mut sealed = SealedWriter::new(File::create(name)?, Arc::clone(keys))?;
+        io::copy(&mut File::open(&file)?, &mut sealed)?;
+        sealed.finish()?.sync_all()?;
+        fs::remove_file(file)?;
+    }
+    File::open(folder)?.sync_all()
+}
