@@ -80,6 +80,12 @@ pub enum Error {
         /// How much has to be free.
         bytes: u64,
     },
+    /// A plain log cannot be encrypted because one of its files is damaged.
+    #[error("the message log cannot be encrypted, because {file} is damaged; start without log.key_file until Kafka has taken what waits, then move the directory away; if it was encrypted in part, take what waits out by `millrace log export`", file = file.display())]
+    NotEncrypted {
+        /// The file, or the directory if it is not known which one.
+        file: PathBuf,
+    },
     /// Damaged files that are kept cannot be encrypted, or it cannot be noted that all is.
     #[error("cannot encrypt {path}, or note that it is: {source}; check that the directory is writable and has space", path = path.display())]
     Seal {
@@ -142,6 +148,7 @@ impl Error {
             | Self::OtherFormat { .. }
             | Self::Encrypted { .. }
             | Self::KeyMissing { .. }
+            | Self::NotEncrypted { .. }
             | Self::Superseded
             | Self::Damaged { .. }
             | Self::Metadata { .. }

@@ -278,6 +278,14 @@ impl Store {
             .collect()
     }
 
+    /// Whether all that is in the database can be read.
+    pub(super) fn is_readable(&self) -> bool {
+        FAMILIES.iter().all(|name| {
+            let mut records = self.db.iterator_cf(&self.handle(name), IteratorMode::Start);
+            records.all(|record| record.is_ok())
+        })
+    }
+
     /// Whether what is at this key, or comes after it, can be read.
     pub(super) fn can_seek(&self, family: &str, to: &[u8]) -> bool {
         let mut records = self.db.raw_iterator_cf(&self.handle(family));

@@ -45,12 +45,7 @@ pub(super) fn encrypt(store: Store, options: &Options) -> Result<Store, Error> {
         Err(error) => return Err(error),
     };
     if let Some(file) = left {
-        tracing::error!(
-            file = %file.display(),
-            "a file of the message log is damaged, and what is plain in it cannot be removed; what comes is encrypted; when Kafka has \
-             taken what waits, stop the collector and move the directory of the log away"
-        );
-        return Store::open(&path, options);
+        return Err(Error::NotEncrypted { file });
     }
     for folder in [quarantine::FOLDER, quarantine::LOST].map(|name| path.join(name)) {
         seal_files(&folder, keys).map_err(|source| Error::Seal { path: folder, source })?;
@@ -65,6 +60,10 @@ pub(super) fn encrypt(store: Store, options: &Options) -> Result<Store, Error> {
 }
 
 fn seal_values(store: &Store, keys: &Keyring) -> Result<(), Error> {
+    // A merge would end at a damaged block. Before anything is sealed the log can still be used without keys.
+    if !store.is_readable() {
+        return Err(Error::NotEncrypted { file: store.path().to_owned() });
+    }
     // What is sealed and what is plain is there at the same time, and once more while it is merged.
     let bytes = 2 * store.group_files()?.into_iter().map(|(_, bytes)| bytes).sum::<u64>();
     if disk::free(store.path()).is_some_and(|free| free < bytes) {

@@ -308,7 +308,7 @@ fn a_log_that_has_lost_the_list_of_its_keys_is_still_an_encrypted_one() {
 }
 
 #[test]
-fn a_plain_log_with_a_damaged_file_is_used_all_the_same_and_not_taken_for_encrypted() {
+fn a_plain_log_with_a_damaged_file_is_not_encrypted_and_can_be_used_without_keys() {
     let directory = TempDir::new().unwrap();
     let mut open = Open::at(directory.path());
     let (pending, _) = fill(&mut open);
@@ -321,14 +321,11 @@ fn a_plain_log_with_a_damaged_file_is_used_all_the_same_and_not_taken_for_encryp
     bytes[at] ^= 1;
     fs::write(&largest, &bytes).unwrap();
 
-    for _ in 0..2 {
-        let mut open = Open::with(directory.path(), keys(1, &[]));
-        assert!(!directory.path().join("encrypted").exists());
-        assert!(open.log.read(Store::key_uses).unwrap().unwrap().has_plain);
-        let page = open.log.page(open.found.settled.low(), open.end, usize::MAX).unwrap();
-        assert!(!page.damaged.is_empty() && page.entries.len() > pending.len() / 2);
-        let later = add(&mut open, 900..901);
-        let page = open.log.page(later[0].0, open.end, 1).unwrap();
-        assert_eq!(page.entries, later, "it goes on as ever");
-    }
+    let options = Options { keys: keys(1, &[]), ..Options::default() };
+    let error = MessageLog::open(directory.path(), options).map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::NotEncrypted { .. }), "{error}");
+    assert!(!error.retryable() && !error.is_damage());
+    let open = Open::at(directory.path());
+    let page = open.log.page(open.found.settled.low(), open.end, usize::MAX).unwrap();
+    assert!(!page.damaged.is_empty() && page.entries.len() > pending.len() / 2);
 }
