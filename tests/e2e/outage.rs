@@ -1,4 +1,5 @@
-//! An outage of Kafka is only a backlog: at 5,000 events a second for a minute, or for ten with `MILLRACE_LONG`.
+//! A feed at 5,000 events a second: an outage of Kafka of a minute, or of ten with `MILLRACE_LONG`, is only a backlog; and what a
+//! kill takes of a feed that cannot be asked again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,6 +19,8 @@ use tempfile::TempDir;
 const RATE: u64 = 5_000;
 const OUTAGE_S: u64 = 60;
 const BEFORE_S: u64 = 5;
+/// How long millions of events may take.
+const LONG: Duration = Duration::from_secs(600);
 const MAX_RESIDENT_KIB: u64 = 256 << 10;
 
 /// Kafka, a feed, and a collector.
@@ -32,7 +35,8 @@ struct Setup {
 }
 
 impl Setup {
-    fn start(events: u64) -> Self {
+    /// `resume` are further keys of the source.
+    fn start(events: u64, resume: &str) -> Self {
         let (guard, directory) = scratch();
         let (port, admin) = (free_port(), free_port());
         let feed = Command::new(binaries().join("millrace"))
@@ -47,7 +51,7 @@ impl Setup {
         let file = directory.join("collector.toml");
         let text = format!(
             "[source.rsvps]\nurl = \"ws://127.0.0.1:{port}/2/rsvps\"\nreconnect_cap_ms = 500\n\
-             resume = {{ query = \"since_mtime\", from = \"time\" }}\n"
+             {resume}\n"
         );
         std::fs::write(&file, text).expect("a file");
         let feed = feed.expect("a feed");
@@ -127,7 +131,8 @@ impl Drop for Setup {
 fn an_outage_of_kafka_is_only_a_backlog_also_for_a_collector_that_is_stopped_in_it() {
     let outage_s = OUTAGE_S * u64::from(times()).min(10);
     let events = RATE * (BEFORE_S + outage_s + outage_s / 2);
-    let mut setup = Setup::start(events);
+    let resume = r#"resume = { query = "since_mtime", from = "time" }"#;
+    let mut setup = Setup::start(events, resume);
     setup.await_received(RATE * BEFORE_S);
     eventually("some are in kafka", || {
         setup.metric("published_events_total").filter(|&count| count > 0)
@@ -150,7 +155,7 @@ fn an_outage_of_kafka_is_only_a_backlog_also_for_a_collector_that_is_stopped_in_
     setup.kafka.start_again();
     let backlog = setup.metric("pending_entries").expect("an answer");
     let again = Instant::now();
-    within(Duration::from_secs(600), "the backlog is in kafka", || {
+    within(LONG, "the backlog is in kafka", || {
         resident_kib = setup.process().resident_kib().unwrap_or(0).max(resident_kib);
         (setup.metric("pending_entries")? < RATE / 2).then_some(())
     });
@@ -164,10 +169,10 @@ fn an_outage_of_kafka_is_only_a_backlog_also_for_a_collector_that_is_stopped_in_
     assert!(resident_kib < MAX_RESIDENT_KIB, "{resident_kib} KiB");
 
     let truth = setup.directory.join("truth.json");
-    within(Duration::from_secs(600), "the feed has ended", || truth.exists().then_some(()));
+    within(LONG, "the feed has ended", || truth.exists().then_some(()));
     let topics = Topics::at(&setup.kafka.address());
     // Of what comes last nobody says that it has come.
-    let (ids, copies) = within(Duration::from_secs(600), "all are in kafka", || {
+    let (ids, copies) = within(LONG, "all are in kafka", || {
         setup.metric("pending_entries").filter(|&pending| pending == 0)?;
         let (ids, records) = in_order(&topics);
         (ids == events).then_some((ids, records - ids))
@@ -175,6 +180,35 @@ fn an_outage_of_kafka_is_only_a_backlog_also_for_a_collector_that_is_stopped_in_
     eprintln!(
         "{ids} events in the order in which they came, and {copies} copies that the feed has sent again"
     );
+}
+
+#[test]
+fn a_kill_takes_few_events_of_a_feed_that_cannot_be_asked_again_and_the_gap_is_told() {
+    let kills = u64::from(5 * times());
+    let events = RATE * (kills + 2);
+    let mut setup = Setup::start(events, r#"resume = "none""#);
+    for _ in 0..kills {
+        setup.await_received(RATE / 2);
+        let mut former = setup.collector.take().expect("a collector");
+        former.kill().expect("killing the collector");
+        former.wait().expect("its end");
+        setup.start_collector();
+        setup.await_received(1);
+        assert_eq!(setup.metric("source_gaps_total"), Some(1), "a gap between the two");
+    }
+    let truth = setup.directory.join("truth.json");
+    within(LONG, "the feed has ended", || truth.exists().then_some(()));
+    // Of what comes last nobody says that it has come: until twenty looks find nothing new.
+    let (mut before, mut looks) = (0, 0);
+    within(LONG, "nothing comes any more", || {
+        setup.metric("pending_entries").filter(|&pending| pending == 0)?;
+        let received = setup.metric("received_messages_total")?;
+        looks = if std::mem::replace(&mut before, received) == received { looks + 1 } else { 0 };
+        (looks == 20).then_some(())
+    });
+    let (ids, records) = in_order(&Topics::at(&setup.kafka.address()));
+    assert_eq!(ids, records, "nothing is there twice");
+    eprintln!("{kills} kills at {RATE} events a second have taken {} events", events - ids);
 }
 
 /// How many different events the raw topic has, and how many records, which are in the order of the log.

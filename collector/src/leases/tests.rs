@@ -218,6 +218,10 @@ async fn a_collector_that_was_killed_follows_at_once_what_it_followed_just_befor
     let directory = TempDir::new().unwrap();
     let killed = Member::start(&kafka, &directory);
     killed.follows(3).await;
+    let last = Last::of(directory.path(), Clock::default());
+    while last.recent(LAST).len() < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     // Its membership stays, as that of a process that was killed does for a while, and has all leases.
     killed.task.abort();
     killed.task.await.unwrap_err();
@@ -226,6 +230,5 @@ async fn a_collector_that_was_killed_follows_at_once_what_it_followed_just_befor
     member.follows(3).await;
     assert_eq!(member.takeovers(), 0, "the group has given it nothing yet");
     member.stop().await;
-    let last = Last::of(directory.path(), Clock::default());
     assert!(last.recent(LAST).is_empty(), "it has left");
 }
