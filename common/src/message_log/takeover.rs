@@ -37,7 +37,7 @@ pub(super) fn encrypt(store: Store, options: &Options) -> Result<Store, Error> {
     }
     drop(store);
     let before = files(&path).map(|(number, _)| number).max().unwrap_or_default();
-    let sealed = seal_values(&Store::open_without_reuse(&path, options)?, keys);
+    let sealed = seal_values(&Store::open_without_reuse(&path, options)?, keys, disk::free);
     let left = match sealed {
         Ok(()) => files(&path).find(|(number, _)| *number <= before).map(|(_, file)| file),
         // A merge has met a damaged block.
@@ -64,18 +64,33 @@ pub(super) fn encrypt(store: Store, options: &Options) -> Result<Store, Error> {
     Ok(store)
 }
 
-fn seal_values(store: &Store, keys: &Keyring) -> Result<(), Error> {
-    // What is sealed and what is plain is there at the same time, and once more while it is merged.
-    let bytes = 2 * store.group_files()?.into_iter().map(|(_, bytes)| bytes).sum::<u64>();
-    if disk::free(store.path()).is_some_and(|free| free < bytes) {
-        return Err(Error::NoRoomToEncrypt { path: store.path().to_owned(), bytes });
+/// `free` tells how many bytes the disk has.
+fn seal_values(
+    store: &Store,
+    keys: &Keyring,
+    free: impl FnOnce(&Path) -> Option<u64>,
+) -> Result<(), Error> {
+    let low = store.settled()?.low();
+    let mut batch = Batch::default();
+    store.delete_groups(&mut batch, Sequence::ZERO, low);
+    store.write(batch, true)?;
+    store.delete_files(Sequence::ZERO, low)?;
+    let known = store.key_uses()?;
+    // Once it has begun, a part of what is there is sealed already, and there is no way back to a log without keys: it goes on
+    // for as long as the disk has room.
+    if known.is_none() {
+        // What is sealed and what is plain is there at the same time, and once more while it is merged.
+        let files = store.group_files()?.into_iter().filter(|(last, _)| *last >= low);
+        let bytes = 2 * files.map(|(_, bytes)| bytes).sum::<u64>();
+        if free(store.path()).is_some_and(|free| free < bytes) {
+            return Err(Error::NoRoomToEncrypt { path: store.path().to_owned(), bytes });
+        }
     }
-    let mut uses = store.key_uses()?.unwrap_or_default();
+    let mut uses = known.unwrap_or_default();
     uses.has_plain = true;
     uses.begin(keys.first(), Sequence::ZERO);
     let mut batch = Batch::default();
     store.put_key_uses(&mut batch, &uses);
-    store.delete_groups(&mut batch, Sequence::ZERO, store.settled()?.low());
     store.write(batch, true)?;
     recovery::migrate(store)?;
     for family in [TRANSIENT, Family::Deferred.name(), Family::Failed.name()] {
@@ -127,4 +142,70 @@ fn seal_files(folder: &Path, keys: &Arc<Keyring>) -> io::Result<()> {
         fs::remove_file(file)?;
     }
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::super::{Entry, MessageLog, Ranges, Settlement};
+    use super::*;
+
+    fn options() -> Options {
+        let keys = Arc::new(Keyring::new(&[1; 32], &[]));
+        Options { keys: Some(keys), write_ahead_bytes: 8 << 20, ..Options::default() }
+    }
+
+    /// A plain log with one group, which is settled or not.
+    fn plain(path: &Path, is_settled: bool) {
+        let options = Options { keys: None, ..options() };
+        let (log, mut appender, _) = MessageLog::open(path, options).unwrap();
+        let sequence = appender.allot();
+        let entry = Entry {
+            source: "feed".into(),
+            received_ms: 5,
+            identity: None,
+            reason: None,
+            payload: "payload".into(),
+        };
+        appender.append(&[(sequence, entry)], &[]).unwrap();
+        if is_settled {
+            let settled = &Ranges::below(sequence.next());
+            let change =
+                Settlement { settled, moved: &[], removed: &[], cursors: &[], positions: &[] };
+            log.settle(&change).unwrap();
+        }
+    }
+
+    #[test]
+    fn room_is_asked_for_before_a_plain_log_is_changed_and_never_again() {
+        let directory = TempDir::new().unwrap();
+        let (path, options) = (directory.path(), options());
+        plain(path, false);
+        let keys = options.keys.as_ref().unwrap();
+        let store = Store::open_without_reuse(path, &options).unwrap();
+        let error = seal_values(&store, keys, |_| Some(0)).unwrap_err();
+        assert!(matches!(error, Error::NoRoomToEncrypt { bytes: 1.., .. }), "{error}");
+        assert_eq!(store.key_uses().unwrap(), None, "it can be used without keys");
+        drop(store);
+        drop(MessageLog::open(path, Options { keys: None, ..options.clone() }).unwrap());
+
+        // It was killed after it had begun.
+        let store = Store::open_without_reuse(path, &options).unwrap();
+        let mut uses = KeyUses::of(keys.first());
+        uses.has_plain = true;
+        let mut batch = Batch::default();
+        store.put_key_uses(&mut batch, &uses);
+        store.write(batch, true).unwrap();
+        seal_values(&store, keys, |_| Some(0)).unwrap();
+    }
+
+    #[test]
+    fn what_is_settled_needs_no_room() {
+        let directory = TempDir::new().unwrap();
+        let options = options();
+        plain(directory.path(), true);
+        let store = Store::open_without_reuse(directory.path(), &options).unwrap();
+        seal_values(&store, options.keys.as_ref().unwrap(), |_| Some(0)).unwrap();
+    }
 }
