@@ -331,4 +331,10 @@ fn a_plain_log_with_a_damaged_file_is_used_all_the_same_and_not_taken_for_encryp
         let page = open.log.page(later[0].0, open.end, 1).unwrap();
         assert_eq!(page.entries, later, "it goes on as ever");
     }
+    // The merge has failed, so that some groups may have the older key.
+    drop(Open::with(directory.path(), keys(2, &[1])));
+    let options = Options { keys: keys(2, &[]), ..Options::default() };
+    let error = MessageLog::open(directory.path(), options).unwrap_err();
+    let old = keys(1, &[]).unwrap().first();
+    assert!(matches!(error, Error::KeyMissing { id, .. } if id == old), "{error}");
 }
