@@ -36,10 +36,15 @@ pub(super) fn encrypt(store: Store, options: &Options) -> Result<Store, Error> {
         tracing::info!(path = %path.display(), "the message log is being encrypted");
     }
     drop(store);
-    let before = files(&path).map(|(number, _)| number).max().unwrap_or_default();
+    let seal_error = |source| Error::Seal { path: path.clone(), source };
+    let there = files(&path).map_err(seal_error)?;
+    let before = there.into_iter().map(|(number, _)| number).max().unwrap_or_default();
     let sealed = seal_values(&Store::open_without_reuse(&path, options)?, keys, disk::free);
     let left = match sealed {
-        Ok(()) => files(&path).find(|(number, _)| *number <= before).map(|(_, file)| file),
+        Ok(()) => {
+            let mut there = files(&path).map_err(seal_error)?.into_iter();
+            there.find(|(number, _)| *number <= before).map(|(_, file)| file)
+        }
         // A merge has met a damaged block.
         Err(Error::Write(source)) if source.kind() == ErrorKind::Corruption => Some(path.clone()),
         Err(error) => return Err(error),
@@ -116,18 +121,22 @@ fn mark(path: &Path) -> Result<(), Error> {
 }
 
 /// The files of the database that hold values, with their numbers. Newer ones have larger numbers.
-fn files(path: &Path) -> impl Iterator<Item = (u64, PathBuf)> {
-    let files = path.read_dir().into_iter().flatten().flatten().map(|file| file.path());
-    files.filter_map(|file| {
+fn files(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let numbered = |file: PathBuf| {
         let is_of_values = file.extension().is_some_and(|kind| kind == "sst" || kind == "log");
         let number = file.file_stem()?.to_str()?.parse().ok()?;
         is_of_values.then_some((number, file))
-    })
+    };
+    let files = path.read_dir()?.map(|file| Ok(numbered(file?.path())));
+    files.filter_map(io::Result::transpose).collect()
 }
 
 /// Replaces the files of a folder with encrypted copies.
 fn seal_files(folder: &Path, keys: &Arc<Keyring>) -> io::Result<()> {
-    let Ok(files) = folder.read_dir() else { return Ok(()) };
+    let files = match folder.read_dir() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        files => files?,
+    };
     for file in files {
         let file = file?.path();
         let is_sealed = file.as_os_str().as_encoded_bytes().ends_with(SEALED.as_bytes());
@@ -207,5 +216,21 @@ mod tests {
         plain(directory.path(), true);
         let store = Store::open_without_reuse(directory.path(), &options).unwrap();
         seal_values(&store, options.keys.as_ref().unwrap(), |_| Some(0)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+        let directory = TempDir::new().unwrap();
+        let (path, options) = (directory.path(), options());
+        assert!(files(&path.join("absent")).is_err());
+        plain(path, false);
+        let lost = path.join(quarantine::LOST);
+        fs::write(&lost, "no folder").unwrap();
+        let error = MessageLog::open(path, options.clone()).unwrap_err();
+        assert!(matches!(error, Error::Seal { path, .. } if path == lost));
+        assert!(!sealing::is_marked(path), "it is not said that nothing plain is left");
+        fs::remove_file(lost).unwrap();
+        drop(MessageLog::open(path, options).unwrap());
+        assert!(sealing::is_marked(path));
     }
 }
