@@ -73,6 +73,12 @@ pub enum Error {
         /// Which key.
         id: KeyId,
     },
+    /// The log is encrypted, and yet something in it is not.
+    #[error("the message log in {path} is marked as encrypted, but holds values that are not; if it was restored from a plain backup, remove the file `encrypted` in it; if a build that knows no encryption has used it, let that build send what waits, and move the directory away", path = path.display())]
+    Plain {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The disk has too little room to encrypt a plain log.
     #[error("encrypting the message log in {path} takes {bytes} bytes that the disk does not have; make room, or start without log.key_file until Kafka has taken what waits", path = path.display())]
     NoRoomToEncrypt {
@@ -143,6 +149,7 @@ impl Error {
             | Self::OtherFormat { .. }
             | Self::Encrypted { .. }
             | Self::KeyMissing { .. }
+            | Self::Plain { .. }
             | Self::Superseded
             | Self::Damaged { .. }
             | Self::Metadata { .. }
