@@ -76,6 +76,7 @@
 //! | values that are plain although there are keys | all is encrypted, and the plain files are replaced |
 //! | values of a key that is not there | [`Error::KeyMissing`], which is no damage; [`Error::Encrypted`] without any keys |
 //! | an encrypted value that is not what was written for its place | as damage |
+//! | a plain value in an encrypted log | [`Error::Plain`], which is no damage |
 //! | a full disk | the file `reserve` is removed, and the log is opened in the room that it held |
 //! | write error | the log refuses everything that needs the database until [`Appender::reopen`] has succeeded |
 //! | used by another process after a write error here | [`Error::Superseded`] |

@@ -101,7 +101,9 @@ impl Failure for Error {
             Self::Log(message_log::Error::Absent { .. }) => exit::NO_INPUT,
             Self::Log(error) if error.is_damage() => exit::DATA,
             Self::Log(
-                message_log::Error::Encrypted { .. } | message_log::Error::KeyMissing { .. },
+                message_log::Error::Encrypted { .. }
+                | message_log::Error::KeyMissing { .. }
+                | message_log::Error::Plain { .. },
             ) => exit::USAGE,
             Self::Sealed { source: SealedFileError::KeyMissing(_), .. } => exit::USAGE,
             Self::Sealed {

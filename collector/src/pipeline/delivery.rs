@@ -451,8 +451,8 @@ impl Delivery {
             },
             Place::Aside(family) => match self.log.get(family, due.sequence) {
                 Ok(Some(entry)) => Ok(Some(entry)),
-                Err(error) if error.retryable() => Err(error),
-                Ok(None) | Err(_) => {
+                // Nothing else says that the entry is gone: it may be a key that is missing.
+                Ok(None) | Err(LogError::Damaged { .. }) => {
                     let sequence = due.sequence;
                     tracing::error!(%sequence, ?family, "an entry of the message log is damaged, and is lost");
                     self.outbox.forget(sequence);
@@ -461,6 +461,7 @@ impl Delivery {
                     self.receipts.lost(sequence, sequence.next());
                     Ok(None)
                 }
+                Err(error) => Err(error),
             },
         }
     }

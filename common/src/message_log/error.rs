@@ -1,5 +1,6 @@
 //! Errors of the log.
 
+use std::io;
 use std::path::PathBuf;
 
 use rocksdb::ErrorKind;
@@ -56,7 +57,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The log is encrypted, and no keys were given.
     #[error("the message log in {path} is encrypted; name the file with its keys by log.key_file, or by --key-file of `millrace log`", path = path.display())]
@@ -71,6 +72,12 @@ pub enum Error {
         path: PathBuf,
         /// Which key.
         id: KeyId,
+    },
+    /// The log is encrypted, and yet something in it is not.
+    #[error("the message log in {path} is marked as encrypted, but holds values that are not; if it was restored from a plain backup, remove the file `encrypted` in it; if a build that knows no encryption has used it, let that build send what waits, and move the directory away", path = path.display())]
+    Plain {
+        /// The directory.
+        path: PathBuf,
     },
     /// The disk has too little room to encrypt a plain log.
     #[error("encrypting the message log in {path} takes {bytes} bytes that the disk does not have; make room, or start without log.key_file until Kafka has taken what waits", path = path.display())]
@@ -92,7 +99,7 @@ pub enum Error {
         /// What is to be encrypted.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A write or its fsync failed.
     #[error("cannot write the message log: {0}; check the disk's space and health")]
@@ -149,6 +156,7 @@ impl Error {
             | Self::Encrypted { .. }
             | Self::KeyMissing { .. }
             | Self::NotEncrypted { .. }
+            | Self::Plain { .. }
             | Self::Superseded
             | Self::Damaged { .. }
             | Self::Metadata { .. }
@@ -163,6 +171,9 @@ impl Error {
             Self::Open { source, .. } | Self::Write(source) => {
                 let text = source.to_string();
                 ["No space left", "quota exceeded"].iter().any(|why| text.contains(why))
+            }
+            Self::Seal { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
             }
             other => matches!(other, Self::NoRoomToRepair { .. } | Self::NoRoomToEncrypt { .. }),
         }
@@ -179,5 +190,21 @@ impl Error {
                 Self::Damaged { .. } | Self::Metadata { .. } | Self::NoRoomToRepair { .. }
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_files_that_cannot_be_encrypted_on_a_full_disk_need_room() {
+        let lacks_room = |kind| {
+            let source = io::Error::from(kind);
+            Error::Seal { path: PathBuf::new(), source }.lacks_room()
+        };
+        assert!(lacks_room(io::ErrorKind::StorageFull));
+        assert!(lacks_room(io::ErrorKind::QuotaExceeded));
+        assert!(!lacks_room(io::ErrorKind::PermissionDenied));
     }
 }

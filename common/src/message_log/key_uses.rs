@@ -46,8 +46,12 @@ impl KeyUses {
         }
     }
 
-    /// Forgets the keys whose groups end before `low`. Returns those that are not needed any more.
+    /// Forgets the keys whose groups end before `low`. Returns those that are not needed any more: none while the log is
+    /// being taken over, because then each value may still have any of the keys.
     pub(super) fn forget_before(&mut self, low: Sequence) -> Vec<KeyId> {
+        if self.has_plain {
+            return Vec::new();
+        }
         let low = low.since(Sequence::ZERO);
         let ended = self.uses.iter().skip(1).take_while(|(_, next)| *next <= low).count();
         let mut gone: Vec<_> = self.uses.drain(..ended).map(|(key, _)| key).collect();
@@ -77,5 +81,14 @@ mod tests {
         assert_eq!(uses.forget_before(at(25)), [b]);
         assert_eq!(uses.keys().collect::<Vec<_>>(), [a]);
         assert_eq!(uses.forget_before(at(99)), [], "the one in use stays");
+    }
+
+    #[test]
+    fn all_keys_are_needed_while_a_plain_log_is_taken_over() {
+        let [a, b] = [1, 2].map(|byte| Keyring::new(&[byte; 32], &[]).first());
+        let mut uses = KeyUses { has_plain: true, ..KeyUses::of(a) };
+        uses.begin(b, Sequence::ZERO);
+        assert_eq!(uses.forget_before(Sequence::ZERO.after(9)), []);
+        assert_eq!(uses.keys().collect::<Vec<_>>(), [a, b]);
     }
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::Error;
 use super::cipher::{self, Fault, KeyId};
+use super::key::Span;
 use super::key_uses::KeyUses;
-use super::store::{Batch, Store};
+use super::store::{Batch, OWN, Store};
+use super::{Entry, Error, group};
 
 const USES: &str = "keys";
 /// The file in the log's directory that is there when all is sealed; RocksDB does not look at it.
@@ -29,6 +30,9 @@ impl Store {
     }
 
     /// What was stored at this place; `None` if it is damaged.
+    ///
+    /// # Errors
+    /// When its key is missing, or it is plain in an encrypted log.
     pub(super) fn opened(
         &self,
         family: &str,
@@ -43,8 +47,10 @@ impl Store {
                 Err(Fault::Damaged) => Ok(None),
                 Err(Fault::OtherKey(id)) => Err(self.key_missing(id)),
             },
-            // In an encrypted log nothing is taken that is not.
-            _ => Ok(self.has_plain().then_some(value)),
+            _ if self.has_plain() => Ok(Some(value)),
+            // In an encrypted log nothing is taken that is not, but it is not lost either.
+            _ if is_plain(family, key, &value) => Err(self.plain()),
+            _ => Ok(None),
         }
     }
 
@@ -67,7 +73,7 @@ impl Store {
     /// Whether there may be values that are not sealed.
     ///
     /// # Errors
-    /// When a key is missing that the log needs.
+    /// When a key is missing that the log needs, or it is encrypted and has sources that are plain.
     pub(super) fn check_keys(&self) -> Result<bool, Error> {
         let (known, is_marked) = (self.key_uses()?, is_marked(self.path()));
         if known.is_none() && !is_marked {
@@ -81,11 +87,27 @@ impl Store {
         uses.forget_before(self.settled()?.low());
         match uses.keys().find(|id| keys.ids().all(|known| known != *id)) {
             Some(id) => Err(self.key_missing(id)),
-            None => Ok(uses.has_plain && !is_marked),
+            None if uses.has_plain && !is_marked => Ok(true),
+            None if self.has_plain_sources()? => Err(self.plain()),
+            None => Ok(false),
         }
+    }
+
+    pub(super) fn plain(&self) -> Error {
+        Error::Plain { path: self.path().to_owned() }
     }
 
     fn key_missing(&self, id: KeyId) -> Error {
         Error::KeyMissing { path: self.path().to_owned(), id }
+    }
+}
+
+/// Whether a group or an entry is as logs without keys have it.
+fn is_plain(family: &str, key: &[u8], value: &Bytes) -> bool {
+    match Span::from_key(key) {
+        // The log's own values have other keys when they are sealed.
+        _ if family == OWN => false,
+        Some(span) => group::decode(span, value).is_some(),
+        None => Entry::decode(value.clone()).is_some(),
     }
 }

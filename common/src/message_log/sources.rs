@@ -25,16 +25,17 @@ impl Store {
     /// The cursors by source.
     pub(super) fn cursors(&self) -> Result<BTreeMap<String, Bytes>, Error> {
         let mut cursors = BTreeMap::new();
+        // A log that has plain ones is not opened, unless it may have.
         for (prefix, is_sealed) in [(plain(CURSOR, ""), false), (sealed(CURSOR, ""), true)] {
             for item in self.own_values(prefix.as_bytes()) {
                 let (key, value) = item?;
                 let damaged = || Error::Metadata { name: CURSOR };
                 let source = key.strip_prefix(prefix.as_bytes()).unwrap_or_default();
                 let source = str::from_utf8(source).map_err(|_| damaged())?;
-                let value = match (is_sealed, self.has_plain()) {
-                    (true, _) => self.opened(OWN, &key, value)?.ok_or_else(damaged)?,
-                    (false, true) => value,
-                    (false, false) => continue,
+                let value = if is_sealed {
+                    self.opened(OWN, &key, value)?.ok_or_else(damaged)?
+                } else {
+                    value
                 };
                 cursors.insert(source.to_owned(), value);
             }
@@ -64,6 +65,16 @@ impl Store {
             return opened.map(Some).ok_or(Error::Metadata { name: kind });
         }
         if self.has_plain() { self.own(plain(kind, source).as_bytes()) } else { Ok(None) }
+    }
+
+    /// Whether there are values that are not sealed. Each log that was used has some for its sources.
+    pub(super) fn has_plain_sources(&self) -> Result<bool, Error> {
+        for kind in [CURSOR, FEED] {
+            if self.own_values(plain(kind, "").as_bytes()).next().transpose()?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Seals what is not sealed with the first key: see [`reseal`](super::reseal).

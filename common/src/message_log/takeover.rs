@@ -36,10 +36,15 @@ pub(super) fn encrypt(store: Store, options: &Options) -> Result<Store, Error> {
         tracing::info!(path = %path.display(), "the message log is being encrypted");
     }
     drop(store);
-    let before = files(&path).map(|(number, _)| number).max().unwrap_or_default();
-    let sealed = seal_values(&Store::open_without_reuse(&path, options)?, keys);
+    let seal_error = |source| Error::Seal { path: path.clone(), source };
+    let there = files(&path).map_err(seal_error)?;
+    let before = there.into_iter().map(|(number, _)| number).max().unwrap_or_default();
+    let sealed = seal_values(&Store::open_without_reuse(&path, options)?, keys, disk::free);
     let left = match sealed {
-        Ok(()) => files(&path).find(|(number, _)| *number <= before).map(|(_, file)| file),
+        Ok(()) => {
+            let mut there = files(&path).map_err(seal_error)?.into_iter();
+            there.find(|(number, _)| *number <= before).map(|(_, file)| file)
+        }
         // A merge has met a damaged block.
         Err(Error::Write(source)) if source.kind() == ErrorKind::Corruption => Some(path.clone()),
         Err(error) => return Err(error),
@@ -59,22 +64,37 @@ pub(super) fn encrypt(store: Store, options: &Options) -> Result<Store, Error> {
     Ok(store)
 }
 
-fn seal_values(store: &Store, keys: &Keyring) -> Result<(), Error> {
-    // A merge would end at a damaged block. Before anything is sealed the log can still be used without keys.
-    if !store.is_readable() {
-        return Err(Error::NotEncrypted { file: store.path().to_owned() });
+/// `free` tells how many bytes the disk has.
+fn seal_values(
+    store: &Store,
+    keys: &Keyring,
+    free: impl FnOnce(&Path) -> Option<u64>,
+) -> Result<(), Error> {
+    let low = store.settled()?.low();
+    let mut batch = Batch::default();
+    store.delete_groups(&mut batch, Sequence::ZERO, low);
+    store.write(batch, true)?;
+    store.delete_files(Sequence::ZERO, low)?;
+    let known = store.key_uses()?;
+    // Once it has begun, a part of what is there is sealed already, and there is no way back to a log without keys: it goes on
+    // for as long as the disk has room.
+    if known.is_none() {
+        // A merge would end at a damaged block.
+        if !store.is_readable() {
+            return Err(Error::NotEncrypted { file: store.path().to_owned() });
+        }
+        // What is sealed and what is plain is there at the same time, and once more while it is merged.
+        let files = store.group_files()?.into_iter().filter(|(last, _)| *last >= low);
+        let bytes = 2 * files.map(|(_, bytes)| bytes).sum::<u64>();
+        if free(store.path()).is_some_and(|free| free < bytes) {
+            return Err(Error::NoRoomToEncrypt { path: store.path().to_owned(), bytes });
+        }
     }
-    // What is sealed and what is plain is there at the same time, and once more while it is merged.
-    let bytes = 2 * store.group_files()?.into_iter().map(|(_, bytes)| bytes).sum::<u64>();
-    if disk::free(store.path()).is_some_and(|free| free < bytes) {
-        return Err(Error::NoRoomToEncrypt { path: store.path().to_owned(), bytes });
-    }
-    let mut uses = store.key_uses()?.unwrap_or_default();
+    let mut uses = known.unwrap_or_default();
     uses.has_plain = true;
     uses.begin(keys.first(), Sequence::ZERO);
     let mut batch = Batch::default();
     store.put_key_uses(&mut batch, &uses);
-    store.delete_groups(&mut batch, Sequence::ZERO, store.settled()?.low());
     store.write(batch, true)?;
     recovery::migrate(store)?;
     for family in [TRANSIENT, Family::Deferred.name(), Family::Failed.name()] {
@@ -100,18 +120,22 @@ fn mark(path: &Path) -> Result<(), Error> {
 }
 
 /// The files of the database that hold values, with their numbers. Newer ones have larger numbers.
-fn files(path: &Path) -> impl Iterator<Item = (u64, PathBuf)> {
-    let files = path.read_dir().into_iter().flatten().flatten().map(|file| file.path());
-    files.filter_map(|file| {
+fn files(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let numbered = |file: PathBuf| {
         let is_of_values = file.extension().is_some_and(|kind| kind == "sst" || kind == "log");
         let number = file.file_stem()?.to_str()?.parse().ok()?;
         is_of_values.then_some((number, file))
-    })
+    };
+    let files = path.read_dir()?.map(|file| Ok(numbered(file?.path())));
+    files.filter_map(io::Result::transpose).collect()
 }
 
 /// Replaces the files of a folder with encrypted copies.
 fn seal_files(folder: &Path, keys: &Arc<Keyring>) -> io::Result<()> {
-    let Ok(files) = folder.read_dir() else { return Ok(()) };
+    let files = match folder.read_dir() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        files => files?,
+    };
     for file in files {
         let file = file?.path();
         let is_sealed = file.as_os_str().as_encoded_bytes().ends_with(SEALED.as_bytes());
@@ -126,4 +150,86 @@ fn seal_files(folder: &Path, keys: &Arc<Keyring>) -> io::Result<()> {
         fs::remove_file(file)?;
     }
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::super::{Entry, MessageLog, Ranges, Settlement};
+    use super::*;
+
+    fn options() -> Options {
+        let keys = Arc::new(Keyring::new(&[1; 32], &[]));
+        Options { keys: Some(keys), write_ahead_bytes: 8 << 20, ..Options::default() }
+    }
+
+    /// A plain log with one group, which is settled or not.
+    fn plain(path: &Path, is_settled: bool) {
+        let options = Options { keys: None, ..options() };
+        let (log, mut appender, _) = MessageLog::open(path, options).unwrap();
+        let sequence = appender.allot();
+        let entry = Entry {
+            source: "feed".into(),
+            received_ms: 5,
+            identity: None,
+            reason: None,
+            payload: "payload".into(),
+        };
+        appender.append(&[(sequence, entry)], &[]).unwrap();
+        if is_settled {
+            let settled = &Ranges::below(sequence.next());
+            let change =
+                Settlement { settled, moved: &[], removed: &[], cursors: &[], positions: &[] };
+            log.settle(&change).unwrap();
+        }
+    }
+
+    #[test]
+    fn room_is_asked_for_before_a_plain_log_is_changed_and_never_again() {
+        let directory = TempDir::new().unwrap();
+        let (path, options) = (directory.path(), options());
+        plain(path, false);
+        let keys = options.keys.as_ref().unwrap();
+        let store = Store::open_without_reuse(path, &options).unwrap();
+        let error = seal_values(&store, keys, |_| Some(0)).unwrap_err();
+        assert!(matches!(error, Error::NoRoomToEncrypt { bytes: 1.., .. }), "{error}");
+        assert_eq!(store.key_uses().unwrap(), None, "it can be used without keys");
+        drop(store);
+        drop(MessageLog::open(path, Options { keys: None, ..options.clone() }).unwrap());
+
+        // It was killed after it had begun.
+        let store = Store::open_without_reuse(path, &options).unwrap();
+        let mut uses = KeyUses::of(keys.first());
+        uses.has_plain = true;
+        let mut batch = Batch::default();
+        store.put_key_uses(&mut batch, &uses);
+        store.write(batch, true).unwrap();
+        seal_values(&store, keys, |_| Some(0)).unwrap();
+    }
+
+    #[test]
+    fn what_is_settled_needs_no_room() {
+        let directory = TempDir::new().unwrap();
+        let options = options();
+        plain(directory.path(), true);
+        let store = Store::open_without_reuse(directory.path(), &options).unwrap();
+        seal_values(&store, options.keys.as_ref().unwrap(), |_| Some(0)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+        let directory = TempDir::new().unwrap();
+        let (path, options) = (directory.path(), options());
+        assert!(files(&path.join("absent")).is_err());
+        plain(path, false);
+        let lost = path.join(quarantine::LOST);
+        fs::write(&lost, "no folder").unwrap();
+        let error = MessageLog::open(path, options.clone()).unwrap_err();
+        assert!(matches!(error, Error::Seal { path, .. } if path == lost));
+        assert!(!sealing::is_marked(path), "it is not said that nothing plain is left");
+        fs::remove_file(lost).unwrap();
+        drop(MessageLog::open(path, options).unwrap());
+        assert!(sealing::is_marked(path));
+    }
 }

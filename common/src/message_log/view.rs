@@ -114,7 +114,8 @@ impl View {
                 Err(
                     error @ (Error::OtherFormat { .. }
                     | Error::Encrypted { .. }
-                    | Error::KeyMissing { .. }),
+                    | Error::KeyMissing { .. }
+                    | Error::Plain { .. }),
                 ) => return Err(error),
                 // A file that was deleted meanwhile looks like damage.
                 Err(error) if stamp(path) == before => failed = Some(error),

@@ -56,6 +56,13 @@ fn add(open: &mut Open, numbers: std::ops::Range<u64>) -> Vec<(Sequence, Entry)>
     entries
 }
 
+/// Writes a value as it is, as whoever has access to the volume can.
+fn put_raw(path: &Path, family: &str, key: &[u8], value: &[u8]) {
+    let names = ["default", "transient", "deferred", "failed"];
+    let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), path, names).unwrap();
+    db.put_cf(&db.cf_handle(family).unwrap(), key, value).unwrap();
+}
+
 type Pending = Vec<(Sequence, Entry)>;
 type Moved = [(Family, Sequence, Entry); 2];
 
@@ -266,7 +273,7 @@ fn an_older_key_is_needed_until_all_that_it_encrypted_in_groups_is_settled() {
 }
 
 #[test]
-fn values_that_were_swapped_or_were_never_encrypted_are_told_as_damage() {
+fn values_that_were_swapped_are_told_as_damage_and_plain_ones_as_what_they_are() {
     let directory = TempDir::new().unwrap();
     let mut open = Open::with(directory.path(), keys(1, &[]));
     let groups = [0, 3, 6].map(|number| add(&mut open, number..number + 3));
@@ -275,23 +282,60 @@ fn values_that_were_swapped_or_were_never_encrypted_are_told_as_damage() {
         .log
         .read(|store| store.stored(store::TRANSIENT).collect::<Result<Vec<_>, _>>())
         .unwrap();
-    let mut batch = rocksdb::WriteBatch::default();
     drop(open);
     let path = directory.path();
-    {
-        let names = ["default", "transient", "deferred", "failed"];
-        let db = rocksdb::DB::open_cf(&rocksdb::Options::default(), path, names).unwrap();
-        let transient = db.cf_handle("transient").unwrap();
-        batch.put_cf(&transient, span(&groups[0]).key(), &stored[1].1);
-        let plain = group::encode(span(&groups[1]), &groups[1]);
-        batch.put_cf(&transient, span(&groups[1]).key(), plain);
-        db.write(batch).unwrap();
-    }
+    put_raw(path, "transient", &span(&groups[0]).key(), &stored[1].1);
+    let plain = group::encode(span(&groups[1]), &groups[1]);
+    put_raw(path, "transient", &span(&groups[1]).key(), &plain);
     let open = Open::with(path, keys(1, &[]));
-    let page = open.log.page(groups[0][0].0, groups[2][2].0.next(), usize::MAX).unwrap();
-    assert_eq!(page.entries, groups[2]);
-    let told: Vec<_> = groups[..2].iter().map(|group| (group[0].0, group[2].0.next())).collect();
-    assert_eq!(page.damaged, told);
+    let page = |from: usize, to: usize| {
+        open.log.page(groups[from][0].0, groups[to][2].0.next(), usize::MAX)
+    };
+    let swapped = page(0, 0).unwrap();
+    assert_eq!(
+        (swapped.entries, swapped.damaged),
+        (vec![], vec![(groups[0][0].0, groups[1][0].0)])
+    );
+    let error = page(1, 2).unwrap_err();
+    assert!(matches!(error, Error::Plain { .. }), "{error}");
+    assert!(!error.is_damage() && !error.retryable());
+    assert_eq!(page(2, 2).unwrap().entries, groups[2]);
+}
+
+#[test]
+fn a_plain_log_beside_the_mark_of_an_encrypted_one_is_refused_and_not_lost() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let mut open = Open::at(path);
+    let (pending, moved) = fill(&mut open);
+    drop(open);
+    let mark = path.join("encrypted");
+    fs::write(&mark, "").unwrap();
+    let options = Options { keys: keys(1, &[]), ..Options::default() };
+    let opened = MessageLog::open(path, options).map(|_| ()).unwrap_err();
+    let viewed = View::open(path, keys(1, &[])).map(|_| ()).unwrap_err();
+    for error in [opened, viewed] {
+        assert!(matches!(error, Error::Plain { .. }), "{error}");
+        assert!(!error.is_damage() && !error.retryable());
+    }
+    // It says to do this.
+    fs::remove_file(&mark).unwrap();
+    let open = Open::with(path, keys(1, &[]));
+    assert_has(&open, &pending, &moved);
+    assert_nothing_is_plain(path);
+}
+
+#[test]
+fn an_entry_that_is_plain_in_an_encrypted_log_is_not_counted_as_damaged() {
+    let directory = TempDir::new().unwrap();
+    let mut open = Open::with(directory.path(), keys(1, &[]));
+    let (_, moved) = fill(&mut open);
+    drop(open);
+    let (_, sequence, entry) = &moved[1];
+    put_raw(directory.path(), "failed", &sequence.key(), &entry.encode());
+    let options = Options { keys: keys(1, &[]), ..Options::default() };
+    let error = MessageLog::open(directory.path(), options).unwrap_err();
+    assert!(matches!(error, Error::Plain { .. }), "{error}");
 }
 
 #[test]
