@@ -12,7 +12,8 @@
 //! The key of a value is HKDF-SHA256 of the key in the key file and the value's 192 random bits, which are the kernel's. So each
 //! AES key encrypts one value, and its nonce may be zero. Nothing is counted or remembered, and nothing repeats after a crash or
 //! when an older copy of the volume is restored: two values share a key when their 192 bits are the same, which after 2⁶⁴ values
-//! has the probability 2⁻⁶⁵. A nonce of 96 random bits under one key would be safe for 2³² values only.
+//! has the probability 2⁻⁶⁵. Only a snapshot of a machine's memory that is resumed twice may repeat them, until its kernel has new
+//! randomness. A nonce of 96 random bits under one key would be safe for 2³² values only.
 //!
 //! What precedes the ciphertext, and the family and the key in the database, are authenticated with it: a value in another
 //! place is as one that is damaged.

@@ -24,7 +24,8 @@ pub struct Recovered {
     pub deferred: Vec<Sequence>,
     /// Entries that Kafka refused and whose dead letters are not acknowledged.
     pub failed: Vec<Sequence>,
-    /// Entries outside of the groups that could not be decoded. They are skipped.
+    /// Entries outside of the groups that could not be decoded, or are plain in the format before although the log is encrypted.
+    /// They are skipped.
     pub damaged: usize,
     /// Whether RocksDB's files were too damaged to be opened, and were repaired. What is missing of the groups is found when it
     /// is to be read; outside of them nobody knows.
@@ -56,9 +57,9 @@ pub(super) fn run(
             instance
         }
     };
-    migrate(store)?;
+    let damaged = migrate(store)?;
     let (settled, positions) = (store.settled()?, store.positions()?);
-    let mut found = Recovered { settled, positions, is_repaired, ..Recovered::default() };
+    let mut found = Recovered { settled, positions, damaged, is_repaired, ..Recovered::default() };
     if is_repaired && found.settled.low() == Sequence::ZERO {
         // What is settled was lost, too. Entries before the first group that is there are taken for settled.
         let first = store.groups(Sequence::ZERO).next().transpose()?;
@@ -85,8 +86,9 @@ pub(super) fn run(
 }
 
 /// Makes entries of a log of the format before deferred ones: one entry a key is what both are. After a crash in
-/// between it begins again.
-pub(super) fn migrate(store: &Store) -> Result<(), Error> {
+/// between it begins again. Returns how many are not taken: they are plain, so that none is of an encrypted log. These stay
+/// where they are.
+pub(super) fn migrate(store: &Store) -> Result<usize, Error> {
     let mut from = store.settled()?.low();
     let mut moved = 0;
     loop {
@@ -94,11 +96,23 @@ pub(super) fn migrate(store: &Store) -> Result<(), Error> {
         let Some((last, _)) = page.last() else { break };
         from = last.next();
         moved += page.len();
+        if !store.has_plain() {
+            continue;
+        }
         let mut batch = Batch::default();
         for (sequence, record) in &page {
             store.put(&mut batch, Family::Deferred, *sequence, record);
         }
         store.write(batch, true)?;
+    }
+    if !store.has_plain() {
+        if moved > 0 {
+            tracing::error!(
+                entries = moved,
+                "entries of the encrypted message log are plain, and are taken for damaged"
+            );
+        }
+        return Ok(moved);
     }
     if !store.old_entries(Sequence::ZERO, 1)?.is_empty() {
         let mut batch = Batch::default();
@@ -109,7 +123,7 @@ pub(super) fn migrate(store: &Store) -> Result<(), Error> {
             "the message log was in the format before, and is converted"
         );
     }
-    Ok(())
+    Ok(0)
 }
 
 /// Adds the sequences to `settled` that no entry has, because an epoch ended before them. Returns the sequence after the

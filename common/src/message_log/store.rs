@@ -151,7 +151,9 @@ impl Store {
         };
         store.has_plain = store.check_keys()?;
         if !store.old_entries(Sequence::ZERO, 1)?.is_empty() {
-            return Err(Error::OtherFormat { path: path.to_owned() });
+            // A collector does not convert what is plain in an encrypted log.
+            let other = Error::OtherFormat { path: path.to_owned() };
+            return Err(if store.has_plain { other } else { store.plain() });
         }
         Ok(store)
     }

@@ -339,6 +339,25 @@ fn an_entry_that_is_plain_in_an_encrypted_log_is_not_counted_as_damaged() {
 }
 
 #[test]
+fn a_plain_entry_of_the_format_before_is_not_taken_into_an_encrypted_log() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
+    let mut open = Open::with(path, keys(1, &[]));
+    let (pending, moved) = fill(&mut open);
+    let sequence = open.end;
+    drop(open);
+    put_raw(path, "transient", &sequence.key(), &entry(7).encode());
+    for _ in 0..2 {
+        let open = Open::with(path, keys(1, &[]));
+        assert_eq!((open.found.damaged, open.found.deferred.len()), (1, 1));
+        assert_eq!(open.log.get(Family::Deferred, sequence).unwrap(), None);
+        assert_has(&open, &pending, &moved);
+    }
+    let error = View::open(path, keys(1, &[])).map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Plain { .. }), "{error}");
+}
+
+#[test]
 fn a_log_that_has_lost_the_list_of_its_keys_is_still_an_encrypted_one() {
     let directory = TempDir::new().unwrap();
     let mut open = Open::with(directory.path(), keys(1, &[]));
