@@ -152,7 +152,8 @@ fn each_tier_works_with_the_rights_that_are_granted_to_it_and_nobody_has_more() 
             .into_iter()
             .chain(["others"])
             .map(|topic| ("topic", topic, &TOPIC_OPERATIONS[..]));
-        let groups = ["analyzer-tally", "analyzer-merge", "millrace-no-group", "others"];
+        let groups =
+            ["collector", "analyzer-tally", "analyzer-merge", "millrace-no-group", "others"];
         let groups = groups.into_iter().map(|group| ("group", group, &GROUP_OPERATIONS[..]));
         for (resource, of, operations) in topics.chain(groups) {
             for &operation in operations {
@@ -164,7 +165,7 @@ fn each_tier_works_with_the_rights_that_are_granted_to_it_and_nobody_has_more() 
             }
         }
     }
-    assert_eq!((wrong, tried), (Vec::<String>::new(), 5 * (6 * 7 + 4 * 3)));
+    assert_eq!((wrong, tried), (Vec::<String>::new(), 5 * (8 * 7 + 5 * 3)));
 
     let retention = |topic: &str| secured.broker.setting(topic, "retention.ms");
     let before = retention("others");
