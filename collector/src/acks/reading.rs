@@ -15,6 +15,8 @@ use super::record::Record;
 const POLL: Duration = Duration::from_millis(100);
 /// How often Kafka is asked for the end of the topic, because a reader to which nothing comes is not told that Kafka is away.
 const ASK: Duration = Duration::from_secs(5);
+/// The same while it is not known whether all was read.
+const ASK_FOR_MORE: Duration = Duration::from_millis(500);
 /// How long to wait after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// The memory for what was fetched and is not taken in yet.
@@ -30,7 +32,7 @@ pub(super) fn read(kafka: &Kafka, acks: &Acks, mut rotation: Rotation, stop: &Ca
         let outcome = read_with_one_client(kafka, acks, &mut position, &rotation, stop, || {
             backoff.reset();
         });
-        acks.is_current(false);
+        acks.others().current(false);
         let Err(error) = outcome else { continue };
         tracing::debug!(%error, "what other collectors acknowledge cannot be read now");
         let (delay, since) = (backoff.next_delay(&mut rand::rng()), Instant::now());
@@ -56,10 +58,12 @@ fn read_with_one_client(
     let span = reader.span(topic, 0)?;
     if !(span.start..=span.end).contains(position) {
         *position = span.start;
+        acks.others().begin();
     }
     reader.assign([(topic, 0, *position)])?;
     let mut asked: Option<Instant> = None;
     while !stop.is_cancelled() && !rotation.is_due() {
+        let is_current = acks.others().is_current();
         let is_troubled = match reader.poll(POLL)? {
             Polled::Record(record) => {
                 *position = record.offset() + 1;
@@ -73,7 +77,7 @@ fn read_with_one_client(
                 }
                 false
             }
-            Polled::End(_) => !acks.others().is_current,
+            Polled::End(_) => !is_current,
             Polled::PositionLost => {
                 let (topic, partition, offset) = (topic.to_owned(), 0, *position);
                 return Err(Error::PositionLost { topic, partition, offset });
@@ -84,7 +88,10 @@ fn read_with_one_client(
             }
             Polled::Nothing => false,
         };
-        if is_troubled || asked.is_none_or(|asked| asked.elapsed() >= ASK) {
+        let pause = if is_current { ASK } else { ASK_FOR_MORE };
+        if is_troubled || asked.is_none_or(|asked| asked.elapsed() >= pause) {
+            // Before the end is asked for: what this collector has said tells how old the rest is.
+            let is_told = acks.is_told();
             let span = reader.span(topic, 0)?;
             asked = Some(Instant::now());
             if span.end < *position {
@@ -92,7 +99,9 @@ fn read_with_one_client(
                 return Err(Error::PositionLost { topic, partition, offset });
             }
             // Records at the end are never missing, unless all are.
-            acks.is_current(*position == span.end || span.is_empty());
+            if is_told && (*position == span.end || span.is_empty()) {
+                acks.others().current(true);
+            }
             succeeded();
         }
     }

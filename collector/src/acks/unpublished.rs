@@ -79,6 +79,11 @@ impl Unpublished {
         self.said = None;
     }
 
+    /// Whether Kafka has the last word.
+    pub(super) const fn is_told(&self) -> bool {
+        self.said.is_some()
+    }
+
     fn bound(&mut self) {
         while self.notes.len() > NOTES {
             let end = match self.notes.pop_front() {

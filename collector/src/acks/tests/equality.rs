@@ -56,6 +56,7 @@ impl Topic {
     /// What a reader knows that begins now, when Kafka has compacted the topic.
     fn read(&self) -> Acks {
         let reader = Acks::default();
+        reader.others().current(true);
         for (at, (key, value)) in self.0.iter().enumerate() {
             if self.0[at + 1..].iter().all(|(later, _)| later != key) {
                 tell(&reader, key, value);
@@ -86,6 +87,7 @@ proptest! {
         acks.begin("17", &found);
         acks.give("orders", span(before, before + ENTRIES));
         let (mut topic, reader) = (Topic::default(), Acks::default());
+        reader.others().current(true);
         for event in events {
             let entry = |number: usize| sequence(before + number);
             match event {
