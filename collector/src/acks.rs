@@ -172,6 +172,13 @@ impl Acks {
         self.own().instance.clone()
     }
 
+    /// Notices the time, at least once an hour.
+    fn pass(&self, now: Instant) {
+        let mut own = self.own();
+        let end = own.end;
+        own.unpublished.pass(end, now);
+    }
+
     /// What others are to be told now, if there is something.
     fn begin_round(&self, now: Instant) -> Option<Round> {
         let mut own = self.own();

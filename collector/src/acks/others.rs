@@ -60,11 +60,13 @@ impl Others {
                 other.book.take(watermark);
                 other.has_watermark = true;
             }
-            Record::Note(note) => other.book.note(note),
-        }
-        if let Record::Note(Note::DeadLetter { sequence, source, reason: Some(_) }) = record {
-            self.order.push_back((name, Arc::clone(source), *sequence));
-            self.bound();
+            Record::Note(note) => {
+                let is_new = other.book.note(note);
+                if let (true, Note::DeadLetter { sequence, source, .. }) = (is_new, note) {
+                    self.order.push_back((name, Arc::clone(source), *sequence));
+                    self.bound();
+                }
+            }
         }
     }
 
