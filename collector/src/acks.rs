@@ -172,6 +172,13 @@ impl Acks {
         self.own().instance.clone()
     }
 
+    /// Notices the time, at least once an hour.
+    fn pass(&self, now: Instant) {
+        let mut own = self.own();
+        let end = own.end;
+        own.unpublished.pass(end, now);
+    }
+
     /// What others are to be told now, if there is something.
     fn begin_round(&self, now: Instant) -> Option<Round> {
         let mut own = self.own();
@@ -187,14 +194,14 @@ impl Acks {
 
     /// Takes in what a collector says at this time, in milliseconds since 1970.
     fn heard(&self, instance: &str, record: &Record, time_ms: i64) {
-        if instance != self.own().instance {
-            self.others().take(instance, record, time_ms);
-        }
+        let is_own = instance == self.own().instance;
+        let mut others = self.others();
+        if is_own { others.pass(time_ms) } else { others.take(instance, record, time_ms) }
     }
 
-    /// Whether all is known that others have said.
-    fn is_current(&self, is_current: bool) {
-        self.others().is_current = is_current;
+    /// Whether Kafka has something that this collector has said since its start.
+    fn is_told(&self) -> bool {
+        self.own().unpublished.is_told()
     }
 
     fn own(&self) -> MutexGuard<'_, Own> {

@@ -5,7 +5,7 @@ use pipeline_tests::{
     collector::{Collector, Process},
     eventually,
     numbered::lines,
-    pushing::{acknowledged, fate},
+    pushing::{acknowledged, answer, fate},
     sandbox::scratch,
     times,
 };
@@ -77,7 +77,8 @@ fn what_a_collector_has_acknowledged_any_other_answers_when_it_is_gone() {
     assert_eq!(told[1]["dead_letters"][0], *letter);
     await_state(&third, &[&waiting], "logged");
     for unknown in [good.replacen('.', ".f", 1), good.replacen("orders", "others", 1)] {
-        assert_eq!(fate(third.address, &unknown), None, "{unknown}");
+        let (status, why) = answer(third.address, &unknown).expect("an answer");
+        assert_eq!(status, 404, "{unknown}: {why}");
     }
 
     // It was not gone for good: its disk still has the rest.

@@ -61,9 +61,15 @@ pub fn acknowledged(address: SocketAddr, lines: String) -> String {
 
 /// What the collector that listens at `address` says of this acknowledgement; `None` if it does not answer 200.
 pub fn fate(address: SocketAddr, ack: &str) -> Option<Value> {
+    answer(address, ack).filter(|(status, _)| *status == 200).map(|(_, fate)| fate)
+}
+
+/// The status and the body of that answer; `None` if there is none.
+pub fn answer(address: SocketAddr, ack: &str) -> Option<(u16, Value)> {
     let answer = http::get(address.port(), &format!("/v1/acks/{ack}"))?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200 ").then(|| serde_json::from_str(body).expect("JSON"))
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, serde_json::from_str(body).expect("JSON")))
 }
 
 /// Sends a request when somebody listens. Returns the status and the body of the answer.

@@ -89,21 +89,26 @@ impl Book {
         self.aside.remove(&sequence).is_some()
     }
 
-    /// This entry of a source is a dead letter in Kafka; without a reason, for one that is not known here.
+    /// This entry of a source is a dead letter in Kafka; without a reason, for one that is not known here. Returns whether that
+    /// is new.
     pub(super) fn dead_letter(
         &mut self,
         source: &Arc<str>,
         sequence: Sequence,
         reason: Option<Reason>,
-    ) {
+    ) -> bool {
         let letters = self.dead_letters.entry(Arc::clone(source)).or_default();
-        let Some(reason) = reason else { return letters.forget(sequence) };
-        letters.reasons.insert(sequence, reason);
+        let Some(reason) = reason else {
+            letters.forget(sequence);
+            return false;
+        };
+        let is_new = letters.reasons.insert(sequence, reason).is_none();
         if letters.reasons.len() > DEAD_LETTERS
             && let Some((forgotten, _)) = letters.reasons.pop_first()
         {
             letters.forget(forgotten);
         }
+        is_new
     }
 
     /// Forgets this dead letter.
@@ -196,19 +201,16 @@ impl Book {
         for (source, Text(since)) in &watermark.dead_letters_since {
             let letters = self.dead_letters.entry(source.as_str().into()).or_default();
             letters.since = letters.since.max(*since);
-            letters.reasons = letters.reasons.split_off(&letters.since);
         }
     }
 
-    /// Takes in a note of another collector.
-    pub(super) fn note(&mut self, note: &Note) {
+    /// Takes in a note of another collector. Returns whether that is new.
+    pub(super) fn note(&mut self, note: &Note) -> bool {
         match note {
             Note::DeadLetter { sequence, source, reason } => {
-                self.dead_letter(source, *sequence, *reason);
+                self.dead_letter(source, *sequence, *reason)
             }
-            Note::Lost { start, end } => {
-                self.lost(*start, *end);
-            }
+            Note::Lost { start, end } => self.lost(*start, *end),
         }
     }
 }

@@ -54,13 +54,14 @@ pub enum Unknown {
     /// No collector that is known has given it.
     #[error(
         "no collector that wrote to kafka within the last day has given this id from a source of this name: it is older than \
-         what is kept, or was never given"
+         what is kept, or was never given, or its collector has not yet told"
     )]
     NotKept,
     /// Another collector may have given it, and it is not known what the others say.
     #[error(
-        "this collector has not given this id, and what others say in kafka is not read, because kafka does not answer or this \
-         collector has just started; ask again"
+        "this collector has not given this id, and what others say in kafka is not read: kafka does not answer, this collector \
+         has just started, or it has no topic collector-acks (kafka.topics.acks) that it may read and write, see its log; ask \
+         again"
     )]
     NotRead,
 }

@@ -1,6 +1,7 @@
 //! What other collectors have said about their logs. Pure: does no I/O.
 //!
-//! Times are those of the records. The newest one seen is now: every running collector says something again and again.
+//! Times are those of the records. The newest one seen is now: every running collector says something again and again, this
+//! one as well.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,7 +30,10 @@ pub(super) struct Others {
     newest_ms: i64,
     swept_ms: i64,
     /// Whether all that Kafka has is known.
-    pub(super) is_current: bool,
+    is_current: bool,
+    /// Whether it was since the topic is read from its beginning. Before, notes may be missing, or what says that they are too
+    /// old.
+    is_answered: bool,
 }
 
 #[derive(Debug, Default)]
@@ -44,8 +48,7 @@ struct Other {
 impl Others {
     /// Takes in a record of this time about the log `instance`.
     pub(super) fn take(&mut self, instance: &str, record: &Record, time_ms: i64) {
-        self.newest_ms = self.newest_ms.max(time_ms);
-        self.sweep();
+        self.pass(time_ms);
         if time_ms < self.newest_ms.saturating_sub(KEPT_MS) {
             return;
         }
@@ -57,16 +60,43 @@ impl Others {
                 other.book.take(watermark);
                 other.has_watermark = true;
             }
-            Record::Note(note) => other.book.note(note),
+            Record::Note(note) => {
+                let is_new = other.book.note(note);
+                if let (true, Note::DeadLetter { sequence, source, .. }) = (is_new, note) {
+                    self.order.push_back((name, Arc::clone(source), *sequence));
+                    self.bound();
+                }
+            }
         }
-        if let Record::Note(Note::DeadLetter { sequence, source, reason: Some(_) }) = record {
-            self.order.push_back((name, Arc::clone(source), *sequence));
-            self.bound();
-        }
+    }
+
+    /// Something was said at this time.
+    pub(super) fn pass(&mut self, time_ms: i64) {
+        self.newest_ms = self.newest_ms.max(time_ms);
+        self.sweep();
+    }
+
+    /// The topic is read from its beginning.
+    pub(super) const fn begin(&mut self) {
+        self.is_current = false;
+        self.is_answered = false;
+    }
+
+    /// Whether all that Kafka has is known, up to what this collector itself has said.
+    pub(super) const fn current(&mut self, is_current: bool) {
+        self.is_current = is_current;
+        self.is_answered |= is_current;
+    }
+
+    pub(super) const fn is_current(&self) -> bool {
+        self.is_current
     }
 
     /// What became of these entries of a source, as far as the log `instance` has said.
     pub(super) fn fate(&self, instance: &str, source: &str, span: Span) -> Result<Fate, Unknown> {
+        if !self.is_answered {
+            return Err(Unknown::NotRead);
+        }
         let known = self.instances.get(instance).filter(|other| other.has_watermark);
         let Some(other) = known.filter(|other| !self.is_over(other)) else {
             return Err(if self.is_current { Unknown::NotKept } else { Unknown::NotRead });

@@ -20,8 +20,8 @@ use super::unpublished::Round;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long Kafka may take for a record. Then a new producer tries.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-/// How long to wait after a failure.
-const RETRY: (Duration, Duration) = (INTERVAL, Duration::from_secs(30));
+/// How long to wait after a failure: not for long, because others deny what they are not told of.
+const RETRY: (Duration, Duration) = (INTERVAL, Duration::from_secs(2));
 /// How many records are sent before their answers are awaited. Each has some hundred bytes; the watermark has 16 KiB at most.
 const IN_FLIGHT: usize = 1024;
 
@@ -57,6 +57,7 @@ pub(super) async fn publish(
     let (mut backoff, mut is_told) = (Backoff::new(RETRY.0, RETRY.1), false);
     loop {
         rotation.acknowledge();
+        acks.pass(Instant::now());
         let mut succeeded = || {
             if is_told {
                 tracing::info!(
@@ -94,11 +95,25 @@ async fn with_one_producer(
 ) -> Result<End, Error> {
     kafka.try_ensure_topics(&[Topic::Acks]).await?;
     let producer = producer(kafka)?;
-    let (topic, instance) = (kafka.name(Topic::Acks), acks.instance());
+    let outcome = tell(&producer, kafka.name(Topic::Acks), acks, rotation, stop, succeeded).await;
+    // It may wait for its threads.
+    drop(tokio::task::spawn_blocking(move || drop(producer)));
+    outcome
+}
+
+async fn tell(
+    producer: &FutureProducer<Quiet>,
+    topic: &str,
+    acks: &Acks,
+    rotation: &Rotation,
+    stop: &CancellationToken,
+    succeeded: &mut impl FnMut(),
+) -> Result<End, Error> {
+    let instance = acks.instance();
     loop {
         let is_last = stop.is_cancelled();
         if let Some(round) = acks.begin_round(Instant::now()) {
-            let outcome = send(&producer, topic, &instance, &round).await;
+            let outcome = send(producer, topic, &instance, &round).await;
             acks.end_round(round, outcome.is_ok());
             outcome?;
         }

@@ -49,13 +49,8 @@ impl Unpublished {
 
     /// What is to be said now; `None` if others know it. The log of this book will have its next entries from `end` on.
     pub(super) fn begin(&mut self, book: &Book, end: Sequence, now: Instant) -> Option<Round> {
+        self.pass(end, now);
         let age = |since: Instant| now.saturating_duration_since(since);
-        if self.hours.back().is_none_or(|(last, _)| age(*last) >= HOUR) {
-            self.hours.push_back((now, end));
-        }
-        while let Some((_, end)) = self.hours.pop_front_if(|(hour, _)| age(*hour) >= KEPT) {
-            self.floor = self.floor.max(end);
-        }
         let watermark = book.watermark(self.floor);
         let is_known =
             self.said.as_ref().is_some_and(|(at, said)| *said == watermark && age(*at) < SILENCE);
@@ -64,6 +59,18 @@ impl Unpublished {
         }
         let notes = std::mem::take(&mut self.notes).into();
         Some(Round { notes, watermark, now })
+    }
+
+    /// Notices how far the log is now, at least once an hour, also while nothing can be said: otherwise what was said before
+    /// would seem to be as young as what is said after.
+    pub(super) fn pass(&mut self, end: Sequence, now: Instant) {
+        let age = |since: Instant| now.saturating_duration_since(since);
+        if self.hours.back().is_none_or(|(last, _)| age(*last) >= HOUR) {
+            self.hours.push_back((now, end));
+        }
+        while let Some((_, end)) = self.hours.pop_front_if(|(hour, _)| age(*hour) >= KEPT) {
+            self.floor = self.floor.max(end);
+        }
     }
 
     /// Kafka has what was said.
@@ -77,6 +84,11 @@ impl Unpublished {
         self.notes.extend(newer);
         self.bound();
         self.said = None;
+    }
+
+    /// Whether Kafka has the last word.
+    pub(super) const fn is_told(&self) -> bool {
+        self.said.is_some()
     }
 
     fn bound(&mut self) {

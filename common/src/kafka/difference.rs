@@ -96,7 +96,22 @@ impl Kafka {
 
     /// Why an existing topic cannot be used.
     pub(super) fn unsuitable(&self, topic: Topic, found: &Found) -> Option<Unsuitable> {
-        self.flaws(topic, found).into_iter().next()
+        self.flaws(topic, found).into_iter().next().or_else(|| self.forgetful(topic, found))
+    }
+
+    /// Why a topic deletes too early what others rely on. Unlike a flaw, it is repaired without a person's decision.
+    fn forgetful(&self, topic: Topic, found: &Found) -> Option<Unsuitable> {
+        let least = topic.least_retention_ms()?;
+        let deletes = found.settings.get("cleanup.policy").is_some_and(|it| it.contains("delete"));
+        let is = found.settings.get("retention.ms").filter(|_| deletes)?;
+        if amount("retention.ms", is)? >= i128::from(least) {
+            return None;
+        }
+        let what = format!(
+            "it has retention.ms={is}, so that acknowledgements may be said to have no dead letters whose records are deleted"
+        );
+        let command = self.configure(topic, "retention.ms", &least.to_string());
+        Some(Unsuitable { topic: self.name(topic).to_owned(), what, command })
     }
 
     /// What makes an existing topic unusable.
@@ -198,7 +213,7 @@ impl Kafka {
             // A policy that matters is judged above, and so are more replicas in sync than there are.
             let passed_over = key == "cleanup.policy" && topic.is_compacted().is_some()
                 || AT_LEAST.contains(&key.as_str()) && is_more
-                || is_in_sync && (found.replicas < 3 || self.unsuitable(topic, found).is_some());
+                || is_in_sync && (found.replicas < 3 || !self.flaws(topic, found).is_empty());
             if passed_over {
                 continue;
             }

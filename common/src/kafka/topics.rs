@@ -66,6 +66,19 @@ impl Topic {
         }
     }
 
+    /// How long its records have to be kept at least, in milliseconds; `None` if that is for its owner to say.
+    pub(super) const fn least_retention_ms(self) -> Option<i64> {
+        match self {
+            Self::Acks => Some(187_200_000),
+            Self::Raw
+            | Self::DeadLetters
+            | Self::Partials
+            | Self::State
+            | Self::Results
+            | Self::Cursors => None,
+        }
+    }
+
     /// The settings that it needs, or does best with. Compacted topics roll their segments early, because Kafka never
     /// compacts the newest segment: this keeps small what a reader must read that starts at the beginning.
     pub(super) const fn needs(self) -> &'static [(&'static str, &'static str)] {
@@ -136,7 +149,16 @@ impl TopicSettings {
         let given = Topic::ALL.into_iter().flat_map(|topic| self.of(topic));
         let policies = given.filter(|(key, _)| *key == "cleanup.policy");
         let problem = "kafka.settings: cleanup.policy cannot be set, because each topic works only with its own; remove it";
-        policies.map(|_| problem.to_owned()).collect()
+        let mut problems: Vec<String> = policies.map(|_| problem.to_owned()).collect();
+        let kept = self.acks.get("retention.ms").and_then(|value| value.parse().ok());
+        let least = Topic::Acks.least_retention_ms().unwrap_or(0);
+        if kept.is_some_and(|kept: i64| (0..least).contains(&kept)) {
+            problems.push(format!(
+                "kafka.settings.acks: retention.ms is less than {least}, so that dead letters would be forgotten that others \
+                 are promised; remove it"
+            ));
+        }
+        problems
     }
 }
 

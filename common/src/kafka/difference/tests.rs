@@ -60,6 +60,35 @@ fn acknowledgements_work_with_any_policy_and_are_given_their_own() {
 }
 
 #[test]
+fn acknowledgements_that_are_kept_for_too_short_are_unsuitable_and_the_topic_is_given_its_retention()
+ {
+    let short = with(Topic::Acks, &[("retention.ms", "86400000")]);
+    let error = unsuitable(Topic::Acks, &short).unwrap();
+    assert!(error.contains("--add-config retention.ms=187200000"), "{error}");
+    let set = Remedy::Set { key: "retention.ms".into(), value: "187200000".into() };
+    assert_eq!(remedies(&Kafka::default(), Topic::Acks, &short), [set]);
+    for fits in [
+        &[("retention.ms", "187200000")][..],
+        &[("retention.ms", "-1")],
+        &[("retention.ms", "1"), ("cleanup.policy", "compact")],
+    ] {
+        assert_eq!(unsuitable(Topic::Acks, &with(Topic::Acks, fits)), None, "{fits:?}");
+    }
+    assert_eq!(unsuitable(Topic::Raw, &with(Topic::Raw, &[("retention.ms", "1")])), None);
+}
+
+#[test]
+fn a_retention_of_acknowledgements_that_is_too_short_cannot_be_configured() {
+    let problems = |value: &str| {
+        let mut kafka = Kafka::default();
+        kafka.settings.acks.insert("retention.ms".to_owned(), value.to_owned());
+        kafka.problems().len()
+    };
+    assert_eq!(["86400000", "187199999"].map(problems), [1, 1]);
+    assert_eq!(["187200000", "-1"].map(problems), [0, 0]);
+}
+
+#[test]
 fn a_topic_that_cannot_be_written_to_is_unsuitable() {
     let error = unsuitable(Topic::Raw, &with(Topic::Raw, &[("min.insync.replicas", "2")])).unwrap();
     assert!(error.contains("min.insync.replicas=1"), "{error}");
