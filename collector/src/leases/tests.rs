@@ -147,7 +147,10 @@ async fn each_source_is_followed_by_one_collector_while_they_come_and_go() {
     let own = of_second.keys().next().unwrap();
     let why = second.readiness.unmet()["source"].clone();
     assert_eq!(why, format!("{own}: taking it over"), "the sources of others keep nobody waiting");
+    let last = Last::of(directories[0].path(), Clock::default());
+    assert_eq!(last.recent(LAST).len(), 2);
     first.stop().await;
+    assert!(last.recent(LAST).is_empty(), "it has left");
     second.follows(3).await;
     assert_eq!(second.takeovers(), 3);
     second.stop().await;
@@ -230,5 +233,4 @@ async fn a_collector_that_was_killed_follows_at_once_what_it_followed_just_befor
     member.follows(3).await;
     assert_eq!(member.takeovers(), 0, "the group has given it nothing yet");
     member.stop().await;
-    assert!(last.recent(LAST).is_empty(), "it has left");
 }
