@@ -14,20 +14,12 @@ use pipeline_tests::{
     rights::{GROUP_OPERATIONS, Principal, TOPIC_OPERATIONS, longest_throttle},
     sandbox::{run, scratch},
     secured::{Grant, Listener, Secured, grants},
+    topics::NAMES,
 };
 
 use crate::exact::TOP;
 
 const TIERS: [&str; 3] = ["collector", "analyzer", "access-api"];
-const TOPICS: [&str; 7] = [
-    "raw-rsvps",
-    "raw-rsvps-dlq",
-    "topn-rsvps-partials",
-    "topn-rsvps-state",
-    "topn-rsvps",
-    "collector-cursors",
-    "collector-acks",
-];
 
 /// The files with what one client of Kafka authenticates with.
 fn write_identity(files: &Path, identity: &Identity) {
@@ -148,7 +140,7 @@ fn each_tier_works_with_the_rights_that_are_granted_to_it_and_nobody_has_more() 
     let mut wrong = Vec::new();
     let mut tried = 0;
     for (name, principal) in &principals {
-        let topics = TOPICS
+        let topics = NAMES
             .into_iter()
             .chain(["others"])
             .map(|topic| ("topic", topic, &TOPIC_OPERATIONS[..]));
@@ -170,7 +162,7 @@ fn each_tier_works_with_the_rights_that_are_granted_to_it_and_nobody_has_more() 
     let retention = |topic: &str| secured.broker.setting(topic, "retention.ms");
     let before = retention("others");
     for (name, principal) in &principals {
-        for topic in TOPICS.into_iter().chain(["others"]) {
+        for topic in NAMES.into_iter().chain(["others"]) {
             let is_allowed = is_granted(&granted, name, "topic", topic, "AlterConfigs");
             let ms = if is_allowed { "1111111111" } else { "2222222222" };
             principal.set_retention(topic, ms);
@@ -179,7 +171,7 @@ fn each_tier_works_with_the_rights_that_are_granted_to_it_and_nobody_has_more() 
             }
         }
     }
-    assert_eq!(TOPICS.map(retention), TOPICS.map(|_| "1111111111".to_owned()));
+    assert_eq!(NAMES.map(retention), NAMES.map(|_| "1111111111".to_owned()));
     assert_eq!(retention("others"), before);
 
     // A certificate names the principal at the other listener.
@@ -245,7 +237,7 @@ fn the_users_of_the_overlay_for_production_have_the_rights_that_acls_prints() {
     // There the operator of Kafka makes the topics, and Millrace only looks whether they are as they must be.
     let looks = users.iter().filter(|line| line.starts_with("topics "));
     assert!(
-        looks.clone().count() == 2 * TOPICS.len() && looks.clone().all(|line| all.contains(line))
+        looks.clone().count() == 2 * NAMES.len() && looks.clone().all(|line| all.contains(line))
     );
 }
 

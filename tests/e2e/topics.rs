@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pipeline_tests::{broker::Broker, eventually, sandbox::run};
+use pipeline_tests::{broker::Broker, eventually, sandbox::run, topics::NAMES};
 use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
@@ -21,24 +21,15 @@ fn topics(broker: &Broker, command: &str, set: &[&str]) -> (Option<i32>, String)
 #[test]
 fn topics_are_created_compared_and_changed_where_nothing_is_lost() {
     let broker = Broker::start();
-    let names = [
-        "raw-rsvps",
-        "raw-rsvps-dlq",
-        "topn-rsvps-partials",
-        "topn-rsvps-state",
-        "topn-rsvps",
-        "collector-cursors",
-        "collector-acks",
-    ];
     let (code, missing) = topics(&broker, "diff", &[]);
     assert_eq!(
         (code, missing.matches("it does not exist").count()),
-        (Some(1), names.len()),
+        (Some(1), NAMES.len()),
         "{missing}"
     );
     let (code, created) = topics(&broker, "apply", &[]);
-    assert_eq!((code, created.matches("created").count()), (Some(0), names.len()), "{created}");
-    assert!(names.iter().all(|name| created.contains(&format!("{name}: "))), "{created}");
+    assert_eq!((code, created.matches("created").count()), (Some(0), NAMES.len()), "{created}");
+    assert!(NAMES.iter().all(|name| created.contains(&format!("{name}: "))), "{created}");
     assert_eq!(topics(&broker, "diff", &[]), (Some(0), String::new()));
 
     // Somebody has set one thing that is harmless and one of his own; the second one has to survive.

@@ -13,6 +13,17 @@ use crate::eventually;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The names of all topics.
+pub const NAMES: [&str; 7] = [
+    "raw-rsvps",
+    "raw-rsvps-dlq",
+    "topn-rsvps-partials",
+    "topn-rsvps-state",
+    "topn-rsvps",
+    "collector-cursors",
+    "collector-acks",
+];
+
 /// The topics of one broker.
 pub struct Topics {
     consumer: BaseConsumer,

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::{Resume, Source, Sources};
 use crate::config::Mode;
 
+#[cfg(test)]
+mod tests;
+
 /// How often an event of a source may be in Kafka after a crash, from its receipt on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
