@@ -85,7 +85,7 @@ struct Followed {
 
 impl Leases {
     /// The leases of these sources. They are told apart by their places in the order of their names, so that all collectors
-    /// need the same sources. What was in the log at the start is before `start`. Inside a runtime.
+    /// need the same sources; `progress` shares them already. What was in the log at the start is before `start`. Inside a runtime.
     ///
     /// # Errors
     /// When the producer cannot be made.
@@ -98,9 +98,6 @@ impl Leases {
     ) -> Result<Self, Error> {
         sources.sort_by(|a, b| a.name.cmp(&b.name));
         let sources: Vec<_> = sources.into_iter().map(Arc::new).collect();
-        for source in &sources {
-            progress.share(&source.name);
-        }
         Ok(Self {
             kafka: kafka.clone(),
             section: section.clone(),
@@ -324,7 +321,11 @@ impl Leases {
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(error) => error.id(),
         };
-        self.followed.retain(|_, followed| followed.task.id() != task);
+        // One that ends by itself, because the pipeline is gone, is not followed here any more.
+        let is_it = |_: &usize, followed: &mut Followed| followed.task.id() == task;
+        for (place, _) in self.followed.extract_if(.., is_it) {
+            self.sources[place].metrics.held.set(0);
+        }
         Some(task)
     }
 }

@@ -55,7 +55,7 @@ impl Takeover {
     /// Takes a source over and returns where it is followed from: where the newest of its owners has come to. Tries until that
     /// has succeeded.
     pub(super) async fn begin(&self, source: &Leased) -> Option<Cursor> {
-        let local = self.local(source).await;
+        let local = self.begin_alone(source).await;
         let records = self.records(source).await;
         let beginning =
             records.beginning(&source.name, self.log.instance(), &source.feed, local.as_ref());
@@ -65,11 +65,6 @@ impl Takeover {
         }
         self.claim_at(source, &beginning).await;
         beginning.resume
-    }
-
-    /// Returns where this collector has come to with a source, whatever others have.
-    pub(super) async fn begin_alone(&self, source: &Leased) -> Option<Cursor> {
-        self.local(source).await
     }
 
     /// Takes over a source that is followed here already.
@@ -88,8 +83,8 @@ impl Takeover {
         Ok(())
     }
 
-    /// Where this collector has come to, in its own log.
-    async fn local(&self, source: &Leased) -> Option<Cursor> {
+    /// Returns where this collector has come to with a source, in its own log, whatever others have.
+    pub(super) async fn begin_alone(&self, source: &Leased) -> Option<Cursor> {
         let begin = || self.log.begin_source(&source.name, &source.feed);
         let local = self.retry(source, begin).await.map(Cursor);
         if let Some(cursor) = &local {

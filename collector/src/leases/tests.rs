@@ -62,6 +62,7 @@ impl Member {
             let (schema, clock) = (Schema::default(), Clock::default());
             let of_source = metrics.of_source(name);
             let followed = Arc::clone(&followed);
+            queues.progress().share(&name.into());
             Leased {
                 name: name.into(),
                 feed: "ws://feed".to_owned(),

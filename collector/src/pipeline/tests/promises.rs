@@ -112,21 +112,22 @@ async fn a_receipt_for_both_waits_for_kafka_although_the_message_is_on_disk() {
     running.drain().await;
 }
 
+/// Pushes a message behind which the source resumes here.
+async fn push_at(running: &Running, payload: String, cursor: &'static str) {
+    let payload: bytes::Bytes = payload.into();
+    let (received_ms, identity) = (running.intake.now_ms(), running.intake.identify(&payload));
+    let cursor = Some(Cursor(cursor.into()));
+    let message = Message { payload, received_ms, identity, cursor, receipt: None };
+    running.intake.push(message).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_for_both_is_stored_when_kafka_has_what_it_covers() {
     for (release, early) in [(Release::First, true), (Release::Both, false)] {
         let bench = promising(Delivery::EffectivelyOnce, release);
         bench.cluster.broker_down(1).unwrap();
         let running = bench.start();
-        let payload: bytes::Bytes = rsvp(1).into();
-        let message = Message {
-            received_ms: running.intake.now_ms(),
-            identity: running.intake.identify(&payload),
-            payload,
-            cursor: Some(Cursor("here".into())),
-            receipt: None,
-        };
-        running.intake.push(message).await.unwrap();
+        push_at(&running, rsvp(1), "here").await;
         while running.metrics.total().received == 0 {
             tokio::task::yield_now().await;
         }
@@ -137,15 +138,7 @@ async fn a_cursor_for_both_is_stored_when_kafka_has_what_it_covers() {
 
         bench.cluster.broker_up(1).unwrap();
         let running = bench.start();
-        let payload: bytes::Bytes = rsvp(2).into();
-        let message = Message {
-            received_ms: running.intake.now_ms(),
-            identity: running.intake.identify(&payload),
-            payload,
-            cursor: Some(Cursor("there".into())),
-            receipt: None,
-        };
-        running.intake.push(message).await.unwrap();
+        push_at(&running, rsvp(2), "there").await;
         running.drain().await;
         assert_eq!(cursor(&bench).as_deref(), Some(&b"there"[..]), "{release:?}");
     }
