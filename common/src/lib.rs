@@ -5,6 +5,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`event`] | raw events: what identifies them, when they happened, why one is a dead letter |
+//! | [`expr`] | the expression language: conditions and values over the paths of an event |
 //! | [`result`] | what the analyzer publishes |
 //! | [`protocol`] | what a client of the access-api sends and receives, cursors included |
 //! | [`kafka`] | topics, headers, client settings, creation of topics, reading without a group |
@@ -36,6 +37,7 @@ pub mod descriptors;
 pub mod disk;
 pub mod distinct;
 pub mod event;
+pub mod expr;
 pub mod http_server;
 pub mod kafka;
 #[cfg(feature = "message-log")]
