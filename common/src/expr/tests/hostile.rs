@@ -97,12 +97,7 @@ fn check(text: &str) -> Result<(), TestCaseError> {
             }
         }
     }
-    prop_assert!(
-        started.elapsed() < Duration::from_millis(500),
-        "{}: {:?}",
-        text,
-        started.elapsed()
-    );
+    prop_assert!(started.elapsed() < Duration::from_secs(2), "{}: {:?}", text, started.elapsed());
     Ok(())
 }
 
@@ -169,7 +164,7 @@ fn repeating_one_piece_up_to_the_longest_text_takes_no_time_and_no_stack() {
                 let started = Instant::now();
                 let _ = Expr::parse(&text);
                 assert!(
-                    started.elapsed() < Duration::from_millis(200),
+                    started.elapsed() < Duration::from_secs(2),
                     "{text}: {:?}",
                     started.elapsed()
                 );

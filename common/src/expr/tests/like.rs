@@ -58,7 +58,7 @@ fn a_pattern_takes_time_in_proportion_to_the_text() {
     ] {
         assert!(!Pattern::new(&pattern, None).unwrap().matches(&text), "{pattern}");
     }
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[test]
