@@ -1,6 +1,8 @@
 // The figures beside the bars and the line of messages per second.
 // Guarantees: each figure is in [data-testid=NAME], with the result's number in data-value and the text in its <dd>;
-// a figure that only warns (gaps, future, untimed, skipped) is hidden while it is zero.
+// a figure that only warns (gaps, missed, future, untimed, skipped) is hidden while it is zero.
+
+import { missing } from './wording.js';
 
 const SPARK = { width: 180, height: 40, headroom: 4, atLeastMs: 30_000 };
 
@@ -46,6 +48,8 @@ export function createTotals(root, format) {
     putUnlessZero('future', result.future ?? 0, format.count(result.future ?? 0), 'Events dated so far ahead that they wait to be confirmed, or belong to no window');
     putUnlessZero('untimed', result.untimed ?? 0, format.count(result.untimed ?? 0), 'Events whose time is missing or cannot be read');
     putUnlessZero('gaps', lost, format.count(lost), where);
+    const missed = missing(format, result.missed);
+    putUnlessZero('missed', missed.value, missed.text, missed.title);
     putUnlessZero('skipped', skipped, format.count(skipped), 'Updates that were replaced by newer ones before they reached this page');
   }
 

@@ -91,6 +91,24 @@ export function emptyText(format, query, result) {
   };
 }
 
+// What collectors know to be missing of their sources; what `keep` leaves out is not, because it is left out on purpose.
+export function missing(format, missed) {
+  const { gaps = 0, dropped = 0, shed = 0, last = [] } = missed ?? {};
+  const parts = [
+    gaps > 0 ? `${format.count(gaps)} ${gaps === 1 ? 'gap' : 'gaps'}` : '',
+    dropped + shed > 0 ? `${format.count(dropped + shed)} ${dropped + shed === 1 ? 'message' : 'messages'}` : '',
+  ];
+  const clock = (ms) => format.clock(ms, last.at(-1).to_ms);
+  const times = last.map(({ source, cause, from_ms: from, to_ms: to }) => {
+    const interval = from === null ? `before ${clock(to)}` : `${clock(from)} to ${clock(to)}`;
+    return `${source}: ${cause}, ${interval}`;
+  });
+  // A cause that this page does not know is among the intervals only.
+  const value = Math.max(gaps + dropped + shed, last.length);
+  const text = parts.filter(Boolean).join(', ') || `${format.count(value)} intervals`;
+  return { value, text, title: times.join('; ') };
+}
+
 // One sentence on how sure the counts are.
 export function legendText(format, result, shown) {
   const uncertain = shown.some((entry) => entry.error > 0);
@@ -99,5 +117,6 @@ export function legendText(format, result, shown) {
   if (result.ceiling > 0) text = `The counts shown are exact. Whatever is not held any more has at most ${ceiling}.`;
   if (uncertain) text = `Hatched: uncertain. The true count ends within the hatched part. Whatever is not listed has at most ${ceiling}.`;
   if ((result.gaps ?? []).length > 0) text += ' Messages that were lost before they could be read are not counted.';
+  if (missing(format, result.missed).value > 0) text += ' Messages that sources sent and that did not arrive are not counted.';
   return { uncertain, text };
 }

@@ -74,6 +74,8 @@ pub enum Outcome {
     Duplicate,
     /// Not an event.
     Undecodable,
+    /// No event: a collector tells something.
+    Control,
     /// Reflected before, or read again for a query that is behind.
     Replayed,
 }
@@ -98,7 +100,8 @@ pub enum Stage {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 4] = [Self::Counted, Self::Duplicate, Self::Undecodable, Self::Replayed];
+    pub const ALL: [Self; 5] =
+        [Self::Counted, Self::Duplicate, Self::Undecodable, Self::Control, Self::Replayed];
 
     /// The label's value.
     pub const fn as_str(self) -> &'static str {
@@ -106,6 +109,7 @@ impl Outcome {
             Self::Counted => "counted",
             Self::Duplicate => "duplicate",
             Self::Undecodable => "undecodable",
+            Self::Control => "control",
             Self::Replayed => "replayed",
         }
     }

@@ -4,26 +4,39 @@
 //! it down. A source that is fast cannot keep the messages of another one waiting.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::clock::Clock;
+use common::event::control::Control;
 use common::event::identity::{Identity, identify};
 use common::event::{Reason, Schema};
 use common::message_log::Entry;
+use common::result::missed::Interval;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 
 use crate::acks::Acks;
 use crate::config::{Common, Delivery, Release};
 use crate::cursor::{Cursor, Progress};
+use crate::ledger::LeftOut;
 use crate::metrics::SourceMetrics;
+use crate::missed::Missed;
 use crate::receipt::Receipt;
+use crate::shedding::{Keeping, Load, Shedding};
+
+#[cfg(test)]
+mod tests;
 
 /// How many messages of a source may wait for the journal; if there are more, the source waits.
 const QUEUE_MESSAGES: usize = 1024;
 /// How many bytes of messages of a source may be received and not logged, with what they take besides their payloads; if
 /// there are more, the source waits.
 const QUEUE_BYTES: u32 = 64 << 20;
+/// How long a full queue is waited for where messages are dropped in the end.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How many messages are taken from one queue before the next one has its turn.
 const TURN: usize = 64;
 
@@ -45,7 +58,7 @@ pub struct Message {
 /// A message in the queue.
 #[derive(Debug)]
 pub struct Queued {
-    pub(crate) message: Message,
+    pub(crate) sifted: Sifted,
     /// Its share of [`QUEUE_BYTES`]. Dropping it makes room for another message.
     pub(crate) share: OwnedSemaphorePermit,
 }
@@ -54,12 +67,17 @@ pub struct Queued {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
-/// Why a message was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotTaken {
-    /// The queue is full.
-    Full,
-    /// The pipeline is gone.
+/// A message, and why it is left out if it is.
+#[derive(Debug)]
+pub struct Sifted {
+    pub(crate) message: Message,
+    pub(crate) left_out: Option<LeftOut>,
+}
+
+/// What became of a message that does not wait.
+enum Tried {
+    Taken,
+    Full(Sifted),
     Closed,
 }
 
@@ -75,6 +93,11 @@ pub struct Intake {
     max_event_bytes: usize,
     delivery: Delivery,
     acks: Acks,
+    missed: Missed,
+    keep: Option<Keeping>,
+    shedding: Option<Shedding>,
+    /// Whether the queue had no room for the last message that was offered.
+    is_full: Arc<AtomicBool>,
 }
 
 /// Wakes the journal, also when it is dropped.
@@ -97,12 +120,16 @@ pub struct Queue {
     pub(crate) release: Release,
     /// Whether other collectors may follow the source too, so that its cursors are published.
     pub(crate) is_leased: bool,
+    pub(crate) missed: Missed,
 }
 
 /// The queues of all sources.
 #[derive(Debug, Default)]
 pub struct Queues {
     queues: Vec<Queue>,
+    /// What is to be written of what is missing.
+    missing: Vec<Interval>,
+    load: Load,
     /// Whose turn is next.
     next: usize,
     arrived: Arc<Notify>,
@@ -121,35 +148,106 @@ impl Intake {
         if payload.len() > self.max_event_bytes {
             return Err(Reason::TooLarge);
         }
-        identify(payload, &self.schema)
+        let identity = identify(payload, &self.schema)?;
+        // Only a collector speaks for itself.
+        match Control::read(identity.key.as_deref().map(str::as_bytes), payload) {
+            Some(_) => Err(Reason::BadId),
+            None => Ok(identity),
+        }
     }
 
-    /// Hands a message to the pipeline, waiting while it is full. If the future is dropped before its end, the message
-    /// was not taken.
+    /// Hands a message to the pipeline, waiting while it is full, unless the source sheds messages. If the future is dropped
+    /// before its end, the message was not taken.
     ///
     /// # Errors
     /// When the pipeline is gone.
     pub async fn push(&self, message: Message) -> Result<(), Closed> {
-        let share = Self::share(&message);
+        let sifted = self.sifted(message);
+        if self.shedding.is_some() {
+            self.push_or_drop(sifted, LeftOut::Shed).await
+        } else {
+            self.wait_and_push(sifted).await
+        }
+    }
+
+    /// Hands a message to the pipeline if that has room, or has it before long; else it is dropped.
+    ///
+    /// # Errors
+    /// When the pipeline is gone.
+    pub async fn offer(&self, message: Message) -> Result<(), Closed> {
+        let sifted = self.sifted(message);
+        let why = if self.shedding.is_some() { LeftOut::Shed } else { LeftOut::Dropped };
+        self.push_or_drop(sifted, why).await
+    }
+
+    async fn push_or_drop(&self, sifted: Sifted, why: LeftOut) -> Result<(), Closed> {
+        let sifted = match self.try_push(sifted) {
+            Tried::Taken => {
+                self.is_full.store(false, Ordering::Relaxed);
+                return Ok(());
+            }
+            Tried::Closed => return Err(Closed),
+            Tried::Full(sifted) => sifted,
+        };
+        let (why, received_ms) = (sifted.left_out.unwrap_or(why), sifted.message.received_ms);
+        let is_spared = |shedding: &Shedding| shedding.spares(&sifted.message.payload);
+        if sifted.left_out.is_none() && self.shedding.as_ref().is_some_and(is_spared) {
+            return self.wait_and_push(sifted).await;
+        }
+        if !self.is_full.load(Ordering::Relaxed) {
+            match timeout(PATIENCE, self.wait_and_push(sifted)).await {
+                Ok(pushed) => return pushed,
+                Err(_elapsed) => tracing::warn!(
+                    source = self.missed.source(),
+                    "the queue is full; messages are dropped until there is room"
+                ),
+            }
+            self.is_full.store(true, Ordering::Relaxed);
+        }
+        self.missed.leave_out(why, received_ms, 1);
+        Ok(())
+    }
+
+    async fn wait_and_push(&self, sifted: Sifted) -> Result<(), Closed> {
+        let share = Self::share(&sifted.message);
         let share = Arc::clone(&self.bytes).acquire_many_owned(share).await.map_err(|_| Closed)?;
-        self.queue.send(Queued { message, share }).await.map_err(|_| Closed)?;
+        self.queue.send(Queued { sifted, share }).await.map_err(|_| Closed)?;
         self.waker.0.notify_one();
         Ok(())
     }
 
-    /// Hands a message to the pipeline if that has room now.
-    ///
-    /// # Errors
-    /// Why it was not taken.
-    pub fn try_push(&self, message: Message) -> Result<(), NotTaken> {
-        let share = Arc::clone(&self.bytes).try_acquire_many_owned(Self::share(&message));
-        let share = share.map_err(|_| NotTaken::Full)?;
-        self.queue.try_send(Queued { message, share }).map_err(|error| match error {
-            TrySendError::Full(_) => NotTaken::Full,
-            TrySendError::Closed(_) => NotTaken::Closed,
-        })?;
-        self.waker.0.notify_one();
-        Ok(())
+    fn try_push(&self, sifted: Sifted) -> Tried {
+        let share = Self::share(&sifted.message);
+        let Ok(share) = Arc::clone(&self.bytes).try_acquire_many_owned(share) else {
+            return Tried::Full(sifted);
+        };
+        match self.queue.try_send(Queued { sifted, share }) {
+            Ok(()) => {
+                self.waker.0.notify_one();
+                Tried::Taken
+            }
+            Err(TrySendError::Full(Queued { sifted, .. })) => Tried::Full(sifted),
+            Err(TrySendError::Closed(_)) => Tried::Closed,
+        }
+    }
+
+    /// Whether the message comes into the log. If not, its payload is not needed any more: it only goes through the queue so
+    /// that its cursor and its receipt keep their place.
+    fn sifted(&self, mut message: Message) -> Sifted {
+        let is_filtered =
+            |keep: &Keeping| message.identity.is_ok() && !keep.keeps(&message.payload);
+        let sheds = |shedding: &Shedding| shedding.takes(&message.payload, rand::random());
+        let left_out = if self.keep.as_ref().is_some_and(is_filtered) {
+            Some(LeftOut::Filtered)
+        } else if self.shedding.as_ref().is_some_and(sheds) {
+            Some(LeftOut::Shed)
+        } else {
+            None
+        };
+        if left_out.is_some() {
+            message.payload = Bytes::new();
+        }
+        Sifted { message, left_out }
     }
 
     /// Whether the pipeline has room for these messages now, which nobody but this source can take.
@@ -164,13 +262,19 @@ impl Intake {
         u32::try_from(bytes).unwrap_or(QUEUE_BYTES).min(QUEUE_BYTES)
     }
 
+    /// What is missing of the source.
+    pub const fn missed(&self) -> &Missed {
+        &self.missed
+    }
+
     /// Whether the source is to bring each message once at most, rather than once at least.
     pub fn is_at_most_once(&self) -> bool {
         self.delivery == Delivery::AtMostOnce
     }
 
-    /// Waits until the journal has written all that was pushed; without a log, until Kafka has it.
+    /// Waits until the journal has written all that was pushed, with the cursors; without a log, until Kafka has it.
     pub async fn written(&self) {
+        self.missed.hurry();
         // The semaphore is never closed.
         let _all = self.bytes.acquire_many(QUEUE_BYTES).await;
     }
@@ -204,10 +308,21 @@ impl Queues {
         metrics: SourceMetrics,
     ) -> Intake {
         let (queue, messages) = mpsc::channel(QUEUE_MESSAGES);
-        let Common { max_event_bytes, delivery, release } = *common;
+        let Common { max_event_bytes, delivery, release, .. } = *common;
+        let (keep, shed) = (common.keep.as_ref(), common.shed.as_ref());
         let is_leased = self.progress.is_shared(source);
         let source = source.into();
-        self.queues.push(Queue { source, messages, metrics, delivery, release, is_leased });
+        let missed = Missed::of(&source, metrics.clone(), clock, Arc::clone(&self.arrived));
+        let queue_of = Queue {
+            source,
+            messages,
+            metrics,
+            delivery,
+            release,
+            is_leased,
+            missed: missed.clone(),
+        };
+        self.queues.push(queue_of);
         Intake {
             queue,
             waker: Waker(Arc::clone(&self.arrived)),
@@ -217,7 +332,16 @@ impl Queues {
             max_event_bytes,
             delivery,
             acks: self.acks.clone(),
+            missed,
+            keep: keep.map(Keeping::new),
+            shedding: shed.map(|shed| Shedding::new(shed, self.load.clone())),
+            is_full: Arc::default(),
         }
+    }
+
+    /// How full the log is, which the journal says.
+    pub const fn load(&self) -> &Load {
+        &self.load
     }
 
     /// What becomes of what the sources push.
@@ -232,31 +356,68 @@ impl Queues {
 
     /// Takes the messages that have arrived, a few of each source in turns, until it has this many or this many bytes. The
     /// last message may take it above the number of bytes. Hands each to `each` with the queue that it was in.
-    pub fn take(&mut self, messages: usize, bytes: usize, mut each: impl FnMut(&Queue, Queued)) {
+    pub fn take(
+        &mut self,
+        messages: usize,
+        bytes: usize,
+        now_ms: i64,
+        mut each: impl FnMut(&Queue, Queued),
+    ) {
         let (mut taken, mut size, mut idle) = (0, 0, 0);
         while taken < messages && size < bytes && idle < self.queues.len() {
             self.next %= self.queues.len();
             let queue = &mut self.queues[self.next];
             self.next += 1;
             idle += 1;
+            let (mut shed, mut filtered) = (0, 0);
             for _ in 0..TURN {
                 if taken == messages || size >= bytes {
                     break;
                 }
                 let Ok(queued) = queue.messages.try_recv() else { break };
                 taken += 1;
-                size += queued.message.payload.len();
                 idle = 0;
+                size += queued.sifted.message.payload.len();
+                shed += u64::from(queued.sifted.left_out == Some(LeftOut::Shed));
+                filtered += u64::from(queued.sifted.left_out == Some(LeftOut::Filtered));
                 each(queue, queued);
             }
+            for (why, messages) in [(LeftOut::Shed, shed), (LeftOut::Filtered, filtered)] {
+                if messages > 0 {
+                    queue.missed.leave_out(why, now_ms, messages);
+                }
+            }
         }
-        self.queues.retain(|queue| !queue.messages.is_closed() || !queue.messages.is_empty());
+        let missing = &mut self.missing;
+        self.queues.retain(|queue| {
+            let has_ended = queue.messages.is_closed() && queue.messages.is_empty();
+            // After the messages, see `missed`.
+            missing.extend(queue.missed.take(now_ms, has_ended));
+            !has_ended
+        });
+    }
+
+    /// All that sources have told to be missing, whether it is due or not.
+    pub fn all_missing(&mut self) -> Vec<Interval> {
+        let mut missing = self.missing();
+        missing.extend(self.queues.iter().flat_map(|queue| queue.missed.take(0, true)));
+        missing
+    }
+
+    /// What sources have told to be missing by the time of the last [`take`](Self::take).
+    pub fn missing(&mut self) -> Vec<Interval> {
+        std::mem::take(&mut self.missing)
     }
 
     /// Resolves when something may have arrived, or a source has ended.
     pub fn some(&self) -> impl Future<Output = ()> + use<> {
         let arrived = Arc::clone(&self.arrived);
         async move { arrived.notified().await }
+    }
+
+    /// Wakes whoever waits for [`some`](Self::some).
+    pub fn waker(&self) -> Arc<Notify> {
+        Arc::clone(&self.arrived)
     }
 
     /// Whether all sources have ended and nothing of them is left.
@@ -268,126 +429,5 @@ impl Queues {
     #[cfg(test)]
     pub(crate) fn into_queues(self) -> Vec<Queue> {
         self.queues
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use prometheus::Registry;
-
-    use super::*;
-    use crate::metrics::Metrics;
-
-    fn queues(sources: &[&str]) -> (Queues, Vec<Intake>) {
-        let metrics = Metrics::new(&Registry::new()).unwrap();
-        let mut queues = Queues::default();
-        let intakes = sources
-            .iter()
-            .map(|name| {
-                queues.add(
-                    name,
-                    &Schema::default(),
-                    &Common::default(),
-                    Clock::default(),
-                    metrics.of_source(name),
-                )
-            })
-            .collect();
-        (queues, intakes)
-    }
-
-    fn message(payload: &str) -> Message {
-        Message {
-            payload: payload.to_owned().into(),
-            received_ms: 0,
-            identity: Err(Reason::NotJson),
-            cursor: None,
-            receipt: None,
-        }
-    }
-
-    fn taken(queues: &mut Queues, messages: usize, bytes: usize) -> Vec<String> {
-        let mut taken = Vec::new();
-        queues.take(messages, bytes, |queue, queued| {
-            let payload = String::from_utf8(queued.message.payload.to_vec()).unwrap();
-            taken.push(format!("{}{payload}", queue.source));
-        });
-        taken
-    }
-
-    #[tokio::test]
-    async fn a_source_with_many_messages_does_not_keep_another_one_waiting() {
-        let (mut queues, intakes) = queues(&["a", "b"]);
-        for _ in 0..1000 {
-            intakes[0].push(message("")).await.unwrap();
-        }
-        intakes[1].push(message("")).await.unwrap();
-        let first = taken(&mut queues, 100, usize::MAX);
-        assert_eq!(first.len(), 100);
-        assert_eq!(first.iter().filter(|source| **source == "b").count(), 1);
-        let mut seen = first.len();
-        while seen < 1001 {
-            let next = taken(&mut queues, 100, usize::MAX);
-            assert!(!next.is_empty());
-            seen += next.len();
-        }
-    }
-
-    #[tokio::test]
-    async fn the_order_of_a_source_is_kept_and_bytes_end_a_batch() {
-        let (mut queues, intakes) = queues(&["a"]);
-        for number in 0..9 {
-            intakes[0].push(message(&number.to_string())).await.unwrap();
-        }
-        assert_eq!(taken(&mut queues, 9, 3), ["a0", "a1", "a2"]);
-        assert_eq!(taken(&mut queues, 4, 9), ["a3", "a4", "a5", "a6"]);
-        assert_eq!(taken(&mut queues, 9, 9), ["a7", "a8"]);
-        assert_eq!(taken(&mut queues, 9, 9), Vec::<String>::new());
-    }
-
-    #[tokio::test]
-    async fn a_source_that_does_not_wait_is_told_when_there_is_no_room() {
-        let (mut queues, intakes) = queues(&["a"]);
-        for _ in 0..QUEUE_MESSAGES {
-            intakes[0].try_push(message("")).unwrap();
-        }
-        assert_eq!(intakes[0].try_push(message("")), Err(NotTaken::Full));
-        taken(&mut queues, 1, 1);
-        intakes[0].try_push(message("x")).unwrap();
-        drop(queues);
-        assert_eq!(intakes[0].try_push(message("")), Err(NotTaken::Closed));
-    }
-
-    #[tokio::test]
-    async fn messages_without_a_payload_have_a_share_of_the_queue_too() {
-        let (mut queues, intakes) = queues(&["a"]);
-        // As without a log: they keep their shares until Kafka has them.
-        let mut shares = Vec::new();
-        let all = QUEUE_BYTES as usize / Entry::OVERHEAD_BYTES;
-        while shares.len() <= all {
-            let pushed = tokio::task::unconstrained(intakes[0].push(message("")));
-            tokio::select! {
-                biased;
-                pushed = pushed => pushed.unwrap(),
-                () = std::future::ready(()) => break,
-            }
-            queues.take(1, 1, |_, queued| shares.push(queued.share));
-        }
-        // The next one has to wait.
-        assert_eq!(shares.len(), all);
-    }
-
-    #[tokio::test]
-    async fn the_end_of_the_last_source_wakes_whoever_waits_for_messages() {
-        let (mut queues, mut intakes) = queues(&["a", "b"]);
-        intakes.pop();
-        intakes[0].push(message("x")).await.unwrap();
-        queues.some().await;
-        assert!(!queues.are_closed());
-        let waiting = tokio::spawn(queues.some());
-        drop(intakes);
-        waiting.await.unwrap();
-        assert_eq!(taken(&mut queues, 9, 9), ["ax"], "what was pushed is there");
-        assert!(queues.are_closed());
     }
 }

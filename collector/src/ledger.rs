@@ -1,9 +1,10 @@
 //! The ledger: what became of every message, by source.
 //!
-//! Each source has an account, and so has what the message log held at the start ([`Account::RECOVERED`]). In each account
+//! Each source has an account. So has what the message log held at the start ([`Account::RECOVERED`]), and so have
+//! the collector's own [control records](common::event::control) ([`Account::CONTROL`]). In each account
 //!
 //! ```text
-//! received + recovered = published + dead letters + pending + failed + evicted + damaged + dropped
+//! received + recovered = published + dead letters + pending + failed + evicted + damaged + dropped + shed + filtered
 //! ```
 //!
 //! holds at any moment, because each side is only changed together with the other, under one lock: what was received is
@@ -19,9 +20,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use common::event::Reason;
 use common::message_log::{Recovered, Sequence};
+use common::result::missed::Cause;
 
 /// The name of [`Account::RECOVERED`]; no source can have it.
 pub const RECOVERED: &str = "(recovered)";
+/// The name of [`Account::CONTROL`], and the source of such an entry in the log; no source can have it.
+pub const CONTROL: &str = "(control)";
 
 /// The accounts of all sources. Clones are the same.
 #[derive(Debug, Clone)]
@@ -34,7 +38,7 @@ pub struct Account(usize);
 /// What was entered in an account since the process started, in messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Taken from the source: in the log, or dropped.
+    /// Taken from the source: in the log, dropped, shed or filtered.
     pub received: u64,
     /// In the log at the start.
     pub recovered: u64,
@@ -50,6 +54,21 @@ pub struct Counts {
     pub damaged: u64,
     /// Dropped before the log, because there was no room, or later, because Kafka may have it and must not have it twice.
     pub dropped: u64,
+    /// Dropped before the log by load shedding.
+    pub shed: u64,
+    /// Left out of the log because `keep` says so.
+    pub filtered: u64,
+}
+
+/// Why a message that was received does not come into the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftOut {
+    /// There was no room for it.
+    Dropped,
+    /// Load shedding dropped it.
+    Shed,
+    /// `keep` says so.
+    Filtered,
 }
 
 /// How much is in the log and not settled, counted by sequences.
@@ -85,6 +104,8 @@ struct Books {
 impl Account {
     /// The account of what the log held at the start. Its entries are of any source.
     pub const RECOVERED: Self = Self(0);
+    /// The account of control records.
+    pub const CONTROL: Self = Self(1);
 
     /// Its place among the accounts.
     pub const fn index(self) -> usize {
@@ -92,16 +113,28 @@ impl Account {
     }
 }
 
+impl From<LeftOut> for Cause {
+    fn from(why: LeftOut) -> Self {
+        match why {
+            LeftOut::Dropped => Self::Dropped,
+            LeftOut::Shed => Self::Shed,
+            LeftOut::Filtered => Self::Filtered,
+        }
+    }
+}
+
 impl Counts {
     /// How many messages wait for Kafka. It would be negative if one were entered twice.
     pub fn pending(&self) -> i64 {
         let dead_letters: u64 = self.dead_letters.values().sum();
-        let gone = self.published + dead_letters + self.evicted + self.damaged + self.dropped;
+        let left_out = self.dropped + self.shed + self.filtered;
+        let gone = self.published + dead_letters + self.evicted + self.damaged + left_out;
         (self.received + self.recovered).wrapping_sub(gone).cast_signed() - self.failed
     }
 
     fn add(&mut self, more: &Self) {
-        let Self { received, recovered, published, failed, evicted, damaged, dropped, .. } = more;
+        let Self { received, recovered, published, failed, evicted, damaged, .. } = more;
+        let Self { dropped, shed, filtered, .. } = more;
         self.received += received;
         self.recovered += recovered;
         self.published += published;
@@ -112,6 +145,8 @@ impl Counts {
         self.evicted += evicted;
         self.damaged += damaged;
         self.dropped += dropped;
+        self.shed += shed;
+        self.filtered += filtered;
     }
 }
 
@@ -129,7 +164,7 @@ impl Statement {
 impl Default for Ledger {
     fn default() -> Self {
         let books = Books {
-            accounts: vec![(RECOVERED.into(), Counts::default())],
+            accounts: [RECOVERED, CONTROL].map(|name| (name.into(), Counts::default())).into(),
             end: Sequence::ZERO,
             unsettled: Unsettled::default(),
         };
@@ -148,7 +183,7 @@ impl Ledger {
         }))
     }
 
-    /// The accounts of sources, with their names.
+    /// The accounts of sources and of control records, with their names.
     pub fn sources(&self) -> Vec<(Arc<str>, Account)> {
         let books = self.books();
         let accounts = books.accounts.iter().enumerate().skip(1);
@@ -183,11 +218,15 @@ impl Ledger {
         }
     }
 
-    /// A message was received and dropped, because there was no room for it.
-    pub fn dropped(&self, account: Account) {
+    /// So many messages were received and do not come into the log.
+    pub fn leave_out(&self, account: Account, why: LeftOut, messages: u64) {
         let counts = &mut self.books().accounts[account.0].1;
-        counts.received += 1;
-        counts.dropped += 1;
+        counts.received += messages;
+        *match why {
+            LeftOut::Dropped => &mut counts.dropped,
+            LeftOut::Shed => &mut counts.shed,
+            LeftOut::Filtered => &mut counts.filtered,
+        } += messages;
     }
 
     /// Enters what became of messages, by account, and what is in the log now.

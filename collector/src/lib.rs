@@ -19,12 +19,14 @@
 //! | [`cursor`] | where a source resumes, and what other collectors are told of it |
 //! | [`intake`] | the queues between the sources and the journal |
 //! | [`receipt`] | how a source learns that its messages are safe |
+//! | [`missed`] | what is missing of a source, as readers of the events are told |
 //! | [`ledger`] | what became of every message, by source |
 //! | [`acks`] | what became of requests that were acknowledged |
 //! | [`pipeline`] | the journal thread, which logs messages, and the delivery thread, which publishes them |
 //! | [`publisher`] | the Kafka producer, what a record looks like, which refusals are final |
 //! | [`read_back`] | which of the log's entries reached Kafka before a crash |
 //! | [`positions`] | up to where the topics need not be searched for these |
+//! | [`shedding`] | which messages are dropped while the collector is overloaded |
 //! | [`traces`] | what is told to OpenTelemetry of sampled events; nothing by default |
 //! | [`app`] | building the collector, and stopping it |
 
@@ -37,11 +39,13 @@ pub mod intake;
 pub mod leases;
 pub mod ledger;
 pub mod metrics;
+pub mod missed;
 pub mod pipeline;
 pub mod positions;
 pub mod publisher;
 pub mod read_back;
 pub mod receipt;
+pub mod shedding;
 pub mod source;
 pub mod traces;
 

@@ -34,7 +34,7 @@ use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
 
-use crate::ledger::{Account, Ledger};
+use crate::ledger::{Account, Ledger, LeftOut};
 
 mod books;
 mod file;
@@ -114,6 +114,7 @@ pub struct LeaseMetrics {
 /// The metrics of one source.
 #[derive(Debug, Clone)]
 pub struct SourceMetrics {
+    ledger: Ledger,
     /// Its account in the ledger.
     pub account: Account,
     /// Bytes of its messages that are in the log.
@@ -268,6 +269,7 @@ impl Metrics {
         );
         of.receipt_to_kafka.with_label_values(&[name]);
         SourceMetrics {
+            ledger: self.ledger.clone(),
             account: self.ledger.open(name),
             received_bytes: counter(&of.received_bytes),
             last_received: of.last_received.with_label_value(name),
@@ -319,7 +321,20 @@ impl Metrics {
 
     /// The further metrics of the source of this name, which is of kind `udp`.
     pub fn of_udp(&self, name: &str) -> UdpMetrics {
-        self.sources.udp.of_source(name, self.ledger.clone())
+        self.sources.udp.of_source(name)
+    }
+}
+
+impl SourceMetrics {
+    /// So many messages were received and do not come into the log.
+    pub fn leave_out(&self, why: LeftOut, messages: u64) {
+        self.ledger.leave_out(self.account, why, messages);
+    }
+
+    /// How many messages had no room.
+    #[cfg(test)]
+    pub fn no_room(&self) -> u64 {
+        self.ledger.statement().accounts[self.account.index()].1.dropped
     }
 }
 

@@ -44,7 +44,7 @@ use crate::traces::Traces;
 use arrivals::Arrivals;
 use backlog::Backlog;
 use delivery::{Delivery, Parts, Promises};
-use journal::Journal;
+use journal::{Cursors, Journal};
 use outbox::Outbox;
 use room::Room;
 use wait::Waiter;
@@ -128,6 +128,7 @@ impl Pipeline {
         })?;
         let journal = Journal {
             log,
+            clock: Clock::new(&config.service),
             appender,
             queues,
             arrivals,
@@ -138,7 +139,9 @@ impl Pipeline {
             writable: conditions.log,
             metrics,
             waiter,
+            syncing: None,
             unsynced: None,
+            cursors: Cursors::default(),
             is_urgent: false,
             full: None,
         };

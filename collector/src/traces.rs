@@ -11,6 +11,8 @@ use common::trace::{Context, Kind, Span, SpanId, TraceId, Tracer};
 use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
 
+use crate::ledger::CONTROL;
+
 /// How many sampled events may be on their way at once; the spans of further ones are dropped and counted.
 const MAX_OPEN: usize = 1024;
 
@@ -60,7 +62,8 @@ impl Traces {
 
     /// The entry is about to be handed to the producer. Gives the span of its receipt if it is sampled.
     pub fn sent(&self, sequence: Sequence, seq: &str, entry: &Entry) -> Option<Context> {
-        if !self.tracer.is_on() {
+        // The analyzer has no span for a control record.
+        if !self.tracer.is_on() || &*entry.source == CONTROL {
             return None;
         }
         let id = entry.identity.as_ref().and_then(|identity| identity.id.as_deref())?;

@@ -1,6 +1,7 @@
 //! Raw events: opaque bytes that are never altered. The [`Schema`] says where an event's id, key and time
 //! are. The collector reads only those ([`identity`]); the analyzer also reads what its queries name.
 
+pub mod control;
 pub mod identity;
 pub mod json;
 mod pointer;

@@ -115,7 +115,7 @@ mod takeover;
 mod tests;
 mod view;
 
-pub use appender::Appender;
+pub use appender::{Appender, Sync};
 pub use cipher::{KeyId, Keyring};
 pub use error::Error;
 use high_water::HighWater;

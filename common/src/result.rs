@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub mod audit;
+pub mod missed;
+
+use missed::Missed;
 
 /// The schema version that is written; readers accept this one and the one before.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -62,6 +65,9 @@ pub struct TopN {
     /// Offsets that were lost before they could be read.
     #[serde(default)]
     pub gaps: Vec<Gap>,
+    /// What collectors know to be missing of their sources; absent when they know of nothing.
+    #[serde(default, skip_serializing_if = "Missed::is_none")]
+    pub missed: Missed,
     /// The most frequent items, by count descending, then by the item's bytes ascending.
     pub top: Vec<Ranked>,
 }

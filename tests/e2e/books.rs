@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// Between two scrapes.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Where a message is when it is not on its way.
-const ENDS: [&str; 7] = [
+const ENDS: [&str; 9] = [
     "published_events_total",
     "dead_letters_total",
     "pending_entries",
@@ -26,6 +26,8 @@ const ENDS: [&str; 7] = [
     "evicted_entries_total",
     "damaged_entries_total",
     "dropped_messages_total",
+    "shed_messages_total",
+    "filtered_messages_total",
 ];
 
 /// One scrape.

@@ -26,6 +26,7 @@ mod lifecycle;
 mod live_presets;
 mod log;
 mod metrics;
+mod missed;
 mod mqtt;
 mod outage;
 mod presets;

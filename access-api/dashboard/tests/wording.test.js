@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { createFormat } from '../format.js';
 import { createResults } from '../results.js';
 import { STATES } from '../watchdog.js';
-import { detailText, emptyText, legendText, noticeText, STATE_WORDS } from '../wording.js';
+import { detailText, emptyText, legendText, missing, noticeText, STATE_WORDS } from '../wording.js';
 import { result } from './fixtures.js';
 
 const format = createFormat('en-GB', 'UTC');
@@ -67,6 +67,22 @@ test('the legend claims exactness only where every count shown is exact', () => 
   assert.match(legendText(format, result({ ceiling: 3 }), exact).text, /at most 3/);
   assert.deepEqual(legendText(format, result({ ceiling: 31 }), [{ item: 'a', count: 5, error: 1 }]).uncertain, true);
   assert.match(legendText(format, result({ gaps: [{ partition: 0, from: 1, to: 3 }] }), exact).text, /lost/);
+});
+
+test('what is missing of the sources is told with its times, and what is left out on purpose is not', () => {
+  const exact = [{ item: 'a', count: 5, error: 0 }];
+  const last = [
+    { from_ms: null, to_ms: 0, source: 'orders', cause: 'gap' },
+    { from_ms: 86_400_000, to_ms: 86_401_000, source: 'orders', cause: 'shed', events: 120 },
+  ];
+  const missed = { gaps: 1, dropped: 0, shed: 120, filtered: 7, last };
+  assert.match(legendText(format, result({ missed }), exact).text, /did not arrive/);
+  const { value, text, title } = missing(format, missed);
+  assert.equal(value, 121);
+  assert.equal(text, '1 gap, 120 messages');
+  assert.match(title, /^orders: gap, before .*; orders: shed, .* to .*$/);
+  assert.equal(missing(format, { gaps: 0, dropped: 0, shed: 0, filtered: 9, last: [] }).value, 0);
+  assert.equal(missing(format, undefined).value, 0);
 });
 
 test('a notice tells what was refused, and what cannot be drawn', () => {

@@ -190,7 +190,9 @@ async fn records_that_were_deleted_before_they_were_read_show_as_a_gap() {
     let mut broker = Broker::start();
     // The broker keeps 5 MiB a partition; this is twice as much.
     broker.config.kafka.properties.insert("compression.type".to_owned(), "none".to_owned());
-    broker.feed(0..400, 100_000);
+    // In two parts, each of which fits into a producer's queue.
+    broker.feed(0..200, 100_000);
+    broker.feed(200..400, 100_000);
     let (host, running) = broker.analyze();
     let result = broker.result("topics", |result| result.version == 400);
     let lost: i64 = result.gaps.iter().map(|&Gap { from, to, .. }| to - from).sum();

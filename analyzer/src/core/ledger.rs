@@ -33,7 +33,8 @@ pub enum Entry {
     Duplicate,
     /// A record that is no event.
     Undecodable,
-    /// Within the log, and yet Kafka gives no record for it: a transaction marker, or what compaction removed.
+    /// A record that is no event but tells readers something, or no record at all: a transaction marker, or what
+    /// compaction removed.
     Control,
     /// Deleted before it was read.
     Gap,

@@ -21,6 +21,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use common::result::missed::Missed;
 use common::result::{self, Gap, Ranked, TopN};
 
 use crate::core::partial::{Error, Head, Key, Part, Value};
@@ -165,6 +166,8 @@ impl Merge {
             head.progress.gaps.iter().map(move |&(from, to)| Gap { partition, from, to })
         });
         let offsets = self.offsets();
+        let mut missed = Missed::default();
+        progress().for_each(|progress| missed.absorb(&progress.missed));
         TopN {
             v: result::SCHEMA_VERSION,
             query: query.name.clone(),
@@ -185,6 +188,7 @@ impl Merge {
             untimed: progress().map(|progress| progress.untimed).sum(),
             future: progress().map(|progress| progress.future + progress.waiting).sum(),
             gaps: gaps.collect(),
+            missed,
             top: top.into_iter().map(ranked).collect(),
         }
     }

@@ -23,6 +23,7 @@
 
 use std::fmt;
 
+use common::result::missed::Missed;
 use serde::{Deserialize, Serialize};
 
 use crate::core::owner::Owner;
@@ -110,6 +111,8 @@ pub struct Progress {
     pub recorded_ms: Option<i64>,
     /// Offsets `[from, to)` that were gone before they were read, in order.
     pub gaps: Vec<(i64, i64)>,
+    /// What collectors have told to be missing of their sources.
+    pub missed: Missed,
 }
 
 /// A head as it is read.

@@ -434,6 +434,7 @@ impl RecordCounts {
         self.note(match outcome {
             Outcome::Counted => metrics::Outcome::Counted,
             Outcome::Duplicate => metrics::Outcome::Duplicate,
+            Outcome::Control => metrics::Outcome::Control,
             Outcome::Replayed => metrics::Outcome::Replayed,
             Outcome::Undecodable(reason) => {
                 metrics.undecodable.with_label_values(&[reason.as_str()]).inc();

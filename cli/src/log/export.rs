@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use common::event::Reason;
+use common::event::control::Control;
 use common::message_log::{Entry, Found, Place, SealedWriter, View};
 use tokio_util::sync::CancellationToken;
 
@@ -114,7 +115,9 @@ fn export(
     let unreadable = reading::read(view, stop, |found| {
         match found {
             Found::Entry(place, _, entry) => {
-                if args.takes(place, &entry) {
+                let key = entry.identity.as_ref().and_then(|known| known.key.as_deref());
+                let is_control = Control::read(key.map(str::as_bytes), &entry.payload).is_some();
+                if !is_control && args.takes(place, &entry) {
                     let line = line(&entry.payload);
                     out.write_all(&line)?;
                     out.write_all(b"\n")?;

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use super::clock::Clock;
 use super::line::{Line, Next};
 use super::mtimes::Mtimes;
-use super::timeline::{Feed, Reader, Timeline};
+use super::timeline::{Feed, Kept, Reader, Timeline};
 use super::{Error, Pace};
 
 /// How many bytes are read for a client before they are written, unless a single line is longer.
@@ -72,6 +72,7 @@ pub(super) struct Audience {
     timeline: Timeline,
     break_every: Option<u64>,
     max_message_bytes: usize,
+    kept: Kept,
     state: Mutex<State>,
     outcome: watch::Sender<Option<Result<(), Error>>>,
 }
@@ -108,6 +109,7 @@ impl Progress {
 impl Audience {
     pub(super) fn new(feed: Feed, pace: Pace) -> Self {
         let (break_every, max_message_bytes) = (feed.breaks(), feed.longest_message());
+        let kept = feed.kept();
         let timeline = feed.open(pace);
         let progress = Progress { total: timeline.total(), ..Progress::default() };
         let outcome = progress.exhausted().then_some(Ok(()));
@@ -116,6 +118,7 @@ impl Audience {
             timeline,
             break_every,
             max_message_bytes,
+            kept,
             state: Mutex::new(state),
             outcome: watch::Sender::new(outcome),
         }
@@ -193,6 +196,11 @@ impl Audience {
     /// Whether the line is short enough to be a message.
     pub(super) const fn takes(&self, line: &Line) -> bool {
         line.bytes.len() <= self.max_message_bytes
+    }
+
+    /// Which lines the clients take of those that they are sent.
+    pub(super) const fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// Counts lines that were read again.

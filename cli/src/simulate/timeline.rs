@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::event::Schema;
+use common::event::identity::identify;
+use common::expr::{Condition, Slots};
 
 use super::line::Next;
 use super::recording::Recording;
@@ -16,6 +18,14 @@ pub struct Feed {
     source: Source,
     break_every: Option<u64>,
     max_message_bytes: usize,
+    kept: Kept,
+}
+
+/// Which of the lines that are sent the client takes. It takes those that are no events, too, to tell what they are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kept {
+    schema: Schema,
+    keep: Option<Condition>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,8 +67,8 @@ impl Feed {
         Ok(Self::of(Source::Synthetic(options.check()?)))
     }
 
-    const fn of(source: Source) -> Self {
-        Self { source, break_every: None, max_message_bytes: usize::MAX }
+    fn of(source: Source) -> Self {
+        Self { source, break_every: None, max_message_bytes: usize::MAX, kept: Kept::default() }
     }
 
     /// Cuts the connection in the middle of every `lines`-th message when that is sent for the first time,
@@ -83,9 +93,17 @@ impl Feed {
     /// Reads the event times of a recording, by which clients resume, where `schema` says.
     #[must_use]
     pub fn event(mut self, schema: Schema) -> Self {
+        self.kept.schema = schema.clone();
         if let Source::Recording(recording) = self.source {
             self.source = Source::Recording(recording.with_schema(schema));
         }
+        self
+    }
+
+    /// Says which events the client takes, all by default. The others are sent to it too.
+    #[must_use]
+    pub fn keep(mut self, keep: Option<Condition>) -> Self {
+        self.kept.keep = keep;
         self
     }
 
@@ -105,6 +123,10 @@ impl Feed {
         }
     }
 
+    pub(super) fn kept(&self) -> Kept {
+        self.kept.clone()
+    }
+
     pub(super) const fn breaks(&self) -> Option<u64> {
         self.break_every
     }
@@ -121,6 +143,15 @@ impl Feed {
                 Timeline::Synthetic(Arc::new(synthetic::Generator::new(&options, pace)))
             }
         }
+    }
+}
+
+impl Kept {
+    /// Whether the client takes this line.
+    pub(super) fn has(&self, line: &[u8], slots: &mut Slots) -> bool {
+        self.keep.as_ref().is_none_or(|keep| {
+            identify(line, &self.schema).is_err() || keep.holds(line, slots) == Some(true)
+        })
     }
 }
 

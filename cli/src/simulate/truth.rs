@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use common::event::identity::identify;
 use common::event::{Schema, without_bom};
+use common::expr::Slots;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
@@ -28,7 +29,10 @@ pub struct Truth {
     pub bad: u64,
     /// Distinct events.
     pub events: u64,
-    /// Lines with an event that an earlier line had: `sent - bad - events`.
+    /// Events that the collector's `keep` leaves out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub filtered: u64,
+    /// Lines with an event that an earlier line had: `sent - bad - filtered - events`.
     pub duplicates: u64,
     /// `/group/group_topics/*/topic_name` over the distinct events.
     pub topics: Counts,
@@ -62,6 +66,7 @@ pub(super) struct Follower {
     audience: Arc<Audience>,
     reader: Reader,
     tally: Tally,
+    slots: Slots,
 }
 
 /// Counts lines.
@@ -70,6 +75,7 @@ struct Tally {
     schema: Schema,
     sent: u64,
     bad: u64,
+    filtered: u64,
     /// 128-bit hashes of the ids that were seen. The chance that two of a billion ids have the same hash is about 2^-69.
     seen: HashSet<u128>,
     topics: HashMap<String, u64>,
@@ -100,7 +106,7 @@ struct Topic<'a> {
 impl Follower {
     pub(super) fn new(audience: Arc<Audience>) -> Result<Self, Error> {
         let reader = audience.timeline().reader(0)?;
-        Ok(Self { audience, reader, tally: Tally::default() })
+        Ok(Self { audience, reader, tally: Tally::default(), slots: Slots::default() })
     }
 
     /// Counts what was sent since the last call, at most `lines` of it.
@@ -110,10 +116,12 @@ impl Follower {
                 self.audience.progress().sent.min(self.reader.position().saturating_add(lines));
             while self.reader.position() < end {
                 let line = again(&mut self.reader, end)?;
-                if self.audience.takes(&line) {
+                if !self.audience.takes(&line) {
+                    self.tally.add_left_out();
+                } else if self.audience.kept().has(&line.bytes, &mut self.slots) {
                     self.tally.add(&line.bytes);
                 } else {
-                    self.tally.add_left_out();
+                    self.tally.add_filtered();
                 }
             }
             self.audience.timeline().check_unchanged()?;
@@ -127,6 +135,10 @@ impl Follower {
     }
 }
 
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// Reads the next of `sent` lines again.
 fn again(reader: &mut Reader, sent: u64) -> Result<Line, Error> {
     match reader.next_line()? {
@@ -135,16 +147,16 @@ fn again(reader: &mut Reader, sent: u64) -> Result<Line, Error> {
     }
 }
 
-/// The content hashes of the lines that were sent and how often each occurs.
+/// The content hashes of the lines that were sent and that the clients take, and how often each occurs.
 pub(super) fn hashes(audience: &Audience) -> Result<HashMap<u64, u64>, Error> {
     /// How many lines are read between two updates of the progress.
     const PORTION: u64 = 1_000;
     let sent = audience.progress().sent;
     let mut reader = audience.timeline().reader(0)?;
-    let mut hashes = HashMap::new();
+    let (mut hashes, mut slots) = (HashMap::new(), Slots::default());
     while reader.position() < sent {
         let line = again(&mut reader, sent)?;
-        if audience.takes(&line) {
+        if audience.takes(&line) && audience.kept().has(&line.bytes, &mut slots) {
             *hashes.entry(xxh3_64(&line.bytes)).or_insert(0) += 1;
         }
         if reader.position().is_multiple_of(PORTION) {
@@ -160,6 +172,12 @@ impl Tally {
     fn add_left_out(&mut self) {
         self.sent += 1;
         self.bad += 1;
+    }
+
+    /// Counts a line that the collector is not to take.
+    fn add_filtered(&mut self) {
+        self.sent += 1;
+        self.filtered += 1;
     }
 
     fn add(&mut self, line: &[u8]) {
@@ -188,7 +206,8 @@ impl Tally {
             sent: self.sent,
             bad: self.bad,
             events,
-            duplicates: self.sent - self.bad - events,
+            filtered: self.filtered,
+            duplicates: self.sent - self.bad - self.filtered - events,
             topics: Counts::of(&self.topics),
             countries: Counts::of(&self.countries),
         }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use common::event::control::Control;
 use common::kafka::reader::{self, Polled, Span};
 use common::kafka::{Kafka, Reader, Topic, header};
 use rdkafka::message::{BorrowedMessage, Message};
@@ -27,8 +28,10 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 pub struct Written {
     /// Records read from both topics; it grows as long as the collector writes.
     pub read: u64,
-    /// Those of them that are in `raw-rsvps`.
+    /// Those of them that are in `raw-rsvps`, without control records.
     pub events: u64,
+    /// Partitions and offsets of the control records in `raw-rsvps`.
+    pub controls: Vec<(i32, i64)>,
     /// How many lines of the feed were not found yet; `None` until it is known what to expect.
     pub missing: Option<u64>,
     /// The offsets of the raw partitions, set when no line is missing and all of these offsets were read.
@@ -197,16 +200,24 @@ fn note(
 ) {
     written.read += 1;
     let (partition, offset) = (message.partition(), message.offset());
-    let topic = if message.topic() == raw.topic {
-        written.events += 1;
+    let payload = message.payload().unwrap_or_default();
+    let is_raw = message.topic() == raw.topic;
+    let is_control = is_raw && Control::read(message.key(), payload).is_some();
+    let topic = if is_raw {
+        if is_control {
+            written.controls.push((partition, offset));
+        } else {
+            written.events += 1;
+        }
         raw
     } else {
         *written.dead_letters.entry(reason(message)).or_default() += 1;
         dead
     };
     topic.next.insert(partition, offset + 1);
-    if topic.before.get(&partition).is_none_or(|span| offset >= span.end) {
-        awaited.arrived(xxh3_64(message.payload().unwrap_or_default()));
+    let is_new = topic.before.get(&partition).is_none_or(|span| offset >= span.end);
+    if is_new && !is_control {
+        awaited.arrived(xxh3_64(payload));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use common::event::Schema;
+use common::expr::Condition;
 use serde::Deserialize;
 
 use crate::simulate::Feed;
@@ -19,6 +20,8 @@ pub struct Taken {
 struct Limit {
     /// A source that is sent to has none.
     max_message_bytes: Option<usize>,
+    /// Which events it takes.
+    keep: Option<Condition>,
 }
 
 impl Taken {
@@ -27,10 +30,11 @@ impl Taken {
         toml::from_str(text)
     }
 
-    /// Adapts the feed: to the collector's longest message, and to the place of the event time.
+    /// Adapts the feed: to the collector's longest message, to the events that it takes, and to the place of the event time.
     pub fn fit(self, feed: Feed) -> Feed {
         let longest = self.source.values().filter_map(|limit| limit.max_message_bytes).min();
-        feed.event(self.event).max_message_bytes(longest.unwrap_or(usize::MAX))
+        let keep = self.source.into_values().find_map(|limit| limit.keep);
+        feed.event(self.event).max_message_bytes(longest.unwrap_or(usize::MAX)).keep(keep)
     }
 }
 

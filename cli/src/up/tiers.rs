@@ -221,8 +221,7 @@ impl Tiers {
     /// # Errors
     /// When one refuses its configuration.
     pub async fn ask(&self, settings: &Settings) -> Result<Asked, Error> {
-        let [collector, analyzer, access_api] =
-            Tier::ALL.map(|tier| self.dump(tier, settings.path()));
+        let [collector, analyzer, access_api] = Tier::ALL.map(|tier| self.dump(tier, settings));
         let (taken, analyzer, access_api) = tokio::try_join!(collector, analyzer, access_api)?;
         let dump = |said: &str| toml::from_str::<Dump>(said);
         let [collector, analyzer, access_api] = [
@@ -241,11 +240,11 @@ impl Tiers {
         })
     }
 
-    async fn dump(&self, which: Tier, file: Option<&Path>) -> Result<String, Error> {
+    async fn dump(&self, which: Tier, settings: &Settings) -> Result<String, Error> {
         let tier = which.name();
         for _ in 0..QUESTIONS {
             let said =
-                self.dumped(which, file).await.map_err(|source| Error::Run { tier, source })?;
+                self.dumped(which, settings).await.map_err(|source| Error::Run { tier, source })?;
             if said.status.success() {
                 return Ok(String::from_utf8_lossy(&said.stdout).into_owned());
             }
@@ -258,9 +257,14 @@ impl Tiers {
         Err(Error::Killed { tier })
     }
 
-    async fn dumped(&self, tier: Tier, file: Option<&Path>) -> std::io::Result<Output> {
+    async fn dumped(&self, tier: Tier, settings: &Settings) -> std::io::Result<Output> {
         let mut question = process::guarded(self.program(tier));
-        question.arg("--dump-config").args(config_flag(file)).kill_on_drop(true);
+        question.arg("--dump-config").args(config_flag(settings.path())).kill_on_drop(true);
+        if tier == Tier::Collector && !settings.names_feed() {
+            // The feed of `up` has its address later, and a section without one is refused.
+            let url = config::variable(tier.name(), &settings.source_key("url"));
+            question.env(url, "ws://127.0.0.1:1/2/rsvps");
+        }
         question.stdin(std::process::Stdio::null()).output().await
     }
 

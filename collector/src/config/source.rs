@@ -20,6 +20,7 @@ mod keys;
 mod long_poll;
 mod mqtt;
 mod resume;
+mod shed;
 mod sse;
 mod udp;
 mod websocket;
@@ -33,6 +34,7 @@ pub use kafka::{Kafka, Start};
 pub use long_poll::LongPoll;
 pub use mqtt::{Mqtt, MqttVersion};
 pub use resume::Resume;
+pub use shed::{Keep, Shed};
 pub use sse::Sse;
 pub use udp::Udp;
 pub use websocket::{FirstMessages, Websocket};
@@ -77,6 +79,12 @@ pub struct Common {
     pub delivery: Delivery,
     /// When a message is safe, which is when its sender is told so, or the cursor behind it is stored.
     pub release: Release,
+    /// Which events are taken: of the others none is logged. All if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
+    /// Which messages are dropped while the collector is overloaded. None if absent: then the source is read more slowly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shed: Option<Shed>,
 }
 
 // === impl Sources ===
@@ -109,7 +117,7 @@ impl Sources {
                 Source::Kafka(kafka) => kafka.loop_problem(own),
                 _ => None,
             };
-            let found = source.problems().into_iter().chain(loops);
+            let found = source.problems().into_iter().chain(source.shed_problem()).chain(loops);
             problems.extend(found.map(|problem| format!("source.{name}.{problem}")));
         }
         let of_stdin = |source: &&Source| matches!(source, Source::File(file) if file.is_stdin());
@@ -195,6 +203,22 @@ impl Source {
         }
     }
 
+    /// The line about load shedding that cannot be, or need not.
+    fn shed_problem(&self) -> Option<String> {
+        let shed = self.common().shed.as_ref()?;
+        let waits = match self {
+            Self::Websocket(_) | Self::HttpStream(_) | Self::Sse(_) | Self::Udp(_) => {
+                return shed.problem(self.common().delivery);
+            }
+            Self::LongPoll(_) => "a feed that is asked can be asked later",
+            Self::File(_) => "a file can be read more slowly",
+            Self::Kafka(_) => "kafka keeps what is read later",
+            Self::Mqtt(_) => "the broker keeps what is not acknowledged",
+            Self::HttpPush(_) => "senders are answered 503, and send again",
+        };
+        Some(format!("shed: nothing need be dropped: {waits}; remove it"))
+    }
+
     /// Which feed its stored cursor belongs to. It holds no secret.
     pub fn cursor_of(&self) -> String {
         match self {
@@ -269,6 +293,8 @@ impl Default for Common {
             max_event_bytes: 1_000_000,
             delivery: Delivery::default(),
             release: Release::default(),
+            keep: None,
+            shed: None,
         }
     }
 }

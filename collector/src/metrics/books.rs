@@ -19,6 +19,8 @@ struct Books {
     evicted: IntCounterVec,
     damaged: IntCounterVec,
     dropped: IntCounterVec,
+    shed: IntCounterVec,
+    filtered: IntCounterVec,
     log_entries: IntGauge,
 }
 
@@ -62,6 +64,14 @@ pub(super) fn register(make: Factory<'_>, ledger: Ledger) -> Result<(), Error> {
                 "dropped_messages",
                 "Messages taken from the source and dropped: there was no room, or they may be in Kafka and are not sent twice",
             )?,
+            shed: counters(
+                "shed_messages",
+                "Messages taken from the source and dropped by load shedding",
+            )?,
+            filtered: counters(
+                "filtered_messages",
+                "Messages taken from the source that its key keep leaves out",
+            )?,
             log_entries: make.gauge(
                 "log_entries",
                 "Entries in the message log that are not settled, counted without their sources",
@@ -83,7 +93,7 @@ impl Books {
                 counter.inc_by(value);
             };
             let Counts { received, recovered, published, dead_letters, .. } = counts;
-            let Counts { failed, evicted, damaged, dropped, .. } = counts;
+            let Counts { failed, evicted, damaged, dropped, shed, filtered, .. } = counts;
             // One of them is 0 by its nature, and is left out.
             if is_recovered {
                 counter(&self.recovered, *recovered);
@@ -101,6 +111,8 @@ impl Books {
             counter(&self.evicted, *evicted);
             counter(&self.damaged, *damaged);
             counter(&self.dropped, *dropped);
+            counter(&self.shed, *shed);
+            counter(&self.filtered, *filtered);
         }
     }
 }

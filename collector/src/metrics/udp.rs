@@ -3,8 +3,6 @@
 use common::metrics::Factory;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use crate::ledger::{Account, Ledger};
-
 /// The metrics of all of them.
 #[derive(Debug, Clone)]
 pub(super) struct Udp {
@@ -18,8 +16,6 @@ pub(super) struct Udp {
 pub struct UdpMetrics {
     /// Datagrams that were read.
     pub datagrams: IntCounter,
-    ledger: Ledger,
-    account: Account,
     /// Datagrams that the kernel has dropped, because its buffer was full.
     pub by_kernel: IntCounter,
     /// The kernel's buffer in bytes.
@@ -45,26 +41,11 @@ impl Udp {
         })
     }
 
-    pub(super) fn of_source(&self, name: &str, ledger: Ledger) -> UdpMetrics {
+    pub(super) fn of_source(&self, name: &str) -> UdpMetrics {
         UdpMetrics {
             datagrams: self.datagrams.with_label_values(&[name]),
-            account: ledger.open(name),
-            ledger,
             by_kernel: self.dropped.with_label_values(&[name]),
             buffer: self.buffer.with_label_values(&[name]),
         }
-    }
-}
-
-impl UdpMetrics {
-    /// A message was read for which the queue had no room.
-    pub fn drop_one(&self) {
-        self.ledger.dropped(self.account);
-    }
-
-    /// How many were there.
-    #[cfg(test)]
-    pub fn no_room(&self) -> u64 {
-        self.ledger.statement().accounts[self.account.index()].1.dropped
     }
 }

@@ -51,6 +51,13 @@ impl Room {
         })
     }
 
+    /// Which part `held` bytes are of what may wait, at most 1.
+    pub(super) fn part(&self, held: u64) -> f32 {
+        let is_little = held < self.max_bytes.min(LITTLE_BYTES);
+        let limit = if is_little { self.max_bytes } else { self.limit(self.spare_bytes) };
+        (held as f64 / limit.max(1) as f64).min(1.0) as f32
+    }
+
     /// Whether there is room again, so much that it is not full again at once.
     pub(super) fn is_made(&self, held: u64, has_reserve: bool) -> bool {
         let limit = self.limit(self.spare_bytes.saturating_add(MARGIN_BYTES));

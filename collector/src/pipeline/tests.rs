@@ -23,6 +23,7 @@ use crate::config::Websocket;
 use crate::intake::{Intake, Message};
 use crate::receipt::{Outcome, Receipt, Released};
 
+mod missed;
 mod outage;
 mod promises;
 
@@ -174,7 +175,8 @@ impl Running {
         let dead: u64 = Reason::ALL.iter().map(|reason| dead_letters(&metrics, *reason)).sum();
         let total = metrics.total();
         let open = u64::try_from(total.pending() + total.failed).unwrap();
-        let gone = total.evicted + total.damaged + total.dropped;
+        let left_out = total.dropped + total.shed + total.filtered;
+        let gone = total.evicted + total.damaged + left_out;
         let came = total.received + total.recovered;
         assert_eq!(came, total.published + dead + open + gone, "received is accounted for");
         assert_eq!(metrics.ledger.statement().log_entries, open, "the log has as many");

@@ -34,11 +34,9 @@ use crate::cursor::Cursor;
 use crate::intake::{Closed, Intake, Message};
 use crate::metrics::SourceMetrics;
 use crate::receipt::Receipt;
-use gap::Gap;
 
 #[cfg(test)]
 pub(crate) mod following;
-mod gap;
 
 /// How messages come from a feed.
 pub trait Protocol: Send + 'static {
@@ -160,6 +158,14 @@ struct Follower<P> {
     silent: bool,
     /// Whether messages come over the connection from now on.
     has_begun: bool,
+}
+
+/// An interval whose messages are missing, until the next message comes.
+#[derive(Debug)]
+struct Gap {
+    /// When the last message before it came, in milliseconds since 1970; `None` if there was none.
+    after_ms: Option<i64>,
+    why: &'static str,
 }
 
 /// Why following a connection ended.
@@ -349,8 +355,8 @@ impl<P: Protocol> Follower<P> {
     /// Notes that a message came.
     fn received(&mut self, now_ms: i64) {
         self.received_ms = Some(now_ms);
-        if let Some(gap) = self.gap.take() {
-            gap.end(&self.feed.name, now_ms, &self.feed.metrics);
+        if let Some(Gap { after_ms, why }) = self.gap.take() {
+            self.intake.missed().gap(after_ms, None, why);
         }
     }
 

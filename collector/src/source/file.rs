@@ -245,13 +245,8 @@ impl Reader {
 
     /// Tells that messages may be missing.
     fn gap(&self, why: &str) {
-        tracing::warn!(
-            source = &*self.file.source,
-            path = %self.file.section.path.display(),
-            why,
-            "gap: messages that came in between may be missing"
-        );
-        self.file.source_metrics.gaps.inc();
+        let why = format!("{}: {why}", self.file.section.path.display());
+        self.intake.missed().gap(None, None, &why);
     }
 
     /// Hands a message to the pipeline when it is due.

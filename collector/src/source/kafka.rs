@@ -458,7 +458,7 @@ impl Reader {
     }
 
     fn join(&self) -> Result<BaseConsumer<Member>, String> {
-        let Kafka { section, cluster, source_metrics, metrics, .. } = &self.kafka;
+        let Kafka { section, cluster, metrics, .. } = &self.kafka;
         let settings = cluster.consumer(Some(&section.group), None);
         let mut settings = settings.map_err(|error| error.to_string())?;
         settings
@@ -472,7 +472,7 @@ impl Reader {
             &self.kafka.source,
             section.start,
             &self.stop,
-            source_metrics.clone(),
+            self.intake.missed().clone(),
             metrics.clone(),
         );
         let consumer: BaseConsumer<Member> =

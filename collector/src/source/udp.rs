@@ -8,7 +8,7 @@
 //! |---|---|
 //! | a datagram that is larger than `max_event_bytes`, or no event | a dead letter |
 //! | `framing` does not fit a datagram | it is one dead letter |
-//! | the queue is full | the socket is not read for [`PATIENCE`], so that the kernel's buffer takes a burst; then messages are dropped, and counted, until there is room |
+//! | the queue is full | the socket is not read for a moment, so that the kernel's buffer takes a burst; then messages are dropped, and counted, until there is room |
 //! | a stop | what is in the kernel's buffer is still read, and the rest is not |
 
 use std::io::{self, IoSliceMut};
@@ -25,7 +25,6 @@ use nix::sys::socket::{
 };
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::End;
@@ -34,13 +33,14 @@ use super::framing::divide;
 use crate::config::{Framing, Udp as Section};
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::intake::{Closed, Intake, Message, NotTaken};
+use crate::intake::{Closed, Intake, Message};
+use crate::ledger::LeftOut;
 use crate::metrics::UdpMetrics;
 
 #[cfg(test)]
 mod tests;
 
-/// How long a full queue is waited for.
+/// How long it waits after an error.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// No datagram is larger.
 const DATAGRAM_BYTES: usize = 64 << 10;
@@ -65,8 +65,6 @@ struct Reader {
     metrics: UdpMetrics,
     /// How many datagrams the kernel had dropped when it last said so.
     dropped: u32,
-    /// Whether the queue had no room for the last message.
-    is_full: bool,
 }
 
 impl Udp {
@@ -129,8 +127,7 @@ impl super::Source for Udp {
             tracing::info!(%source, %address, "listening for datagrams");
         }
         connection.set();
-        let mut reader =
-            Reader { source, socket, framing, intake, metrics, dropped: 0, is_full: false };
+        let mut reader = Reader { source, socket, framing, intake, metrics, dropped: 0 };
         let mut buffer = vec![0; DATAGRAM_BYTES];
         loop {
             let ready = tokio::select! {
@@ -184,7 +181,11 @@ impl Reader {
             if is_last { read() } else { socket.try_io(Interest::READABLE, read) }?;
         if let Some(dropped) = dropped {
             // The kernel's count goes round.
-            self.metrics.by_kernel.inc_by(u64::from(dropped.wrapping_sub(self.dropped)));
+            let more = u64::from(dropped.wrapping_sub(self.dropped));
+            if more > 0 {
+                self.metrics.by_kernel.inc_by(more);
+                self.intake.missed().note(LeftOut::Dropped, self.intake.now_ms(), more);
+            }
             self.dropped = dropped;
         }
         self.metrics.datagrams.inc();
@@ -203,33 +204,9 @@ impl Reader {
         };
         for (payload, refused) in divide(&self.framing, datagram) {
             let identity = refused.map_or_else(|| self.intake.identify(payload), Err);
-            self.hand_over(message(payload, identity)).await?;
+            self.intake.offer(message(payload, identity)).await?;
         }
         Ok(())
-    }
-
-    /// Hands a message to the pipeline, or drops it.
-    async fn hand_over(&mut self, message: Message) -> Result<(), Closed> {
-        if self.is_full {
-            match self.intake.try_push(message) {
-                Ok(()) => self.is_full = false,
-                Err(NotTaken::Full) => self.metrics.drop_one(),
-                Err(NotTaken::Closed) => return Err(Closed),
-            }
-            return Ok(());
-        }
-        match timeout(PATIENCE, self.intake.push(message)).await {
-            Ok(pushed) => pushed,
-            Err(_elapsed) => {
-                tracing::warn!(
-                    source = &*self.source,
-                    "the queue is full; messages are dropped until there is room"
-                );
-                self.is_full = true;
-                self.metrics.drop_one();
-                Ok(())
-            }
-        }
     }
 
     /// Waits a moment after an error, which the next call may not have any more.

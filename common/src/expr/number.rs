@@ -28,14 +28,20 @@ pub(super) enum Operation {
     Remainder,
 }
 
+/// A longer text is read as no number, so that it costs little, however often it is compared: 309 digits are the largest finite
+/// `f64`, and what further ones add is below its precision.
+const MAX_DIGITS: usize = 400;
 /// The first power of two that is no `u64`.
 const ABOVE_U64: f64 = 18_446_744_073_709_551_616.0;
 
 impl Number {
     /// The number that a text is by the grammar of JSON, without white space around it; `None` if it is none, or too
-    /// large for an `f64`.
+    /// large for an `f64`, or longer than 400 bytes.
     pub fn parse(text: &str) -> Option<Self> {
         text.bytes().next().filter(|first| *first == b'-' || first.is_ascii_digit())?;
+        if text.len() > MAX_DIGITS {
+            return None;
+        }
         let mut reader = Reader::new(text);
         let is_number = reader.scalar().is_ok_and(|scalar| scalar.len() == text.len());
         if is_number { Self::of_json(text) } else { None }

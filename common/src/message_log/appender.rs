@@ -24,6 +24,13 @@ pub struct Appender {
     held: Held,
 }
 
+/// An fsync of all that was appended before it began. Another thread may run it, while more is appended.
+#[derive(Debug)]
+pub struct Sync {
+    log: MessageLog,
+    end: Sequence,
+}
+
 #[derive(Debug)]
 struct Group {
     span: Span,
@@ -100,7 +107,7 @@ impl Appender {
         self.log.write(false, |store, batch| group.put(store, batch))
     }
 
-    /// How many bytes were appended since the last [`sync`](Self::sync).
+    /// How many bytes were appended that are not known to be on disk.
     pub const fn unsynced_bytes(&self) -> usize {
         self.unsynced_bytes
     }
@@ -110,12 +117,32 @@ impl Appender {
     /// # Errors
     /// When the fsync fails. Then the log refuses everything until [`reopen`](Self::reopen).
     pub fn sync(&mut self) -> Result<Sequence, Error> {
-        self.log.sync()?;
-        Ok(self.synced())
+        let sync = self.begin_sync();
+        sync.run()?;
+        self.synced(sync.end);
+        Ok(sync.end)
+    }
+
+    /// An fsync of all that was appended so far. When it has run without an error, [`synced`](Self::synced) is to be called.
+    pub fn begin_sync(&self) -> Sync {
+        Sync { log: self.log.clone(), end: self.next }
+    }
+
+    /// Everything before `end` is on disk.
+    pub fn synced(&mut self, end: Sequence) {
+        let count = self.unsynced.partition_point(|group| group.span.last < end);
+        let groups = self.unsynced.drain(..count);
+        let newest = groups.fold(None, |_, group| {
+            self.unsynced_bytes -= group.record.len();
+            Some(group.span.last)
+        });
+        if let Some(newest) = newest {
+            self.high_water.raise(newest);
+        }
     }
 
     /// Opens the database again after a write error, and writes what may be missing in it. When this returns, all that was
-    /// appended is on disk.
+    /// appended is on disk. No [`Sync`] may run meanwhile.
     ///
     /// # Errors
     /// As for [`MessageLog::open`], and when another process has opened the log meanwhile; the log then keeps refusing, and
@@ -129,17 +156,8 @@ impl Appender {
             }
             store.write(batch, true)
         })?;
-        Ok(self.synced())
-    }
-
-    /// All that was appended is on disk.
-    fn synced(&mut self) -> Sequence {
-        if let Some(newest) = self.unsynced.last() {
-            self.high_water.raise(newest.span.last);
-        }
-        self.unsynced.clear();
-        self.unsynced_bytes = 0;
-        self.next
+        self.synced(self.next);
+        Ok(self.next)
     }
 
     /// How many bytes of groups are in the log and not settled, apart from up to 1 MiB and what is in the same file as
@@ -149,6 +167,21 @@ impl Appender {
         let bytes = self.held.remove_below(removed);
         self.log.removed().bytes += bytes;
         self.held.written - self.held.removed
+    }
+}
+
+impl Sync {
+    /// Returns when it is done.
+    ///
+    /// # Errors
+    /// When it fails. Then the log refuses everything until [`reopen`](Appender::reopen).
+    pub fn run(&self) -> Result<(), Error> {
+        self.log.sync()
+    }
+
+    /// What was appended before this sequence is on disk when it is done.
+    pub const fn end(&self) -> Sequence {
+        self.end
     }
 }
 

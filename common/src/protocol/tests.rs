@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::result::Window;
+use crate::result::missed::Missed;
 
 fn cursor(seq: u64) -> Cursor {
     Cursor { stream: StreamId(0xe), seq }
@@ -29,6 +30,7 @@ fn top_n() -> TopN {
         untimed: 0,
         future: 0,
         gaps: Vec::new(),
+        missed: Missed::default(),
         top: Vec::new(),
     }
 }

@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use common::event::Reason;
+use common::event::control::{Control, KEY};
 use common::event::time::Unreadable;
+use common::result::missed::Interval;
 
 use crate::core::audit;
 use crate::core::block::Block;
@@ -43,6 +45,8 @@ pub enum Outcome {
     Duplicate,
     /// Not an event: counted as such, and its id is not remembered.
     Undecodable(Reason),
+    /// No event: a collector tells something, see [`control`](common::event::control).
+    Control,
     /// Reflected already: nothing changed.
     Replayed,
 }
@@ -200,7 +204,10 @@ impl Counting {
         if let Some(recorded_ms) = self.progress.recorded_ms {
             self.dedupe.advance(recorded_ms);
         }
-        let outcome = self.count(record, timestamp_ms);
+        let outcome = match Control::read(record.key, record.payload) {
+            None => self.count(record, timestamp_ms),
+            Some(control) => self.heed(control),
+        };
         let entry = match outcome {
             Outcome::Counted => {
                 self.progress.events += 1;
@@ -214,11 +221,29 @@ impl Counting {
                 self.progress.undecodable += 1;
                 Entry::Undecodable
             }
+            Outcome::Control => Entry::Control,
             Outcome::Replayed => return outcome,
         };
         self.ledger.enter(entry, 1, timestamp_ms);
         self.ledger_due = true;
         outcome
+    }
+
+    /// Takes in what a collector tells. A copy changes nothing.
+    #[cold]
+    fn heed(&mut self, control: Control) -> Outcome {
+        if let Control::Missed { id, interval } = control {
+            let id = hash(format!("{KEY}:{id}").as_bytes());
+            if !self.dedupe.contains(id) {
+                self.dedupe.insert(id, self.progress.recorded_ms.unwrap_or(i64::MIN));
+                let believable =
+                    |time_ms: i64| time_ms.clamp(TIMESTAMPS_MS.start, TIMESTAMPS_MS.end - 1);
+                let from_ms = interval.from_ms.map(believable);
+                let to_ms = believable(interval.to_ms);
+                self.progress.missed.add(Interval { from_ms, to_ms, ..interval });
+            }
+        }
+        Outcome::Control
     }
 
     fn count(&mut self, record: Record<'_>, timestamp_ms: Option<i64>) -> Outcome {

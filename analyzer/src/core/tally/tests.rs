@@ -16,6 +16,8 @@ use crate::core::query::{Query, Sliding, Window};
 use crate::core::watermark::EARLY;
 use common::result::TopN;
 
+mod control;
+
 /// When the feed of these tests begins, on a boundary of slides.
 const START_MS: i64 = 1_425_772_800_000;
 const DAY_MS: i64 = 86_400_000;

@@ -42,8 +42,8 @@ impl Traces {
         let outcome = match outcome {
             Outcome::Counted => "counted",
             Outcome::Duplicate => "duplicate",
-            // It was traced when it was counted, or has no id.
-            Outcome::Replayed | Outcome::Undecodable(_) => return,
+            // It was traced when it was counted, or is no event, or has no id.
+            Outcome::Control | Outcome::Replayed | Outcome::Undecodable(_) => return,
         };
         let schema = &self.plan.settings().schema;
         let identity = identify(record.payload().unwrap_or_default(), schema).ok();

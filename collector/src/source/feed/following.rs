@@ -48,7 +48,7 @@ pub(crate) fn follow_as(
 
 impl Following {
     pub(crate) async fn next(&mut self) -> Message {
-        self.messages.recv().await.unwrap().message
+        self.messages.recv().await.unwrap().sifted.message
     }
 
     pub(crate) async fn payload(&mut self) -> Bytes {

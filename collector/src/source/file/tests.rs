@@ -54,7 +54,7 @@ impl Reading {
     }
 
     async fn message(&mut self) -> Message {
-        let message = self.messages.recv().await.unwrap().message;
+        let message = self.messages.recv().await.unwrap().sifted.message;
         self.cursor = message.cursor.clone().or(self.cursor.take());
         message
     }

@@ -214,7 +214,11 @@ impl Handler {
         if let (Err(_), Some(rate)) = (&pushed, &self.rate) {
             rate.give_back(count);
         }
-        let span = pushed?;
+        let (span, good) = (pushed?, count - bad.len());
+        let Some(span) = span else {
+            self.metrics.events.inc_by(good as u64);
+            return Ok(problem::taken(None, good, &bad, false));
+        };
         let ack = self.intake.acks().give(&self.source, span);
         let mut in_kafka = false;
         if asked.sync {
@@ -228,11 +232,12 @@ impl Handler {
                 Some(Err(_)) | None => {}
             }
         }
-        self.metrics.events.inc_by((count - bad.len()) as u64);
-        Ok(problem::taken(&ack, count - bad.len(), &bad, in_kafka))
+        self.metrics.events.inc_by(good as u64);
+        Ok(problem::taken(Some(&ack), good, &bad, in_kafka))
     }
 
-    async fn push(&self, events: Vec<Event>, share: Share) -> Step<Span> {
+    /// Where they are in the log; `None` if `keep` leaves all of them out.
+    async fn push(&self, events: Vec<Event>, share: Share) -> Step<Option<Span>> {
         let deadline = tokio::time::Instant::now() + self.accept_timeout;
         let (released, received_ms) = (Released::default(), self.intake.now_ms());
         let pushing = async {
@@ -252,10 +257,10 @@ impl Handler {
             Err(elapsed) => Err(elapsed),
         };
         match (outcome, released.range()) {
-            (Ok(Outcome::Released | Outcome::Refused(_)), Some((first, last))) => {
-                Ok(Span { first, last })
+            (Ok(Outcome::Released | Outcome::Refused(_)), range) => {
+                Ok(range.map(|(first, last)| Span { first, last }))
             }
-            (Ok(_), _) => Err(Problem::stopping()),
+            (Ok(Outcome::Dropped), _) => Err(Problem::stopping()),
             (Err(_elapsed), _) => Err(Problem::unavailable(
                 "the events could not be made safe in time, because the log is full, cannot be written, or has much to do, or \
                  because the source waits for kafka as well; send them again",

@@ -172,10 +172,17 @@ impl Problem {
     }
 }
 
-/// The answer to a request whose messages are safe.
-pub fn taken(ack: &str, events: usize, bad: &[BadEvent], in_kafka: bool) -> (StatusCode, Bytes) {
+/// The answer to a request whose messages are safe. Without an acknowledgement, `keep` leaves all of them out.
+pub fn taken(
+    ack: Option<&str>,
+    events: usize,
+    bad: &[BadEvent],
+    in_kafka: bool,
+) -> (StatusCode, Bytes) {
     let mut members = Map::new();
-    members.insert("ack".into(), ack.into());
+    if let Some(ack) = ack {
+        members.insert("ack".into(), ack.into());
+    }
     members.insert("events".into(), events.into());
     if in_kafka {
         members.insert("state".into(), "in_kafka".into());
@@ -183,7 +190,8 @@ pub fn taken(ack: &str, events: usize, bad: &[BadEvent], in_kafka: bool) -> (Sta
     if !bad.is_empty() {
         list(&mut members, bad);
     }
-    let status = if in_kafka { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let is_done = in_kafka || ack.is_none();
+    let status = if is_done { StatusCode::OK } else { StatusCode::ACCEPTED };
     (status, Value::Object(members).to_string().into())
 }
 

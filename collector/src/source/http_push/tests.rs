@@ -14,7 +14,7 @@ use super::super::Source;
 use super::super::connection::Connections;
 use super::*;
 use crate::acks::Acks;
-use crate::intake::{Queued, Queues};
+use crate::intake::{Queued, Queues, Sifted};
 use crate::metrics::Metrics;
 use crate::receipt::Receipts;
 
@@ -114,17 +114,22 @@ async fn drive(
     loop {
         let level = *gate.borrow_and_update();
         if level >= Gate::Taken {
-            queues.take(usize::MAX, usize::MAX, |_, Queued { message, .. }| {
-                let receipt = message.receipt.unwrap();
-                if receipt.is_given_up() {
-                    return;
-                }
-                let sequence = Sequence::from_opaque(next);
-                next += 1;
-                receipts.add(sequence, receipt, message.identity.err());
-                let payload = String::from_utf8_lossy(&message.payload).into_owned();
-                taken.lock().unwrap().push(payload);
-            });
+            queues.take(
+                usize::MAX,
+                usize::MAX,
+                0,
+                |_, Queued { sifted: Sifted { message, .. }, .. }| {
+                    let receipt = message.receipt.unwrap();
+                    if receipt.is_given_up() {
+                        return;
+                    }
+                    let sequence = Sequence::from_opaque(next);
+                    next += 1;
+                    receipts.add(sequence, receipt, message.identity.err());
+                    let payload = String::from_utf8_lossy(&message.payload).into_owned();
+                    taken.lock().unwrap().push(payload);
+                },
+            );
         }
         if level >= Gate::Logged {
             receipts.synced_before(Sequence::from_opaque(next));

@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::ends::Ends;
 use super::positions::{Offsets, Positions};
 use crate::config::Start;
-use crate::metrics::{KafkaMetrics, SourceMetrics};
+use crate::metrics::KafkaMetrics;
+use crate::missed::Missed;
 
 /// How long what was read may take to be safe when partitions are given up, or at a stop.
 pub(super) const HANDOVER: Duration = Duration::from_secs(2);
@@ -35,7 +36,7 @@ pub(super) struct Member {
     source: Arc<str>,
     start: Start,
     stop: CancellationToken,
-    source_metrics: SourceMetrics,
+    missed: Missed,
     metrics: KafkaMetrics,
     heard: Heard,
     stranded: Stranded,
@@ -82,12 +83,12 @@ impl Member {
         source: &Arc<str>,
         start: Start,
         stop: &CancellationToken,
-        source_metrics: SourceMetrics,
+        missed: Missed,
         metrics: KafkaMetrics,
     ) -> Self {
         let (heard, stranded, state) = <(Heard, Stranded, Mutex<State>)>::default();
         let (source, stop) = (Arc::clone(source), stop.clone());
-        Self { source, start, stop, source_metrics, metrics, heard, stranded, state }
+        Self { source, start, stop, missed, metrics, heard, stranded, state }
     }
 
     /// What was read. Not to be held while the consumer is polled.
@@ -270,6 +271,8 @@ impl Member {
                     (Offset::Offset(at), _) => match is_lost.then(ends).flatten() {
                         Some((low, high)) if !(low..=high).contains(&at) => {
                             self.lost(topic, partition, at, low, high);
+                            // Committed, so that the next start does not tell it again.
+                            new.insert((topic.into(), partition), low);
                             Offset::Offset(low)
                         }
                         _ => Offset::Offset(at),
@@ -305,17 +308,12 @@ impl Member {
     }
 
     fn lost(&self, topic: &str, partition: i32, at: i64, low: i64, high: i64) {
-        tracing::warn!(
-            source = &*self.source,
-            topic,
-            partition,
-            at,
-            low,
-            high,
-            "gap: kafka does not have the records at this position any more, reading from the first one that is there"
+        let lost = (low - at).max(0).unsigned_abs();
+        let why = format!(
+            "kafka does not have the records of {topic}, partition {partition}, at position {at} any more, but {low} to {high}: reading from {low} on"
         );
-        self.source_metrics.gaps.inc();
-        self.metrics.lost.inc_by((low - at).max(0).unsigned_abs());
+        self.missed.gap(None, (lost > 0).then_some(lost), &why);
+        self.metrics.lost.inc_by(lost);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

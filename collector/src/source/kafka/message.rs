@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use common::event::Reason;
+use common::event::control::Control;
 use rdkafka::message::Message as Record;
 
 use crate::config::KafkaSource as Section;
@@ -9,7 +10,7 @@ use crate::intake::{Intake, Message};
 use crate::source::feed::CUT_BYTES;
 use crate::source::framing::divide;
 
-/// The messages of a record; none if it has no value.
+/// The messages of a record; none if it has no value, or another collector tells something by it.
 pub(super) fn messages(
     section: &Section,
     intake: &Intake,
@@ -17,6 +18,9 @@ pub(super) fn messages(
     record: &impl Record,
 ) -> Vec<Message> {
     let Some(payload) = record.payload() else { return Vec::new() };
+    if Control::read(record.key(), payload).is_some() {
+        return Vec::new();
+    }
     let received_ms = intake.now_ms();
     let message =
         |payload, identity| Message { payload, received_ms, identity, cursor: None, receipt: None };

@@ -50,7 +50,7 @@ impl Reading {
     /// The next message, and its sequence, with which it can be released.
     async fn next(&mut self) -> (String, Option<Reason>, Sequence) {
         let (message, receipt) = loop {
-            let mut message = self.messages.recv().await.unwrap().message;
+            let mut message = self.messages.recv().await.unwrap().sifted.message;
             // As the journal does.
             if let Some(receipt) = message.receipt.take().filter(|receipt| !receipt.is_given_up()) {
                 break (message, receipt);
@@ -185,7 +185,7 @@ async fn at_most_once_what_was_taken_is_committed_already_and_does_not_come_agai
     let all = orders(0..1000);
     produce(&section, &all);
     let mut reading = Reading::of(&section, &Cluster::default());
-    let first = reading.messages.recv().await.unwrap().message;
+    let first = reading.messages.recv().await.unwrap().sifted.message;
     assert!(first.receipt.is_none(), "nothing is waited for");
     let rdkafka::Offset::Offset(at) = committed(&section).await else { panic!("nothing") };
     assert!(at >= 1, "{at}");
@@ -201,7 +201,7 @@ async fn at_most_once_what_was_taken_is_committed_already_and_does_not_come_agai
     let mut reading = Reading::of(&section, &Cluster::default());
     let mut taken = Vec::new();
     while taken.len() < 10 {
-        let message = reading.messages.recv().await.unwrap().message;
+        let message = reading.messages.recv().await.unwrap().sifted.message;
         taken.push(String::from_utf8(message.payload.to_vec()).unwrap());
     }
     assert_eq!(taken, texts(&more));

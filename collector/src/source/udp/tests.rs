@@ -8,11 +8,12 @@ use super::super::Source;
 use super::super::connection::Connections;
 use super::super::feed::following::until;
 use super::*;
-use crate::intake::{Queued, Queues};
-use crate::metrics::Metrics;
+use crate::intake::{Queued, Queues, Sifted};
+use crate::metrics::{Metrics, SourceMetrics};
 
 struct Bench {
     address: SocketAddr,
+    of_source: SourceMetrics,
     metrics: UdpMetrics,
     queues: Queues,
     stop: CancellationToken,
@@ -27,15 +28,15 @@ impl Bench {
         let (name, stop): (Arc<str>, _) = ("sensors".into(), CancellationToken::new());
         let mut queues = Queues::default();
         let of_source = metrics.of_source(&name);
-        let intake =
-            queues.add(&name, &Schema::default(), &section.common, Clock::default(), of_source);
+        let (schema, clock) = (Schema::default(), Clock::default());
+        let intake = queues.add(&name, &schema, &section.common, clock, of_source.clone());
         let section = Section { listen: "127.0.0.1:0".parse().unwrap(), ..section };
         let metrics = metrics.of_udp(&name);
         let udp = Udp::new(&name, &section, metrics.clone(), connections.of(&name)).unwrap();
         let address = udp.address().unwrap();
         let source = tokio::spawn(udp.run(intake, None, stop.clone()));
         let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        Self { address, metrics, queues, stop, source, sender }
+        Self { address, of_source, metrics, queues, stop, source, sender }
     }
 
     async fn send(&self, datagram: impl AsRef<[u8]>) {
@@ -47,11 +48,16 @@ impl Bench {
         let mut taken = Vec::new();
         while taken.len() < count {
             let mut found = Vec::new();
-            self.queues.take(count - taken.len(), usize::MAX, |_, Queued { message, .. }| {
-                assert!(message.receipt.is_none(), "nobody waits");
-                let payload = String::from_utf8_lossy(&message.payload).into_owned();
-                found.push((payload, message.identity.err()));
-            });
+            self.queues.take(
+                count - taken.len(),
+                usize::MAX,
+                0,
+                |_, Queued { sifted: Sifted { message, .. }, .. }| {
+                    assert!(message.receipt.is_none(), "nobody waits");
+                    let payload = String::from_utf8_lossy(&message.payload).into_owned();
+                    found.push((payload, message.identity.err()));
+                },
+            );
             if found.is_empty() {
                 self.queues.some().await;
             }
@@ -102,7 +108,7 @@ async fn a_message_keeps_no_more_memory_than_its_own_bytes() {
         bench.send(format!("{}{}", rsvp(1), "\n".repeat(60_000))).await;
         bench.queues.some().await;
         let mut held = 0;
-        bench.queues.take(1, usize::MAX, |_, Queued { message, .. }| {
+        bench.queues.take(1, usize::MAX, 0, |_, Queued { sifted: Sifted { message, .. }, .. }| {
             let bytes = message.payload.len();
             held = message.payload.try_into_mut().unwrap().capacity() - bytes;
         });
@@ -117,16 +123,16 @@ async fn what_finds_no_room_is_dropped_and_counted_and_what_comes_later_is_taken
     for _ in 0..4 {
         bench.send(events.join("\n")).await;
     }
-    until(|| bench.metrics.no_room() > 0).await;
+    until(|| bench.of_source.no_room() > 0).await;
     until(|| bench.metrics.datagrams.get() >= 4).await;
     bench.send(rsvp(1000)).await;
     until(|| bench.metrics.datagrams.get() >= 5).await;
     let held = 1024;
     bench.taken(held).await;
-    until(|| bench.metrics.no_room() >= 2001 - 1024).await;
+    until(|| bench.of_source.no_room() >= 2001 - 1024).await;
     bench.send(rsvp(1001)).await;
     assert_eq!(bench.taken(1).await, [(rsvp(1001), None)]);
-    assert_eq!(bench.metrics.no_room(), 2001 - 1024);
+    assert_eq!(bench.of_source.no_room(), 2001 - 1024);
 }
 
 #[tokio::test]

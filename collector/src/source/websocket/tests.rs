@@ -378,7 +378,7 @@ async fn a_quiet_feed_is_pinged_and_the_connection_stays_if_it_answers() {
     socket.send(Message::text("still here")).await.unwrap();
     while let Some(Ok(Message::Ping(_))) = socket.next().await {
         if let Ok(queued) = source.messages.try_recv() {
-            assert_eq!(queued.message.payload, "still here");
+            assert_eq!(queued.sifted.message.payload, "still here");
             break;
         }
     }
