@@ -32,7 +32,7 @@ const ENDS: [&str; 9] = [
 
 /// One scrape.
 #[derive(Debug, Clone, Default)]
-struct Books {
+pub struct Books {
     /// By metric and source, summed over the other labels; a metric without a source is there for `""`.
     sums: BTreeMap<(String, String), i64>,
 }
@@ -65,7 +65,8 @@ impl Books {
         books
     }
 
-    fn sum(&self, name: &str, source: &str) -> i64 {
+    /// What the metric shows for the source; 0 if it is not there.
+    pub fn sum(&self, name: &str, source: &str) -> i64 {
         self.sums.get(&(name.to_owned(), source.to_owned())).copied().unwrap_or_default()
     }
 
@@ -93,7 +94,7 @@ impl Books {
 }
 
 /// Scrapes again and again, until it is dropped.
-struct Auditor {
+pub struct Auditor {
     seen: Arc<Mutex<Seen>>,
     _stop: mpsc::Sender<()>,
 }
@@ -108,7 +109,8 @@ struct Seen {
 }
 
 impl Auditor {
-    fn start(admin: u16) -> Self {
+    /// Scrapes the collector whose admin port this is, also after it was started again.
+    pub fn start(admin: u16) -> Self {
         let (stop, stopped) = mpsc::channel();
         let seen = Arc::<Mutex<Seen>>::default();
         let noted = Arc::clone(&seen);
@@ -126,7 +128,7 @@ impl Auditor {
     }
 
     /// Waits until a scrape shows this, and panics if one did not balance.
-    fn until(&self, what: &str, condition: impl Fn(&Books) -> bool) -> Books {
+    pub fn until(&self, what: &str, condition: impl Fn(&Books) -> bool) -> Books {
         within(LIMIT, what, || {
             let seen = self.seen.lock().expect("the auditor");
             assert!(

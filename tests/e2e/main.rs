@@ -12,6 +12,7 @@ mod books;
 mod capacity;
 mod collector;
 mod command_line;
+mod conservation;
 mod crash;
 mod dashboard;
 mod discover;
