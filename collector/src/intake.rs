@@ -37,6 +37,8 @@ const QUEUE_MESSAGES: usize = 1024;
 const QUEUE_BYTES: u32 = 64 << 20;
 /// How long a full queue is waited for where messages are dropped in the end.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How often it is asked that what is left out is written, by whoever waits for that.
+const HURRY: Duration = Duration::from_millis(100);
 /// How many messages are taken from one queue before the next one has its turn.
 const TURN: usize = 64;
 
@@ -135,6 +137,13 @@ pub struct Queues {
     arrived: Arc<Notify>,
     acks: Acks,
     progress: Progress,
+}
+
+impl Queued {
+    /// Whether nobody waits for the message any more, so that it is not taken.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.sifted.message.receipt.as_ref().is_some_and(Receipt::is_given_up)
+    }
 }
 
 // === impl Intake ===
@@ -274,9 +283,16 @@ impl Intake {
 
     /// Waits until the journal has written all that was pushed, with the cursors; without a log, until Kafka has it.
     pub async fn written(&self) {
-        self.missed.hurry();
-        // The semaphore is never closed.
-        let _all = self.bytes.acquire_many(QUEUE_BYTES).await;
+        let all = self.bytes.acquire_many(QUEUE_BYTES);
+        tokio::pin!(all);
+        loop {
+            // What is taken from the queue after a look at this has to be hurried again.
+            self.missed.hurry();
+            if timeout(HURRY, &mut all).await.is_ok() {
+                // The semaphore is never closed.
+                return;
+            }
+        }
     }
 
     /// What became of what was pushed.
@@ -378,8 +394,11 @@ impl Queues {
                 taken += 1;
                 idle = 0;
                 size += queued.sifted.message.payload.len();
-                shed += u64::from(queued.sifted.left_out == Some(LeftOut::Shed));
-                filtered += u64::from(queued.sifted.left_out == Some(LeftOut::Filtered));
+                match queued.sifted.left_out.filter(|_| !queued.is_given_up()) {
+                    Some(LeftOut::Shed) => shed += 1,
+                    Some(LeftOut::Filtered) => filtered += 1,
+                    Some(LeftOut::Dropped) | None => {}
+                }
                 each(queue, queued);
             }
             for (why, messages) in [(LeftOut::Shed, shed), (LeftOut::Filtered, filtered)] {

@@ -391,7 +391,7 @@ mod tests {
             .iter()
             .find(|family| family.name() == "millrace_collector_dead_letters_total")
             .unwrap();
-        let accounts = 2;
+        let accounts = 3;
         assert_eq!(family.get_metric().len(), accounts * Reason::ALL.len());
     }
 }

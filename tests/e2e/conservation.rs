@@ -6,6 +6,8 @@ use std::{
     fs,
     net::{SocketAddr, UdpSocket},
     ops::Range,
+    path::PathBuf,
+    process::Child,
     time::Duration,
 };
 
@@ -81,6 +83,24 @@ fn all_lines(source: &str) -> Vec<String> {
     lines(source, numbers(source))
 }
 
+/// A collector that is killed when it is dropped.
+struct Collector {
+    child: Child,
+    stderr: PathBuf,
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.child.kill().expect("killing the collector");
+        self.child.wait().expect("its end");
+        if std::thread::panicking() {
+            let said = fs::read_to_string(&self.stderr).unwrap_or_default();
+            let lines: Vec<_> = said.lines().collect();
+            eprintln!("{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+    }
+}
+
 /// Whether each of these sources has received so many messages at least.
 fn have(books: &Books, sources: &[&str], messages: impl Fn(&str) -> usize) -> bool {
     let received = |source: &&str| books.sum("received_messages_total", source);
@@ -127,7 +147,10 @@ fn every_message_of_every_kind_of_source_becomes_an_event_or_a_dead_letter_with_
         format!("service.admin=127.0.0.1:{admin}"),
         format!("log.path={}", path.join("log").display()),
     ];
-    let start = |kafka: &Broker| spawn(&file, &kafka.address(), settings.iter(), &stderr);
+    let start = |kafka: &Broker| {
+        let child = spawn(&file, &kafka.address(), settings.iter(), &stderr);
+        Collector { child, stderr: stderr.clone() }
+    };
     let sender = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let send = |lines: &dyn Fn(&str) -> Vec<String>| {
         mqtt.publish("orders", &(lines("mqtt").join("\n") + "\n"), None);
@@ -140,7 +163,7 @@ fn every_message_of_every_kind_of_source_becomes_an_event_or_a_dead_letter_with_
     let rest = |source: &str| numbers(source).start + GOOD / 2..numbers(source).end;
 
     let auditor = Auditor::start(admin);
-    let mut collector = start(&kafka);
+    let collector = start(&kafka);
     auditor.until("the subscription", |books| books.sum("source_connected", "mqtt") == 1);
     send(&|source| lines(source, half(source)));
     auditor.until("what is there", |books| {
@@ -150,9 +173,8 @@ fn every_message_of_every_kind_of_source_becomes_an_event_or_a_dead_letter_with_
     kafka.kill();
     send(&|source| rest(source).map(event).collect());
     auditor.until("all of them", |books| have(books, &SOURCES, |source| all_lines(source).len()));
-    collector.kill().expect("killing the collector");
-    collector.wait().expect("its end");
-    let mut collector = start(&kafka);
+    drop(collector);
+    let collector = start(&kafka);
     auditor.until("what the log held", |books| {
         books.sum("recovered_entries_total", "(recovered)") > 0
     });
@@ -172,8 +194,7 @@ fn every_message_of_every_kind_of_source_becomes_an_event_or_a_dead_letter_with_
             bad_of(source).into_iter().map(|(reason, text)| (reason.to_owned(), text)).collect();
         assert_eq!(dead.get(source), Some(&expected), "{source}");
     }
-    collector.kill().expect("killing the collector");
-    collector.wait().expect("its end");
+    drop(collector);
     let said = fs::read_to_string(&stderr).expect("what it has logged");
     assert!(!said.contains("panicked"), "{said}");
 }
@@ -184,11 +205,12 @@ type DeadLetters = BTreeMap<String, BTreeSet<(String, String)>>;
 /// The numbers of the events by source, and the dead letters with their reasons. No entry of the log may be there twice.
 fn found(topics: &Topics) -> (Events, DeadLetters) {
     let (mut events, mut dead) = (Events::new(), DeadLetters::new());
-    let (mut seen, mut source) = (BTreeSet::new(), |record: &Record| {
+    let mut seen = BTreeSet::new();
+    let mut source = |record: &Record| {
         let sequence = record.headers["mr-seq"].clone();
         assert!(seen.insert(sequence), "twice: {record:?}");
         record.headers["mr-source"].clone()
-    });
+    };
     for record in topics.read("raw-rsvps") {
         let event: Value = serde_json::from_slice(&record.payload).expect("an event");
         let number = event["rsvp_id"].as_u64().expect("a number");

@@ -129,7 +129,7 @@ async fn what_is_counted_by_a_label_of_a_closed_set_is_there_before_anything_is_
     };
     eventually(|| series("millrace_analyzer_assigned_partitions") == 2).await;
     for (name, values) in [
-        ("records_total", 4),
+        ("records_total", 5),
         ("undecodable_records_total", Reason::ALL.len()),
         ("unwindowed_events_total", 2),
         ("results_total", broker.config.query.len()),

@@ -10,6 +10,7 @@
 //! | the log cannot be written | it is reopened with backoff; meanwhile nothing is taken from the sources, and the collector is not ready |
 //! | more waits for Kafka than `log.max_bytes`, or than the disk has room for, or the disk is full | the same, until there is room |
 //! | all sources have ended | the rest is written, and the thread ends |
+//! | the drain deadline has come | what is missing is written, all that was written is synced, and the thread ends |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -189,11 +190,11 @@ impl Journal {
         let (mut not_written, is_off) = (0, self.mode == Mode::Off);
         let now_ms = self.clock.now_ms();
         self.queues.take(messages, GROUP_BYTES, now_ms, |queue, queued| {
-            let Queued { sifted: Sifted { message, left_out }, share } = queued;
-            if message.receipt.as_ref().is_some_and(Receipt::is_given_up) {
+            if queued.is_given_up() {
                 not_written += 1;
                 return;
             }
+            let Queued { sifted: Sifted { message, left_out }, share } = queued;
             let has_cursor = message.cursor.is_some();
             if let Some(cursor) = message.cursor {
                 cursors.add(queue, cursor, is_off);
@@ -259,10 +260,8 @@ impl Journal {
         };
         let last = *last;
         if !is_off {
-            let own: Vec<_> =
-                cursors.now.iter().map(|(source, cursor)| (&**source, &*cursor.0)).collect();
             self.unsynced.get_or_insert_with(Instant::now);
-            if let Err(error) = self.appender.append(&entries, &own) {
+            if let Err(error) = self.appender.append(&entries, &cursors.own()) {
                 self.mend(error)?;
             }
         }
@@ -297,8 +296,10 @@ impl Journal {
         let (sync, waker) = (self.appender.begin_sync(), self.queues.waker());
         let (end, (tell, told)) = (sync.end(), oneshot::channel());
         self.waiter.spawn_blocking(move || {
-            // Nobody listens any more when the drain deadline has come.
-            let _told = tell.send(sync.run());
+            let synced = sync.run();
+            // Before it is told, because the log may be closed then.
+            drop(sync);
+            let _nobody_listens = tell.send(synced);
             waker.notify_one();
         });
         self.syncing = Some(Syncing { told, end, began: Instant::now() });
@@ -319,6 +320,16 @@ impl Journal {
         // Its thread hangs up if it panics.
         let synced = self.waiter.wait(&mut syncing.told)?.unwrap_or(Err(LogError::Latched));
         self.end_sync(synced)
+    }
+
+    /// Waits until all that was written is on disk.
+    fn sync_all(&mut self) -> Step {
+        self.finish_sync()?;
+        if self.unsynced.is_some() {
+            self.begin_sync();
+            self.finish_sync()?;
+        }
+        Ok(())
     }
 
     fn end_sync(&mut self, synced: Result<(), LogError>) -> Step {
@@ -373,13 +384,16 @@ impl Journal {
 
     /// Writes what is missing, and waits until all that was written is on disk.
     fn write_last(&mut self) -> Result<(), LogError> {
+        if let Some(Syncing { told, .. }) = self.syncing.take() {
+            told.blocking_recv().unwrap_or(Err(LogError::Latched))?;
+        }
         let controls = controls(self.queues.all_missing(), self.clock.now_ms());
         let entries: Vec<_> =
             controls.into_iter().map(|entry| (self.appender.allot(), entry)).collect();
-        if entries.is_empty() && self.unsynced.is_none() && self.syncing.is_none() {
+        if entries.is_empty() && self.appender.unsynced_bytes() == 0 {
             return Ok(());
         }
-        self.appender.append(&entries, &[])?;
+        self.appender.append(&entries, &self.cursors.own())?;
         self.appender.sync().map(|_end| ())
     }
 
@@ -392,11 +406,7 @@ impl Journal {
         self.writable.unset(why.clone());
         self.full = Some(why);
         self.queues.load().set(1.0);
-        self.finish_sync()?;
-        if self.unsynced.is_some() {
-            self.begin_sync();
-            self.finish_sync()?;
-        }
+        self.sync_all()?;
         let mut told = Instant::now();
         loop {
             let held = self.held_bytes();
@@ -407,8 +417,7 @@ impl Journal {
             if told.elapsed() >= TELL_FULL && self.log.has_room() {
                 told = Instant::now();
                 self.write(0)?;
-                self.begin_sync();
-                self.finish_sync()?;
+                self.sync_all()?;
             }
             self.waiter.pause(TICK)?;
             let made = if self.log.has_room() { Ok(()) } else { self.log.make_room() };
@@ -442,6 +451,11 @@ fn controls(missing: Vec<Interval>, received_ms: i64) -> Vec<Entry> {
 }
 
 impl Cursors {
+    /// Those that are stored together with what they cover.
+    fn own(&self) -> Vec<(&str, &[u8])> {
+        self.now.iter().map(|(source, cursor)| (&**source, &*cursor.0)).collect()
+    }
+
     /// A message that was in this queue came with this cursor. Without a log all is stored when Kafka has it.
     fn add(&mut self, queue: &Queue, cursor: Cursor, is_off: bool) {
         if queue.is_leased {

@@ -102,6 +102,13 @@ impl Masked {
             Fault::Steps => Error::TooManySteps(at),
             Fault::Written(what) => Error::Malformed { at, what },
         })?;
+        // Glued to the path, it would be read as a part of the word that stands for it, and be lost.
+        if let Some(glued) = rest[len..].chars().next()
+            && (glued.is_alphanumeric() || matches!(glued, '_' | '$' | '@' | MASK))
+        {
+            let what = "a dot or an operator is expected after this path";
+            return Err(Error::Malformed { at, what });
+        }
         self.paths.push((self.end, path));
         Ok(len)
     }

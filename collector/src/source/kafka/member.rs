@@ -259,7 +259,7 @@ impl Member {
         is_lost: bool,
     ) -> KafkaResult<()> {
         let mut begins = TopicPartitionList::new();
-        let (mut new, mut silent) = (Offsets::new(), BTreeSet::new());
+        let (mut new, mut silent, mut lost) = (Offsets::new(), BTreeSet::new(), Vec::new());
         if assigned.count() > 0 {
             let committed = consumer.committed_offsets(assigned.clone(), ANSWER_TIMEOUT)?;
             let mut all = Ends::new(consumer, &self.stop, ASK);
@@ -270,7 +270,7 @@ impl Member {
                 let begin = match (one.offset(), self.start) {
                     (Offset::Offset(at), _) => match is_lost.then(ends).flatten() {
                         Some((low, high)) if !(low..=high).contains(&at) => {
-                            self.lost(topic, partition, at, low, high);
+                            lost.push((topic.to_owned(), partition, at, low, high));
                             // Committed, so that the next start does not tell it again.
                             new.insert((topic.into(), partition), low);
                             Offset::Offset(low)
@@ -298,6 +298,10 @@ impl Member {
             state.silent = silent;
         }
         consumer.assign(&begins)?;
+        // Not before, because after an error all of this is done again.
+        for (topic, partition, at, low, high) in lost {
+            self.lost(&topic, partition, at, low, high);
+        }
         // So that a crash before the next commit is not another beginning.
         if !new.is_empty()
             && let Err(error) = consumer.commit(&list(&new), CommitMode::Sync)
