@@ -3,8 +3,8 @@
 //! A source pushes what it receives into its [`Intake`] and waits while the queue is full; this is how the pipeline slows
 //! it down. A source that is fast cannot keep the messages of another one waiting.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use common::message_log::Entry;
 use common::result::missed::Interval;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::acks::Acks;
 use crate::config::{Common, Delivery, Release};
@@ -24,6 +24,7 @@ use crate::cursor::{Cursor, Progress};
 use crate::ledger::LeftOut;
 use crate::metrics::SourceMetrics;
 use crate::missed::Missed;
+use crate::pace::Pace;
 use crate::receipt::Receipt;
 use crate::shedding::{Keeping, Load, Shedding};
 
@@ -97,6 +98,7 @@ pub struct Intake {
     acks: Acks,
     missed: Missed,
     keep: Option<Keeping>,
+    pace: Option<Arc<Mutex<Pace>>>,
     shedding: Option<Shedding>,
     /// Whether the queue had no room for the last message that was offered.
     is_full: Arc<AtomicBool>,
@@ -173,10 +175,12 @@ impl Intake {
     pub async fn push(&self, message: Message) -> Result<(), Closed> {
         let sifted = self.sifted(message);
         if self.shedding.is_some() {
-            self.push_or_drop(sifted, LeftOut::Shed).await
-        } else {
-            self.wait_and_push(sifted).await
+            return self.push_or_drop(sifted, LeftOut::Shed).await;
         }
+        if sifted.left_out.is_none() {
+            self.wait_for_turn().await;
+        }
+        self.wait_and_push(sifted).await
     }
 
     /// Hands a message to the pipeline if that has room, or has it before long; else it is dropped.
@@ -189,7 +193,27 @@ impl Intake {
         self.push_or_drop(sifted, why).await
     }
 
+    /// Waits until the next message may be taken, if the source has a rate.
+    async fn wait_for_turn(&self) {
+        let due = self.pace().and_then(|mut pace| pace.next(Instant::now()));
+        if let Some(due) = due {
+            sleep_until(due).await;
+        }
+    }
+
+    fn pace(&self) -> Option<MutexGuard<'_, Pace>> {
+        Some(self.pace.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     async fn push_or_drop(&self, sifted: Sifted, why: LeftOut) -> Result<(), Closed> {
+        let is_early = || self.pace().is_some_and(|mut pace| !pace.is_due(Instant::now()));
+        if sifted.left_out.is_none() && is_early() {
+            if !self.spares(&sifted) {
+                self.missed.leave_out(why, sifted.message.received_ms, 1);
+                return Ok(());
+            }
+            self.wait_for_turn().await;
+        }
         let sifted = match self.try_push(sifted) {
             Tried::Taken => {
                 self.is_full.store(false, Ordering::Relaxed);
@@ -199,8 +223,7 @@ impl Intake {
             Tried::Full(sifted) => sifted,
         };
         let (why, received_ms) = (sifted.left_out.unwrap_or(why), sifted.message.received_ms);
-        let is_spared = |shedding: &Shedding| shedding.spares(&sifted.message.payload);
-        if sifted.left_out.is_none() && self.shedding.as_ref().is_some_and(is_spared) {
+        if sifted.left_out.is_none() && self.spares(&sifted) {
             return self.wait_and_push(sifted).await;
         }
         if !self.is_full.load(Ordering::Relaxed) {
@@ -215,6 +238,12 @@ impl Intake {
         }
         self.missed.leave_out(why, received_ms, 1);
         Ok(())
+    }
+
+    /// Whether the message is never dropped.
+    fn spares(&self, sifted: &Sifted) -> bool {
+        let spares = |shedding: &Shedding| shedding.spares(&sifted.message.payload);
+        self.shedding.as_ref().is_some_and(spares)
     }
 
     async fn wait_and_push(&self, sifted: Sifted) -> Result<(), Closed> {
@@ -274,6 +303,12 @@ impl Intake {
     /// What is missing of the source.
     pub const fn missed(&self) -> &Missed {
         &self.missed
+    }
+
+    /// The same for a source that keeps to its rate itself.
+    #[must_use]
+    pub fn without_rate_limit(self) -> Self {
+        Self { pace: None, ..self }
     }
 
     /// Whether the source is to bring each message once at most, rather than once at least.
@@ -350,6 +385,9 @@ impl Queues {
             acks: self.acks.clone(),
             missed,
             keep: keep.map(Keeping::new),
+            pace: common
+                .rate_limit
+                .map(|rate| Arc::new(Mutex::new(Pace::new(rate, Instant::now())))),
             shedding: shed.map(|shed| Shedding::new(shed, self.load.clone())),
             is_full: Arc::default(),
         }

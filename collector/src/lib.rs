@@ -22,6 +22,7 @@
 //! | [`missed`] | what is missing of a source, as readers of the events are told |
 //! | [`ledger`] | what became of every message, by source |
 //! | [`acks`] | what became of requests that were acknowledged |
+//! | [`pace`] | when the next message may be taken of a source that has a rate |
 //! | [`pipeline`] | the journal thread, which logs messages, and the delivery thread, which publishes them |
 //! | [`publisher`] | the Kafka producer, what a record looks like, which refusals are final |
 //! | [`read_back`] | which of the log's entries reached Kafka before a crash |
@@ -40,6 +41,7 @@ pub mod leases;
 pub mod ledger;
 pub mod metrics;
 pub mod missed;
+pub mod pace;
 pub mod pipeline;
 pub mod positions;
 pub mod publisher;

@@ -82,6 +82,9 @@ pub struct Common {
     /// Which events are taken: of the others none is logged. All if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
+    /// How many messages a second are taken; any number if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<u32>,
     /// Which messages are dropped while the collector is overloaded. None if absent: then the source is read more slowly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shed: Option<Shed>,
@@ -117,7 +120,10 @@ impl Sources {
                 Source::Kafka(kafka) => kafka.loop_problem(own),
                 _ => None,
             };
-            let found = source.problems().into_iter().chain(source.shed_problem()).chain(loops);
+            let rate_limit = u64::from(source.common().rate_limit.unwrap_or(1));
+            let rates = zeros([("rate_limit", rate_limit)]);
+            let found = source.problems().into_iter().chain(rates);
+            let found = found.chain(source.shed_problem()).chain(loops);
             problems.extend(found.map(|problem| format!("source.{name}.{problem}")));
         }
         let of_stdin = |source: &&Source| matches!(source, Source::File(file) if file.is_stdin());
@@ -294,6 +300,7 @@ impl Default for Common {
             delivery: Delivery::default(),
             release: Release::default(),
             keep: None,
+            rate_limit: None,
             shed: None,
         }
     }

@@ -167,3 +167,24 @@ async fn the_end_of_the_last_source_wakes_whoever_waits_for_messages() {
     assert_eq!(taken(&mut queues, 9, 9), ["ax"], "what was pushed is there");
     assert!(queues.are_closed());
 }
+
+#[tokio::test]
+async fn a_source_with_a_rate_waits_or_drops_what_comes_faster_if_it_cannot_wait() {
+    for (keys, waits) in [("rate_limit = 200", true), ("rate_limit = 200\nshed = {}", false)] {
+        let common: Common = toml::from_str(keys).unwrap();
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let mut queues = Queues::default();
+        let (schema, clock) = (Schema::default(), Clock::default());
+        let began = Instant::now();
+        let intake = queues.add("a", &schema, &common, clock, metrics.of_source("a"));
+        for _ in 0..50 {
+            intake.push(message("")).await.unwrap();
+        }
+        let most = 200.0 * began.elapsed().as_secs_f64() + 12.0;
+        let mut taken = 0;
+        queues.take(99, usize::MAX, 0, |_, _| taken += 1);
+        assert_eq!(taken + metrics.total().shed, 50);
+        assert_eq!(taken == 50, waits, "{keys}: {taken}");
+        assert!(taken as f64 <= most, "{keys}: {taken}, and {most} at most");
+    }
+}

@@ -29,12 +29,11 @@ use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::intake::{Closed, Intake, Message};
 use crate::metrics::{FileMetrics, SourceMetrics};
-use pace::Pace;
+use crate::pace::Pace;
 use place::{Identity, Place};
 use tail::{Piece, Why};
 
 mod content;
-mod pace;
 mod place;
 mod rotated;
 mod tail;

@@ -124,6 +124,8 @@ impl HttpPush {
 impl super::Source for HttpPush {
     async fn run(self, intake: Intake, _resume: Option<Cursor>, stop: CancellationToken) -> End {
         let Self { source, section, listener, address, tls, auth, metrics, connection } = self;
+        // A request is answered before it is waited for.
+        let intake = intake.without_rate_limit();
         let scheme = if tls.is_some() { "https" } else { "http" };
         tracing::info!(source = &*source, url = %format!("{scheme}://{address}/v1/events"), "listening");
         let (tasks, closing) = (TaskTracker::new(), stop.child_token());
@@ -134,7 +136,7 @@ impl super::Source for HttpPush {
             order: tokio::sync::Mutex::default(),
             auth,
             keys: idempotency::Idempotency::default(),
-            rate: section.rate_limit.map(|rate| Rate::new(rate, Instant::now())),
+            rate: section.common.rate_limit.map(|rate| Rate::new(rate, Instant::now())),
             bodies: Bodies::new(section.max_body_bytes, body_timeout),
             max_events: section.max_events,
             accept_timeout: Duration::from_millis(section.accept_timeout_ms),

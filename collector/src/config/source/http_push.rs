@@ -34,9 +34,6 @@ pub struct HttpPush {
     pub max_events: usize,
     /// The most connections at once; a further one is answered 503.
     pub max_connections: usize,
-    /// How many events a second are taken; a request that comes when there were more is answered 429. Absent for no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rate_limit: Option<u32>,
     /// How long a request's head may take to arrive, and how long a connection without a request is kept, in
     /// milliseconds.
     pub header_timeout_ms: u64,
@@ -62,7 +59,6 @@ impl HttpPush {
             ("max_body_bytes", self.max_body_bytes as u64),
             ("max_events", self.max_events as u64),
             ("max_connections", self.max_connections as u64),
-            ("rate_limit", self.rate_limit.map_or(1, u64::from)),
             ("header_timeout_ms", self.header_timeout_ms),
             ("body_timeout_ms", self.body_timeout_ms),
             ("accept_timeout_ms", self.accept_timeout_ms),
@@ -110,7 +106,6 @@ impl Default for HttpPush {
             max_body_bytes: 8 << 20,
             max_events: 10_000,
             max_connections: 1024,
-            rate_limit: None,
             header_timeout_ms: 30_000,
             body_timeout_ms: 30_000,
             accept_timeout_ms: 5_000,

@@ -262,7 +262,7 @@ fn a_source_that_is_sent_to_reads_as_it_is_documented() {
     else {
         panic!("{sources:?}")
     };
-    assert_eq!((push.common.max_event_bytes, push.rate_limit), (100, Some(5000)));
+    assert_eq!((push.common.max_event_bytes, push.common.rate_limit), (100, Some(5000)));
     assert_eq!(udp.framing, crate::config::Framing::Lines);
     let again: Sources = toml::from_str(&toml::to_string(&sources).unwrap()).unwrap();
     assert_eq!(again, sources);

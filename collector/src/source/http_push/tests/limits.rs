@@ -3,6 +3,7 @@
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::config::Common;
 
 #[tokio::test]
 async fn too_large_bodies_and_too_many_events_are_refused() {
@@ -175,7 +176,10 @@ async fn more_connections_than_there_are_places_are_told_so() {
 
 #[tokio::test]
 async fn a_source_that_is_sent_too_much_answers_429_until_the_rate_is_kept_again() {
-    let bench = Bench::new(Section { rate_limit: Some(5), ..Section::default() });
+    let bench = Bench::new(Section {
+        common: Common { rate_limit: Some(5), ..Common::default() },
+        ..Section::default()
+    });
     let many: Vec<_> = (0..10).map(rsvp).collect();
     assert_eq!(bench.post("", format!("[{}]", many.join(","))).await.status, 202);
     let answer = bench.post("", rsvp(10)).await;

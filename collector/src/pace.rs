@@ -10,19 +10,28 @@ const CATCH_UP: Duration = Duration::from_millis(50);
 
 /// The plan of a source that has a rate.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub struct Pace {
     step: Duration,
     due: Instant,
 }
 
 impl Pace {
     /// So many messages a second, from `now` on.
-    pub(super) fn new(rate: u32, now: Instant) -> Self {
+    pub fn new(rate: u32, now: Instant) -> Self {
         Self { step: Duration::from_secs(1) / rate, due: now }
     }
 
+    /// Plans the next message if it is due now, and returns whether it is.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.due <= now;
+        if is_due {
+            self.next(now);
+        }
+        is_due
+    }
+
     /// Plans the next message, and returns when it is due; `None` for now.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Instant> {
+    pub fn next(&mut self, now: Instant) -> Option<Instant> {
         let earliest = now.checked_sub(CATCH_UP).unwrap_or(now);
         let due = self.due.max(earliest);
         self.due = due + self.step;
@@ -33,6 +42,14 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_what_comes_faster_than_the_rate_its_share_is_due() {
+        let start = Instant::now();
+        let mut pace = Pace::new(100, start);
+        let due = (0..10_000).filter(|n| pace.is_due(start + *n * MS)).count();
+        assert!((1_000..=1_006).contains(&due), "{due} in ten seconds");
+    }
 
     const MS: Duration = Duration::from_millis(1);
 
