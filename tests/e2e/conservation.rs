@@ -35,7 +35,8 @@ const SOURCES: [&str; 9] =
 const GOOD: u64 = 400;
 const TOPIC: &str = "orders-in";
 
-/// Messages that are no events, with their reasons; the first are no JSON, so that an answer that is an array cannot hold them.
+/// Messages that are no events, with their reasons. An answer that is an array cannot hold those that are no JSON or too deep: all of
+/// it could not be read.
 fn bad() -> Vec<(&'static str, String)> {
     let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
     [
@@ -60,7 +61,7 @@ fn bad() -> Vec<(&'static str, String)> {
 
 fn bad_of(source: &str) -> Vec<(&'static str, String)> {
     let mut bad = bad();
-    bad.retain(|(reason, _)| source != "long_poll" || *reason != "not_json");
+    bad.retain(|(reason, _)| source != "long_poll" || !["not_json", "too_deep"].contains(reason));
     bad
 }
 
