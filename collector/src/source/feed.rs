@@ -34,9 +34,11 @@ use crate::cursor::Cursor;
 use crate::intake::{Closed, Intake, Message};
 use crate::metrics::SourceMetrics;
 use crate::receipt::Receipt;
+use gap::Gap;
 
 #[cfg(test)]
 pub(crate) mod following;
+mod gap;
 
 /// How messages come from a feed.
 pub trait Protocol: Send + 'static {
@@ -158,14 +160,6 @@ struct Follower<P> {
     silent: bool,
     /// Whether messages come over the connection from now on.
     has_begun: bool,
-}
-
-/// An interval whose messages are missing, until the next message comes.
-#[derive(Debug)]
-struct Gap {
-    /// When the last message before it came, in milliseconds since 1970; `None` if there was none.
-    after_ms: Option<i64>,
-    why: &'static str,
 }
 
 /// Why following a connection ended.
