@@ -106,8 +106,9 @@ impl Masked {
         if let Some(glued) = rest[len..].chars().next()
             && (glued.is_alphanumeric() || matches!(glued, '_' | '$' | '@' | MASK))
         {
-            let what = "a dot or an operator is expected after this path";
-            return Err(Error::Malformed { at, what });
+            self.pass(&rest[..len]);
+            let what = "a dot or an operator is expected here, after a path";
+            return Err(Error::Malformed { at: self.end.into(), what });
         }
         self.paths.push((self.end, path));
         Ok(len)

@@ -13,7 +13,10 @@ fn an_error_says_where_what_is_wrong_and_what_is_allowed() {
             "line 2, column 3: there is no function 'foo': bucket, length and lower are known",
         ),
         ("'ä' + 1 > 0", "line 1, column 1: a number is expected, and this is a text"),
-        ("tags[*]name = 'x'", "line 1, column 5: a dot or an operator is expected after this path"),
+        (
+            "tags[*]name = 'x'",
+            "line 1, column 8: a dot or an operator is expected here, after a path",
+        ),
         ("price + 1", "line 1, column 1: a condition is expected, and this is a number"),
         ("'x'", "line 1, column 1: a condition is expected, and this is a text"),
         ("NULL", "line 1, column 1: a condition is expected, and this is NULL"),
