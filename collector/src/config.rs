@@ -19,8 +19,8 @@ pub use framing::Framing;
 pub use leases::Leases;
 pub use source::{
     Common, Connect, Delivery, File, FirstMessages, HttpPush, HttpStream, Kafka as KafkaSource,
-    Keep, LongPoll, Mqtt, MqttVersion, Release, Resume, Shed, Source, Sources, Sse, Start,
-    Transport, Udp, Websocket,
+    LongPoll, Mqtt, MqttVersion, Release, Resume, Shed, Source, Sources, Sse, Start, Transport,
+    Udp, Websocket,
 };
 
 /// The collector's configuration.

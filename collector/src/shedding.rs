@@ -9,9 +9,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use common::expr::Slots;
+use common::expr::{Condition, Slots};
 
-use crate::config::{Keep, Shed};
+use crate::config::Shed;
 
 /// How full the log is. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +28,7 @@ pub struct Shedding {
 /// Tells messages that are kept from others. Its memory is used from message to message.
 #[derive(Debug, Clone)]
 pub struct Keeping {
-    keep: Keep,
+    condition: Condition,
     slots: Arc<Mutex<Slots>>,
 }
 
@@ -69,14 +69,14 @@ impl Shedding {
 
 impl Keeping {
     /// Messages for which this condition is true are kept.
-    pub fn new(keep: &Keep) -> Self {
-        Self { slots: Arc::default(), keep: keep.clone() }
+    pub fn new(condition: &Condition) -> Self {
+        Self { slots: Arc::default(), condition: condition.clone() }
     }
 
     /// Whether the message is kept.
     pub fn keeps(&self, payload: &[u8]) -> bool {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        self.keep.condition().holds(payload, &mut slots) == Some(true)
+        self.condition.holds(payload, &mut slots) == Some(true)
     }
 }
 

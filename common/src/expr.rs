@@ -62,9 +62,12 @@ pub struct Expr {
 }
 
 /// An expression that is true, false or NULL.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Condition(Expr);
+
+// No literal is NaN, so that each expression equals itself.
+impl Eq for Expr {}
 
 // === impl Expr ===
 

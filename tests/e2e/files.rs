@@ -71,7 +71,7 @@ fn a_file_that_was_read_is_not_read_again_and_the_collector_is_ready() {
     let (_directory, folder) = scratch();
     let path = folder.join("recording.json");
     add(&path, 0..3_000);
-    let file = configuration(&folder, &path, "rate = 2000");
+    let file = configuration(&folder, &path, "rate_limit = 2000");
     let mut sandbox = Sandbox::builder().argument("--config").argument(&file).start();
     let finished = |sandbox: &mut Sandbox| {
         eventually("the file is finished", || {

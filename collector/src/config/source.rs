@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use common::expr::Condition;
 use common::kafka::Kafka as Cluster;
 use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -34,7 +35,7 @@ pub use kafka::{Kafka, Start};
 pub use long_poll::LongPoll;
 pub use mqtt::{Mqtt, MqttVersion};
 pub use resume::Resume;
-pub use shed::{Keep, Shed};
+pub use shed::Shed;
 pub use sse::Sse;
 pub use udp::Udp;
 pub use websocket::{FirstMessages, Websocket};
@@ -81,7 +82,7 @@ pub struct Common {
     pub release: Release,
     /// Which events are taken: of the others none is logged. All if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub keep: Option<Keep>,
+    pub keep: Option<Condition>,
     /// How many messages a second are taken; any number if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<u32>,

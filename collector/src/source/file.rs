@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::event::Reason;
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::End;
@@ -29,7 +28,6 @@ use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::intake::{Closed, Intake, Message};
 use crate::metrics::{FileMetrics, SourceMetrics};
-use crate::pace::Pace;
 use place::{Identity, Place};
 use tail::{Piece, Why};
 
@@ -59,8 +57,6 @@ struct Reader {
     identity: Option<Identity>,
     /// Where the splitter began in it.
     begun_at: u64,
-    /// When messages may be taken, if there is a rate.
-    pace: Option<Pace>,
     /// Whether nothing could be read yet, or at present.
     is_waiting: bool,
 }
@@ -122,8 +118,7 @@ fn check(path: &Path, follow: bool) -> Result<(), String> {
 impl super::Source for File {
     async fn run(self, intake: Intake, resume: Option<Cursor>, stop: CancellationToken) -> End {
         let place = resume.and_then(|cursor| Place::read(&cursor.0));
-        let Section { path, follow, framing, max_message_bytes, rate, .. } = &self.section;
-        let pace = rate.map(|rate| Pace::new(rate, Instant::now()));
+        let Section { path, follow, framing, max_message_bytes, .. } = &self.section;
         let pieces = tail::start(path, *follow, place);
         let splitter = Splitter::of_file(framing, *max_message_bytes, false);
         let mut reader = Reader {
@@ -133,7 +128,6 @@ impl super::Source for File {
             splitter,
             identity: None,
             begun_at: 0,
-            pace,
             is_waiting: true,
         };
         let stopped = match pieces {
@@ -272,16 +266,10 @@ impl Reader {
         let cursor = place.map(|file| Cursor(Place { file, offset, is_cutting }.stored()));
         let message =
             Message { payload: frame.payload, received_ms, identity, cursor, receipt: None };
-        let due = self.pace.as_mut().and_then(|pace| pace.next(Instant::now()));
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Stop::Stopped),
-            pushed = async {
-                if let Some(due) = due {
-                    sleep_until(due).await;
-                }
-                self.intake.push(message).await
-            } => {
+            pushed = self.intake.push(message) => {
                 pushed?;
                 self.position(offset);
                 self.file.source_metrics.cursor.set(received_ms);

@@ -20,9 +20,6 @@ pub struct File {
     pub path: PathBuf,
     /// Whether what is added to the file is waited for, and the file that takes its place when it is rotated.
     pub follow: bool,
-    /// How many messages a second are taken. Absent for as many as can be.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rate: Option<u32>,
     /// How messages are told apart: `lines` or `concatenated`.
     pub framing: Framing,
     /// The largest message that is read whole, in bytes. Only the first bytes of a larger one are kept, as a dead letter.
@@ -45,11 +42,8 @@ impl File {
     }
 
     pub(super) fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<_> = zeros([
-            ("max_event_bytes", self.common.max_event_bytes as u64),
-            ("rate", self.rate.map_or(1, u64::from)),
-        ])
-        .collect();
+        let mut problems: Vec<_> =
+            zeros([("max_event_bytes", self.common.max_event_bytes as u64)]).collect();
         if self.path.as_os_str().is_empty() {
             problems.push("path: write the path of a file, or - for the standard input".to_owned());
         }
@@ -75,7 +69,6 @@ impl Default for File {
             common: Common::default(),
             path: PathBuf::new(),
             follow: false,
-            rate: None,
             framing: Framing::Lines,
             max_message_bytes: 20 << 20,
         }

@@ -1,9 +1,7 @@
-//! Which messages of a source are left out: `keep` always, `shed` while the collector is overloaded.
+//! Load shedding: the key `shed` of a source.
 
-use std::fmt;
-
-use common::expr::{Condition, Error};
-use serde::{Deserialize, Deserializer, Serialize};
+use common::expr::Condition;
+use serde::{Deserialize, Serialize};
 
 use super::Delivery;
 
@@ -15,14 +13,7 @@ pub struct Shed {
     pub above_percent: u8,
     /// Which messages are never dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub keep: Option<Keep>,
-}
-
-/// Which messages are kept: a condition, and its text.
-#[derive(Clone)]
-pub struct Keep {
-    text: String,
-    condition: Condition,
+    pub keep: Option<Condition>,
 }
 
 impl Shed {
@@ -44,49 +35,5 @@ impl Shed {
 impl Default for Shed {
     fn default() -> Self {
         Self { above_percent: 50, keep: None }
-    }
-}
-
-// === impl Keep ===
-
-impl Keep {
-    /// Reads a condition.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        Ok(Self { text: text.to_owned(), condition: Condition::parse(text)? })
-    }
-
-    /// The condition.
-    pub const fn condition(&self) -> &Condition {
-        &self.condition
-    }
-}
-
-impl fmt::Debug for Keep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.text.fmt(f)
-    }
-}
-
-impl PartialEq for Keep {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
-    }
-}
-
-impl Eq for Keep {}
-
-impl Serialize for Keep {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.text.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Keep {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
     }
 }

@@ -298,7 +298,7 @@ fn a_file_has_a_path_and_only_one_source_reads_the_standard_input() {
         kind = "file"
         path = "/var/log/app.log"
         follow = true
-        rate = 1000
+        rate_limit = 1000
         framing = "lines"
         max_message_bytes = 1000000
         max_event_bytes = 100000
@@ -310,7 +310,7 @@ fn a_file_has_a_path_and_only_one_source_reads_the_standard_input() {
     for (keys, key) in [
         ("", "source.a.path"),
         ("path = '-'\nfollow = true", "source.a.follow"),
-        ("path = 'a'\nrate = 0", "source.a.rate"),
+        ("path = 'a'\nrate_limit = 0", "source.a.rate_limit"),
         ("path = 'a'\nframing = 'array'", "source.a.framing"),
         ("path = 'a'\nmax_message_bytes = 100000000", "source.a.max_message_bytes"),
     ] {

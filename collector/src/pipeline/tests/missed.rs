@@ -1,10 +1,11 @@
 //! What readers of the events are told of what is missing among them.
 
 use common::event::control::{Control, KEY};
+use common::expr::Condition;
 use common::result::missed::{Cause, Interval};
 
 use super::*;
-use crate::config::{Keep, Shed};
+use crate::config::Shed;
 use crate::cursor::Cursor;
 use crate::ledger::{CONTROL, LeftOut};
 
@@ -73,7 +74,7 @@ async fn a_gap_is_in_the_log_no_later_than_the_message_that_ends_it() {
 async fn what_keep_leaves_out_is_counted_its_receipt_is_released_and_its_cursor_is_stored() {
     let mut bench = Bench::new();
     let mut source = accepting(1000);
-    source.common.keep = Some(Keep::parse("rsvp_id < 10").unwrap());
+    source.common.keep = Some(Condition::parse("rsvp_id < 10").unwrap());
     bench.config.source.insert("rsvps", source);
     let mut running = bench.start();
     for id in [7, 70, 700, 8, 80] {
@@ -108,7 +109,7 @@ async fn while_the_log_fills_messages_are_shed_but_those_to_be_kept_are_not() {
     let mut bench = Bench::new();
     let mut source = accepting(1000);
     source.common.shed =
-        Some(Shed { above_percent: 0, keep: Some(Keep::parse("rsvp_id < 200").unwrap()) });
+        Some(Shed { above_percent: 0, keep: Some(Condition::parse("rsvp_id < 200").unwrap()) });
     bench.config.source.insert("rsvps", source);
     bench.config.log.max_bytes = Some(1 << 20);
     bench.cluster.broker_down(1).unwrap();
